@@ -1,0 +1,93 @@
+"""Process-wide settings with environment overrides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pooch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError(f"The environment variable {name} is {text!r}; set it to 1 or 0.")
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("UNIVERCE_CACHE") or pooch.os_cache("univerce"))
+
+
+@dataclass
+class Settings:
+    """Settings shared by every function of the package.
+
+    Each has an environment variable that is read once, at import; nothing is created on disk until the first fetch.
+
+    Parameters
+    ----------
+    cache_dir
+        Where fetched and converted assets live (``UNIVERCE_CACHE``).
+    offline
+        Never open a connection; a missing asset is an error that says where it was looked for (``UNIVERCE_OFFLINE``).
+    device
+        ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"`` (``UNIVERCE_DEVICE``).
+    precision
+        ``"auto"``, ``"float32"`` or ``"bfloat16"`` (``UNIVERCE_PRECISION``).
+    progress
+        Whether long work shows a progress bar (``UNIVERCE_PROGRESS``).
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> with uc.settings.override(progress=False):
+    ...     uc.settings.progress
+    False
+    """
+
+    cache_dir: Path = field(default_factory=_default_cache)
+    offline: bool = field(default_factory=lambda: _flag("UNIVERCE_OFFLINE", default=False))
+    device: str = field(default_factory=lambda: os.environ.get("UNIVERCE_DEVICE", "auto"))
+    precision: str = field(default_factory=lambda: os.environ.get("UNIVERCE_PRECISION", "auto"))
+    progress: bool = field(default_factory=lambda: _flag("UNIVERCE_PROGRESS", default=True))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _FIELDS:
+            raise AttributeError(f"There is no setting {name!r}; the settings are {', '.join(sorted(_FIELDS))}.")
+        if name == "cache_dir":
+            value = Path(value).expanduser()
+        if name == "device" and value.split(":")[0] not in DEVICES:
+            raise ValueError(f"device={value!r} is not known; use one of {', '.join(DEVICES)}.")
+        if name == "precision" and value not in PRECISIONS:
+            raise ValueError(f"precision={value!r} is not known; use one of {', '.join(PRECISIONS)}.")
+        object.__setattr__(self, name, value)
+
+    @contextmanager
+    def override(self, **values: Any) -> Iterator[Settings]:
+        """Set some settings inside a ``with`` block and put the old values back after it."""
+        old = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield self
+        finally:
+            for name, value in old.items():
+                setattr(self, name, value)
+
+
+_FIELDS = {f.name for f in fields(Settings)}
+
+settings = Settings()

@@ -1,0 +1,171 @@
+"""Gene tables: one AnnData per species, genes in the rows and their features in X.
+
+``obs``  ``symbol``, ``ensembl_id`` (``""`` when unknown), ``chromosome``, ``start`` (1-based, bp), ``chromosome_code``
+``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters, because the
+         network L2-normalises every token, so int8 rows need no scale.
+``uns``  ``special_features`` ``[4, token_dim]`` (PAD, LEFT, RIGHT, CLS); ``chromosome_names``, ``chromosome_codes`` and
+         ``chromosome_features`` ``[n_chromosomes, token_dim]``; ``gene_table`` (species, encoder, source, digest, ...)
+
+Inside one table a token has a *local* id: 0-3 the special tokens, 4 + row a gene, 4 + n_genes + k the k-th chromosome.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+
+PAD, LEFT, RIGHT, CLS = range(4)
+N_SPECIAL = 4
+_DIGEST_ROWS = 4096
+_OBS_COLUMNS = ("symbol", "ensembl_id", "chromosome", "start", "chromosome_code")
+_UNS_ARRAYS = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
+
+
+def make_table(
+    genes: pd.DataFrame,
+    features: Any,
+    *,
+    species: str,
+    encoder: str,
+    source: str,
+    special_features: np.ndarray,
+    chromosome_names: Any,
+    chromosome_codes: Any,
+    chromosome_features: np.ndarray,
+    **provenance: Any,
+) -> ad.AnnData:
+    """Put the parts of a gene table together, check them and compute the digest.
+
+    Parameters
+    ----------
+    genes
+        One row per gene with the columns ``symbol``, ``ensembl_id``, ``chromosome``, ``start``, ``chromosome_code``.
+    features
+        ``[n_genes, token_dim]`` gene features in the row order of ``genes``.
+    species, encoder, source
+        Provenance, kept in ``uns["gene_table"]``.
+    special_features
+        ``[4, token_dim]``: PAD (a zero row), LEFT, RIGHT, CLS.
+    chromosome_names, chromosome_codes, chromosome_features
+        The chromosomes of this species with their frozen codes and their token features.
+    **provenance
+        Further entries of ``uns["gene_table"]`` (strings and numbers).
+
+    Returns
+    -------
+    The gene table.
+    """
+    obs = genes.loc[:, list(_OBS_COLUMNS)].copy()
+    obs["start"] = obs["start"].astype(np.int64)
+    obs["chromosome_code"] = obs["chromosome_code"].astype(np.int32)
+    for column in ("symbol", "ensembl_id", "chromosome"):
+        obs[column] = obs[column].astype(str)
+    ids = pd.Series(np.where(obs["ensembl_id"] != "", obs["ensembl_id"], obs["symbol"]), dtype=str)
+    obs.index = pd.Index(ad.utils.make_index_unique(pd.Index(ids)), name="gene_id")
+    table = ad.AnnData(X=features, obs=obs)
+    table.uns["special_features"] = np.asarray(special_features)
+    table.uns["chromosome_names"] = np.asarray(chromosome_names, dtype=object)
+    table.uns["chromosome_codes"] = np.asarray(chromosome_codes, dtype=np.int32)
+    table.uns["chromosome_features"] = np.asarray(chromosome_features)
+    table.uns["gene_table"] = {"species": species, "encoder": encoder, "source": source, **provenance}
+    validate_table(table)
+    table.uns["gene_table"]["digest"] = table_digest(table)
+    return table
+
+
+def validate_table(table: ad.AnnData) -> None:
+    """Raise ``ValueError`` naming the first thing that keeps ``table`` from being a gene table."""
+    missing = [c for c in _OBS_COLUMNS if c not in table.obs] + [k for k in _UNS_ARRAYS if k not in table.uns]
+    if "gene_table" not in table.uns:
+        missing.append("gene_table")
+    if missing:
+        raise ValueError(f"Not a gene table: it has no {', '.join(missing)} (obs columns and uns keys are needed).")
+    dim = table.n_vars
+    codes = np.asarray(table.uns["chromosome_codes"])
+    names = np.asarray(table.uns["chromosome_names"])
+    if np.shape(table.uns["special_features"]) != (N_SPECIAL, dim):
+        raise ValueError(f"uns['special_features'] must be [{N_SPECIAL}, {dim}].")
+    if np.any(table.uns["special_features"][PAD]):
+        raise ValueError("uns['special_features'][0] is the PAD token and must be zero.")
+    if len(names) != len(codes) or np.shape(table.uns["chromosome_features"]) != (len(codes), dim):
+        raise ValueError(
+            f"The chromosome arrays disagree: {len(names)} names, {len(codes)} codes and features of shape "
+            f"{np.shape(table.uns['chromosome_features'])}, expected [{len(codes)}, {dim}]."
+        )
+    if np.any(np.diff(codes) <= 0):
+        raise ValueError("uns['chromosome_codes'] must increase strictly.")
+    unknown = np.setdiff1d(table.obs["chromosome_code"], codes)
+    if unknown.size:
+        raise ValueError(f"obs['chromosome_code'] holds codes without a token: {unknown[:5].tolist()}.")
+
+
+def gene_table_info(table: ad.AnnData) -> Mapping[str, Any]:
+    """The provenance of a gene table: species, encoder, source, digest."""
+    return table.uns["gene_table"]
+
+
+def chromosome_index(table: ad.AnnData) -> np.ndarray:
+    """For every gene the position of its chromosome in the table's chromosome arrays, ``[n_genes]`` int32."""
+    return np.searchsorted(table.uns["chromosome_codes"], table.obs["chromosome_code"].to_numpy()).astype(np.int32)
+
+
+def iter_features(table: ad.AnnData, rows: np.ndarray, *, block: int = 2048) -> Iterator[tuple[slice, np.ndarray]]:
+    """Read the features of ``rows`` (increasing) in float32 blocks, from memory or from an open file.
+
+    Yields
+    ------
+    The slice of ``rows`` that a block covers, and its features ``[block, token_dim]`` float32.
+    """
+    for begin in range(0, len(rows), block):
+        part = slice(begin, min(begin + block, len(rows)))
+        yield part, np.asarray(table.X[rows[part]], dtype=np.float32)
+
+
+def table_digest(table: ad.AnnData) -> str:
+    """SHA-256 over everything of a gene table that can change a sentence or an embedding."""
+    sha = hashlib.sha256()
+    for column in ("symbol", "ensembl_id"):
+        sha.update("\n".join(table.obs[column]).encode())
+    for column in ("start", "chromosome_code"):
+        sha.update(np.ascontiguousarray(table.obs[column].to_numpy(dtype=np.int64)).tobytes())
+    for key in ("special_features", "chromosome_codes", "chromosome_features"):
+        sha.update(np.ascontiguousarray(table.uns[key]).tobytes())
+    for begin in range(0, table.n_obs, _DIGEST_ROWS):
+        sha.update(np.ascontiguousarray(table.X[begin : begin + _DIGEST_ROWS]).tobytes())
+    return sha.hexdigest()
+
+
+def write_table(table: ad.AnnData, path: Path | str, *, compression: str | None = None) -> Path:
+    """Write a gene table as h5ad, to a temporary name first; uncompressed features can be memory-mapped."""
+    path = Path(path)
+    validate_table(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        table.write_h5ad(temporary, compression=compression)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def read_table(path: Path | str) -> ad.AnnData:
+    """Open a gene table; the features of an uncompressed file stay on disk (``backed="r"``)."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no gene table at {path}.")
+    with h5py.File(path) as file:
+        in_memory = not isinstance(file.get("X"), h5py.Dataset) or file["X"].chunks is not None
+    table = ad.read_h5ad(path, backed=None if in_memory else "r")
+    validate_table(table)
+    return table
