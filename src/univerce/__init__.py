@@ -1,3 +1,26 @@
 """Universal cell embeddings for the scverse."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from univerce._settings import settings
+
+if TYPE_CHECKING:
+    from univerce import datasets, genes, model, pp, tl
+
 __version__ = "0.1.0"
+__all__ = ["datasets", "genes", "model", "pp", "settings", "tl"]
+
+if not TYPE_CHECKING:  # a type checker would otherwise believe in every name
+
+    def __getattr__(name: str) -> object:
+        """Import a room when it is first used: the package itself loads neither torch nor scanpy."""
+        if name in __all__:
+            return import_module(f"univerce.{name}")
+        raise AttributeError(f"module 'univerce' has no attribute {name!r}; it has {', '.join(__all__)}.")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
