@@ -1,0 +1,130 @@
+"""What is run before a change lands: ``python -m nox`` for the usual checks, ``python -m nox -l`` for all of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2024.10.9"
+# pip, not uv: uv does not read PIP_FIND_LINKS and its like, by which a machine names the torch build it wants.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types", "docs"]
+nox.options.error_on_missing_interpreters = True
+
+CONSTRAINTS = "constraints.txt"
+MAX_DATA = 25 * 2**20  # bytes of model and gene tables inside the wheel
+
+
+def install(session: nox.Session, *what: str) -> None:
+    session.install("-c", CONSTRAINTS, *what)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit tests, contract tests and the examples of the docstrings."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", "--durations=10", *session.posargs)
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """The tests with the oldest version of every direct dependency that pyproject.toml admits."""
+    pins = Path(session.create_tmp()) / "minimums.txt"
+    pins.write_text("\n".join(_minimums()) + "\n")
+    session.install("-c", str(pins), "-e", ".[test]")
+    session.run("pip", "list")
+    session.run("pytest", *session.posargs)
+
+
+def _minimums() -> list[str]:
+    """``name==lower bound`` for every direct dependency; torch stays at the one pinned build."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    pins = [line for line in Path(CONSTRAINTS).read_text().splitlines() if line.startswith("torch==")]
+    for requirement in map(Requirement, project["dependencies"]):
+        lower = [s.version for s in requirement.specifier if s.operator == ">="]
+        if requirement.name != "torch":
+            pins.append(f"{requirement.name}=={lower[0]}")
+    return pins
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format and who may import whom."""
+    install(session, "ruff", "import-linter")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types of the package."""
+    install(session, "-e", ".[types]")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, every warning an error; the pages are in docs/_build/html."""
+    install(session, "-e", ".[docs]")
+    shutil.rmtree("docs/generated", ignore_errors=True)  # pages of names that are gone
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+
+
+@nox.session
+def tutorials(session: nox.Session) -> None:
+    """Every notebook of tutorials/ from its first cell to its last."""
+    notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
+    if not notebooks:
+        session.skip("there is no notebook in tutorials/")
+    install(session, "-e", ".", "ipykernel", "nbclient")
+    session.run("jupyter", "execute", *notebooks)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Embed the bundled cells with the bundled model; the figure is univerce-demo/umap.png."""
+    install(session, "-e", ".")
+    session.run("univerce", "demo", *session.posargs)
+
+
+@nox.session
+def perf(session: nox.Session) -> None:
+    """Measure speed and memory; prints figures."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel and look into the wheel."""
+    install(session, "build")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    (wheel,) = Path("dist").glob("*.whl")
+    problems = _wheel_problems(wheel)
+    if problems:
+        session.error("; ".join(problems))
+
+
+def _wheel_problems(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+    packaged = {path.relative_to("src").as_posix() for path in Path("src/univerce").rglob("*.py")}
+    problems = [f"{name} is missing" for name in sorted((packaged | {"univerce/py.typed"}) - set(sizes))]
+    foreign = [name for name in sizes if not re.match(r"univerce(-[^/]+\.dist-info)?/", name)]
+    problems += [f"{name} does not belong into the wheel" for name in foreign]
+    if not any(name.endswith("/LICENSE") for name in sizes):
+        problems.append("LICENSE is missing")
+    data = {name: size for name, size in sizes.items() if name.startswith("univerce/") and not name.endswith(".py")}
+    total = sum(data.values())
+    print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MiB, {total / 2**20:.1f} MiB of it data in {len(data)} files")
+    if total > MAX_DATA:
+        problems.append(f"the data take {total / 2**20:.1f} MiB, more than {MAX_DATA / 2**20:.0f} MiB")
+    return problems

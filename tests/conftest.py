@@ -1,0 +1,80 @@
+"""Fixtures for every test: fresh settings, a cache of its own, no network, no figures left behind."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from univerce._settings import Settings, settings
+
+DATA = "UNIVERCE_TEST_DATA"
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory):
+    """Defaults in ``uc.settings`` and in the environment of subprocesses, and an empty cache."""
+    for name in (n for n in os.environ if n.startswith("UNIVERCE_") and n != DATA):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UNIVERCE_CACHE", str(tmp_path_factory.mktemp("cache") / "univerce"))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    fresh = Settings()
+    with settings.override(**{f.name: getattr(fresh, f.name) for f in fields(Settings)}):
+        yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch):
+    """A test that leaves this machine fails; servers on the loopback interface are fine."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address):
+        _check_host(self.family, address)
+        return connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address):
+        _check_host(self.family, address)
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host, *args, **kwargs):
+        _check_host(socket.AF_INET, (host,))
+        return getaddrinfo(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def _check_host(family: int, address) -> None:
+    if family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0]):
+        return
+    # pytest's own exception is no Exception: code that catches connection errors cannot swallow it.
+    pytest.fail(f"A test opened a connection to {address[0]!r}; tests run offline.")
+
+
+def _is_loopback(host: str | bytes | None) -> bool:
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(host.split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Directory with the real data sets, or a skip that says how to name it."""
+    path = os.environ.get(DATA)
+    if not path:
+        pytest.skip(f"needs real data: set {DATA} to the directory that holds it")
+    if not Path(path).is_dir():
+        pytest.fail(f"{DATA}={path!r} is not a directory")
+    return Path(path)
