@@ -1,0 +1,69 @@
+"""Sphinx configuration; `nox -s docs` builds the pages, also without a network."""
+
+from __future__ import annotations
+
+import os
+
+from sphinx.ext.napoleon import docstring
+
+import univerce
+
+project = "univerce"
+author = "The univerce developers"
+copyright = "2026, the univerce developers"  # noqa: A001
+version = release = univerce.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # `nox -s tutorials` executes them
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"  # types stand in the signature of the source alone
+autodoc_typehints_description_target = "documented_params"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Links into other projects need their inventories; a build without a network goes without.
+intersphinx_mapping = {}
+if os.environ.get("READTHEDOCS"):
+    intersphinx_mapping = {
+        "anndata": ("https://anndata.readthedocs.io/en/stable/", None),
+        "mudata": ("https://mudata.readthedocs.io/stable/", None),
+        "numpy": ("https://numpy.org/doc/stable/", None),
+        "pandas": ("https://pandas.pydata.org/docs/", None),
+        "python": ("https://docs.python.org/3/", None),
+        "scanpy": ("https://scanpy.readthedocs.io/en/stable/", None),
+        "scipy": ("https://docs.scipy.org/doc/scipy/", None),
+        "torch": ("https://docs.pytorch.org/docs/stable/", None),
+    }
+
+html_theme = "sphinx_book_theme"
+html_title = "univerce"
+html_static_path = ["_static"]
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+
+
+def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
+    """Returns and Yields are prose here; napoleon would take the first line for a type."""
+    lines = self._dedent(self._consume_to_next_section())
+    return self._format_block(f":{section}: ", lines)
+
+
+docstring.NumpyDocstring._parse_returns_section = lambda self, _: _prose(self, "returns")
+docstring.NumpyDocstring._parse_yields_section = lambda self, _: _prose(self, "yields")
