@@ -1,0 +1,14 @@
+"""Names of the keys the package writes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+X_UCE: Final = "X_uce"
+"""``obsm`` (embedding) and ``uns`` (parameters)."""
+
+UCE_GENE: Final = "uce_gene"
+"""``var`` (gene of the table behind every variable) and ``uns`` (coverage report)."""
+
+UCE_SENTENCES: Final = "uce_sentences"
+"""``obsm`` (token ids) and ``uns`` (parameters)."""

@@ -1,0 +1,160 @@
+"""Checks at the boundary: is this an AnnData with counts, and which part of it is meant?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+_LOG1P_MAX = 20.0
+_MAX_SEED = 2**63 - 1
+_FIX_COUNTS = (
+    'Pass the raw counts: layer="counts" (or whatever the layer is called) when a layer holds them, '
+    "adata.raw.to_adata() when adata.raw does."
+)
+
+
+def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
+    """The AnnData meant by ``data`` and ``mod``.
+
+    Raises
+    ------
+    ValueError
+        When ``mod`` is missing for a MuData (the message lists the modalities) or given for an AnnData.
+    KeyError
+        When the MuData has no such modality.
+    TypeError
+        When ``data`` is neither.
+    """
+    if isinstance(data, ad.AnnData):
+        if mod is not None:
+            raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but this is an AnnData; leave mod out.")
+        return data
+    from mudata import MuData
+
+    if not isinstance(data, MuData):
+        raise TypeError(f"An AnnData or a MuData is needed, not {type(data).__module__}.{type(data).__name__}.")
+    modalities = ", ".join(map(repr, data.mod))
+    if mod is None:
+        raise ValueError(f"A MuData needs mod= to say which modality holds the counts: {modalities}.")
+    if mod not in data.mod:
+        raise KeyError(f"mod={mod!r} is not in the MuData; it has {modalities}.")
+    return data.mod[mod]
+
+
+def check_adata(adata: ad.AnnData) -> None:
+    """Raise ``ValueError`` when ``adata`` is empty or two of its cells have one name.
+
+    Variable names may repeat: their counts add up.
+    """
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise ValueError(f"The AnnData is empty: {adata.n_obs} cells and {adata.n_vars} variables.")
+    repeated = adata.obs_names[adata.obs_names.duplicated()].unique()
+    if len(repeated):
+        raise ValueError(
+            f"{len(repeated)} obs_names occur more than once, such as {list(repeated[:3])}. The random draws of a cell "
+            "are keyed by its name: call adata.obs_names_make_unique() first."
+        )
+
+
+def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
+    """``adata.X`` for ``None`` and ``"X"``, else the layer.
+
+    Raises
+    ------
+    KeyError
+        When there is no such layer; the message lists those there are.
+    ValueError
+        When ``adata.X`` is meant and there is none.
+    """
+    available = ", ".join(map(repr, adata.layers)) or "none"
+    if layer in adata.layers:
+        return adata.layers[layer]
+    if layer not in (None, "X"):
+        raise KeyError(f"layer={layer!r} is not in the AnnData; its layers are: {available}.")
+    if adata.X is None:
+        raise ValueError(f"adata.X is empty; pass layer= with the counts. The layers are: {available}.")
+    return adata.X
+
+
+def layer_name(layer: str | None) -> str:
+    """How error messages call a layer."""
+    return "adata.X" if layer in (None, "X") else f"adata.layers[{layer!r}]"
+
+
+def check_counts(block: Any, *, where: str) -> None:
+    """Raise when a block of rows holds anything but counts: whole numbers of any type, none negative.
+
+    Parameters
+    ----------
+    block
+        ``[n_rows, n_vars]``, a scipy sparse matrix or a numpy array.
+    where
+        What the block was read from, for the message.
+
+    Raises
+    ------
+    ValueError
+        When a value is missing, infinite, negative or not whole; the message says what the values look like and what to
+        do.
+    """
+    values = np.asarray(getattr(block, "data", block) if hasattr(block, "indptr") else block).ravel()
+    if values.size == 0 or values.dtype.kind in "bu":
+        return
+    if values.dtype.kind not in "if":
+        raise ValueError(f"{where} holds values of type {values.dtype}, not counts. {_FIX_COUNTS}")
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        n_missing = int(np.sum(~np.isfinite(values)))
+        raise ValueError(
+            f"{where} holds {n_missing:,} values that are missing or infinite. Counts that were not measured are not "
+            f"zeros: remove those cells or genes. {_FIX_COUNTS}"
+        )
+    if low < 0:
+        raise ValueError(
+            f"{where} holds negative values (lowest {low:.4g}), as after scaling, regression, batch correction or "
+            f"Pearson residuals. {_FIX_COUNTS}"
+        )
+    if values.dtype.kind == "i":
+        return
+    broken = values[values != np.rint(values)]
+    if broken.size:
+        raise ValueError(
+            f"{where} holds values that are not whole, such as {broken[0]:.4g} (highest {high:.4g}). "
+            f"{_why_not_whole(block, float(high))}"
+        )
+
+
+def _why_not_whole(block: Any, high: float) -> str:
+    """The likely origin of fractions, from their range and the row sums."""
+    sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
+    sums = sums[sums > 0]
+    if sums.size > 1 and np.ptp(sums) < 1e-3 * sums.mean():
+        return f"All cells sum to {sums.mean():.6g}: they look normalised per cell. {_FIX_COUNTS}"
+    if high < _LOG1P_MAX:
+        return f"They look log-transformed (normalize_total, log1p). {_FIX_COUNTS}"
+    return (
+        "They look like expected counts (RSEM, salmon, kallisto) or counts corrected for ambient RNA (SoupX, "
+        "CellBender): round them, e.g. adata.layers['counts'] = adata.X.rint() for a sparse X, and pass "
+        "layer='counts'. If they are normalised instead: " + _FIX_COUNTS[0].lower() + _FIX_COUNTS[1:]
+    )
+
+
+def as_seed(rng: Any) -> int:
+    """A seed from 0 to 2**63 - 1 from a seed or a numpy Generator, which is drawn from once.
+
+    Raises
+    ------
+    TypeError
+        When ``rng`` is neither; ``None`` is refused: an embedding that nobody can compute again is of little use.
+    ValueError
+        When a seed is negative or too large.
+    """
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(_MAX_SEED, endpoint=True))
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
+        raise TypeError(f"rng={rng!r} must be a whole number or a numpy.random.Generator, for example rng=0.")
+    if not 0 <= rng <= _MAX_SEED:
+        raise ValueError(f"rng={rng} must lie between 0 and 2**63 - 1.")
+    return int(rng)

@@ -1,0 +1,149 @@
+"""Which row of a gene table does a gene name mean?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+# A stable identifier with what pipelines append: version, GENCODE's lift-over version, copy on the Y chromosome.
+# Symbols such as RP11-34P13.7 or T28F2.1 do not look like this.
+_STABLE_ID = re.compile(r"([A-Z]{3,}\d{6,})(?:\.\d+)?(?:_\d+|[_-]PAR[_-]Y)?")
+
+
+@dataclass(frozen=True, eq=False)
+class NameMapping:
+    """The gene behind every name.
+
+    Parameters
+    ----------
+    rows
+        ``[n_names]`` int32, row of the gene table or -1.
+    how
+        ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (when case is ignored), ``"ensembl"`` or ``""``.
+    collisions
+        Names that several genes of the table answer to when case is ignored: ``name``, ``gene_id`` and ``row`` of the
+        gene taken, and the ``gene_id`` of the ``others``.
+    duplicates
+        Genes that several names mean, whose counts have to be added: ``gene_id``, ``row``, ``names``.
+    """
+
+    rows: np.ndarray
+    how: np.ndarray
+    collisions: pd.DataFrame
+    duplicates: pd.DataFrame
+
+
+def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
+    """Find the gene behind every name: a symbol or an Ensembl, FlyBase or WormBase identifier, mixed as they come.
+
+    A name is looked up as symbol as it is written, as identifier, as symbol ignoring case, and, when it looks like a
+    stable identifier, without its version. Blanks around it do not matter. Missing and empty names mean nothing. Of
+    several genes with one symbol the one on the chromosome with most genes is taken, which leaves patches and alternative
+    loci aside, and then the first row.
+
+    Parameters
+    ----------
+    names
+        ``[n_names]`` gene names.
+    table
+        Gene table; only ``obs`` is read.
+
+    Returns
+    -------
+    The mapping.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> ids = ["ENSG00000141510", "ENSG00000075624"]
+    >>> obs = pd.DataFrame({"symbol": ["TP53", "ACTB"], "ensembl_id": ids, "chromosome_code": [17, 7]}, index=ids)
+    >>> table = ad.AnnData(obs=obs)
+    >>> mapping = map_names(["Actb", "ENSG00000141510.18", "RP11-34P13.7"], table)
+    >>> mapping.rows.tolist(), mapping.how.tolist()
+    ([1, 0, -1], ['symbol_case', 'ensembl', ''])
+    """
+    written = clean_names(names)
+    upper = [name.upper() for name in written]
+    symbols = clean_names(table.obs["symbol"])
+    upper_symbols = [symbol.upper() for symbol in symbols]
+    code = table.obs["chromosome_code"]
+    order = np.argsort(-code.map(code.value_counts()).to_numpy(), kind="stable").tolist()
+    ids = _first_row([name.upper() for name in clean_names(table.obs["ensembl_id"])], order)
+
+    rows = np.full(len(written), -1, dtype=np.int32)
+    how = np.full(len(written), "", dtype=object)
+    for label, keys, index in (
+        ("symbol", written, _first_row(symbols, order)),
+        ("ensembl", upper, ids),
+        ("symbol_case", upper, _first_row(upper_symbols, order)),
+    ):
+        for i in np.flatnonzero(rows < 0):
+            row = index.get(keys[i])
+            if row is not None:
+                rows[i], how[i] = row, label
+    for i in np.flatnonzero(rows < 0):
+        row = ids.get(stable_id(upper[i]))
+        if row is not None:
+            rows[i], how[i] = row, "ensembl"
+    gene_ids = table.obs_names.to_numpy(dtype=object)
+    return NameMapping(
+        rows=rows,
+        how=how,
+        collisions=_collisions(written, rows, how, upper_symbols, gene_ids),
+        duplicates=_duplicates(written, rows, gene_ids),
+    )
+
+
+def clean_names(names: Iterable[object]) -> list[str]:
+    """Names as text without blanks around them; missing ones are ``""``."""
+    values = names.to_numpy(dtype=object) if isinstance(names, pd.Series | pd.Index) else names
+    return [
+        value.strip()
+        if isinstance(value, str)
+        else ""
+        if value is None or value is pd.NA or value != value
+        else str(value)
+        for value in values
+    ]
+
+
+def stable_id(name: str) -> str:
+    """The stable identifier in an upper-case ``name`` without its version, or ``""`` when it is none."""
+    match = _STABLE_ID.fullmatch(name)
+    return match[1] if match else ""
+
+
+def _first_row(keys: Sequence[str], order: Iterable[int]) -> dict[str, int]:
+    index: dict[str, int] = {}
+    for row in order:
+        index.setdefault(keys[row], row)
+    index.pop("", None)
+    return index
+
+
+def _collisions(
+    names: Sequence[str], rows: np.ndarray, how: np.ndarray, upper_symbols: Sequence[str], gene_ids: np.ndarray
+) -> pd.DataFrame:
+    siblings: dict[str, list[int]] = {}
+    for row, symbol in enumerate(upper_symbols):
+        siblings.setdefault(symbol, []).append(row)
+    found = []
+    for name, row, kind in zip(names, rows.tolist(), how, strict=True):
+        if kind in ("symbol", "symbol_case") and len(same := siblings[upper_symbols[row]]) > 1:
+            found.append((name, gene_ids[row], row, "; ".join(gene_ids[other] for other in same if other != row)))
+    return pd.DataFrame(found, columns=["name", "gene_id", "row", "others"])
+
+
+def _duplicates(names: Sequence[str], rows: np.ndarray, gene_ids: np.ndarray) -> pd.DataFrame:
+    by_row: dict[int, list[str]] = {}
+    for name, row in zip(names, rows.tolist(), strict=True):
+        by_row.setdefault(row, []).append(name)
+    found = [
+        (gene_ids[row], row, "; ".join(same)) for row, same in sorted(by_row.items()) if row >= 0 and len(same) > 1
+    ]
+    return pd.DataFrame(found, columns=["gene_id", "row", "names"])

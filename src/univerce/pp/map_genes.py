@@ -1,0 +1,264 @@
+"""Find the gene of the model behind every variable."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce import genes
+from univerce._keys import UCE_GENE
+from univerce._validate import check_adata, check_counts, get_layer, get_modality, layer_name
+from univerce.genes.coverage import Coverage, coverage
+from univerce.genes.mapping import NameMapping, map_names
+from univerce.model.blocks import iter_blocks, n_blocks
+from univerce.pp._species import species_of
+
+logger = logging.getLogger("univerce")
+
+DEFAULT_MODEL = "uce-mini"
+# Columns of var that commonly hold gene names, tried when var_names do not.
+GENE_COLUMNS = (
+    "ensembl_id",
+    "gene_ids",
+    "gene_id",
+    "feature_id",
+    "feature_name",
+    "gene_symbol",
+    "gene_symbols",
+    "gene_name",
+    "gene_names",
+    "symbol",
+    "_index",
+    "index",
+)
+_BLOCK_ROWS = 250
+_SAMPLED_ROWS = 10_000
+
+
+class ResolvedGenes(NamedTuple):
+    """The genes of one species in a data set.
+
+    Parameters
+    ----------
+    table
+        Gene table of the species.
+    rows
+        ``[n_vars]`` int32, row of the table or -1.
+    coverage
+        Report over the cells of the species.
+    """
+
+    table: ad.AnnData
+    rows: np.ndarray
+    coverage: Coverage
+
+
+def map_genes(
+    adata: Any,
+    *,
+    species: str | None = None,
+    model: str | Path | None = None,
+    mod: str | None = None,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    key_added: str = UCE_GENE,
+    copy: bool = False,
+) -> Any:
+    """Find the gene of the model behind every variable, and report how much of the counts that covers.
+
+    Symbols and Ensembl, FlyBase or WormBase identifiers are recognised, mixed as they come; case, blanks and version
+    suffixes do not matter. Nothing is removed: variables without a gene stay and are listed in the report.
+
+    Parameters
+    ----------
+    adata
+        AnnData with raw counts, or MuData.
+    species
+        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
+        holds it per cell. ``None`` looks for ``organism``, ``species`` and ``organism_ontology_term_id`` in ``uns`` and
+        ``obs``.
+    model
+        Model whose gene tables are used: a name or a folder. ``None`` is the bundled ``"uce-mini"``.
+    mod
+        Modality, when ``adata`` is a MuData.
+    layer
+        Layer with the counts; ``None`` is ``X``.
+    gene_key
+        Column of ``var`` with the gene names. ``None`` is ``var_names``; when fewer than half of those are genes, the
+        well-known columns (``ensembl_id``, ``gene_ids``, ``feature_name``, ...) are tried too, and the one that covers
+        most counts is taken and reported.
+    key_added
+        Key of what is written.
+    copy
+        Return a changed copy and leave ``adata`` as it is.
+
+    Returns
+    -------
+    ``None``, or the copy. Written are:
+
+    ``var[key_added]``
+        ``gene_id`` of the gene table, ``""`` for variables without a gene. When the cells are of several species
+        there is one column ``f"{key_added}_{species}"`` for each.
+    ``uns[key_added][species]``
+        The coverage report: numbers and shares of names and counts covered, the names lost with most counts, ambiguous
+        and repeated names, the fit of other species, and a suspicion when something looks wrong. Counts are summed over
+        at most about 10,000 evenly spaced cells of the species; ``n_cells`` says how many.
+
+    Raises
+    ------
+    ValueError
+        When the data are empty, the values are not counts, two cells share a name, the species is not stated or known,
+        or no variable is a gene.
+    KeyError
+        When ``layer``, ``gene_key`` or ``mod`` does not exist.
+
+    Warns
+    -----
+    UserWarning
+        When less than half of the counts are covered, or the names fit another species better.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd
+    >>> import univerce as uc
+    >>> names = ["CD3D", "ENSG00000177455.15", "Ms4a1", "not a gene"]
+    >>> adata = ad.AnnData(np.ones((2, 4), dtype="float32"), var=pd.DataFrame(index=names))
+    >>> uc.pp.map_genes(adata, species="human")
+    >>> adata.var["uce_gene"].tolist()
+    ['ENSG00000167286', 'ENSG00000177455', 'ENSG00000156738', '']
+    >>> adata.uns["uce_gene"]["human"]["fraction_counts"]
+    0.75
+    """
+    data = adata.copy() if copy else adata
+    adata = get_modality(data, mod)
+    model = DEFAULT_MODEL if model is None else model
+    check_adata(adata)
+    keys = species_of(adata, species, known=genes.available_species(model))
+    resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key)
+    reports: dict[str, dict[str, Any]] = {}
+    for name, found in resolved.items():
+        gene_ids = found.table.obs_names.to_numpy(dtype=object)
+        column = key_added if len(resolved) == 1 else f"{key_added}_{name}"
+        adata.var[column] = np.where(found.rows >= 0, gene_ids[found.rows], "")
+        reports[name] = found.coverage.to_uns()
+    adata.uns[key_added] = reports
+    return data if copy else None
+
+
+def resolve_genes(
+    adata: ad.AnnData,
+    species_keys: str | pd.Categorical,
+    model: str | Path,
+    *,
+    layer: str | None = None,
+    gene_key: str | None = None,
+) -> dict[str, ResolvedGenes]:
+    """For every species in the data its gene table and the row of every variable in it.
+
+    Parameters
+    ----------
+    adata
+        Data that passed :func:`~univerce._validate.check_adata`; it is only read.
+    species_keys
+        What :func:`~univerce.pp._species.species_of` returned: one key, or ``[n_obs]`` keys.
+    model, layer, gene_key
+        As in :func:`map_genes`.
+
+    Returns
+    -------
+    The genes per species, in sorted order of the keys.
+
+    Raises
+    ------
+    ValueError
+        When sampled values are not counts, or no variable is a gene.
+    KeyError
+        When ``layer`` or ``gene_key`` does not exist.
+    """
+    if gene_key is not None and gene_key not in adata.var:
+        columns = ", ".join(map(repr, adata.var.columns)) or "none"
+        raise KeyError(f"gene_key={gene_key!r} is not a column of var; its columns are: {columns}.")
+    cells = (
+        pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
+        if isinstance(species_keys, str)
+        else species_keys
+    )
+    cells = cells.remove_unused_categories()
+    counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
+
+    resolved = {}
+    for i, species in enumerate(cells.categories):
+        table = genes.load_table(species, model=model)
+        key, names, mapping = _choose_names(adata, table, counts[i], gene_key)
+        report = coverage(
+            mapping,
+            names,
+            counts[i],
+            table,
+            gene_key=key,
+            n_cells=int(n_cells[i]),
+            other_tables=[_bundled_names(other) for other in genes.available_species(DEFAULT_MODEL)],
+        )
+        report.check(names)
+        logger.info("%s", report)
+        resolved[species] = ResolvedGenes(table, mapping.rows, report)
+    return resolved
+
+
+def _sampled_counts(
+    adata: ad.AnnData, codes: np.ndarray, n_species: int, layer: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts per species and variable ``[n_species, n_vars]``, and how many cells ``[n_species]`` they come from."""
+    wanted = set()
+    for species in range(n_species):
+        # the blocks with cells of this species, thinned evenly
+        blocks = np.unique(np.flatnonzero(codes == species) // _BLOCK_ROWS)
+        n_kept = min(len(blocks), n_blocks(_SAMPLED_ROWS, _BLOCK_ROWS))
+        wanted.update(blocks[np.linspace(0, len(blocks) - 1, n_kept).round().astype(int)].tolist())
+    # the X of a backed view would be read whole; given the view itself, iter_blocks reads block by block
+    X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
+    counts = np.zeros((n_species, adata.n_vars))
+    n_cells = np.zeros(n_species, dtype=np.int64)
+    for rows, block in iter_blocks(X, _BLOCK_ROWS, blocks=sorted(wanted)):
+        check_counts(block, where=layer_name(layer))
+        for species in np.unique(codes[rows]):
+            mine = codes[rows] == species
+            counts[species] += np.asarray(block[mine].sum(axis=0)).ravel()
+            n_cells[species] += mine.sum()
+    return counts, n_cells
+
+
+def _choose_names(
+    adata: ad.AnnData, table: ad.AnnData, counts: np.ndarray, gene_key: str | None
+) -> tuple[str, Any, NameMapping]:
+    """The names to go by, where they came from, and their mapping."""
+    names = adata.var_names if gene_key is None else adata.var[gene_key]
+    best = "var_names" if gene_key is None else gene_key, names, map_names(names, table)
+    if gene_key is not None or np.mean(best[2].rows >= 0) >= 0.5:
+        return best
+
+    def score(candidate: tuple[str, Any, NameMapping]) -> tuple[float, int]:
+        mapped = candidate[2].rows >= 0
+        return float(counts[mapped].sum()), int(mapped.sum())
+
+    by_name = {str(column).lower(): column for column in adata.var.columns}
+    for column in (by_name[c] for c in GENE_COLUMNS if c in by_name):
+        candidate = (column, adata.var[column], map_names(adata.var[column], table))
+        if score(candidate) > score(best):
+            best = candidate
+    if best[0] != "var_names":
+        logger.info("Few var_names are genes; taking the names from var[%r], which cover more counts.", best[0])
+    return best
+
+
+@cache
+def _bundled_names(species: str) -> ad.AnnData:
+    """The gene names of a bundled table: data of any model are compared with these, which keep case and need no download."""
+    table = genes.load_table(species, model=DEFAULT_MODEL)
+    return ad.AnnData(obs=table.obs[["symbol", "ensembl_id"]], uns={"gene_table": dict(table.uns["gene_table"])})
