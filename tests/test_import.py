@@ -23,7 +23,9 @@ MODULE_OF = {"scikit-learn": "sklearn", "scvi-tools": "scvi", "scib-metrics": "s
 
 
 def _python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300).stdout
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 def _loaded(statement: str, modules: Iterable[str]) -> list[str]:
