@@ -1,0 +1,124 @@
+"""Gene tables from an Ensembl annotation and a text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.genes.table import N_SPECIAL, PAD, make_table, write_table
+from univerce.genes.text import TextEncoder, hashed_tokens, quantise
+
+_COLUMNS = ("ensembl_id", "symbol", "chromosome", "start", "description")
+
+
+def read_annotation(path: Path | str) -> pd.DataFrame:
+    """Read a tab-separated gene annotation (plain or gzipped).
+
+    Parameters
+    ----------
+    path
+        A file with the columns ``ensembl_id``, ``symbol``, ``chromosome``, ``start`` and ``description``.
+
+    Returns
+    -------
+    One row per gene in the order of the file; text columns hold ``""`` where nothing is known, ``start`` is int64.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing, a start is not a number, or an Ensembl id is repeated.
+    """
+    genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    missing = [column for column in _COLUMNS if column not in genes]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(genes.columns)}.")
+    starts = pd.to_numeric(genes["start"], errors="coerce")
+    if starts.isna().any():
+        raise ValueError(f"{path}: start is not a number for gene {genes['ensembl_id'][starts.isna()].iloc[0]!r}.")
+    repeated = genes["ensembl_id"][genes["ensembl_id"].duplicated() & (genes["ensembl_id"] != "")]
+    if len(repeated):
+        raise ValueError(f"{path}: the Ensembl id {repeated.iloc[0]!r} is there more than once.")
+    return genes.assign(start=starts.astype(np.int64))[list(_COLUMNS)]
+
+
+def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *, source: str) -> dict[str, ad.AnnData]:
+    """Gene tables of several species that share one text encoder, fitted to all of them.
+
+    Parameters
+    ----------
+    annotations
+        Species to annotation, as :func:`read_annotation` returns it.
+    encoder
+        An unfitted encoder.
+    source
+        Where the annotations come from, kept as provenance.
+
+    Returns
+    -------
+    Species to gene table with int8 features. Chromosome codes count the sorted ``<species>_<chromosome>`` names of all
+    species, as the released UCE tables do, and are frozen in each table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import univerce as uc
+    >>> genes = pd.DataFrame({
+    ...     "ensembl_id": ["E1", "E2"], "symbol": ["INS", "GCG"], "chromosome": ["1", "2"], "start": [5, 9],
+    ...     "description": ["insulin", "glucagon"],
+    ... })
+    >>> tables = uc.genes.text_tables({"human": genes}, uc.genes.TextEncoder(2, 8), source="example")
+    >>> tables["human"].shape
+    (2, 10)
+    """
+    encoder.fit(pd.concat(annotations.values(), ignore_index=True))
+    names = sorted({f"{species}_{c}" for species, genes in annotations.items() for c in genes["chromosome"]})
+    code = {name: i for i, name in enumerate(names)}
+    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=encoder.seed)
+    special[PAD] = 0
+    special = quantise(special)
+    tables = {}
+    for species, genes in annotations.items():
+        chromosomes = sorted(set(genes["chromosome"]))
+        full = [f"{species}_{c}" for c in chromosomes]
+        tables[species] = make_table(
+            genes.assign(chromosome_code=[code[f"{species}_{c}"] for c in genes["chromosome"]]),
+            quantise(encoder.encode(genes)),
+            species=species,
+            encoder=encoder.name,
+            source=source,
+            special_features=special,
+            chromosome_names=chromosomes,
+            chromosome_codes=[code[name] for name in full],
+            chromosome_features=quantise(hashed_tokens(full, encoder.dim, seed=encoder.seed)),
+        )
+    return tables
+
+
+def write_text_tables(annotation_dir: Path | str, out_dir: Path | str, encoder: TextEncoder, *, source: str) -> list[Path]:
+    """Read every ``<species>.tsv.gz`` of a directory and write a gene table ``<species>.zarr.zip`` for each.
+
+    Parameters
+    ----------
+    annotation_dir
+        Directory of annotations that :func:`read_annotation` reads.
+    out_dir
+        Where the tables go.
+    encoder
+        An unfitted encoder.
+    source
+        Kept as provenance.
+
+    Returns
+    -------
+    The paths written.
+    """
+    paths = sorted(Path(annotation_dir).glob("*.tsv.gz"))
+    if not paths:
+        raise FileNotFoundError(f"There is no <species>.tsv.gz in {annotation_dir}.")
+    annotations = {path.name.removesuffix(".tsv.gz"): read_annotation(path) for path in paths}
+    tables = text_tables(annotations, encoder, source=source)
+    return [write_table(t, Path(out_dir) / f"{s}.zarr.zip") for s, t in tables.items()]

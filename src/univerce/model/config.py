@@ -1,0 +1,78 @@
+"""The shape of a UCE network and how its sentences are made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class UCEConfig:
+    """Everything that, with the weights, defines an embedding space.
+
+    The defaults are those of the released models (Rosen et al. 2024), which differ in ``n_layers`` (4 and 33) alone. The
+    last group of fields departs from the paper and serves small models.
+    """
+
+    model_id: str = "uce"
+    """Name of the model; part of the digest of its space."""
+    token_dim: int = 5120
+    """Width of the gene features."""
+    token_encoder: str = "esm2_t48_15B_UR50D"
+    """Encoder of the gene tables that the weights were trained with; other tables are refused."""
+    d_model: int = 1280
+    n_heads: int = 20
+    d_hidden: int = 5120
+    """Width of the feed-forward layers."""
+    n_layers: int = 4
+    output_dim: int = 1280
+    """Width of the cell embedding."""
+    decoder_dim: int = 1024
+    """First width of the decoder of the CLS position."""
+    gene_dim: int = 1280
+    """Width of a query gene in the expression head."""
+    head_dims: tuple[int, ...] = (2048, 512, 128)
+    """Widths of the expression head."""
+    dropout: float = 0.05
+    max_length: int = 1536
+    """Rows of the position table: the longest sentence."""
+    n_sample: int = 1024
+    """Draws of a sentence."""
+    sampling: str = "multinomial"
+    """Default sampling of sentences."""
+
+    norm_first: bool = False
+    """Pre-norm transformer layers."""
+    bag: bool = False
+    """Add a gated mean of the sentence's token features to the cell, so that the network starts from a bag of genes."""
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail far from its cause."""
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
+        if self.d_model % 2:
+            raise ValueError(f"d_model={self.d_model} must be even for the sinusoidal positions.")
+        object.__setattr__(self, "head_dims", tuple(self.head_dims))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict that JSON can hold."""
+        return asdict(self) | {"head_dims": list(self.head_dims)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UCEConfig:
+        """Inverse of :meth:`to_dict`; an unknown entry raises ``ValueError``."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"The model configuration holds unknown entries: {', '.join(sorted(unknown))}.")
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path: Path | str) -> UCEConfig:
+        """Read a ``config.json``."""
+        return cls.from_dict(json.loads(Path(path).read_text()))
+
+
+UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
+UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)

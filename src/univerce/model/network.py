@@ -1,0 +1,248 @@
+"""The UCE transformer, with the state-dict names of the released checkpoints.
+
+What the reference computes and nobody reads is left out, exactly: the token encoder depends on the token alone, so its
+output is a table; only the CLS position is read, so the last layer has one query and the decoder one row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from univerce.model.config import UCEConfig
+
+OFFICIAL_PAD_BIAS = 1.0
+"""The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
+
+
+class PositionTable(nn.Module):
+    """Sinusoidal positions, base 10,000; even columns are sines, odd ones cosines."""
+
+    pe: Tensor
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        position = torch.arange(config.max_length, dtype=torch.float32)[:, None]
+        rate = torch.exp(torch.arange(0, config.d_model, 2, dtype=torch.float32) * (-math.log(10000.0) / config.d_model))
+        pe = torch.empty(config.max_length, 1, config.d_model)
+        pe[:, 0, 0::2] = torch.sin(position * rate)
+        pe[:, 0, 1::2] = torch.cos(position * rate)
+        self.register_buffer("pe", pe)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with fused input projection, computed by ``scaled_dot_product_attention``."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * d, d))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * d))
+        self.out_proj = nn.Linear(d, d)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool) -> Tensor:
+        """Attend from every position, or from the first alone; ``bias`` is added to the logits of the keys."""
+        d = x.shape[-1]
+        if cls_only:
+            q = F.linear(x[:, :1], self.in_proj_weight[:d], self.in_proj_bias[:d])
+            k, v = F.linear(x, self.in_proj_weight[d:], self.in_proj_bias[d:]).chunk(2, dim=-1)
+        else:
+            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        if bias is not None:
+            bias = bias.to(q.dtype)
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    """One transformer layer; post-norm as released, or pre-norm."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.self_attn = SelfAttention(config)
+        self.linear1 = nn.Linear(config.d_model, config.d_hidden)
+        self.linear2 = nn.Linear(config.d_hidden, config.d_model)
+        self.norm1 = nn.LayerNorm(config.d_model)
+        self.norm2 = nn.LayerNorm(config.d_model)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool = False) -> Tensor:
+        """Update every position, or return the first alone (its query is the only one computed).
+
+        The residual stream and the norms stay in float32, the products run in the dtype of the weights.
+        """
+        dtype = self.linear1.weight.dtype
+        residual = x[:, :1] if cls_only else x
+        if self.norm_first:
+            h = residual + self.drop(self.self_attn(self.norm1(x).to(dtype), bias, cls_only=cls_only))
+            return h + self.drop(self._feed_forward(self.norm2(h).to(dtype)))
+        h = self.norm1(residual + self.drop(self.self_attn(x.to(dtype), bias, cls_only=cls_only)))
+        return self.norm2(h + self.drop(self._feed_forward(h.to(dtype))))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.drop(F.relu(self.linear1(x))))
+
+
+class Transformer(nn.Module):
+    """The stack of layers; only the first position of the last one is computed."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """``[cells, length, d_model]`` to the CLS position ``[cells, d_model]``."""
+        for layer in self.layers[:-1]:
+            x = layer(x, bias)
+        return self.layers[-1](x, bias, cls_only=True)[:, 0]
+
+
+class Bag(nn.Module):
+    """A gated mean of token features, mapped to the cell embedding (not in the released models).
+
+    The gate learns which genes tell cells apart, the centre is what all cells share.
+    """
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.Linear(config.token_dim, 128), nn.GELU(), nn.Linear(128, 1))
+        self.center = nn.Parameter(torch.zeros(config.token_dim))
+        self.project = nn.Linear(config.token_dim, config.output_dim, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What a token adds to the bag, ``[..., token_dim]``, from its L2-normalised features."""
+        return F.softplus(self.gate(features)) * (features - self.center)
+
+
+def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
+
+
+class UCE(nn.Module):
+    """Universal Cell Embedding network (Rosen et al. 2024).
+
+    Parameters
+    ----------
+    config
+        The shape of the network.
+    """
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, out, p = config.d_model, config.output_dim, config.dropout
+        self.pos_encoder = PositionTable(config)
+        self.encoder = nn.Sequential(nn.Linear(config.token_dim, d), nn.GELU(), nn.LayerNorm(d))
+        self.transformer_encoder = Transformer(config)
+        self.decoder = nn.Sequential(
+            _block(d, config.decoder_dim, p), _block(config.decoder_dim, out, p), _block(out, out, p), nn.Linear(out, out)
+        )
+        self.gene_embedding_layer = nn.Sequential(
+            nn.Linear(config.token_dim, config.gene_dim), nn.GELU(), nn.LayerNorm(config.gene_dim)
+        )
+        dims = (out + config.gene_dim, *config.head_dims)
+        self.binary_decoder = nn.Sequential(
+            *(_block(a, b, p) for a, b in zip(dims, dims[1:], strict=False)), nn.Linear(dims[-1], 1)
+        )
+        if config.bag:
+            self.bag = Bag(config)
+            self.bilinear = nn.Linear(config.token_dim, out, bias=False)
+            self.temperature = nn.Parameter(torch.tensor(8.0))
+
+    def encode_tokens(self, features: Tensor) -> Tensor:
+        """Token features to what the transformer reads of a token before its position is known.
+
+        Parameters
+        ----------
+        features
+            ``[n_tokens, token_dim]`` as in the gene table.
+
+        Returns
+        -------
+        ``[n_tokens, d_model]``, and with ``config.bag`` ``[n_tokens, d_model + token_dim]``: the bag's part follows.
+        """
+        unit = F.normalize(features, dim=-1, eps=1e-12)
+        encoded = self.encoder(unit) * math.sqrt(self.config.d_model)
+        return torch.cat([encoded, self.bag(unit)], dim=-1) if self.config.bag else encoded
+
+    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, genes: Tensor | None = None) -> Tensor:
+        """Embed sentences of encoded tokens.
+
+        Parameters
+        ----------
+        tokens
+            ``[cells, length, width]`` rows of :meth:`encode_tokens`.
+        lengths
+            ``[cells]`` number of tokens of each sentence; None when no sentence has pads.
+        official
+            Let pads be attended to with +1 on their logits, as the reference does, instead of masking them.
+        genes
+            ``[cells, length]`` bool, which tokens are genes; needed by models with a bag.
+
+        Returns
+        -------
+        ``[cells, output_dim]`` float32, of unit length.
+        """
+        d = self.config.d_model
+        length = tokens.shape[1]
+        bias = None
+        if lengths is not None:
+            is_pad = torch.arange(length, device=tokens.device) >= lengths[:, None]
+            bias = torch.zeros(is_pad.shape, device=tokens.device).masked_fill_(
+                is_pad, OFFICIAL_PAD_BIAS if official else float("-inf")
+            )[:, None, None]
+        x = tokens[..., :d] + self.pos_encoder.pe[:length, 0]
+        cell = self.decoder(self.transformer_encoder(x, bias))
+        if self.config.bag:
+            if genes is None:
+                raise ValueError("This model has a bag; embed() needs to know which tokens are genes.")
+            weight = genes.to(tokens.dtype)[:, None]
+            bag = (weight @ tokens[..., d:])[:, 0]
+            cell = cell + self.bag.project(F.normalize(bag, dim=-1))
+        return F.normalize(cell, dim=-1)
+
+    def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
+        """Logit that a gene is expressed in a cell.
+
+        Parameters
+        ----------
+        cells
+            ``[cells, output_dim]`` embeddings.
+        gene_features
+            ``[cells, queries, token_dim]`` or ``[queries, token_dim]`` features of the query genes.
+
+        Returns
+        -------
+        ``[cells, queries]`` logits.
+        """
+        unit = F.normalize(gene_features, dim=-1, eps=1e-12)
+        genes = self.gene_embedding_layer(unit)
+        shape = (len(cells), unit.shape[-2], -1)
+        pairs = torch.cat([cells[:, None].expand(shape), genes.expand(shape)], dim=-1)
+        logits = self.binary_decoder(pairs)[..., 0]
+        if self.config.bag:
+            logits = logits + self.temperature * (self.bilinear(unit).expand(shape) @ cells[..., None])[..., 0]
+        return logits
+
+    def forward(self, tokens: Tensor, gene_features: Tensor, genes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Embedding and logits at once, for training (no pads: sentences of one batch have one length)."""
+        cells = self.embed(tokens, genes=genes)
+        return cells, self.predict(cells, gene_features)
+
+
+def linear_parameters(network: nn.Module) -> Iterator[nn.Module]:
+    """The modules whose products dominate; the runtime keeps their weights in its precision."""
+    for module in network.modules():
+        if isinstance(module, SelfAttention | nn.Linear):
+            yield module
