@@ -92,7 +92,8 @@ def test_embed_reads_zarr(tmp_path: Path, cells: Path, calls: list[Any]) -> None
 def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list[Any]) -> None:
     options = (
         "--species mouse --model uce-4l --layer counts --gene-key ensembl_id --key-added X_b --batch-size 16 "
-        f"--device cpu --precision float32 --padding official --sampling systematic --n-draws 3 --seed 7 --store {tmp_path / 's'}"
+        "--device cpu --precision float32 --padding official --sampling systematic --n-draws 3 --seed 7 "
+        f"--store {tmp_path / 's'}"
     )
     assert main(["embed", str(cells), "-o", str(tmp_path / "out.h5ad"), *options.split()]) == 0
     assert calls == [
