@@ -1,0 +1,25 @@
+"""Gene tables, gene names and the files they come from."""
+
+from univerce.genes.annotation import read_annotation, text_tables, write_text_tables
+from univerce.genes.convert import convert_tables
+from univerce.genes.fetch import fetch, list_assets
+from univerce.genes.load import available_species, convert_released, load_table
+from univerce.genes.table import make_table, read_table, validate_table, write_table
+from univerce.genes.text import TextEncoder
+
+__all__ = [
+    "TextEncoder",
+    "available_species",
+    "convert_released",
+    "convert_tables",
+    "fetch",
+    "list_assets",
+    "load_table",
+    "make_table",
+    "read_annotation",
+    "read_table",
+    "text_tables",
+    "validate_table",
+    "write_table",
+    "write_text_tables",
+]

@@ -14,18 +14,20 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
+import zarr
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
 _DIGEST_ROWS = 4096
+_PACKED = ".zarr.zip"
 _OBS_COLUMNS = ("symbol", "ensembl_id", "chromosome", "start", "chromosome_code")
 _UNS_ARRAYS = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
 
@@ -144,28 +146,56 @@ def table_digest(table: ad.AnnData) -> str:
     return sha.hexdigest()
 
 
-def write_table(table: ad.AnnData, path: Path | str, *, compression: str | None = None) -> Path:
-    """Write a gene table as h5ad, to a temporary name first; uncompressed features can be memory-mapped."""
+def write_table(table: ad.AnnData, path: Path | str) -> Path:
+    """Write a gene table, to a temporary name first.
+
+    Parameters
+    ----------
+    table
+        A gene table.
+    path
+        ``*.h5ad`` keeps the features contiguous and uncompressed, so that they can be read from disk row by row;
+        ``*.zarr.zip`` is small (LZMA), for tables that travel. The same table gives the same bytes of ``*.zarr.zip``.
+
+    Returns
+    -------
+    The path written.
+    """
     path = Path(path)
     validate_table(table)
+    if not path.name.endswith((".h5ad", _PACKED)):
+        raise ValueError(f"{path.name!r} is not a name for a gene table; let it end in .h5ad or {_PACKED}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
-        table.write_h5ad(temporary, compression=compression)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        temporary = Path(scratch) / path.name
+        if path.name.endswith(_PACKED):
+            _write_packed(table, temporary)
+        else:
+            table.write_h5ad(temporary)
         os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return path
 
 
 def read_table(path: Path | str) -> ad.AnnData:
-    """Open a gene table; the features of an uncompressed file stay on disk (``backed="r"``)."""
+    """Open a gene table; the features of an ``.h5ad`` stay on disk (``backed="r"``)."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no gene table at {path}.")
-    with h5py.File(path) as file:
-        in_memory = not isinstance(file.get("X"), h5py.Dataset) or file["X"].chunks is not None
-    table = ad.read_h5ad(path, backed=None if in_memory else "r")
+    if path.name.endswith(_PACKED):
+        with zarr.storage.ZipStore(path, mode="r") as store:
+            table = ad.read_zarr(store)
+    else:
+        table = ad.read_h5ad(path, backed="r")
     validate_table(table)
     return table
+
+
+def _write_packed(table: ad.AnnData, path: Path) -> None:
+    """Write a zarr and zip it: one compression (of the zip), fixed time stamps, sorted names."""
+    directory = path.with_name("unpacked.zarr")
+    ad.io.write_elem(zarr.open_group(directory, mode="w", zarr_format=2), "/", table)
+    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_LZMA) as archive:
+        for file in sorted(p for p in directory.rglob("*") if p.is_file()):
+            entry = zipfile.ZipInfo(file.relative_to(directory).as_posix())
+            entry.compress_type = zipfile.ZIP_LZMA
+            archive.writestr(entry, file.read_bytes())
