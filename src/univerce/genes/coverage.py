@@ -187,7 +187,7 @@ def coverage(
     species = str(gene_table_info(table)["species"])
 
     fraction_counts = min(float(weights[mapped].sum()), 1.0)
-    alternatives = _as_written(text, weights, (table, *other_tables))
+    matches = _as_written(text, weights, (table, *other_tables))
 
     unmapped = np.flatnonzero(~mapped & (counts > 0))
     worst = unmapped[np.argsort(-counts[unmapped], kind="stable")[:_N_LOST]]
@@ -206,13 +206,15 @@ def coverage(
         lost=lost,
         collisions=mapping.collisions,
         duplicates=mapping.duplicates,
-        alternatives=alternatives,
-        suspicion=_suspicion(text, species, fraction_counts, alternatives),
+        alternatives={key: share for key, (_, share, _) in matches.items()},
+        suspicion=_suspicion(text, species, fraction_counts, matches),
     )
 
 
-def _as_written(names: Sequence[str], weights: np.ndarray, tables: Iterable[ad.AnnData]) -> dict[str, float]:
-    """For every species the weight of the names that its table holds, spelled the same way.
+def _as_written(
+    names: Sequence[str], weights: np.ndarray, tables: Iterable[ad.AnnData]
+) -> dict[str, tuple[bool, float, int]]:
+    """For every species whether case was minded, and the weight and number of the names that its table holds.
 
     Case tells human ACTB from mouse Actb, but only when names and table both have kept it; a species with several
     tables is judged by those that have.
@@ -220,7 +222,7 @@ def _as_written(names: Sequence[str], weights: np.ndarray, tables: Iterable[ad.A
     upper = [name.upper() for name in names]
     ids = [stable_id(name) or name for name in upper]
     cased_names = upper != list(names) and [name.lower() for name in names] != list(names)
-    best: dict[str, tuple[bool, float]] = {}
+    best: dict[str, tuple[bool, float, int]] = {}
     for table in tables:
         symbols = set(clean_names(table.obs["symbol"])) - {""}
         upper_symbols = {symbol.upper() for symbol in symbols}
@@ -230,20 +232,22 @@ def _as_written(names: Sequence[str], weights: np.ndarray, tables: Iterable[ad.A
         hit = np.fromiter(
             (k in known or i in table_ids for k, i in zip(keys, ids, strict=True)), dtype=bool, count=len(names)
         )
-        score = (cased, min(float(weights[hit].sum()), 1.0))
+        score = (cased, min(float(weights[hit].sum()), 1.0), int(np.sum(weights[hit] > 0)))
         species = str(gene_table_info(table)["species"])
         best[species] = max(best.get(species, score), score)
-    return {species: share for species, (_, share) in best.items()}
+    return best
 
 
 def _suspicion(
-    names: Sequence[str], species: str, fraction_counts: float, alternatives: dict[str, float]
+    names: Sequence[str], species: str, fraction_counts: float, matches: dict[str, tuple[bool, float, int]]
 ) -> str | None:
-    own = alternatives[species]
-    likely = max(alternatives, key=lambda key: (alternatives[key], key == species))
-    if alternatives[likely] > own + _MARGIN:
+    _, own, n_own = matches[species]
+    likely = max(matches, key=lambda key: matches[key][1])
+    _, share, n_names = matches[likely]
+    # a single gene with many counts, or a handful of names, is no evidence
+    if share > own + _MARGIN and n_names > n_own * (1 + _MARGIN) + 2:
         return (
-            f"The names fit {likely} better: as they are written, {alternatives[likely]:.1%} of the counts match "
+            f"The names fit {likely} better: as they are written, {share:.1%} of the counts match "
             f"{likely} and {own:.1%} match {species}. If the cells are {likely}, pass species={likely!r}."
         )
     if fraction_counts >= LOW_COVERAGE:

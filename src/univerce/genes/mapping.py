@@ -43,8 +43,8 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
 
     A name is looked up as symbol as it is written, as identifier, as symbol ignoring case, and, when it looks like a
     stable identifier, without its version. Blanks around it do not matter. Missing and empty names mean nothing. Of
-    several genes with one symbol the one on the chromosome with most genes is taken, which leaves patches and alternative
-    loci aside, and then the first row.
+    several genes with one symbol the one on the chromosome with most genes is taken, which leaves patches and
+    alternative loci aside, and then the first row.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,17 +10,17 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce import genes
 from univerce._keys import UCE_GENE
 from univerce._validate import check_adata, check_counts, get_layer, get_modality, layer_name
 from univerce.genes.coverage import Coverage, coverage
+from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
 from univerce.genes.mapping import NameMapping, map_names
+from univerce.genes.names import bundled_names
 from univerce.model.blocks import iter_blocks, n_blocks
 from univerce.pp._species import species_of
 
 logger = logging.getLogger("univerce")
 
-DEFAULT_MODEL = "uce-mini"
 # Columns of var that commonly hold gene names, tried when var_names do not.
 GENE_COLUMNS = (
     "ensembl_id",
@@ -137,9 +136,9 @@ def map_genes(
     """
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    model = DEFAULT_MODEL if model is None else model
+    model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
-    keys = species_of(adata, species, known=genes.available_species(model))
+    keys = species_of(adata, species, known=available_species(model))
     resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key)
     reports: dict[str, dict[str, Any]] = {}
     for name, found in resolved.items():
@@ -194,7 +193,7 @@ def resolve_genes(
 
     resolved = {}
     for i, species in enumerate(cells.categories):
-        table = genes.load_table(species, model=model)
+        table = load_table(species, model=model)
         key, names, mapping = _choose_names(adata, table, counts[i], gene_key)
         report = coverage(
             mapping,
@@ -203,7 +202,7 @@ def resolve_genes(
             table,
             gene_key=key,
             n_cells=int(n_cells[i]),
-            other_tables=[_bundled_names(other) for other in genes.available_species(DEFAULT_MODEL)],
+            other_tables=bundled_names(),
         )
         report.check(names)
         logger.info("%s", report)
@@ -255,10 +254,3 @@ def _choose_names(
     if best[0] != "var_names":
         logger.info("Few var_names are genes; taking the names from var[%r], which cover more counts.", best[0])
     return best
-
-
-@cache
-def _bundled_names(species: str) -> ad.AnnData:
-    """The gene names of a bundled table: data of any model are compared with these, which keep case and need no download."""
-    table = genes.load_table(species, model=DEFAULT_MODEL)
-    return ad.AnnData(obs=table.obs[["symbol", "ensembl_id"]], uns={"gene_table": dict(table.uns["gene_table"])})

@@ -1,0 +1,253 @@
+"""The coverage report and its suspicions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from univerce.genes.coverage import Coverage, coverage
+from univerce.genes.mapping import map_names
+from univerce.genes.species import SPECIES
+
+
+def _table(species: str, symbols: list[str], ids: list[str] | None = None) -> ad.AnnData:
+    prefix = SPECIES[species].id_prefix
+    ids = [f"{prefix}{i:011d}" for i in range(len(symbols))] if ids is None else ids
+    obs = pd.DataFrame({"symbol": symbols, "ensembl_id": ids, "chromosome_code": 0}, index=ids)
+    return ad.AnnData(obs=obs, uns={"gene_table": {"species": species}})
+
+
+HUMAN = _table("human", ["TP53", "ACTB", "CD3E", "C1orf112", "MS4A1", "CD3E"])
+MOUSE = _table("mouse", ["Trp53", "Actb", "Cd3e", "Ms4a1", "Xkr4"])
+FISH = _table("zebrafish", ["tp53", "actb1", "cd4-1", "si:ch73-252i11.1"])
+
+
+def _coverage(names, counts=None, table=HUMAN, others=(HUMAN, MOUSE, FISH), **kwargs) -> Coverage:
+    counts = np.ones(len(names)) if counts is None else np.asarray(counts)
+    return coverage(map_names(names, table), names, counts, table, other_tables=others, **kwargs)
+
+
+def test_the_numbers_are_those_of_a_worked_example():
+    report = _coverage(
+        ["TP53", "ENSG00000000000.3", "actb", "CD3E", "MALAT1", "XIST", "C1orf112", "unseen"],
+        [10, 20, 5, 15, 40, 10, 0, 0],
+        gene_key="symbol",
+        n_cells=7,
+    )
+    assert (report.species, report.gene_key, report.n_cells) == ("human", "symbol", 7)
+    assert (report.n_vars, report.n_mapped, report.n_genes) == (8, 5, 4)
+    assert report.fraction_mapped == 5 / 8
+    assert report.fraction_counts == 0.5
+    assert report.lost.to_dict("list") == {"name": ["MALAT1", "XIST"], "counts": [40, 10], "share": [0.4, 0.1]}
+    assert report.duplicates["names"].tolist() == ["TP53; ENSG00000000000.3"]
+    assert report.collisions["name"].tolist() == ["CD3E"]
+    assert report.alternatives == pytest.approx({"human": 0.45, "mouse": 0, "zebrafish": 0})
+    assert report.suspicion is None
+
+
+def test_only_the_twenty_greatest_losses_are_listed():
+    names = [f"lnc{i}" for i in range(30)]
+    report = _coverage(names, np.arange(30))
+    assert report.lost["name"].tolist() == names[:9:-1]
+
+
+def test_without_counts_every_name_weighs_the_same():
+    report = _coverage(["TP53", "ACTB", "lnc1", "lnc2"], np.zeros(4))
+    assert report.fraction_counts == 0.5
+    assert report.lost.empty
+
+
+def test_the_report_reads_in_ten_lines_and_compares_names_without_case_ignoring_it():
+    text = str(_coverage(["TP53", "ACTB", "MALAT1"], [60, 20, 20], n_cells=3))
+    assert "species 'human', names from var_names" in text
+    assert "names mapped   2 of 3 (66.7%)" in text
+    assert "counts mapped  80.0% (over 3 cells)" in text
+    assert "most lost      MALAT1 20.0%" in text
+    assert "as written     human 80.0%, zebrafish 60.0%, mouse 20.0%" in text
+    assert len(text.splitlines()) <= 10
+
+
+def test_lengths_that_differ_are_refused():
+    with pytest.raises(ValueError, match="2 names, 1 mapped rows and counts of shape"):
+        coverage(map_names(["TP53"], HUMAN), ["TP53", "ACTB"], np.ones(2), HUMAN)
+
+
+def _h5(path: Path, report: dict) -> dict:
+    with h5py.File(path / "x.h5", "w") as file:
+        ad.io.write_elem(file, "report", report)
+        return ad.io.read_elem(file["report"])
+
+
+def _zarr(path: Path, report: dict) -> dict:
+    group = zarr.open_group(path / "x.zarr", mode="w", zarr_format=2)
+    ad.io.write_elem(group, "report", report)
+    return ad.io.read_elem(group["report"])
+
+
+@pytest.mark.parametrize("roundtrip", [_h5, _zarr])
+@pytest.mark.parametrize("names", [["TP53", "tp53", "CD3E", "MALAT1"], ["TP53"]], ids=["full", "with empty tables"])
+def test_the_report_survives_a_file(tmp_path, roundtrip: Callable, names):
+    report = _coverage(names).to_uns()
+    back = roundtrip(tmp_path, report)
+    assert back.keys() == report.keys()
+    for key, value in report.items():
+        if isinstance(value, pd.DataFrame):
+            assert back[key].astype(object).to_dict("list") == value.to_dict("list")
+        else:
+            assert back[key] == value
+
+
+@pytest.mark.parametrize(
+    ("names", "declared", "said"),
+    [
+        pytest.param(["Trp53", "Actb", "Cd3e", "Ms4a1"], HUMAN, "species='mouse'", id="mouse called human"),
+        pytest.param(["TP53", "ACTB", "C1orf112", "MS4A1"], MOUSE, "species='human'", id="human called mouse"),
+        pytest.param(["tp53", "actb1", "cd4-1", "Foo"], HUMAN, "species='zebrafish'", id="fish called human"),
+        pytest.param(
+            ["ENSMUSG00000000000", "ENSMUSG00000000001.2"], HUMAN, "species='mouse'", id="identifiers of a known table"
+        ),
+        pytest.param(
+            ["ENSRNOG00000000001", "ENSRNOG00000000002"], HUMAN, "species='rat'", id="identifiers of a known species"
+        ),
+        pytest.param(
+            ["ENSOCUG00000000001", "ENSOCUG00000000002"],
+            HUMAN,
+            "build a gene table",
+            id="identifiers of another species",
+        ),
+        pytest.param(
+            ["ENSG00000999999", "ENSG00000999998"], HUMAN, "compare its release", id="identifiers of another release"
+        ),
+        pytest.param(["0", "1", "2", "3"], HUMAN, "row numbers", id="row numbers from zero"),
+        pytest.param(["1", "2", "3", "4"], HUMAN, "row numbers", id="row numbers from one"),
+        pytest.param(["7157", "60", "916", "55732"], HUMAN, "NCBI (Entrez)", id="Entrez"),
+        pytest.param(["1007_s_at", "1053_at", "117_at"], HUMAN, "microarray probes", id="Affymetrix"),
+        pytest.param(["ILMN_1762337", "ILMN_2055271"], HUMAN, "microarray probes", id="Illumina"),
+        pytest.param(["ENST00000269305.9", "ENST00000610292"], HUMAN, "transcript or protein", id="transcripts"),
+        pytest.param(["ENSMUSP00000104298"], HUMAN, "transcript or protein", id="proteins"),
+        pytest.param(["NM_000546.6", "NM_001101"], HUMAN, "transcript or protein", id="RefSeq"),
+        pytest.param(["GRCh38_TP53", "GRCh38_ACTB", "mm10___Actb"], HUMAN, "genome assembly", id="mixed genomes"),
+        pytest.param(["TP53_ENSG00000000000", "ENSG00000000001|ACTB"], HUMAN, "keep one", id="joined names"),
+    ],
+)
+def test_the_suspicion_says_what_to_do(names, declared, said):
+    assert said in _coverage(names, table=declared).suspicion
+
+
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [
+        pytest.param(["TP53", "ACTB", "C1orf112"], HUMAN, id="human"),
+        pytest.param(["TRP53", "ACTB", "XKR4"], MOUSE, id="mouse in upper case"),
+        pytest.param(["trp53", "actb", "xkr4"], MOUSE, id="mouse in lower case"),
+        pytest.param(["Trp53", "Actb", "Xkr4"], _table("mouse", ["TRP53", "ACTB", "XKR4"]), id="table in upper case"),
+        pytest.param(["lnc1", "lnc2"], HUMAN, id="nothing to say"),
+        pytest.param(["TP53", "ACTB", "Xkr4", "Actb"], HUMAN, id="two names are no evidence"),
+    ],
+)
+def test_there_is_no_suspicion_without_a_reason(names, table):
+    assert _coverage(names, table=table).suspicion is None
+
+
+def test_a_table_in_upper_case_leaves_the_verdict_to_those_with_case():
+    shouting = _table("human", [s.upper() for s in HUMAN.obs["symbol"]])
+    report = _coverage(["Trp53", "Actb", "Cd3e", "Ms4a1"], table=shouting)
+    assert report.fraction_counts == 0.75
+    assert report.alternatives == {"human": 0, "mouse": 1, "zebrafish": 0}
+    assert "species='mouse'" in report.suspicion
+
+
+def test_mouse_style_names_are_noticed_without_a_mouse_table():
+    report = _coverage(["Tp53", "Actb", "Cd3e", "Ms4a1"], others=())
+    assert "only when case is ignored, and are written as in mouse or rat" in report.suspicion
+
+
+def test_nothing_mapped_is_an_error_with_the_first_names():
+    names = ["lnc1", "lnc2", "lnc3", "lnc4", "lnc5", "lnc6"]
+    with pytest.raises(
+        ValueError, match=r"none of the 6 names .* \['lnc1', 'lnc2', 'lnc3', 'lnc4', 'lnc5'\].*gene_key="
+    ):
+        _coverage(names).check(names)
+
+
+def test_nothing_mapped_is_an_error_with_the_suspicion():
+    with pytest.raises(ValueError, match="row numbers"):
+        _coverage(["0", "1"]).check(["0", "1"])
+
+
+def test_low_coverage_warns():
+    report = _coverage(["TP53", "MALAT1"], [49, 51])
+    with pytest.warns(UserWarning, match=r"only 49.0% of the counts"):
+        report.check(["TP53", "MALAT1"])
+
+
+def test_a_suspicion_warns_even_when_coverage_is_high():
+    names = ["Actb", "Cd3e", "Ms4a1"]
+    with pytest.warns(UserWarning, match="species='mouse'"):
+        _coverage(names).check(names)
+
+
+def test_good_coverage_is_silent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _coverage(["TP53", "MALAT1"], [50, 50]).check(["TP53", "MALAT1"])
+
+
+@pytest.fixture(scope="module")
+def annotations(test_data: Path) -> dict[str, ad.AnnData]:
+    tables = {}
+    for path in sorted((test_data / "gene_annotation").glob("*.tsv.gz")):
+        species = path.name.removesuffix(".tsv.gz")
+        genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        codes = pd.factorize(genes["chromosome"])[0]
+        tables[species] = ad.AnnData(
+            obs=genes[["symbol", "ensembl_id"]].assign(chromosome_code=codes).set_axis(genes["ensembl_id"].array),
+            uns={"gene_table": {"species": species}},
+        )
+    return tables
+
+
+REAL = {
+    "fly_gut_fca_scgoclust": 0.90,
+    "human_brain_darmanis": 0.89,
+    "human_breast_tumor_wu_cid4465": 0.72,
+    "human_cellines_sc_mixology": 0.82,
+    "human_pbmc_facs_zheng_fasttopics": 0.92,
+    "human_pbmc_ifnb_kang_2800_14k": 0.91,
+    "human_pbmc_sorted_zheng_mudan": 0.93,
+    "mouse_epidermis_joost_rsoptsc": 0.87,
+    "mouse_stomach_intestine_mca_scgoclust": 0.91,
+    "zebrafish_hema_tang_escape": 0.90,
+}
+
+
+@pytest.mark.parametrize(("name", "least"), REAL.items(), ids=REAL)
+def test_real_data_are_covered_and_a_wrong_species_is_found_out(test_data, annotations, name, least):
+    adata = ad.read_h5ad(test_data / "eval" / f"{name}.h5ad")
+    species = name.split("_")[0]
+    counts = np.asarray(adata.X.sum(axis=0)).ravel()
+    others = list(annotations.values())
+    for declared, table in annotations.items():
+        report = coverage(map_names(adata.var_names, table), adata.var_names, counts, table, other_tables=others)
+        if declared == species:
+            assert report.fraction_counts >= least
+            assert report.suspicion is None
+        else:
+            assert f"If the cells are {species}, pass species={species!r}" in report.suspicion
+
+
+def test_symbols_and_identifiers_of_a_data_set_cover_about_the_same(test_data, annotations):
+    adata = ad.read_h5ad(test_data / "eval" / "zebrafish_hema_tang_escape.h5ad")
+    by_symbol = map_names(adata.var_names, annotations["zebrafish"]).rows
+    by_id = map_names(adata.var["ensembl_id"], annotations["zebrafish"]).rows
+    both = (by_symbol >= 0) & (by_id >= 0)
+    assert both.mean() > 0.5
+    assert np.mean(by_symbol[both] == by_id[both]) > 0.95

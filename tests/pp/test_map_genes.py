@@ -1,0 +1,270 @@
+"""uc.pp.map_genes on every kind of input."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from mudata import MuData
+
+import univerce as uc
+from univerce.genes.table import make_table, write_table
+from univerce.pp._species import species_of
+
+resolve_genes = sys.modules["univerce.pp.map_genes"].resolve_genes
+
+NAMES = ["CD3D", "MALAT1", "ENSG00000177455.15", "Ms4a1", "cd3d"]
+IDS = ["ENSG00000167286", "", "ENSG00000177455", "ENSG00000156738", "ENSG00000167286"]
+COUNTS = np.array([[4, 1, 0, 0, 0], [0, 1, 6, 0, 0], [2, 2, 0, 3, 1]], dtype=np.float32)
+
+
+def _adata(X=COUNTS, names=NAMES, **kwargs) -> ad.AnnData:
+    obs = pd.DataFrame(index=[f"cell{i}" for i in range(X.shape[0])])
+    return ad.AnnData(X, obs=obs, var=pd.DataFrame(index=list(names)), **kwargs)
+
+
+def test_every_variable_gets_its_gene_and_nothing_is_removed():
+    adata = _adata()
+    assert uc.pp.map_genes(adata, species="human") is None
+    assert adata.shape == (3, 5)
+    assert adata.var["uce_gene"].tolist() == IDS
+    report = adata.uns["uce_gene"]["human"]
+    assert (report["n_mapped"], report["n_genes"], report["n_cells"]) == (4, 3, 3)
+    assert report["fraction_counts"] == pytest.approx(16 / 20)
+    assert report["lost"].to_dict("list") == {"name": ["MALAT1"], "counts": [4.0], "share": [0.2]}
+    assert report["duplicates"]["names"].tolist() == ["CD3D; cd3d"]
+    assert report["gene_key"] == "var_names"
+
+
+def test_a_copy_leaves_the_data_as_they_are():
+    adata = _adata()
+    changed = uc.pp.map_genes(adata, species="human", key_added="gene", copy=True)
+    assert changed.var["gene"].tolist() == IDS
+    assert list(changed.uns) == ["gene"]
+    assert adata.var.columns.empty
+    assert not adata.uns
+
+
+def test_the_result_survives_a_file(tmp_path):
+    adata = _adata()
+    uc.pp.map_genes(adata, species="human")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    back = ad.read_h5ad(tmp_path / "a.h5ad")
+    assert back.var["uce_gene"].tolist() == IDS
+    assert back.uns["uce_gene"]["human"]["suspicion"] == ""
+
+
+@pytest.fixture
+def large() -> ad.AnnData:
+    """12,300 cells: CD3D in all, ENSG00000177455 in the second half, MALAT1 in the last."""
+    n = 12_300
+    X = sp.lil_matrix((n, 5), dtype=np.float32)
+    X[:, 0] = 1
+    X[n // 2 :, 2] = 2
+    X[-1, 1] = 5
+    return _adata(X.tocsr())
+
+
+def _backed(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    adata.write_h5ad(path / "x.h5ad")
+    return ad.read_h5ad(path / "x.h5ad", backed="r")
+
+
+def _as_dask(adata: ad.AnnData) -> ad.AnnData:
+    da = pytest.importorskip("dask.array")
+    return _adata(da.from_array(adata.X.toarray(), chunks=(1000, 5)))
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(lambda a, p: a, id="csr"),
+        pytest.param(lambda a, p: _adata(a.X.tocsc()), id="csc"),
+        pytest.param(lambda a, p: _adata(sp.csr_array(a.X)), id="csr array"),
+        pytest.param(lambda a, p: _adata(a.X.toarray()), id="dense"),
+        pytest.param(lambda a, p: _adata(a.X.astype(np.int64)), id="integers"),
+        pytest.param(lambda a, p: _backed(a, p), id="backed csr"),
+        pytest.param(lambda a, p: _backed(_adata(a.X.tocsc()), p), id="backed csc"),
+        pytest.param(lambda a, p: _backed(_adata(a.X.toarray()), p), id="backed dense"),
+        pytest.param(lambda a, p: _backed(a, p)[:], id="view of a backed file"),
+        pytest.param(lambda a, p: _as_dask(a), id="dask"),
+    ],
+)
+def test_counts_of_any_container_are_sampled_alike(large, tmp_path, convert):
+    report = resolve_genes(convert(large, tmp_path), "human", "uce-mini")["human"].coverage
+    # 40 of the 50 blocks of 250 rows, the last of which has 50
+    assert report.n_cells == 39 * 250 + 50
+    # the first and the last block are among them, and those between are spread evenly
+    assert report.lost["counts"].tolist() == [5]
+    assert report.fraction_counts == pytest.approx(1 - 5 / (2 * report.n_cells), rel=1e-4)
+
+
+def test_counts_are_read_from_a_layer():
+    adata = _adata(np.log1p(COUNTS), layers={"raw": COUNTS})
+    uc.pp.map_genes(adata, species="human", layer="raw")
+    assert adata.uns["uce_gene"]["human"]["fraction_counts"] == pytest.approx(16 / 20)
+
+
+def test_a_column_of_var_can_hold_the_names():
+    adata = _adata(names="abcde")
+    adata.var["my_names"] = pd.Categorical(NAMES)
+    uc.pp.map_genes(adata, species="human", gene_key="my_names")
+    assert adata.var["uce_gene"].tolist() == IDS
+    assert adata.uns["uce_gene"]["human"]["gene_key"] == "my_names"
+
+
+def test_the_well_known_column_that_covers_most_counts_is_found_and_reported(caplog):
+    adata = _adata(names="01234")
+    adata.var["gene_ids"] = ["ENSG00000167286", "x", "x", "x", "x"]
+    adata.var["Feature_Name"] = NAMES
+    adata.var["my_names"] = NAMES
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        uc.pp.map_genes(adata, species="human")
+    assert adata.var["uce_gene"].tolist() == IDS
+    assert adata.uns["uce_gene"]["human"]["gene_key"] == "Feature_Name"
+    assert "var['Feature_Name']" in caplog.text
+
+
+def test_var_names_are_kept_when_no_column_covers_more():
+    adata = _adata(names=["CD3D", "lnc1", "lnc2", "lnc3", "lnc4"])
+    adata.var["symbol"] = adata.var_names
+    with pytest.warns(UserWarning, match=r"var_names, species 'human': only 30.0% of the counts"):
+        uc.pp.map_genes(adata, species="human")
+    assert adata.uns["uce_gene"]["human"]["gene_key"] == "var_names"
+
+
+def test_a_given_column_is_taken_even_when_another_covers_more():
+    adata = _adata()
+    adata.var["poor"] = ["CD3D", "a", "b", "c", "d"]
+    with pytest.warns(UserWarning, match="Names from poor"):
+        uc.pp.map_genes(adata, species="human", gene_key="poor")
+    assert adata.var["uce_gene"].tolist() == [IDS[0], "", "", "", ""]
+
+
+def _two_species() -> ad.AnnData:
+    X = np.array([[5, 3, 0, 0, 1], [0, 0, 4, 2, 0], [1, 1, 0, 0, 0]], dtype=np.float32)
+    adata = _adata(X, names=["CD3D", "C9orf72", "Cd3d", "Xkr4", "MALAT1"])
+    adata.obs["organism"] = pd.Categorical(["Homo sapiens", "Mus musculus", "Homo sapiens"])
+    return adata
+
+
+def test_several_species_get_a_column_and_a_report_each_from_their_own_cells():
+    adata = _two_species()
+    uc.pp.map_genes(adata)
+    assert set(adata.var) == {"uce_gene_human", "uce_gene_mouse"}
+    assert adata.var["uce_gene_human"].tolist()[0] == adata.var["uce_gene_human"].tolist()[2] == "ENSG00000167286"
+    assert adata.var["uce_gene_mouse"].tolist()[2:4] == ["ENSMUSG00000032094", "ENSMUSG00000051951"]
+    human, mouse = adata.uns["uce_gene"]["human"], adata.uns["uce_gene"]["mouse"]
+    assert (human["n_cells"], mouse["n_cells"]) == (2, 1)
+    assert human["lost"]["counts"].tolist() == [1]
+    assert mouse["lost"].empty
+    assert mouse["fraction_counts"] == 1
+    assert human["suspicion"] == mouse["suspicion"] == ""
+
+
+def test_a_species_with_few_cells_among_many_is_sampled_too(large):
+    species = np.full(large.n_obs, "human", dtype=object)
+    species[7_777] = "mouse"
+    keys = pd.Categorical(species, ["human", "mouse", "rat"])
+    with pytest.warns(UserWarning, match="species 'mouse': only 33.3%"):  # the names are human
+        report = resolve_genes(large, keys, "uce-mini")
+    assert list(report) == ["human", "mouse"]
+    assert report["mouse"].coverage.n_cells == 1
+
+
+def test_a_modality_of_a_mudata_is_changed_in_place():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = MuData({"rna": _adata(), "adt": _adata(names="abcde")})
+        assert uc.pp.map_genes(data, species="human", mod="rna") is None
+        copied = uc.pp.map_genes(data, species="human", mod="rna", key_added="gene", copy=True)
+    assert data.mod["rna"].var["uce_gene"].tolist() == IDS
+    assert isinstance(copied, MuData)
+    assert copied.mod["rna"].var["gene"].tolist() == IDS
+    assert "gene" not in data.mod["rna"].var
+
+
+def _own_model(path: Path) -> Path:
+    genes = pd.DataFrame(
+        {"symbol": ["FOO", "BAR"], "ensembl_id": ["AXO1", ""], "chromosome": "1", "start": [1, 5], "chromosome_code": 0}
+    )
+    table = make_table(
+        genes,
+        np.eye(2, 4, dtype=np.float32),
+        species="axolotl",
+        encoder="none",
+        source="test",
+        special_features=np.zeros((4, 4), dtype=np.float32),
+        chromosome_names=["1"],
+        chromosome_codes=[0],
+        chromosome_features=np.ones((1, 4), dtype=np.float32),
+    )
+    (path / "config.json").write_text(json.dumps({}))
+    write_table(table, path / "tables" / "axolotl.h5ad")
+    return path
+
+
+def test_a_model_of_ones_own_brings_its_species(tmp_path):
+    adata = _adata(names=["FOO", "BAR", "AXO1", "bar", "baz"])
+    uc.pp.map_genes(adata, species="Axolotl", model=_own_model(tmp_path))
+    assert adata.var["uce_gene"].tolist() == ["AXO1", "BAR", "AXO1", "BAR", ""]
+
+
+def test_names_of_another_species_warn():
+    adata = _adata(names=["Cd3d", "Actb", "Ptprc", "Ms4a1", "Cd74"])
+    with pytest.warns(UserWarning, match="The names fit mouse better"):
+        uc.pp.map_genes(adata, species="human")
+
+
+@pytest.mark.parametrize(
+    ("adata", "arguments", "error", "said"),
+    [
+        pytest.param(_adata(), {}, ValueError, "species is not stated", id="no species"),
+        pytest.param(_adata(), {"species": "unicorn"}, ValueError, "'unicorn' is not known", id="unknown species"),
+        pytest.param(_adata(), {"species": "frog"}, ValueError, "no gene table of 'frog'.*human", id="no table"),
+        pytest.param(_adata(), {"species": "human", "model": "uce"}, ValueError, "no model 'uce'", id="unknown model"),
+        pytest.param(_adata(), {"species": "human", "layer": "raw"}, KeyError, "layer='raw'", id="no such layer"),
+        pytest.param(
+            _adata(), {"species": "human", "mod": "rna"}, ValueError, "mod='rna'", id="modality of an AnnData"
+        ),
+        pytest.param(_adata(), {"species": "human", "gene_key": "ids"}, KeyError, "are: none", id="no such column"),
+        pytest.param(_adata(np.log1p(COUNTS)), {"species": "human"}, ValueError, "adata.X holds", id="logarithms"),
+        pytest.param(_adata(COUNTS - 1), {"species": "human"}, ValueError, "negative", id="negative values"),
+        pytest.param(_adata(COUNTS * np.nan), {"species": "human"}, ValueError, "missing", id="missing values"),
+        pytest.param(_adata(COUNTS[:0]), {"species": "human"}, ValueError, "empty", id="no cells"),
+        pytest.param(_adata(COUNTS[:, :0], []), {"species": "human"}, ValueError, "empty", id="no variables"),
+        pytest.param(_adata(names="01234"), {"species": "human"}, ValueError, "row numbers", id="numbers for names"),
+        pytest.param({}, {"species": "human"}, TypeError, "AnnData or a MuData", id="not AnnData"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(adata, arguments, error, said):
+    with pytest.raises(error, match=said):
+        uc.pp.map_genes(adata, **arguments)
+    if isinstance(adata, ad.AnnData):
+        assert adata.var.columns.empty
+        assert not adata.uns
+
+
+def test_cells_that_share_a_name_are_refused():
+    adata = _adata()
+    adata.obs.index = pd.Index(["a", "a", "b"])
+    with pytest.raises(ValueError, match="obs_names_make_unique"):
+        uc.pp.map_genes(adata, species="human")
+
+
+def test_a_real_data_set_with_two_name_columns(test_data):
+    adata = ad.read_h5ad(test_data / "eval" / "human_pbmc_facs_zheng_fasttopics.h5ad")
+    assert species_of(adata) == "human"
+    uc.pp.map_genes(adata)
+    report = adata.uns["uce_gene"]["human"]
+    assert report["n_cells"] == adata.n_obs
+    assert report["fraction_counts"] > 0.9
+    assert adata.var["uce_gene"].ne("").sum() == report["n_mapped"]

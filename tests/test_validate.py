@@ -1,0 +1,184 @@
+"""The checks at the boundary."""
+
+from __future__ import annotations
+
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from mudata import MuData
+
+from univerce._validate import as_seed, check_adata, check_counts, get_layer, get_modality, layer_name
+
+COUNTS = np.array([[0, 3, 1], [7, 0, 0]])
+FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array], ids=["dense", "csr", "csr array"])
+
+
+def _adata(X=COUNTS, names=("a", "b")) -> ad.AnnData:
+    return ad.AnnData(np.asarray(X, dtype=np.float32), obs=pd.DataFrame(index=list(names)))
+
+
+@FORMS
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.float32, np.float64])
+def test_counts_of_any_type_pass(form, dtype):
+    check_counts(form(COUNTS.astype(dtype)), where="X")
+
+
+@FORMS
+def test_an_empty_block_passes(form):
+    check_counts(form(np.zeros((0, 3))), where="X")
+
+
+rng = np.random.default_rng(0)
+RAW = rng.poisson(2.0, (20, 30)).astype(float) + np.eye(20, 30)
+NORMALISED = RAW / RAW.sum(axis=1, keepdims=True) * 1e4
+BAD = {
+    "missing": (np.where(COUNTS == 7, np.nan, COUNTS), "1 values that are missing or infinite"),
+    "infinite": (np.where(COUNTS == 7, np.inf, COUNTS), "1 values that are missing or infinite"),
+    "minus infinity": (np.where(COUNTS == 7, -np.inf, COUNTS), "1 values that are missing or infinite"),
+    "scaled": ((RAW - RAW.mean(axis=0)) / (RAW.std(axis=0) + 1), "negative values (lowest -"),
+    "negative whole numbers": (-COUNTS, "negative values (lowest -7)"),
+    "normalised per cell": (NORMALISED, "All cells sum to 10000: they look normalised per cell"),
+    "log1p of normalised": (np.log1p(NORMALISED), "look log-transformed"),
+    "log1p": (np.log1p(RAW), "look log-transformed"),
+    "expected counts": (RAW * 40 + 0.25, "expected counts (RSEM"),
+}
+
+
+@FORMS
+@pytest.mark.parametrize(("values", "said"), BAD.values(), ids=BAD)
+def test_anything_but_counts_is_refused_with_the_likely_cause(form, values, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        check_counts(form(values), where="adata.layers['x']")
+    assert str(error.value).startswith("adata.layers['x'] holds")
+    assert 'layer="counts"' in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [complex, object, "U3"])
+def test_values_that_are_no_real_numbers_are_refused(dtype):
+    with pytest.raises(ValueError, match="not counts"):
+        check_counts(COUNTS.astype(dtype), where="X")
+
+
+@given(hnp.arrays(np.float32, (3, 4), elements=st.floats(width=32)))
+@settings(deadline=None)
+def test_a_block_passes_exactly_when_all_values_are_whole_and_none_is_negative(values):
+    fine = all(np.isfinite(v) and v >= 0 and float(v).is_integer() for v in values.ravel())
+    for block in (values, sp.csr_matrix(values)):
+        if fine:
+            check_counts(block, where="X")
+        else:
+            with pytest.raises(ValueError, match="X holds"):
+                check_counts(block, where="X")
+
+
+def test_x_and_layers_are_found_by_name():
+    adata = _adata()
+    adata.layers["counts"] = adata.X + 1
+    assert get_layer(adata) is get_layer(adata, "X")
+    assert np.array_equal(get_layer(adata), COUNTS)
+    assert np.array_equal(get_layer(adata, "counts"), COUNTS + 1)
+    assert (layer_name(None), layer_name("X"), layer_name("counts")) == ("adata.X", "adata.X", "adata.layers['counts']")
+
+
+@pytest.mark.parametrize(("layers", "listed"), [([], "none"), (["counts", "raw"], "'counts', 'raw'")])
+def test_a_missing_layer_is_named_beside_those_there_are(layers, listed):
+    adata = _adata()
+    for layer in layers:
+        adata.layers[layer] = adata.X
+    with pytest.raises(KeyError, match=f"layer='spliced' is not in the AnnData; its layers are: {listed}"):
+        get_layer(adata, "spliced")
+
+
+def test_an_anndata_without_x_is_refused():
+    adata = ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["g"]), layers={"counts": np.ones((1, 1))})
+    with pytest.raises(ValueError, match=r"adata.X is empty; pass layer= .* 'counts'"):
+        get_layer(adata)
+
+
+def test_data_with_unique_cells_pass_even_when_variables_repeat():
+    adata = ad.AnnData(np.ones((2, 2)), obs=pd.DataFrame(index=["a", "b"]))
+    adata.var.index = pd.Index(["g", "g"])
+    check_adata(adata)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_empty_data_are_refused(shape):
+    with pytest.raises(ValueError, match=f"empty: {shape[0]} cells and {shape[1]} variables"):
+        check_adata(ad.AnnData(np.zeros(shape)))
+
+
+def test_cells_that_share_a_name_are_refused_with_the_fix():
+    adata = ad.AnnData(np.ones((5, 1)))
+    adata.obs.index = pd.Index(["a", "b", "a", "b", "c"])
+    with pytest.raises(ValueError, match=r"2 obs_names .* \['a', 'b'\]\. .*adata.obs_names_make_unique\(\)"):
+        check_adata(adata)
+
+
+def _mudata() -> MuData:
+    return MuData({"rna": _adata(), "adt": _adata()})
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_the_modality_of_a_mudata_is_found():
+    data = _mudata()
+    assert get_modality(data, "rna") is data.mod["rna"]
+
+
+def test_an_anndata_is_its_own_modality():
+    adata = _adata()
+    assert get_modality(adata) is adata
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("make", "mod", "error", "said"),
+    [
+        pytest.param(_mudata, None, ValueError, "A MuData needs mod=.*'rna', 'adt'", id="no modality"),
+        pytest.param(_mudata, "atac", KeyError, "mod='atac' is not in the MuData; it has 'rna', 'adt'", id="unknown"),
+        pytest.param(_adata, "rna", ValueError, "mod='rna' chooses a modality of a MuData", id="mod for an AnnData"),
+        pytest.param(dict, None, TypeError, "An AnnData or a MuData is needed, not builtins.dict", id="a dict"),
+    ],
+)
+def test_a_wrong_modality_is_refused(make, mod, error, said):
+    with pytest.raises(error, match=said):
+        get_modality(make(), mod)
+
+
+@pytest.mark.parametrize("seed", [0, 5, np.int32(5), np.uint64(5), 2**63 - 1])
+def test_a_seed_is_kept(seed):
+    assert as_seed(seed) == int(seed)
+    assert type(as_seed(seed)) is int
+
+
+def test_a_generator_is_drawn_from_once():
+    used, same = np.random.default_rng(1), np.random.default_rng(1)
+    seed = as_seed(used)
+    assert seed == same.integers(2**63 - 1, endpoint=True)
+    assert used.bit_generator.state == same.bit_generator.state
+    assert as_seed(used) != seed
+
+
+@pytest.mark.parametrize(
+    ("rng", "error"),
+    [
+        (None, TypeError),
+        (True, TypeError),
+        (1.0, TypeError),
+        ("1", TypeError),
+        (np.random.RandomState(0), TypeError),
+        (-1, ValueError),
+        (2**63, ValueError),
+        (np.uint64(2**63), ValueError),
+    ],
+    ids=str,
+)
+def test_anything_else_is_no_seed(rng, error):
+    with pytest.raises(error, match="rng="):
+        as_seed(rng)
