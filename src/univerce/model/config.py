@@ -46,7 +46,7 @@ class UCEConfig:
     norm_first: bool = False
     """Pre-norm transformer layers."""
     bag: bool = False
-    """Add a gated mean of the sentence's token features to the cell, so that the network starts from a bag of genes."""
+    """Add a gated sum of the features of all expressed genes to the cell, so that the network starts from a bag."""
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail far from its cause."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import anndata as ad
 import numba
@@ -39,6 +40,8 @@ class Batch:
     """``[cells, n_queries]`` int32 token ids: masked expressed genes, then genes without a count."""
     offsets: np.ndarray
     """``[cells, n_queries]`` float32 log-odds of each query from the gene's frequency in its data set alone."""
+    bag: sparse.csr_matrix
+    """``[cells, n_tokens]`` float32 log(x + 1) of the genes that were not masked."""
 
 
 class Corpus:
@@ -87,9 +90,6 @@ class Corpus:
         bases = np.cumsum([0] + [N_SPECIAL + t.n_obs + len(t.uns["chromosome_codes"]) for t in tables])
         self.features = np.concatenate([_vocabulary(t) for t in tables])
         """``[n_tokens, token_dim]`` features of the whole vocabulary; each species brings its special tokens."""
-        self.is_gene = np.zeros(len(self.features), dtype=bool)
-        for base, table in zip(bases, tables, strict=False):
-            self.is_gene[base + N_SPECIAL : base + N_SPECIAL + table.n_obs] = True
         orders = [GenomeOrder.build(chromosome_index(t), t.obs["start"].to_numpy()) for t in tables]
         self.names = [s.name for s in sets]
         self._parts = []
@@ -130,8 +130,11 @@ class Corpus:
             parts.append(part.draw(cells, rng.integers(2**64, size=len(cells), dtype=np.uint64), self))
         width = max(ids.shape[1] for ids, *_ in parts)
         ids = np.concatenate([np.pad(ids, ((0, 0), (0, width - ids.shape[1]))) for ids, *_ in parts])
-        lengths, queries, offsets = (np.concatenate(x) for x in list(zip(*parts, strict=True))[1:])
-        return Batch(ids[:, : lengths.max()], lengths, queries, offsets)
+        _, lengths, queries, offsets, bags = zip(*parts, strict=True)
+        length = np.concatenate(lengths)
+        return Batch(
+            ids[:, : length.max()], length, np.concatenate(queries), np.concatenate(offsets), sparse.vstack(bags, format="csr")
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -168,22 +171,31 @@ class _Part:
             s.counts, var_rank, order, base, measured, frequency, offset.astype(np.float32), training, np.sort(cells[:n_validation])
         )  # fmt: skip
 
-    def draw(self, cells: np.ndarray, keys: np.ndarray, corpus: Corpus) -> tuple[np.ndarray, ...]:
+    def draw(self, cells: np.ndarray, keys: np.ndarray, corpus: Corpus) -> tuple[Any, ...]:
         width = max_sentence_length(corpus.n_sample, len(self.order.chromosome_token), corpus.max_length)
         ids = np.zeros((len(cells), width), dtype=np.int32)
         lengths = np.zeros(len(cells), dtype=np.int32)
         queries = np.zeros((len(cells), corpus.n_queries), dtype=np.int32)
+        places = np.concatenate([[0], np.cumsum(np.diff(self.counts.indptr)[cells])])
+        kept = np.zeros(len(cells), dtype=np.int64)
+        bag_ranks = np.zeros(places[-1], dtype=np.int32)
+        bag_weights = np.zeros(places[-1], dtype=np.float32)
         _masked_sentences(
             cells, keys, self.counts.indptr, self.counts.indices, self.counts.data, self.var_rank, self.measured,
             self.order.gene_token, self.order.chromosome, self.order.chromosome_token, corpus.mask_fraction,
             corpus.n_sample, corpus.systematic, (corpus.max_length - 1 - corpus.n_sample) // 2, ids, lengths, queries,
+            places, kept, bag_ranks, bag_weights,
         )  # fmt: skip
+        used = np.arange(places[-1]) - np.repeat(places[:-1], np.diff(places)) < np.repeat(kept, np.diff(places))
+        tokens = self.order.gene_token[bag_ranks[used]] + self.base
+        bag = (bag_weights[used], tokens, np.concatenate([[0], np.cumsum(kept)]))
         is_token = np.arange(width) < lengths[:, None]
         return (
             np.where(is_token, ids + self.base, 0),
             lengths,
             self.order.gene_token[queries] + self.base,
             self.offset[queries],
+            sparse.csr_matrix(bag, shape=(len(cells), len(corpus.features))),
         )
 
 
@@ -196,6 +208,7 @@ def _vocabulary(table: ad.AnnData) -> np.ndarray:
 def _masked_sentences(  # type: ignore[no-untyped-def]
     cells, keys, indptr, indices, data, var_rank, measured, gene_token, chromosome, chromosome_token,
     mask_fraction, n_sample, systematic, max_chromosomes, ids, lengths, queries,
+    places, bag_sizes, bag_ranks, bag_weights,
 ):  # fmt: skip
     """Mask before sampling, so that no copy of a masked gene is in the sentence; queries are ranks."""
     n_genes = len(gene_token)
@@ -241,6 +254,10 @@ def _masked_sentences(  # type: ignore[no-untyped-def]
             state_of[shuffled[j]] = 0
         for q in range(half, 2 * half):
             state_of[queries[i, q]] = 0
+        bag_sizes[i] = kept
+        for j in range(kept):
+            bag_ranks[places[i] + j] = ranks[j]
+            bag_weights[places[i] + j] = np.log1p(counts[j])
         accumulate_log(counts, kept)
         lengths[i], _ = sample_sentence(
             ranks, counts, kept, gene_token, chromosome, chromosome_token, state, n_sample, systematic,

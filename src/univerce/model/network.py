@@ -7,7 +7,6 @@ output is a table; only the CLS position is read, so the last layer has one quer
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,19 +18,24 @@ OFFICIAL_PAD_BIAS = 1.0
 """The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
 
 
+def sinusoids(config: UCEConfig) -> Tensor:
+    """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines."""
+    position = torch.arange(config.max_length, dtype=torch.float32)[:, None]
+    rate = torch.exp(torch.arange(0, config.d_model, 2, dtype=torch.float32) * (-math.log(10000.0) / config.d_model))
+    pe = torch.empty(config.max_length, 1, config.d_model)
+    pe[:, 0, 0::2] = torch.sin(position * rate)
+    pe[:, 0, 1::2] = torch.cos(position * rate)
+    return pe
+
+
 class PositionTable(nn.Module):
-    """Sinusoidal positions, base 10,000; even columns are sines, odd ones cosines."""
+    """Holds the position table under its released name."""
 
     pe: Tensor
 
     def __init__(self, config: UCEConfig) -> None:
         super().__init__()
-        position = torch.arange(config.max_length, dtype=torch.float32)[:, None]
-        rate = torch.exp(torch.arange(0, config.d_model, 2, dtype=torch.float32) * (-math.log(10000.0) / config.d_model))
-        pe = torch.empty(config.max_length, 1, config.d_model)
-        pe[:, 0, 0::2] = torch.sin(position * rate)
-        pe[:, 0, 1::2] = torch.cos(position * rate)
-        self.register_buffer("pe", pe)
+        self.register_buffer("pe", sinusoids(config))
 
 
 class SelfAttention(nn.Module):
@@ -109,9 +113,10 @@ class Transformer(nn.Module):
 
 
 class Bag(nn.Module):
-    """A gated mean of token features, mapped to the cell embedding (not in the released models).
+    """A gated sum of the features of all expressed genes, mapped to the cell embedding (not in the released models).
 
-    The gate learns which genes tell cells apart, the centre is what all cells share.
+    The gate learns which genes tell cells apart, the centre is what all cells share. Every expressed gene counts with
+    log(x + 1), the expectation of the sentence's draws, so that the bag has no sampling noise.
     """
 
     def __init__(self, config: UCEConfig) -> None:
@@ -121,8 +126,9 @@ class Bag(nn.Module):
         self.project = nn.Linear(config.token_dim, config.output_dim, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """What a token adds to the bag, ``[..., token_dim]``, from its L2-normalised features."""
-        return F.softplus(self.gate(features)) * (features - self.center)
+        """What a gene adds to the bag, ``[..., token_dim]``, from its features."""
+        unit = F.normalize(features, dim=-1, eps=1e-12)
+        return F.softplus(self.gate(unit)) * (unit - self.center)
 
 
 def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
@@ -170,31 +176,31 @@ class UCE(nn.Module):
 
         Returns
         -------
-        ``[n_tokens, d_model]``, and with ``config.bag`` ``[n_tokens, d_model + token_dim]``: the bag's part follows.
+        ``[n_tokens, d_model]``.
         """
         unit = F.normalize(features, dim=-1, eps=1e-12)
-        encoded = self.encoder(unit) * math.sqrt(self.config.d_model)
-        return torch.cat([encoded, self.bag(unit)], dim=-1) if self.config.bag else encoded
+        return self.encoder(unit) * math.sqrt(self.config.d_model)
 
-    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, genes: Tensor | None = None) -> Tensor:
+    def embed(
+        self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, bag: Tensor | None = None
+    ) -> Tensor:
         """Embed sentences of encoded tokens.
 
         Parameters
         ----------
         tokens
-            ``[cells, length, width]`` rows of :meth:`encode_tokens`.
+            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
         lengths
             ``[cells]`` number of tokens of each sentence; None when no sentence has pads.
         official
             Let pads be attended to with +1 on their logits, as the reference does, instead of masking them.
-        genes
-            ``[cells, length]`` bool, which tokens are genes; needed by models with a bag.
+        bag
+            ``[cells, token_dim]`` sum over a cell's genes of log(x + 1) times :class:`Bag`; needed by models with one.
 
         Returns
         -------
         ``[cells, output_dim]`` float32, of unit length.
         """
-        d = self.config.d_model
         length = tokens.shape[1]
         bias = None
         if lengths is not None:
@@ -202,13 +208,11 @@ class UCE(nn.Module):
             bias = torch.zeros(is_pad.shape, device=tokens.device).masked_fill_(
                 is_pad, OFFICIAL_PAD_BIAS if official else float("-inf")
             )[:, None, None]
-        x = tokens[..., :d] + self.pos_encoder.pe[:length, 0]
+        x = tokens + self.pos_encoder.pe[:length, 0]
         cell = self.decoder(self.transformer_encoder(x, bias))
         if self.config.bag:
-            if genes is None:
-                raise ValueError("This model has a bag; embed() needs to know which tokens are genes.")
-            weight = genes.to(tokens.dtype)[:, None]
-            bag = (weight @ tokens[..., d:])[:, 0]
+            if bag is None:
+                raise ValueError("This model has a bag of genes; embed() needs it.")
             cell = cell + self.bag.project(F.normalize(bag, dim=-1))
         return F.normalize(cell, dim=-1)
 
@@ -234,15 +238,3 @@ class UCE(nn.Module):
         if self.config.bag:
             logits = logits + self.temperature * (self.bilinear(unit).expand(shape) @ cells[..., None])[..., 0]
         return logits
-
-    def forward(self, tokens: Tensor, gene_features: Tensor, genes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Embedding and logits at once, for training (no pads: sentences of one batch have one length)."""
-        cells = self.embed(tokens, genes=genes)
-        return cells, self.predict(cells, gene_features)
-
-
-def linear_parameters(network: nn.Module) -> Iterator[nn.Module]:
-    """The modules whose products dominate; the runtime keeps their weights in its precision."""
-    for module in network.modules():
-        if isinstance(module, SelfAttention | nn.Linear):
-            yield module

@@ -145,7 +145,7 @@ class _Run:
         self.network.train()
         with torch.random.fork_rng(devices=[]):  # dropout depends on the step alone, so a resumed run repeats it
             torch.manual_seed(int(rng.integers(2**62)))
-            _, logits = _forward(self.network, batch, self.corpus, self.vocabulary, config, self.device)
+            _, logits = _forward(self.network, batch, self.vocabulary, config, self.device)
             loss = F.binary_cross_entropy_with_logits(logits, _targets(logits))
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -218,7 +218,7 @@ def evaluate(
             continue
         batch = corpus.validation(part, np.random.default_rng([config.seed, part]), n_cells=n_cells)
         with torch.inference_mode():
-            embedding, logits = _forward(network, batch, corpus, vocabulary, config, device)
+            embedding, logits = _forward(network, batch, vocabulary, config, device)
         logits, embedding = logits.float().cpu(), embedding.float().cpu()
         offsets = torch.from_numpy(batch.offsets)
         target = _targets(logits)
@@ -243,21 +243,32 @@ def evaluate(
 
 
 def _forward(
-    network: UCE, batch: Batch, corpus: Corpus, vocabulary: torch.Tensor, config: PretrainConfig, device: str
+    network: UCE, batch: Batch, vocabulary: torch.Tensor, config: PretrainConfig, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings and logits of a batch; only the tokens that occur in it are encoded."""
     used, places = np.unique(batch.ids, return_inverse=True)
-    genes = torch.from_numpy(corpus.is_gene[batch.ids]).to(device)
     places = torch.from_numpy(places.reshape(batch.ids.shape)).to(device)
     lengths = torch.from_numpy(batch.lengths).to(device)
     with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=config.autocast):
         tokens = network.encode_tokens(vocabulary[torch.from_numpy(used).to(device)])
         full = bool((batch.lengths == batch.ids.shape[1]).all())
-        cells = network.embed(F.embedding(places, tokens), None if full else lengths, genes=genes)
+        bag = _bag(network, batch, vocabulary) if network.config.bag else None
+        cells = network.embed(F.embedding(places, tokens), None if full else lengths, bag=bag)
     logits = network.predict(cells.float(), vocabulary[torch.from_numpy(batch.queries).to(device)])
     if config.frequency_offset:
         logits = logits + torch.from_numpy(batch.offsets).to(device)
     return cells, logits
+
+
+def _bag(network: UCE, batch: Batch, vocabulary: torch.Tensor) -> torch.Tensor:
+    device = vocabulary.device
+    used, places = np.unique(batch.bag.indices, return_inverse=True)
+    with torch.autocast(device.type, enabled=False):
+        vectors = network.bag(vocabulary[torch.from_numpy(used).to(device)])
+        return F.embedding_bag(
+            torch.from_numpy(places).to(device), vectors, torch.from_numpy(batch.bag.indptr[:-1].astype(np.int64)).to(device),
+            per_sample_weights=torch.from_numpy(batch.bag.data).to(device), mode="sum",
+        )  # fmt: skip
 
 
 def _targets(logits: torch.Tensor) -> torch.Tensor:
