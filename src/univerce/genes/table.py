@@ -120,16 +120,38 @@ def chromosome_index(table: ad.AnnData) -> np.ndarray:
     return np.searchsorted(table.uns["chromosome_codes"], table.obs["chromosome_code"].to_numpy()).astype(np.int32)
 
 
-def iter_features(table: ad.AnnData, rows: np.ndarray, *, block: int = 2048) -> Iterator[tuple[slice, np.ndarray]]:
-    """Read the features of ``rows`` (increasing) in float32 blocks, from memory or from an open file.
+def n_tokens(table: ad.AnnData) -> int:
+    """Number of local token ids of a table."""
+    return N_SPECIAL + table.n_obs + len(table.uns["chromosome_codes"])
+
+
+def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048) -> Iterator[tuple[slice, np.ndarray]]:
+    """Read token features in float32 blocks, from memory or from an open file.
+
+    Parameters
+    ----------
+    table
+        A gene table.
+    ids
+        Increasing local token ids.
+    block
+        Tokens in a block.
 
     Yields
     ------
-    The slice of ``rows`` that a block covers, and its features ``[block, token_dim]`` float32.
+    The slice of ``ids`` that a block covers, and its features ``[block, token_dim]`` float32.
     """
-    for begin in range(0, len(rows), block):
-        part = slice(begin, min(begin + block, len(rows)))
-        yield part, np.asarray(table.X[rows[part]], dtype=np.float32)
+    first_chromosome = N_SPECIAL + table.n_obs
+    for begin in range(0, len(ids), block):
+        part = ids[begin : begin + block]
+        genes = part[(part >= N_SPECIAL) & (part < first_chromosome)] - N_SPECIAL
+        yield slice(begin, begin + len(part)), np.concatenate(
+            [
+                np.asarray(table.uns["special_features"][part[part < N_SPECIAL]], dtype=np.float32),
+                np.asarray(table.X[genes], dtype=np.float32).reshape(len(genes), table.n_vars),
+                np.asarray(table.uns["chromosome_features"][part[part >= first_chromosome] - first_chromosome], dtype=np.float32),
+            ]
+        )  # fmt: skip
 
 
 def table_digest(table: ad.AnnData) -> str:

@@ -97,10 +97,12 @@ class Sentences:
     """``[n_cells, max_length]`` int32 token ids, PAD beyond a sentence's end."""
     lengths: np.ndarray
     """``[n_cells]`` int32 number of tokens; 0 for a cell without a count in any gene of the table."""
-    n_genes: np.ndarray
-    """``[n_cells]`` int32 number of genes of the table with a count."""
     pooled: np.ndarray
     """``[n_cells]`` bool: the smallest chromosomes of the cell were pooled into one group to fit ``max_length``."""
+
+    def take(self, cells: np.ndarray) -> Sentences:
+        """The sentences of some cells."""
+        return Sentences(self.ids[cells], self.lengths[cells], self.pooled[cells])
 
 
 def cell_keys(names: Sequence[str], seed: int, *, draw: int = 0) -> np.ndarray:
@@ -170,17 +172,16 @@ def tokenise(
     width = max_sentence_length(n_sample, len(order.chromosome_token), max_length)
     ids = np.full((n_cells, width), PAD, dtype=np.int32)
     lengths = np.zeros(n_cells, dtype=np.int32)
-    n_genes = np.zeros(n_cells, dtype=np.int32)
     pooled = np.zeros(n_cells, dtype=np.bool_)
     var_rank = np.where(rows >= 0, order.rank[rows], -1).astype(np.int32)
     if len(order.rank) == 0:
-        return Sentences(ids, lengths, n_genes, pooled)
+        return Sentences(ids, lengths, pooled)
 
     def run(begin: int, end: int) -> None:
         _tokenise(
             begin, end, counts.indptr, counts.indices, counts.data, var_rank,
             order.gene_token, order.chromosome, order.chromosome_token, keys,
-            n_sample, sampling == "systematic", max_chromosomes, ids, lengths, n_genes, pooled,
+            n_sample, sampling == "systematic", max_chromosomes, ids, lengths, pooled,
         )  # fmt: skip
 
     bounds = np.linspace(0, n_cells, threads + 1).astype(int)
@@ -189,13 +190,13 @@ def tokenise(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, bounds[:-1], bounds[1:]))
-    return Sentences(ids, lengths, n_genes, pooled)
+    return Sentences(ids, lengths, pooled)
 
 
 @numba.njit(nogil=True, cache=True)
 def _tokenise(  # type: ignore[no-untyped-def]
     begin, end, indptr, indices, data, var_rank, gene_token, chromosome, chromosome_token, keys,
-    n_sample, systematic, max_chromosomes, ids, lengths, expressed, pooled,
+    n_sample, systematic, max_chromosomes, ids, lengths, pooled,
 ):  # fmt: skip
     n_genes = len(gene_token)
     total = np.zeros(n_genes)
@@ -209,7 +210,6 @@ def _tokenise(  # type: ignore[no-untyped-def]
     state = np.empty(1, dtype=np.uint64)
     for cell in range(begin, end):
         n = gather(indptr[cell], indptr[cell + 1], indices, data, var_rank, total, seen, ranks, weights)
-        expressed[cell] = n
         if n == 0:
             continue
         accumulate_log(weights, n)

@@ -1,5 +1,6 @@
 """Preprocessing: from raw counts and gene names to cell sentences."""
 
 from univerce.pp.map_genes import map_genes
+from univerce.pp.uce_tokenize import uce_tokenize
 
-__all__ = ["map_genes"]
+__all__ = ["map_genes", "uce_tokenize"]

@@ -1,0 +1,332 @@
+"""Embedding of count matrices: blocks of rows in, blocks of embeddings out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import torch
+from scipy import sparse
+
+from univerce._validate import check_counts
+from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
+from univerce.model.blocks import iter_blocks
+from univerce.model.network import UCE
+from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
+
+logger = logging.getLogger("univerce")
+
+OFFICIAL_BATCH = 25
+"""Rows that the reference embeds, and pads, together."""
+_TOKENS_TIMES_WIDTH = 2**21  # CPU: activations of about 8 MB in float32, near the caches
+_CUDA_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How sentences are drawn."""
+
+    seed: int
+    sampling: str
+    n_sample: int
+    max_length: int
+    n_draws: int = 1
+
+
+@dataclass(frozen=True)
+class Genes:
+    """The genes of one species in a matrix."""
+
+    table: ad.AnnData
+    rows: np.ndarray
+    """``[n_vars]`` int32 row of the table, -1 when a variable is no gene."""
+
+    def order(self) -> GenomeOrder:
+        """The table in genome order."""
+        return GenomeOrder.build(chromosome_index(self.table), self.table.obs["start"].to_numpy())
+
+    def tokens(self) -> sparse.csr_matrix:
+        """``[n_vars, n_tokens]`` matrix that adds the counts of variables to their gene's token."""
+        var = np.flatnonzero(self.rows >= 0)
+        ones = np.ones(len(var), dtype=np.float32)
+        shape = (len(self.rows), n_tokens(self.table))
+        return sparse.csr_matrix((ones, (var, self.rows[var] + N_SPECIAL)), shape=shape)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells of one species in a block of rows."""
+
+    species: int
+    cells: np.ndarray
+    """Places in the block."""
+    draws: list[Sentences]
+    bag: sparse.csr_matrix | None
+    """``[cells, n_tokens]`` log(x + 1), for models with a bag."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Embeddings of consecutive rows."""
+
+    rows: slice
+    values: np.ndarray
+    """``[rows, output_dim]`` float32; NaN where a cell has no count in any gene."""
+    n_pooled: int
+    """Number of cells whose chromosomes were pooled to fit the sentence."""
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device meant by ``"auto"`` or a name; ``ValueError`` when it is not there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.split(":")[0]
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"device={device!r} is not there: torch finds no {kind.upper()} on this machine; use 'cpu'.")
+    return torch.device(device)
+
+
+def choose_precision(precision: str, device: torch.device, d_model: int) -> str:
+    """``"auto"`` is bfloat16 where the hardware multiplies it natively and the model is large enough to gain."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    if device.type == "cpu" and d_model >= 512 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "bfloat16"
+    return "float32"
+
+
+def choose_batch_size(batch_size: int | str, device: torch.device, d_model: int, length: int) -> int:
+    """Sentences in a batch for ``"auto"``: on the CPU as many as keep the activations near the caches."""
+    if batch_size != "auto":
+        return int(batch_size)
+    return _CUDA_BATCH if device.type == "cuda" else max(1, _TOKENS_TIMES_WIDTH // (d_model * length))
+
+
+class Embedder:
+    """A network with the tokens of one gene table.
+
+    Parameters
+    ----------
+    network
+        From :func:`~univerce.model.checkpoint.load_network`.
+    table
+        Gene table of one species.
+    official
+        Pad as the reference does.
+    batch_size
+        Sentences in a batch; halved when memory runs out.
+    """
+
+    def __init__(self, network: UCE, table: ad.AnnData, *, official: bool, batch_size: int) -> None:
+        self.network, self.table, self.official, self.batch_size = network, table, official, batch_size
+        self.device = network.pos_encoder.pe.device
+        size = n_tokens(table)
+        self._known = np.zeros(size, dtype=bool)
+        self._encoded = torch.zeros(size, network.config.d_model, device=self.device)
+        self._bag = np.zeros((size, network.config.token_dim), dtype=np.float32) if network.config.bag else None
+        self._bag_known = np.zeros(size, dtype=bool)
+
+    def embed(
+        self, sentences: Sentences, bag: sparse.csr_matrix | None = None, done: Callable[[int], Any] | None = None
+    ) -> np.ndarray:
+        """Embed sentences.
+
+        Parameters
+        ----------
+        sentences
+            Sentences of local token ids.
+        bag
+            ``[n_cells, n_tokens]`` log(x + 1), for a network with a bag.
+        done
+            Told the number of cells after every batch.
+
+        Returns
+        -------
+        ``[n_cells, output_dim]`` float32, NaN for empty sentences.
+        """
+        out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
+        self._encode(sentences)
+        bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
+        for rows in self._batches(sentences.lengths):
+            self._embed_rows(sentences, bags, rows, out, done)
+        return out
+
+    def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order."""
+        if self.official:
+            for begin in range(0, len(lengths), OFFICIAL_BATCH):
+                rows = np.arange(begin, min(begin + OFFICIAL_BATCH, len(lengths)))
+                yield rows[lengths[rows] > 0]
+        else:
+            for length in np.unique(lengths[lengths > 0]):
+                yield np.flatnonzero(lengths == length)
+
+    def _embed_rows(
+        self, s: Sentences, bags: np.ndarray | None, rows: np.ndarray, out: np.ndarray, done: Callable[[int], Any] | None
+    ) -> None:
+        longest = int(s.lengths[rows].max(initial=0))  # of the whole group: pads are part of the official result
+        begin = 0
+        while begin < len(rows):
+            part = rows[begin : begin + self.batch_size]
+            try:
+                out[part] = self._forward(s.ids[part, :longest], s.lengths[part], None if bags is None else bags[part])
+            except torch.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                self.batch_size = max(1, min(self.batch_size, len(part)) // 2)
+                logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
+                continue
+            begin += len(part)
+            if done is not None:
+                done(len(part))
+
+    @torch.inference_mode()
+    def _forward(self, ids: np.ndarray, lengths: np.ndarray, bags: np.ndarray | None) -> np.ndarray:
+        tokens = self._encoded[torch.from_numpy(ids.astype(np.int64)).to(self.device)]
+        padded = torch.from_numpy(lengths).to(self.device) if self.official else None
+        bag = None if bags is None else torch.from_numpy(bags).to(self.device)
+        cells = self.network.embed(tokens, padded, official=self.official, bag=bag)
+        return np.asarray(cells.float().cpu().numpy())
+
+    @torch.inference_mode()
+    def _encode(self, sentences: Sentences) -> None:
+        """Encode the tokens that have not occurred before, each once per data set."""
+        used = np.zeros(len(self._known), dtype=bool)
+        used[np.unique(sentences.ids)] = True
+        ids = np.flatnonzero(used & ~self._known)
+        for part, features in iter_token_features(self.table, ids):
+            encoded = self.network.encode_tokens(torch.from_numpy(features).to(self.device))
+            self._encoded[torch.from_numpy(ids[part]).to(self.device)] = encoded.float()
+        self._known[ids] = True
+
+    @torch.inference_mode()
+    def _sum_bag(self, bag: sparse.csr_matrix) -> np.ndarray:
+        used = np.zeros(len(self._bag_known), dtype=bool)
+        used[bag.indices] = True
+        ids = np.flatnonzero(used & ~self._bag_known)
+        for part, features in iter_token_features(self.table, ids):
+            self._bag[ids[part]] = self.network.bag(torch.from_numpy(features).to(self.device)).cpu().numpy()
+        self._bag_known[ids] = True
+        return np.asarray(bag @ self._bag, dtype=np.float32)
+
+
+def prepare(
+    X: Any,
+    block_rows: int,
+    *,
+    names: np.ndarray,
+    species: np.ndarray,
+    genes: Sequence[Genes],
+    drawing: Drawing,
+    where: str,
+    with_bag: bool = False,
+    sentences: Sentences | None = None,
+    blocks: Sequence[int] | None = None,
+) -> Iterator[tuple[slice, list[Group]]]:
+    """Read blocks of rows, check that they are counts and draw the sentences.
+
+    Parameters
+    ----------
+    X
+        Any matrix that :func:`~univerce.model.blocks.iter_blocks` reads.
+    block_rows
+        Rows in a block.
+    names
+        ``[n_cells]`` names of the cells, the keys of their random streams.
+    species
+        ``[n_cells]`` index into ``genes``.
+    genes
+        The genes of each species.
+    drawing
+        How sentences are drawn.
+    where
+        What ``X`` is called in error messages.
+    with_bag
+        Prepare the bag too.
+    sentences
+        Sentences of all cells, drawn before.
+    blocks
+        The blocks to read; all by default.
+
+    Yields
+    ------
+    The rows of each block and its cells by species.
+    """
+    orders = [g.order() for g in genes]
+    to_tokens = [g.tokens() for g in genes]
+    for rows, counts in iter_blocks(X, block_rows, blocks=blocks):
+        check_counts(counts, where=where)
+        groups = []
+        for k in np.unique(species[rows]):
+            cells = np.flatnonzero(species[rows] == k)
+            mine = counts if len(cells) == counts.shape[0] else counts[cells]
+            if sentences is not None:
+                draws = [sentences.take(cells + rows.start)]
+            else:
+                draws = [
+                    tokenise(
+                        mine, genes[k].rows, orders[k], cell_keys(names[rows][cells], drawing.seed, draw=draw),
+                        n_sample=drawing.n_sample, sampling=drawing.sampling, max_length=drawing.max_length,
+                    )
+                    for draw in range(drawing.n_draws)
+                ]  # fmt: skip
+            groups.append(Group(int(k), cells, draws, _log_counts(mine, to_tokens[k]) if with_bag else None))
+        yield rows, groups
+
+
+def embed_blocks(
+    prepared: Iterator[tuple[slice, list[Group]]], embedders: Sequence[Embedder], done: Callable[[int], Any] | None = None
+) -> Iterator[Block]:
+    """Embed prepared blocks; the next block is read and tokenised while one is embedded.
+
+    Parameters
+    ----------
+    prepared
+        From :func:`prepare`.
+    embedders
+        One per species.
+    done
+        Told the number of sentences after every batch.
+
+    Yields
+    ------
+    The embeddings of each block.
+    """
+    for rows, groups in _ahead(prepared):
+        n = rows.stop - rows.start
+        values: np.ndarray | None = None
+        n_pooled = 0
+        for group in groups:
+            total: Any = 0
+            for sentences in group.draws:
+                total = total + embedders[group.species].embed(sentences, group.bag, done)
+            if values is None:
+                values = np.empty((n, total.shape[1]), dtype=np.float32)
+            if len(group.draws) > 1:
+                total /= np.linalg.norm(total, axis=1, keepdims=True)
+            values[group.cells] = total
+            n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
+        if values is not None:
+            yield Block(rows, values, n_pooled)
+
+
+def _log_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:
+    logs = (counts.astype(np.float32) @ to_tokens).tocsr()
+    logs.data = np.log1p(logs.data)
+    return logs
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """The items, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, items, None)
+            yield item

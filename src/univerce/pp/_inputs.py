@@ -1,0 +1,129 @@
+"""Everything that decides a sentence or an embedding, resolved and checked once."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce import __version__
+from univerce._validate import as_seed, check_adata, get_layer, get_modality, layer_name
+from univerce.genes.load import BUNDLED_MODEL, available_species
+from univerce.genes.table import gene_table_info
+from univerce.model.blocks import iter_blocks, n_blocks
+from univerce.model.checkpoint import Model, find_model
+from univerce.model.runtime import Drawing, Genes, prepare
+from univerce.model.tokens import SAMPLINGS
+from univerce.pp._species import species_of
+from univerce.pp.map_genes import resolve_genes
+
+_SAMPLE_ROWS, _SAMPLE_BLOCKS = 64, 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Counts with their genes, model and random draws."""
+
+    adata: ad.AnnData
+    X: Any
+    """The count matrix; a backed view stands for its own X."""
+    where: str
+    model: Model
+    names: np.ndarray
+    """``[n_obs]`` names of the cells."""
+    species_names: list[str]
+    species: np.ndarray
+    """``[n_obs]`` index into ``species_names``."""
+    genes: list[Genes]
+    drawing: Drawing
+    params: dict[str, Any]
+    """What ``uns[key]["params"]`` records of the above."""
+
+    def prepare(self, block_rows: int, **options: Any) -> Any:
+        """Blocks of sentences, see :func:`univerce.model.runtime.prepare`."""
+        return prepare(
+            self.X, block_rows, names=self.names, species=self.species, genes=self.genes, drawing=self.drawing,
+            where=self.where, **options,
+        )  # fmt: skip
+
+    def digest(self) -> str:
+        """SHA-256 of names, mapped genes and a sample of at most 1,024 cells' counts: tells inputs apart cheaply."""
+        sha = hashlib.sha256()
+        for name in self.names:
+            sha.update(f"{name}\0".encode())
+        sha.update(np.ascontiguousarray(self.species, dtype=np.int64).tobytes())
+        for g in self.genes:
+            sha.update(np.ascontiguousarray(g.rows, dtype=np.int64).tobytes())
+        total = n_blocks(len(self.names), _SAMPLE_ROWS)
+        blocks = np.unique(np.linspace(0, total - 1, min(total, _SAMPLE_BLOCKS)).round().astype(int))
+        for _, counts in iter_blocks(self.X, _SAMPLE_ROWS, blocks=blocks.tolist()):
+            for part in (counts.indptr, counts.indices, counts.data):
+                sha.update(part.astype(np.float64).tobytes())
+        return sha.hexdigest()
+
+
+def resolve_inputs(
+    data: Any,
+    *,
+    species: str | None,
+    model: str | Path | None,
+    mod: str | None,
+    layer: str | None,
+    gene_key: str | None,
+    rng: int | np.random.Generator,
+    sampling: str | None,
+    n_draws: int = 1,
+) -> Inputs:
+    """Check the arguments that tokenising and embedding share, and find what they stand for."""
+    adata = get_modality(data, mod)
+    check_adata(adata)
+    seed = as_seed(rng)
+    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
+        raise ValueError(f"n_draws={n_draws!r} must be a whole number from 1 on.")
+    found = find_model(model)
+    method = found.config.sampling if sampling is None else sampling
+    if method not in SAMPLINGS:
+        raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
+    X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
+
+    name = BUNDLED_MODEL if model is None else model
+    keys = species_of(adata, species, known=available_species(name))
+    cells = pd.Categorical([keys] * adata.n_obs if isinstance(keys, str) else keys).remove_unused_categories()
+    resolved = resolve_genes(adata, keys, name, layer=layer, gene_key=gene_key)
+    for key, r in resolved.items():
+        _check_table(r.table, key, found)
+    species_names = list(cells.categories)
+    params = {
+        "model": found.config.model_id,
+        "model_digest": found.digest,
+        "species": species_names,
+        "table_digest": {k: str(gene_table_info(resolved[k].table)["digest"]) for k in species_names},
+        "fraction_counts_mapped": {k: float(resolved[k].coverage.fraction_counts) for k in species_names},
+        "layer": layer or "X",
+        "gene_key": {k: str(resolved[k].coverage.gene_key) for k in species_names},
+        "seed": seed,
+        "sampling": method,
+        "n_sample": found.config.n_sample,
+        "n_draws": int(n_draws),
+        "univerce_version": __version__,
+    }
+    return Inputs(
+        adata=adata, X=X, where=layer_name(layer), model=found, names=adata.obs_names.to_numpy(dtype=object),
+        species_names=species_names, species=np.asarray(cells.codes, dtype=np.int64),
+        genes=[Genes(resolved[k].table, resolved[k].rows) for k in species_names],
+        drawing=Drawing(seed, method, found.config.n_sample, found.config.max_length, int(n_draws)), params=params,
+    )  # fmt: skip
+
+
+def _check_table(table: ad.AnnData, species: str, model: Model) -> None:
+    encoder = gene_table_info(table)["encoder"]
+    if encoder != model.config.token_encoder or table.n_vars != model.config.token_dim:
+        raise ValueError(
+            f"The gene table of {species!r} holds {encoder!r} features of width {table.n_vars}; the model "
+            f"{model.config.model_id!r} reads {model.config.token_encoder!r} of width {model.config.token_dim}."
+        )

@@ -1,0 +1,221 @@
+"""Put every cell into the universal embedding space."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from univerce._keys import X_UCE
+from univerce._settings import PRECISIONS, settings
+from univerce.model.checkpoint import load_network
+from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
+from univerce.model.store import EmbeddingStore
+from univerce.model.tokens import max_sentence_length
+from univerce.pp._inputs import Inputs, resolve_inputs
+from univerce.pp.uce_tokenize import valid_sentences
+
+logger = logging.getLogger("univerce")
+BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
+PADDINGS = ("masked", "official")
+
+
+def uce_embed(
+    adata: Any,
+    *,
+    species: str | None = None,
+    model: str | Path | None = None,
+    mod: str | None = None,
+    layer: str | None = None,
+    gene_key: str | None = None,
+    rng: int | np.random.Generator = 0,
+    sampling: Literal["multinomial", "systematic"] | None = None,
+    n_draws: int = 1,
+    key_added: str = X_UCE,
+    batch_size: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    padding: Literal["masked", "official"] = "masked",
+    store: Path | str | None = None,
+    copy: bool = False,
+    progress: bool | None = None,
+) -> Any:
+    """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
+
+    Each cell becomes a sentence of its expressed genes, which a transformer reads; see :func:`univerce.pp.uce_tokenize`.
+    A cell's embedding depends on the cell, its name and ``rng``, never on the other cells, their order or the batch.
+
+    Parameters
+    ----------
+    adata
+        AnnData with raw counts, or MuData. ``X`` may be in memory, backed, zarr or dask; it is read in blocks of rows and
+        never made dense. Every cell keeps its row.
+    species
+        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
+        holds it per cell. ``None`` reads ``organism`` or ``species`` from ``uns`` and ``obs``.
+    model
+        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are the
+        released models, fetched and converted at first use; anything else is the directory of a model.
+    mod
+        Modality, when ``adata`` is a MuData.
+    layer
+        Layer with the counts; ``None`` is ``X``.
+    gene_key
+        Column of ``var`` with the gene names; ``None`` is ``var_names``, see :func:`univerce.pp.map_genes`.
+    rng
+        Seed, or a generator that is drawn from once.
+    sampling
+        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the model's.
+    n_draws
+        Sentences per cell; their embeddings are averaged and brought back to unit length.
+    key_added
+        Key of what is written.
+    batch_size
+        Sentences per batch; halved when memory runs out. It does not change the result beyond rounding.
+    device
+        ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
+    precision
+        ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
+    padding
+        ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows to
+        the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file.
+    store
+        Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
+        interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
+    copy
+        Return a changed copy and leave ``adata`` as it is.
+    progress
+        Show a progress bar; ``None`` does as ``settings.progress`` says.
+
+    Returns
+    -------
+    ``None``, or the copy. Written are, into the AnnData or into ``store``:
+
+    ``obsm[key_added]``
+        ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene.
+    ``obs[f"{key_added}_missing"]``
+        Which cells have no embedding; there is one warning when there are any.
+    ``uns[key_added]["params"]``
+        Model and its digest, species, digests of the gene tables, share of the counts that are mapped, seed, sampling,
+        draws, padding, precision, version.
+
+    Raises
+    ------
+    ValueError
+        When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat, the
+        AnnData is empty, an option is unknown, or ``store`` holds an embedding of other inputs.
+    KeyError
+        When ``layer``, ``gene_key`` or ``mod`` does not exist.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
+    >>> uc.tl.uce_embed(adata, species="human", progress=False)
+    >>> adata.obsm["X_uce"].shape
+    (20, 128)
+    """
+    if padding not in PADDINGS:
+        raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(PRECISIONS)}.")
+    if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        raise ValueError(f"batch_size={batch_size!r} must be 'auto' or a whole number from 1 on.")
+    data = adata.copy() if copy else adata
+    inputs = resolve_inputs(
+        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
+        n_draws=n_draws,
+    )  # fmt: skip
+    where = choose_device(settings.device if device == "auto" else device)
+    chosen = choose_precision(settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model)
+    inputs.params.update(padding=padding, precision=chosen)
+    target = _open_store(store, key_added, inputs)
+    blocks = None if target is None else target.missing()
+    show = settings.progress if progress is None else progress
+
+    missing = np.zeros(len(inputs.names), dtype=bool)
+    n_pooled = 0
+    out = np.empty((len(inputs.names), inputs.model.config.output_dim), np.float32) if target is None else None
+    for block in _embed(inputs, where, chosen, padding, batch_size, blocks, show=show):
+        if out is not None:
+            out[block.rows] = block.values
+        elif target is not None:
+            target.write(block.rows.start // target.block_rows, block.values)
+        n_pooled += block.n_pooled
+
+    if out is not None:
+        missing = np.isnan(out[:, 0])
+        inputs.adata.obsm[key_added] = out
+        inputs.adata.obs[f"{key_added}_missing"] = missing
+        inputs.adata.uns[key_added] = {"params": inputs.params}
+    elif target is not None:
+        for k in range(target.n_blocks):
+            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
+        target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
+        logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
+    _report(missing, n_pooled, key_added)
+    return data if copy else None
+
+
+def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> EmbeddingStore | None:
+    if store is None:
+        return None
+    # What merely describes the run may differ between the call that was interrupted and the one that goes on.
+    fingerprint = {k: v for k, v in inputs.params.items() if k != "univerce_version"}
+    return EmbeddingStore.open(
+        store, key=key, obs_names=inputs.adata.obs_names, dim=inputs.model.config.output_dim, block_rows=BLOCK_ROWS,
+        fingerprint=fingerprint | {"inputs_digest": inputs.digest()},
+    )  # fmt: skip
+
+
+def _embed(
+    inputs: Inputs,
+    device: Any,
+    precision: str,
+    padding: str,
+    batch_size: int | str,
+    blocks: list[int] | None,
+    *,
+    show: bool,
+) -> Iterator[Block]:
+    """Blocks of embeddings, all or the given ones, under a progress bar over the sentences."""
+    if blocks == []:
+        return
+    config, drawing = inputs.model.config, inputs.drawing
+    network = load_network(inputs.model, device=device, precision=precision)
+    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
+    size = choose_batch_size(batch_size, device, config.d_model, length)
+    embedders = [Embedder(network, g.table, official=padding == "official", batch_size=size) for g in inputs.genes]
+    n = len(inputs.names)
+    cells = n if blocks is None else sum(min(BLOCK_ROWS, n - k * BLOCK_ROWS) for k in blocks)
+    prepared = inputs.prepare(BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks)
+    with _progress(cells * drawing.n_draws, show) as bar:
+        yield from embed_blocks(prepared, embedders, bar.update)
+
+
+@contextmanager
+def _progress(total: int, show: bool) -> Iterator[Any]:
+    with tqdm(total=total, unit="sentence", desc="embed", disable=not show) as bar:
+        yield bar
+
+
+def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:
+    if n_pooled:
+        logger.warning(
+            "In %d cells the genes lie on more chromosomes or scaffolds than a sentence has room for; the smallest were "
+            "pooled into one group.", n_pooled,
+        )  # fmt: skip
+    if missing.any():
+        warnings.warn(
+            f"{int(missing.sum())} of {len(missing)} cells have no count in any gene of the model and therefore no "
+            f"embedding: their rows are NaN and marked in obs['{key}_missing']. Leave them out of what follows: "
+            f"adata[~adata.obs['{key}_missing']].",
+            stacklevel=3,
+        )
