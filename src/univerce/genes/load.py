@@ -1,0 +1,175 @@
+"""Gene tables by name: the bundled ones, those of a model's directory, and those of the released models."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import anndata as ad
+
+from univerce._settings import settings
+from univerce.genes.assets import BUNDLED_TABLES, RELEASED_MODELS, RELEASED_SPECIES, list_tables
+from univerce.genes.convert import convert_tables
+from univerce.genes.fetch import fetch
+from univerce.genes.table import gene_table_info, read_table
+
+BUNDLED_MODEL = "uce-mini"
+
+
+def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData:
+    """The gene table of a species in the space of a model.
+
+    Parameters
+    ----------
+    species
+        A name that :func:`available_species` lists.
+    model
+        ``"uce-mini"``, whose tables ship with the package; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted
+        from the released files at first use, which fetches several GB; or the directory of a model, with a
+        ``config.json`` and tables in ``tables/`` or beside it.
+
+    Returns
+    -------
+    The gene table, yours to change. The features of an ``.h5ad`` stay on disk.
+
+    Raises
+    ------
+    ValueError
+        When the model has no table of the species (the message lists those it has), or no such model is there.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.genes.load_table("human").obs["symbol"].eq("CD3E").sum().item()
+    1
+    """
+    found = list_tables(_table_directory(model))
+    if species not in found and model in RELEASED_MODELS and species in RELEASED_SPECIES:
+        found = convert_released(species=[species], model=str(model))
+    if species not in found:
+        raise ValueError(
+            f"There is no gene table of {species!r} for the model {str(model)!r}; "
+            f"there is {', '.join(available_species(model)) or 'none'}."
+        )
+    path = found[species]
+    return read_table(path) if path.suffix == ".h5ad" else _unpacked(path, path.stat().st_mtime_ns).copy()
+
+
+def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
+    """The species that a model has gene tables of, or can convert them for.
+
+    Parameters
+    ----------
+    model
+        As in :func:`load_table`.
+
+    Returns
+    -------
+    Sorted names.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> "human" in uc.genes.available_species()
+    True
+    """
+    found = set(list_tables(_table_directory(model)))
+    return sorted(found | set(RELEASED_SPECIES) if model in RELEASED_MODELS else found)
+
+
+def species_digest(species: str, *, model: str | Path = BUNDLED_MODEL) -> str:
+    """The digest of a gene table, which tells tables apart that share a name.
+
+    Parameters
+    ----------
+    species, model
+        As in :func:`load_table`.
+
+    Returns
+    -------
+    A SHA-256 in hexadecimal.
+
+    Examples
+    --------
+    >>> from univerce.genes.load import species_digest
+    >>> len(species_digest("human"))
+    64
+    """
+    return str(gene_table_info(load_table(species, model=model))["digest"])
+
+
+def convert_released(
+    out_dir: Path | str | None = None,
+    species: list[str] | None = None,
+    *,
+    model: str = "uce-4l",
+    progress: bool | None = None,
+) -> dict[str, Path]:
+    """Fetch what is needed of the released files and convert it to gene tables.
+
+    The token tensor is taken from what is already in the cache, the checkpoint of ``model`` first; when there is
+    nothing that checkpoint is fetched, which the model needs anyway, so that ``all_tokens.torch`` need not be.
+
+    Parameters
+    ----------
+    out_dir
+        Where the tables go; the cache by default, where :func:`load_table` finds them.
+    species
+        The species to convert; all eight by default.
+    model
+        ``"uce-4l"`` or ``"uce-33l"``. Both have the same gene tables.
+    progress
+        Show progress bars; ``None`` does as ``settings.progress`` says.
+
+    Returns
+    -------
+    Species to the table's path.
+
+    Raises
+    ------
+    ValueError
+        For an unknown model, and as :func:`convert_tables` and :func:`fetch` do.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.genes.convert_released(species=["mouse"])  # doctest: +SKIP
+    {'mouse': PosixPath('.../tables/esm2-15b/mouse.h5ad')}
+    """
+    if model not in RELEASED_MODELS:
+        raise ValueError(f"model={model!r} was not released; use one of {', '.join(RELEASED_MODELS)}.")
+    holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
+    tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
+    return convert_tables(
+        fetch("species_chrom.csv", progress=progress),
+        fetch("species_offsets.pkl", progress=progress),
+        tokens=fetch(tokens, progress=progress),
+        protein_embeddings=fetch("protein_embeddings.tar.gz", progress=progress),
+        out_dir=_released_tables() if out_dir is None else out_dir,
+        species=species,
+        progress=progress,
+    )
+
+
+def _released_tables() -> Path:
+    return settings.cache_dir / "tables" / "esm2-15b"
+
+
+def _table_directory(model: str | Path) -> Path:
+    if model == BUNDLED_MODEL:
+        return BUNDLED_TABLES
+    if model in RELEASED_MODELS:
+        return _released_tables()
+    directory = Path(model)
+    if not (directory / "config.json").is_file():
+        raise ValueError(
+            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *RELEASED_MODELS))}, or a directory "
+            "that holds a config.json."
+        )
+    return directory / "tables" if (directory / "tables").is_dir() else directory
+
+
+@lru_cache(maxsize=16)
+def _unpacked(path: Path, mtime_ns: int) -> ad.AnnData:
+    """A packed table in memory, shared: hand out copies."""
+    return read_table(path)

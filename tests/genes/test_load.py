@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import importlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from univerce._settings import settings
+from univerce.genes.assets import RELEASED_SPECIES
+from univerce.genes.load import available_species, convert_released, load_table, species_digest
+from univerce.genes.table import make_table, table_digest, write_table
+
+module = importlib.import_module("univerce.genes.load")
+
+
+def small_table(species="human", dim=4):
+    genes = pd.DataFrame(
+        {
+            "symbol": ["INS", "GCG"],
+            "ensembl_id": ["E1", "E2"],
+            "chromosome": ["1", "2"],
+            "start": [5, 9],
+            "chromosome_code": [0, 1],
+        }
+    )
+    return make_table(
+        genes,
+        np.arange(2 * dim, dtype="i1").reshape(2, dim),
+        species=species,
+        encoder="example",
+        source="example",
+        special_features=np.eye(4, dim, k=-1, dtype="i1"),
+        chromosome_names=["1", "2"],
+        chromosome_codes=[0, 1],
+        chromosome_features=np.ones((2, dim), dtype="i1"),
+    )
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model's directory with a packed and an open table."""
+    (tmp_path / "model" / "tables").mkdir(parents=True)
+    (tmp_path / "model" / "config.json").write_text("{}")
+    write_table(small_table("human"), tmp_path / "model" / "tables" / "human.zarr.zip")
+    write_table(small_table("mouse"), tmp_path / "model" / "tables" / "mouse.h5ad")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("species", ["human", "mouse", "zebrafish"])
+def test_the_bundled_tables_load_offline_and_hold_what_their_digest_says(species):
+    with settings.override(offline=True, cache_dir="nowhere"):
+        table = load_table(species)
+    assert table.uns["gene_table"]["species"] == species
+    assert table.uns["gene_table"]["digest"] == table_digest(table) == species_digest(species)
+    assert table.n_obs > 10_000
+
+
+def test_every_bundled_species_has_a_table():
+    assert {"human", "mouse", "fly", "worm"} <= set(available_species())
+    assert available_species() == sorted(available_species())
+
+
+def test_a_loaded_table_is_the_callers_to_change():
+    first = load_table("fly")
+    first.obs["symbol"] = "changed"
+    first.X[0] = 0
+    first.uns["special_features"][:] = 1
+    first.uns["gene_table"]["species"] = "changed"
+    second = load_table("fly")
+    assert second.uns["gene_table"]["digest"] == table_digest(second)
+    assert second.uns["gene_table"]["species"] == "fly"
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["text", "path"])
+def test_tables_of_a_models_directory_load_by_species(model, as_text):
+    name = str(model) if as_text else model
+    assert available_species(name) == ["human", "mouse"]
+    for species in ("human", "mouse"):
+        table = load_table(species, model=name)
+        assert table.uns["gene_table"]["species"] == species
+        assert table.isbacked == (species == "mouse")
+        if table.isbacked:
+            table.file.close()
+
+
+def test_tables_may_lie_beside_the_config(model):
+    for table in (model / "tables").iterdir():
+        shutil.move(table, model)
+    (model / "tables").rmdir()
+    assert available_species(model) == ["human", "mouse"]
+    assert species_digest("human", model=model) == small_table("human").uns["gene_table"]["digest"]
+
+
+def test_a_table_that_was_replaced_is_read_again(model):
+    before = species_digest("human", model=model)
+    write_table(small_table("human", dim=6), model / "tables" / "human.zarr.zip")
+    assert species_digest("human", model=model) != before
+
+
+def test_an_unknown_species_lists_those_there_are(model):
+    with pytest.raises(
+        ValueError, match=r"no gene table of 'unicorn' for the model 'uce-mini'; there is .*human.*mouse"
+    ):
+        load_table("unicorn")
+    with pytest.raises(ValueError, match=r"no gene table of 'rat' for the model .*; there is human, mouse\."):
+        load_table("rat", model=model)
+    with pytest.raises(ValueError, match=f"'rat' for the model 'uce-4l'; there is {', '.join(RELEASED_SPECIES)}"):
+        load_table("rat", model="uce-4l")
+
+
+def test_an_unknown_model_lists_those_there_are(tmp_path):
+    for name in ("uce-5l", tmp_path):
+        with pytest.raises(ValueError, match=r"uce-mini, uce-4l, uce-33l, or a directory that holds a config\.json"):
+            load_table("human", model=name)
+    with pytest.raises(ValueError, match="model='uce-mini' was not released; use one of uce-4l, uce-33l"):
+        convert_released(model="uce-mini")
+
+
+@pytest.mark.parametrize(
+    ("model", "cached", "expected"),
+    [
+        pytest.param("uce-4l", [], "4layer_model.torch", id="nothing: the checkpoint of the model"),
+        pytest.param("uce-33l", [], "33l_8ep_1024t_1280.torch", id="nothing: the other checkpoint for the other model"),
+        pytest.param("uce-33l", ["4layer_model.torch"], "4layer_model.torch", id="the other checkpoint"),
+        pytest.param("uce-4l", ["all_tokens.torch"], "all_tokens.torch", id="the tokens alone"),
+        pytest.param(
+            "uce-4l", ["all_tokens.torch", "4layer_model.torch"], "4layer_model.torch", id="both: the checkpoint"
+        ),
+    ],
+)
+def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatch, tmp_path, model, cached, expected):
+    fetched, converted = [], []
+
+    def fetch(name, *, progress=None):
+        fetched.append(name)
+        return settings.cache_dir / name
+
+    def convert(positions, offsets, *, tokens, protein_embeddings, out_dir, species, progress):
+        converted.append((positions.name, offsets.name, tokens.name, protein_embeddings.name, species))
+        return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    monkeypatch.setattr(module, "convert_tables", convert)
+    with settings.override(cache_dir=tmp_path):
+        for name in cached:
+            (tmp_path / name).touch()
+        for _ in range(2):
+            table = load_table("pig", model=model)
+            assert table.uns["gene_table"]["species"] == "pig"
+            table.file.close()
+        assert (tmp_path / "tables" / "esm2-15b" / "pig.h5ad").is_file()
+        assert available_species(model) == sorted(RELEASED_SPECIES)
+    assert converted == [("species_chrom.csv", "species_offsets.pkl", expected, "protein_embeddings.tar.gz", ["pig"])]
+    assert sorted(fetched) == sorted(
+        ["species_chrom.csv", "species_offsets.pkl", expected, "protein_embeddings.tar.gz"]
+    )
+
+
+def test_a_released_table_offline_says_what_to_download():
+    with settings.override(offline=True), pytest.raises(FileNotFoundError, match=r"species_chrom\.csv is not at"):
+        load_table("human", model="uce-4l")
+
+
+def test_listing_the_released_species_creates_nothing(tmp_path):
+    with settings.override(cache_dir=tmp_path / "cache"):
+        available_species("uce-33l")
+    assert not (tmp_path / "cache").exists()
