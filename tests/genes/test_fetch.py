@@ -161,7 +161,9 @@ def test_nothing_is_created_before_the_first_fetch(toy, cache):
         pytest.param(answer(b"PK" + BODY[2:]), r"no pickle file but a file that begins with b'PK", id="another format"),
         pytest.param(answer(BODY[:500]), r"500 bytes instead of", id="a short file"),
         pytest.param(answer(BODY[:500], declare=False), r"500 bytes instead of", id="a short file of no length"),
-        pytest.param(answer(BODY * 2, declare=False), r"and did not stop", id="a file without end"),
+        pytest.param(
+            answer(BODY * 2, declare=False), r"it has 369500 bytes instead of", id="far too much, cut off early"
+        ),
         pytest.param(answer(BODY, 206), r"answered 206", id="a part nobody asked for"),
     ],
 )
@@ -211,6 +213,20 @@ def test_a_later_fetch_resumes_what_an_earlier_one_left(toy, cache):
     with pytest.raises(FetchError, match="after 1000 bytes"):
         fetch(NAME)
     assert not (cache / NAME).exists()
+    toy.requests.clear()
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", "bytes=1000-")]
+
+
+@pytest.mark.parametrize(
+    "refusal", [answer(b"", 503), answer(PAGE, 403), answer(PAGE)], ids=["busy", "a 403 page", "a page with status 200"]
+)
+def test_a_refusal_to_go_on_leaves_the_part_for_later(toy, cache, refusal):
+    serve = ranged(cuts=[1000])
+    answers = [serve, refusal, serve]
+    toy.answers |= {"/a": lambda handler: answers.pop(0)(handler), "/b": answer(b"", 404)}
+    with pytest.raises(FetchError):
+        fetch(NAME)
     toy.requests.clear()
     assert fetch(NAME).read_bytes() == BODY
     assert toy.requests == [("/a", "bytes=1000-")]

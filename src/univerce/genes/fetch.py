@@ -156,7 +156,10 @@ def _download(asset: Asset, path: Path, progress: bool) -> None:
 
 
 def _download_from(asset: Asset, url: str, part: Path, progress: bool) -> None:
-    """Download one source into ``part`` and check it; what a broken connection left is kept, what is wrong is not."""
+    """Download one source into ``part`` and check it.
+
+    What came before the connection broke, or the server refused to go on, is kept; what is not the file is discarded.
+    """
     import requests
 
     for attempt in range(1, _ATTEMPTS + 1):
@@ -172,9 +175,6 @@ def _download_from(asset: Asset, url: str, part: Path, progress: bool) -> None:
             time.sleep(_PAUSE * 2 ** (attempt - 1))
         except requests.RequestException as error:
             raise FetchError(str(error)) from error
-        except FetchError:
-            _discard(part)
-            raise
     if problem := _problem(asset, part):
         _discard(part)
         raise FetchError(problem)
@@ -204,6 +204,8 @@ def _transfer(asset: Asset, url: str, part: Path, progress: bool) -> None:
         total = None if length is None else start + int(length)
         if total is not None and not asset.min_bytes <= total <= asset.max_bytes:
             raise FetchError(f"it has {_wrong_size(asset, total)}: {_look(response)}")
+        if not start:
+            _discard(part)
         _write_note(part, {"validator": _validator(response), "total": total})
         with (
             open(part, "ab" if start else "wb") as out,
@@ -213,7 +215,7 @@ def _transfer(asset: Asset, url: str, part: Path, progress: bool) -> None:
                 out.write(chunk)
                 bar.update(len(chunk))
                 if out.tell() > asset.max_bytes:
-                    raise FetchError(f"it sent {_wrong_size(asset, out.tell())} and did not stop")
+                    return  # too large, and who knows when it ends: the check of the file says so
             if total is not None and out.tell() != total:
                 raise requests.ConnectionError(f"{out.tell()} of {total} bytes came")
 
