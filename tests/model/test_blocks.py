@@ -287,7 +287,7 @@ def test_a_dask_chunk_is_computed_once() -> None:
 
 
 def test_memory_stays_at_a_block_when_the_matrix_is_large(tmp_path: Path) -> None:
-    X = sp.random(20_000, 200, density=0.1, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    X = sp.random(20_000, 200, density=0.1, format="csr", dtype=np.float32, random_state=np.random.default_rng(0))
     adata = backed(tmp_path, X)
     tracemalloc.start()
     total = sum(float(block.sum(dtype=np.float64)) for _, block in iter_blocks(adata.X, 256))

@@ -31,6 +31,19 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     ------
     ValueError
         When a column is missing, a start is not a number, or an Ensembl id is repeated.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> import univerce as uc
+    >>> columns = ["ensembl_id", "symbol", "chromosome", "start", "description"]
+    >>> genes = pd.DataFrame([["ENSG00000254647", "INS", "11", 2159779, "insulin"]], columns=columns)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     genes.to_csv(Path(directory) / "human.tsv.gz", sep="\\t", index=False)
+    ...     uc.genes.read_annotation(Path(directory) / "human.tsv.gz")["symbol"].tolist()
+    ['INS']
     """
     genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     missing = [column for column in _COLUMNS if column not in genes]
@@ -98,7 +111,9 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
     return tables
 
 
-def write_text_tables(annotation_dir: Path | str, out_dir: Path | str, encoder: TextEncoder, *, source: str) -> list[Path]:
+def write_text_tables(
+    annotation_dir: Path | str, out_dir: Path | str, encoder: TextEncoder, *, source: str
+) -> list[Path]:
     """Read every ``<species>.tsv.gz`` of a directory and write a gene table ``<species>.zarr.zip`` for each.
 
     Parameters
@@ -115,6 +130,25 @@ def write_text_tables(annotation_dir: Path | str, out_dir: Path | str, encoder: 
     Returns
     -------
     The paths written.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the directory holds no annotation.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> import univerce as uc
+    >>> columns = ["ensembl_id", "symbol", "chromosome", "start", "description"]
+    >>> genes = [["E1", "INS", "11", 5, "insulin"], ["E2", "GCG", "2", 9, "glucagon"]]
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     pd.DataFrame(genes, columns=columns).to_csv(Path(directory) / "human.tsv.gz", sep="\\t", index=False)
+    ...     paths = uc.genes.write_text_tables(directory, directory, uc.genes.TextEncoder(2, 8), source="example")
+    >>> [path.name for path in paths]
+    ['human.zarr.zip']
     """
     paths = sorted(Path(annotation_dir).glob("*.tsv.gz"))
     if not paths:

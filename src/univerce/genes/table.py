@@ -1,8 +1,8 @@
 """Gene tables: one AnnData per species, genes in the rows and their features in X.
 
 ``obs``  ``symbol``, ``ensembl_id`` (``""`` when unknown), ``chromosome``, ``start`` (1-based, bp), ``chromosome_code``
-``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters, because the
-         network L2-normalises every token, so int8 rows need no scale.
+``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters, because
+         the network L2-normalises every token, so int8 rows need no scale.
 ``uns``  ``special_features`` ``[4, token_dim]`` (PAD, LEFT, RIGHT, CLS); ``chromosome_names``, ``chromosome_codes`` and
          ``chromosome_features`` ``[n_chromosomes, token_dim]``; ``gene_table`` (species, encoder, source, digest, ...)
 
@@ -65,6 +65,27 @@ def make_table(
     Returns
     -------
     The gene table.
+
+    Raises
+    ------
+    ValueError
+        When the parts do not fit together, see :func:`validate_table`.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import univerce as uc
+    >>> genes = pd.DataFrame({
+    ...     "symbol": ["INS", "GCG"], "ensembl_id": ["E1", "E2"], "chromosome": ["11", "2"], "start": [5, 9],
+    ...     "chromosome_code": [0, 1],
+    ... })
+    >>> table = uc.genes.make_table(
+    ...     genes, np.eye(2, 8, dtype="float32"), species="human", encoder="example", source="made up",
+    ...     special_features=np.zeros((4, 8)), chromosome_names=["11", "2"], chromosome_codes=[0, 1],
+    ...     chromosome_features=np.ones((2, 8)),
+    ... )
+    >>> table.obs_names.tolist(), table.uns["gene_table"]["species"]
+    (['E1', 'E2'], 'human')
     """
     obs = genes.loc[:, list(_OBS_COLUMNS)].copy()
     obs["start"] = obs["start"].astype(np.int64)
@@ -85,7 +106,27 @@ def make_table(
 
 
 def validate_table(table: ad.AnnData) -> None:
-    """Raise ``ValueError`` naming the first thing that keeps ``table`` from being a gene table."""
+    """Check that an AnnData is a gene table.
+
+    Parameters
+    ----------
+    table
+        What should be one.
+
+    Raises
+    ------
+    ValueError
+        Naming the first thing that keeps it from being one.
+
+    Examples
+    --------
+    >>> import anndata as ad
+    >>> import univerce as uc
+    >>> uc.genes.validate_table(uc.genes.load_table("human"))
+    >>> uc.genes.validate_table(ad.AnnData(shape=(2, 8)))
+    Traceback (most recent call last):
+    ValueError: Not a gene table: it has no symbol, ensembl_id, ...
+    """
     missing = [c for c in _OBS_COLUMNS if c not in table.obs] + [k for k in _UNS_ARRAYS if k not in table.uns]
     if "gene_table" not in table.uns:
         missing.append("gene_table")
@@ -182,6 +223,21 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     Returns
     -------
     The path written.
+
+    Raises
+    ------
+    ValueError
+        When ``table`` is no gene table, or the name ends in neither.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import univerce as uc
+    >>> worm = uc.genes.load_table("worm")
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     uc.genes.write_table(worm, Path(directory) / "worm.zarr.zip").name
+    'worm.zarr.zip'
     """
     path = Path(path)
     validate_table(table)
@@ -199,7 +255,36 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
 
 
 def read_table(path: Path | str) -> ad.AnnData:
-    """Open a gene table; the features of an ``.h5ad`` stay on disk (``backed="r"``)."""
+    """Open a gene table that :func:`write_table` wrote.
+
+    Parameters
+    ----------
+    path
+        A ``*.h5ad`` or ``*.zarr.zip`` file.
+
+    Returns
+    -------
+    The gene table. The features of an ``.h5ad`` stay on disk (``backed="r"``).
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When the file holds something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import univerce as uc
+    >>> worm = uc.genes.load_table("worm")
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = uc.genes.write_table(worm, Path(directory) / "worm.h5ad")
+    ...     table = uc.genes.read_table(path)
+    ...     (table.isbacked, table.n_obs == worm.n_obs)
+    (True, True)
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no gene table at {path}.")

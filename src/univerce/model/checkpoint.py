@@ -1,4 +1,4 @@
-"""Models on disk: ``model.safetensors`` beside a ``config.json``, and the conversion of released checkpoints to that."""
+"""Models on disk: ``model.safetensors`` beside a ``config.json``, and the conversion of released checkpoints."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ class Model:
         SHA-256 of the weights and the config: the identity of its embedding space.
     path
         The directory.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> model = uc.model.find_model("uce-mini")
+    >>> (model.path.name, len(model.digest))
+    ('uce-mini', 64)
     """
 
     config: UCEConfig
@@ -91,7 +98,9 @@ def find_model(model: str | Path | None = None) -> Model:
     config = UCEConfig.from_dict(written["config"])
     digest = _digest(path / _WEIGHTS, config)
     if digest != written["digest"]:
-        raise ValueError(f"{path / _WEIGHTS} or its {_CONFIG} was changed after it was written; convert or fetch it again.")
+        raise ValueError(
+            f"{path / _WEIGHTS} or its {_CONFIG} was changed after it was written; convert or fetch it again."
+        )
     return Model(config, digest, path)
 
 
@@ -124,7 +133,7 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     with safe_open(model.path / _WEIGHTS, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 (not a dict)
             tensor = file.get_tensor(name)
-            state[name] = tensor.to(device=device, dtype=torch.bfloat16 if name in low else torch.float32)
+            state[name] = tensor.to(device=device, dtype=torch.bfloat16 if name in low else None)
     state["pos_encoder.pe"] = sinusoids(model.config).to(device)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
@@ -179,6 +188,19 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
     ValueError
         When the file is not a state dict of such a network: names missing or unknown, shapes that differ, values that
         are not finite, another position table; or when it asks to run code.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> import univerce as uc
+    >>> config = uc.model.UCEConfig(token_dim=8, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     checkpoint = Path(directory) / "checkpoint.torch"
+    ...     torch.save(uc.model.UCE(config).state_dict(), checkpoint)
+    ...     uc.model.convert_checkpoint(checkpoint, Path(directory) / "model", config=config).config.n_layers
+    1
     """
     source = Path(source)
     state: dict[str, Tensor] = load_torch(source)

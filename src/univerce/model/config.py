@@ -14,6 +14,12 @@ class UCEConfig:
 
     The defaults are those of the released models (Rosen et al. 2024), which differ in ``n_layers`` (4 and 33) alone. The
     last group of fields departs from the paper and serves small models.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.model.UCEConfig(n_layers=33).d_model
+    1280
     """
 
     model_id: str = "uce"
@@ -23,10 +29,13 @@ class UCEConfig:
     token_encoder: str = "esm2_t48_15B_UR50D"
     """Encoder of the gene tables that the weights were trained with; other tables are refused."""
     d_model: int = 1280
+    """Width of the transformer."""
     n_heads: int = 20
+    """Attention heads; divides ``d_model``."""
     d_hidden: int = 5120
     """Width of the feed-forward layers."""
     n_layers: int = 4
+    """Transformer layers."""
     output_dim: int = 1280
     """Width of the cell embedding."""
     decoder_dim: int = 1024
@@ -36,6 +45,7 @@ class UCEConfig:
     head_dims: tuple[int, ...] = (2048, 512, 128)
     """Widths of the expression head."""
     dropout: float = 0.05
+    """Dropout while training."""
     max_length: int = 1536
     """Rows of the position table: the longest sentence."""
     n_sample: int = 1024
@@ -57,12 +67,27 @@ class UCEConfig:
         object.__setattr__(self, "head_dims", tuple(self.head_dims))
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict that JSON can hold."""
+        """The fields as JSON can hold them.
+
+        Returns
+        -------
+        Field name to value.
+        """
         return asdict(self) | {"head_dims": list(self.head_dims)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UCEConfig:
-        """Inverse of :meth:`to_dict`; an unknown entry raises ``ValueError``."""
+        """Inverse of :meth:`to_dict`; an unknown entry raises ``ValueError``.
+
+        Parameters
+        ----------
+        values
+            Field name to value; what is missing has its default.
+
+        Returns
+        -------
+        The configuration.
+        """
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"The model configuration holds unknown entries: {', '.join(sorted(unknown))}.")
@@ -70,7 +95,17 @@ class UCEConfig:
 
     @classmethod
     def read(cls, path: Path | str) -> UCEConfig:
-        """Read a ``config.json``."""
+        """Read a ``config.json``.
+
+        Parameters
+        ----------
+        path
+            The file.
+
+        Returns
+        -------
+        The configuration.
+        """
         return cls.from_dict(json.loads(Path(path).read_text()))
 
 

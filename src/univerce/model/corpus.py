@@ -17,9 +17,21 @@ from univerce.model.tokens import GenomeOrder, accumulate_log, below, gather, ma
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Raw counts of one data set with the gene table of its species."""
+    """Raw counts of one data set with the gene table of its species.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> import univerce as uc
+    >>> counts = sparse.csr_matrix(np.ones((4, 3), dtype=np.float32))
+    >>> rows = np.array([5, -1, 9], dtype=np.int32)
+    >>> uc.model.TrainingSet("example", counts, rows, uc.genes.load_table("human")).counts.shape
+    (4, 3)
+    """
 
     name: str
+    """Name in the log."""
     counts: sparse.csr_matrix
     """``[n_cells, n_vars]`` raw counts."""
     rows: np.ndarray
