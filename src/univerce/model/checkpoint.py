@@ -63,8 +63,8 @@ def find_model(model: str | Path | None = None) -> Model:
     Parameters
     ----------
     model
-        ``None`` or ``"uce-mini"`` is the bundled model; ``"uce-4l"`` and ``"uce-33l"`` are fetched and converted at first
-        use; anything else is a directory that :func:`save_model` or :func:`convert_checkpoint` wrote.
+        ``None`` or ``"uce-mini"`` is the bundled model; ``"uce-4l"`` and ``"uce-33l"`` are fetched and converted at
+        first use; anything else is a directory that :func:`save_model` or :func:`convert_checkpoint` wrote.
 
     Returns
     -------

@@ -12,8 +12,8 @@ from typing import Any
 class UCEConfig:
     """Everything that, with the weights, defines an embedding space.
 
-    The defaults are those of the released models (Rosen et al. 2024), which differ in ``n_layers`` (4 and 33) alone. The
-    last group of fields departs from the paper and serves small models.
+    The defaults are those of the released models (Rosen et al. 2024), which differ in ``n_layers`` (4 and 33) alone.
+    The last group of fields departs from the paper and serves small models.
 
     Examples
     --------

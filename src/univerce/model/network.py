@@ -7,6 +7,7 @@ output is a table; only the CLS position is read, so the last layer has one quer
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -142,6 +143,16 @@ class UCE(nn.Module):
     ----------
     config
         The shape of the network.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import univerce as uc
+    >>> config = uc.model.UCEConfig(token_dim=8, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8)
+    >>> network = uc.model.UCE(config).eval()
+    >>> tokens = network.encode_tokens(torch.randn(5, 8))
+    >>> network.embed(tokens[None]).shape
+    torch.Size([1, 8])
     """
 
     def __init__(self, config: UCEConfig) -> None:
@@ -152,19 +163,24 @@ class UCE(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(config.token_dim, d), nn.GELU(), nn.LayerNorm(d))
         self.transformer_encoder = Transformer(config)
         self.decoder = nn.Sequential(
-            _block(d, config.decoder_dim, p), _block(config.decoder_dim, out, p), _block(out, out, p), nn.Linear(out, out)
+            _block(d, config.decoder_dim, p),
+            _block(config.decoder_dim, out, p),
+            _block(out, out, p),
+            nn.Linear(out, out),
         )
         self.gene_embedding_layer = nn.Sequential(
             nn.Linear(config.token_dim, config.gene_dim), nn.GELU(), nn.LayerNorm(config.gene_dim)
         )
         dims = (out + config.gene_dim, *config.head_dims)
         self.binary_decoder = nn.Sequential(
-            *(_block(a, b, p) for a, b in zip(dims, dims[1:], strict=False)), nn.Linear(dims[-1], 1)
+            *(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1)
         )
         if config.bag:
             self.bag = Bag(config)
+            # What all cells share tells none apart, yet an easy way to a low loss is to let it grow until all cells look
+            # alike. Standardised over the training cells, the embedding cannot collapse to it.
+            self.standardise = nn.BatchNorm1d(out, affine=False)
             self.bilinear = nn.Linear(config.token_dim, out, bias=False)
-            self.temperature = nn.Parameter(torch.tensor(8.0))
 
     def encode_tokens(self, features: Tensor) -> Tensor:
         """Token features to what the transformer reads of a token before its position is known.
@@ -213,7 +229,7 @@ class UCE(nn.Module):
         if self.config.bag:
             if bag is None:
                 raise ValueError("This model has a bag of genes; embed() needs it.")
-            cell = cell + self.bag.project(F.normalize(bag, dim=-1))
+            cell = self.standardise(cell.float() + self.bag.project(F.normalize(bag, dim=-1)).float())
         return F.normalize(cell, dim=-1)
 
     def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
@@ -236,5 +252,5 @@ class UCE(nn.Module):
         pairs = torch.cat([cells[:, None].expand(shape), genes.expand(shape)], dim=-1)
         logits = self.binary_decoder(pairs)[..., 0]
         if self.config.bag:
-            logits = logits + self.temperature * (self.bilinear(unit).expand(shape) @ cells[..., None])[..., 0]
+            logits = logits + (self.bilinear(unit).expand(shape) @ cells[..., None])[..., 0]
         return logits

@@ -29,18 +29,31 @@ logger = logging.getLogger("univerce")
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How a network is trained; the defaults are those of the bundled ``uce-mini``."""
+    """How a network is trained; the defaults are those of the bundled ``uce-mini``.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.model.PretrainConfig(steps=100).n_queries
+    256
+    """
 
     steps: int = 10_000
+    """Optimiser steps."""
     batch_size: int = 64
+    """Cells in a step."""
     n_queries: int = 256
     """Query genes per cell, half of them expressed."""
     mask_fraction: float = 0.2
     """Share of the expressed genes that is hidden (the paper's default; 0.1 did better in its ablation)."""
     learning_rate: float = 1e-3
+    """Highest learning rate."""
     warmup: int = 300
+    """Steps in which the learning rate rises."""
     weight_decay: float = 0.01
+    """Decoupled weight decay."""
     clip: float = 1.0
+    """Largest norm of the gradient."""
     ema: float = 0.998
     """Decay of the averaged weights, which are the ones exported."""
     temperature: float = 0.7
@@ -54,8 +67,11 @@ class PretrainConfig:
     autocast: bool = True
     """bfloat16 products."""
     seed: int = 0
+    """Seed of the weights, the split and the batches."""
     evaluate_every: int = 500
+    """Steps between two evaluations."""
     checkpoint_every: int = 500
+    """Steps between two checkpoints."""
 
 
 def pretrain(
@@ -92,6 +108,24 @@ def pretrain(
     ------
     ValueError
         When ``out_dir`` holds a checkpoint of another recipe or model, or the features do not fit the model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from scipy import sparse
+    >>> import univerce as uc
+    >>> table = uc.genes.load_table("worm")
+    >>> counts = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (60, 50)).astype("float32"))
+    >>> cells = uc.model.TrainingSet("example", counts, np.arange(50, dtype="int32"), table)
+    >>> config = uc.model.UCEConfig(
+    ...     token_dim=table.n_vars, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8, n_sample=16, head_dims=(8,)
+    ... )
+    >>> recipe = uc.model.PretrainConfig(steps=2, batch_size=4, n_queries=4)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     network = uc.model.pretrain([cells], config, recipe, directory, progress=False)
+    >>> network.training
+    False
     """
     corpus = Corpus(
         sets, n_queries=config.n_queries, mask_fraction=config.mask_fraction, n_sample=model.n_sample,
@@ -155,6 +189,8 @@ class _Run:
         with torch.no_grad():
             for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 a.lerp_(b, 1 - decay)
+            for a, b in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                a.copy_(b)
         self.step = step + 1
         self.cells += config.batch_size
         self.loss = loss.item()
@@ -311,7 +347,7 @@ def _start_from_bag(network: UCE, vocabulary: torch.Tensor, frequency: np.ndarra
         gate = F.softplus(bag.gate(unit)[:, 0]) * freq
         bag.center.copy_((gate[:, None] * unit).sum(0) / gate.sum())
         torch.nn.init.eye_(bag.project.weight)
-        torch.nn.init.eye_(network.bilinear.weight)
-        for last in (network.decoder[-1], network.binary_decoder[-1]):
-            torch.nn.init.zeros_(last.weight)
-            torch.nn.init.zeros_(last.bias)
+        for silent in (network.decoder[-1], network.binary_decoder[-1], network.bilinear):
+            torch.nn.init.zeros_(silent.weight)
+            if silent.bias is not None:
+                torch.nn.init.zeros_(silent.bias)

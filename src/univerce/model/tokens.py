@@ -1,8 +1,8 @@
 """From counts to cell sentences.
 
-The genes of a table are ranked once by chromosome and start, so that sorted uniforms merged along the cumulative weights
-give draws that are already in genome order. Each cell has its own random stream, keyed by the seed and the cell's name:
-order, blocks, subsets and threads cannot change a sentence.
+The genes of a table are ranked once by chromosome and start, so that sorted uniforms merged along the cumulative
+weights give draws that are already in genome order. Each cell has its own random stream, keyed by the seed and the
+cell's name: order, blocks, subsets and threads cannot change a sentence.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _LOGS = np.log1p(np.arange(_N_LOGS, dtype=np.float64))  # most counts are small
 class GenomeOrder:
     """What the tokeniser needs to know of a gene table, in genome order.
 
-    A *rank* is the place of a gene among all genes ordered by chromosome and start. Chromosomes come by falling number of
-    genes, so that the small scaffolds at the end can be pooled when a sentence would overflow.
+    A *rank* is the place of a gene among all genes ordered by chromosome and start. Chromosomes come by falling number
+    of genes, so that the small scaffolds at the end can be pooled when a sentence would overflow.
     """
 
     rank: np.ndarray
@@ -67,7 +67,8 @@ class GenomeOrder:
         start
             ``[n_genes]``, genomic start; genes with the same start keep their row order.
         gene_token, chromosome_token
-            Token ids by row and by chromosome index. By default the table's local ids: 4 + row, 4 + n_genes + chromosome.
+            Token ids by row and by chromosome index. By default the table's local ids: 4 + row, 4 + n_genes +
+            chromosome.
         """
         n_genes = len(chromosome)
         n_chromosomes = int(chromosome.max()) + 1 if n_genes else 0
@@ -139,7 +140,8 @@ def tokenise(
     counts
         ``[n_cells, n_vars]`` CSR of raw counts; duplicate entries are added.
     rows
-        ``[n_vars]`` table row of each variable, -1 when it maps to no gene; counts of variables that share a row are added.
+        ``[n_vars]`` table row of each variable, -1 when it maps to no gene; counts of variables that share a row are
+        added.
     order
         The table in genome order.
     keys
@@ -147,8 +149,8 @@ def tokenise(
     n_sample
         Number of draws, each gene with probability ``log(x + 1) / sum log(x + 1)``.
     sampling
-        ``"multinomial"`` draws independently (the paper); ``"systematic"`` spaces the draws evenly from one random offset:
-        the same expected number of copies of every gene, with far less variance.
+        ``"multinomial"`` draws independently (the paper); ``"systematic"`` spaces the draws evenly from one random
+        offset: the same expected number of copies of every gene, with far less variance.
     max_length
         Cap of a sentence; beyond ``(max_length - 1 - n_sample) // 2`` chromosomes the smallest are pooled.
     threads
