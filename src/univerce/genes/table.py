@@ -186,13 +186,17 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
     for begin in range(0, len(ids), block):
         part = ids[begin : begin + block]
         genes = part[(part >= N_SPECIAL) & (part < first_chromosome)] - N_SPECIAL
-        yield slice(begin, begin + len(part)), np.concatenate(
-            [
-                np.asarray(table.uns["special_features"][part[part < N_SPECIAL]], dtype=np.float32),
-                np.asarray(table.X[genes], dtype=np.float32).reshape(len(genes), table.n_vars),
-                np.asarray(table.uns["chromosome_features"][part[part >= first_chromosome] - first_chromosome], dtype=np.float32),
-            ]
-        )  # fmt: skip
+        chromosomes = part[part >= first_chromosome] - first_chromosome
+        yield (
+            slice(begin, begin + len(part)),
+            np.concatenate(
+                [
+                    np.asarray(table.uns["special_features"][part[part < N_SPECIAL]], dtype=np.float32),
+                    np.asarray(table.X[genes], dtype=np.float32).reshape(len(genes), table.n_vars),
+                    np.asarray(table.uns["chromosome_features"][chromosomes], dtype=np.float32),
+                ]
+            ),
+        )
 
 
 def table_digest(table: ad.AnnData) -> str:

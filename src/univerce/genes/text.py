@@ -1,8 +1,9 @@
 """Gene features from what is written about a gene: its symbol and its description.
 
 A stand-in for protein embeddings where no protein language model can run. Two halves do two jobs: a truncated SVD of
-TF-IDF weighted character n-grams and words brings relatives together (families, orthologues), and a random projection of
-the exact words and the symbol keeps genes apart that the SVD would merge (INS, GCG and SST share every frequent word).
+TF-IDF weighted character n-grams and words brings relatives together (families, orthologues), and a random projection
+of the exact words and the symbol keeps genes apart that the SVD would merge (INS, GCG and SST share every frequent
+word).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class TextEncoder:
     --------
     >>> import pandas as pd
     >>> from univerce.genes import TextEncoder
-    >>> genes = pd.DataFrame({"symbol": ["CD3E", "Cd3e", "INS"], "description": ["CD3 epsilon", "CD3 epsilon", "insulin"]})
+    >>> genes = pd.DataFrame({
+    ...     "symbol": ["CD3E", "Cd3e", "INS"], "description": ["CD3 epsilon", "CD3 epsilon", "insulin"],
+    ... })
     >>> encoder = TextEncoder(n_semantic=2, n_identity=8).fit(genes)
     >>> features = encoder.encode(genes)
     >>> features.shape
@@ -87,8 +90,8 @@ class TextEncoder:
         self._idf = TfidfTransformer(sublinear_tf=True).fit(counts)
         self._svd = TruncatedSVD(self.n_semantic, random_state=self.seed).fit(self._idf.transform(counts))
         frequency = pd.Series([w for words in _words(genes) for w in set(words)]).value_counts()
-        idf = np.log((1 + len(genes)) / (1 + frequency)) + 1
-        self._word_idf = dict(zip(idf.index, idf.to_numpy(), strict=True))
+        idf = np.log((1 + len(genes)) / (1 + frequency.to_numpy())) + 1
+        self._word_idf = dict(zip(frequency.index, idf, strict=True))
         self._unseen_idf = float(np.log(1 + len(genes)) + 1)
         return self
 

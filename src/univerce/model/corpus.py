@@ -162,9 +162,7 @@ class _Part:
     validation: np.ndarray
 
     @classmethod
-    def build(
-        cls, s: TrainingSet, order: GenomeOrder, base: int, rng: np.random.Generator, held_out: float
-    ) -> _Part:
+    def build(cls, s: TrainingSet, order: GenomeOrder, base: int, rng: np.random.Generator, held_out: float) -> _Part:
         var_rank = np.where(s.rows >= 0, order.rank[s.rows], -1).astype(np.int32)
         to_rank = sparse.csr_matrix(
             (np.ones((var_rank >= 0).sum()), (np.flatnonzero(var_rank >= 0), var_rank[var_rank >= 0])),
@@ -275,4 +273,3 @@ def _masked_sentences(  # type: ignore[no-untyped-def]
             ranks, counts, kept, gene_token, chromosome, chromosome_token, state, n_sample, systematic,
             max_chromosomes, points, drawn, starts, order, ids[i],
         )  # fmt: skip
-

@@ -172,9 +172,7 @@ class UCE(nn.Module):
             nn.Linear(config.token_dim, config.gene_dim), nn.GELU(), nn.LayerNorm(config.gene_dim)
         )
         dims = (out + config.gene_dim, *config.head_dims)
-        self.binary_decoder = nn.Sequential(
-            *(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1)
-        )
+        self.binary_decoder = nn.Sequential(*(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
         if config.bag:
             self.bag = Bag(config)
             # What all cells share tells none apart, yet an easy way to a low loss is to let it grow until all cells look

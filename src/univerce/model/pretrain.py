@@ -151,7 +151,9 @@ class _Run:
 
     def __init__(self, corpus: Corpus, model: UCEConfig, config: PretrainConfig, out_dir: Path, device: str) -> None:
         self.corpus, self.config, self.out_dir, self.device = corpus, config, out_dir, device
-        self.recipe = json.dumps({"model": model.to_dict(), "pretrain": dataclasses.asdict(config), "sets": corpus.names})
+        self.recipe = json.dumps(
+            {"model": model.to_dict(), "pretrain": dataclasses.asdict(config), "sets": corpus.names}
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.network = UCE(model).to(device)
@@ -234,7 +236,13 @@ class _Run:
 
 
 def evaluate(
-    network: UCE, corpus: Corpus, vocabulary: torch.Tensor, config: PretrainConfig, *, device: str = "cpu", n_cells: int = 64
+    network: UCE,
+    corpus: Corpus,
+    vocabulary: torch.Tensor,
+    config: PretrainConfig,
+    *,
+    device: str = "cpu",
+    n_cells: int = 64,
 ) -> dict[str, float]:
     """Loss and AUROC on held-out cells beside what the gene's frequency in its data set gives, and how far cells differ.
 

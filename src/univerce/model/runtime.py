@@ -32,7 +32,7 @@ class Drawing:
     """How sentences are drawn."""
 
     seed: int
-    sampling: str
+    sampling: Sampling
     n_sample: int
     max_length: int
     n_draws: int = 1
@@ -169,7 +169,12 @@ class Embedder:
                 yield np.flatnonzero(lengths == length)
 
     def _embed_rows(
-        self, s: Sentences, bags: np.ndarray | None, rows: np.ndarray, out: np.ndarray, done: Callable[[int], Any] | None
+        self,
+        s: Sentences,
+        bags: np.ndarray | None,
+        rows: np.ndarray,
+        out: np.ndarray,
+        done: Callable[[int], Any] | None,
     ) -> None:
         longest = int(s.lengths[rows].max(initial=0))  # of the whole group: pads are part of the official result
         begin = 0
@@ -282,7 +287,9 @@ def prepare(
 
 
 def embed_blocks(
-    prepared: Iterator[tuple[slice, list[Group]]], embedders: Sequence[Embedder], done: Callable[[int], Any] | None = None
+    prepared: Iterator[tuple[slice, list[Group]]],
+    embedders: Sequence[Embedder],
+    done: Callable[[int], Any] | None = None,
 ) -> Iterator[Block]:
     """Embed prepared blocks; the next block is read and tokenised while one is embedded.
 

@@ -106,7 +106,7 @@ class Sentences:
         return Sentences(self.ids[cells], self.lengths[cells], self.pooled[cells])
 
 
-def cell_keys(names: Sequence[str], seed: int, *, draw: int = 0) -> np.ndarray:
+def cell_keys(names: Sequence[str] | np.ndarray, seed: int, *, draw: int = 0) -> np.ndarray:
     """The key of every cell's random stream, ``[n_cells]`` uint64: a hash of the seed, the draw and the cell's name."""
     stem = hashlib.blake2b(digest_size=8, key=f"{seed}:{draw}".encode())
     keys = np.empty(len(names), dtype=np.uint64)
@@ -118,7 +118,7 @@ def cell_keys(names: Sequence[str], seed: int, *, draw: int = 0) -> np.ndarray:
 
 
 def max_sentence_length(n_sample: int, n_chromosomes: int, max_length: int) -> int:
-    """Longest sentence that can occur: CLS, the draws, and two tokens around each chromosome, at most ``max_length``."""
+    """Longest sentence that can occur: CLS, the draws and two tokens around each chromosome, capped at ``max_length``."""
     return min(1 + n_sample + 2 * min(n_sample, n_chromosomes), max_length)
 
 
@@ -299,7 +299,7 @@ def sample_sentence(  # type: ignore[no-untyped-def]
     ranks, cumulative, n, gene_token, chromosome, chromosome_token,
     state, n_sample, systematic, max_chromosomes, points, drawn, starts, order, out,
 ):  # fmt: skip
-    """Draw one sentence into ``out`` from ``n`` genes with cumulative weights; returns its length and whether it pooled.
+    """Draw one sentence into ``out`` from ``n`` genes with cumulative weights; return its length and whether it pooled.
 
     ``points`` and ``drawn`` [n_sample], ``starts`` [max_chromosomes + 1] and ``order`` [max_chromosomes] are scratch.
     """

@@ -36,7 +36,8 @@ def uce_tokenize(
     """Draw the sentence of every cell (Rosen et al. 2024, Methods, "Cell sentences").
 
     A sentence is ``[CLS]`` and then, chromosome by chromosome in random order, ``[CHROMOSOME]``, the drawn genes by
-    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` uses the sentences when they are what it would draw itself.
+    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` uses the sentences when they are what it would draw
+    itself.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def uce_tokenize(
     rng
         Seed or generator; with the cell's name it decides the cell's sentence.
     sampling
-        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the model's.
+        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the
+        model's.
     key_added
         Key of what is written.
     copy

@@ -49,20 +49,21 @@ def uce_embed(
 ) -> Any:
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
 
-    Each cell becomes a sentence of its expressed genes, which a transformer reads; see :func:`univerce.pp.uce_tokenize`.
-    A cell's embedding depends on the cell, its name and ``rng``, never on the other cells, their order or the batch.
+    Each cell becomes a sentence of its expressed genes, which a transformer reads; see
+    :func:`univerce.pp.uce_tokenize`. A cell's embedding depends on the cell, its name and ``rng``, never on the other
+    cells, their order or the batch.
 
     Parameters
     ----------
     adata
-        AnnData with raw counts, or MuData. ``X`` may be in memory, backed, zarr or dask; it is read in blocks of rows and
-        never made dense. Every cell keeps its row.
+        AnnData with raw counts, or MuData. ``X`` may be in memory, backed, zarr or dask; it is read in blocks of rows
+        and never made dense. Every cell keeps its row.
     species
         Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
         holds it per cell. ``None`` reads ``organism`` or ``species`` from ``uns`` and ``obs``.
     model
-        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are the
-        released models, fetched and converted at first use; anything else is the directory of a model.
+        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are
+        the released models, fetched and converted at first use; anything else is the directory of a model.
     mod
         Modality, when ``adata`` is a MuData.
     layer
@@ -72,7 +73,8 @@ def uce_embed(
     rng
         Seed, or a generator that is drawn from once.
     sampling
-        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the model's.
+        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the
+        model's.
     n_draws
         Sentences per cell; their embeddings are averaged and brought back to unit length.
     key_added
@@ -84,8 +86,8 @@ def uce_embed(
     precision
         ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
     padding
-        ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows to
-        the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file.
+        ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows
+        to the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file.
     store
         Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
         interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
@@ -109,8 +111,8 @@ def uce_embed(
     Raises
     ------
     ValueError
-        When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat, the
-        AnnData is empty, an option is unknown, or ``store`` holds an embedding of other inputs.
+        When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
+        the AnnData is empty, an option is unknown, or ``store`` holds an embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -134,7 +136,9 @@ def uce_embed(
         n_draws=n_draws,
     )  # fmt: skip
     where = choose_device(settings.device if device == "auto" else device)
-    chosen = choose_precision(settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model)
+    chosen = choose_precision(
+        settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model
+    )
     inputs.params.update(padding=padding, precision=chosen)
     target = _open_store(store, key_added, inputs)
     blocks = None if target is None else target.missing()
@@ -209,8 +213,8 @@ def _progress(total: int, show: bool) -> Iterator[Any]:
 def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:
     if n_pooled:
         logger.warning(
-            "In %d cells the genes lie on more chromosomes or scaffolds than a sentence has room for; the smallest were "
-            "pooled into one group.", n_pooled,
+            "In %d cells the genes lie on more chromosomes or scaffolds than a sentence has room for; the smallest "
+            "were pooled into one group.", n_pooled,
         )  # fmt: skip
     if missing.any():
         warnings.warn(
