@@ -92,8 +92,7 @@ def test_embed_reads_zarr(tmp_path: Path, cells: Path, calls: list[Any]) -> None
 def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list[Any]) -> None:
     options = (
         "--species mouse --model uce-4l --layer counts --gene-key ensembl_id --key-added X_b --batch-size 16 "
-        "--device cpu --precision float32 --padding official --sampling systematic --n-draws 3 --seed 7 "
-        f"--store {tmp_path / 's'}"
+        "--device cpu --precision float32 --padding official --sampling systematic --n-draws 3 --seed 7"
     )
     assert main(["embed", str(cells), "-o", str(tmp_path / "out.h5ad"), *options.split()]) == 0
     assert calls == [
@@ -110,10 +109,22 @@ def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list
             "sampling": "systematic",
             "n_draws": 3,
             "rng": 7,
-            "store": tmp_path / "s",
+            "store": None,
             "backed": False,
         }
     ]
+
+
+def test_with_a_store_the_output_holds_the_same_embedding_as_without(tmp_path: Path) -> None:
+    cells = tmp_path / "pbmc.h5ad"
+    uc.datasets.pbmc68k_reduced()[:30].copy().write_h5ad(cells)
+    assert main(["embed", "-q", str(cells), "-o", str(tmp_path / "plain.h5ad")]) == 0
+    store = ["--store", str(tmp_path / "store.zarr")]
+    assert main(["embed", "-q", str(cells), "-o", str(tmp_path / "stored.h5ad"), *store]) == 0
+    plain, stored = read(tmp_path / "plain.h5ad"), read(tmp_path / "stored.h5ad")
+    np.testing.assert_array_equal(plain.obsm["X_uce"], stored.obsm["X_uce"])
+    pd.testing.assert_frame_equal(plain.obs, stored.obs)
+    assert stored.uns["X_uce"]["params"]["model"] == plain.uns["X_uce"]["params"]["model"]
 
 
 def test_quiet_switches_progress_off_only_while_it_runs(

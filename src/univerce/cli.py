@@ -147,6 +147,8 @@ def _embed(args: argparse.Namespace) -> None:
         store=args.store,
     )
     seconds = time.perf_counter() - began
+    if args.store is not None:
+        _take_from_store(adata, args.store, args.key_added)
     with _replacing(args.output) as part:
         if args.backed:
             _write_beside(adata, args.key_added, source=args.input, path=part)
@@ -154,6 +156,16 @@ def _embed(args: argparse.Namespace) -> None:
             _write(adata, part, zarr=args.output.suffix == ".zarr")
     n, dim = adata.obsm[args.key_added].shape
     print(f"{args.output}: obsm[{args.key_added!r}] of {n:,} cells, {dim} dimensions, in {seconds:.1f} s")
+
+
+def _take_from_store(adata: ad.AnnData, store: Path, key: str) -> None:
+    import anndata
+
+    done = anndata.read_zarr(store)
+    adata.obsm[key] = done.obsm[key]
+    adata.uns[key] = done.uns[key]
+    for column in done.obs:
+        adata.obs[column] = done.obs[column]
 
 
 def _list_assets(args: argparse.Namespace) -> None:
@@ -171,11 +183,11 @@ def _fetch_assets(args: argparse.Namespace) -> None:
 
 def _convert_assets(args: argparse.Namespace) -> None:
     from univerce import genes
-    from univerce.model.checkpoint import convert_checkpoint
+    from univerce.model.checkpoint import find_model
 
     for species, path in genes.convert_released(species=args.species, model=args.model).items():
         print(f"{species}: {path}")
-    print(f"{args.model}: {convert_checkpoint(args.model)}")
+    print(f"{args.model}: {find_model(args.model).path}")
 
 
 def _demo(args: argparse.Namespace) -> None:
