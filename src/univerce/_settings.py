@@ -44,7 +44,8 @@ class Settings:
     offline
         Never open a connection; a missing asset is an error that says where it was looked for (``UNIVERCE_OFFLINE``).
     device
-        ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"`` (``UNIVERCE_DEVICE``).
+        ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"``
+        (``UNIVERCE_DEVICE``).
     precision
         ``"auto"``, ``"float32"`` or ``"bfloat16"`` (``UNIVERCE_PRECISION``).
     progress

@@ -16,7 +16,7 @@ _COLUMNS = ("ensembl_id", "symbol", "chromosome", "start", "description")
 
 
 def read_annotation(path: Path | str) -> pd.DataFrame:
-    """Read a tab-separated gene annotation (plain or gzipped).
+    r"""Read a tab-separated gene annotation (plain or gzipped).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     >>> columns = ["ensembl_id", "symbol", "chromosome", "start", "description"]
     >>> genes = pd.DataFrame([["ENSG00000254647", "INS", "11", 2159779, "insulin"]], columns=columns)
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     genes.to_csv(Path(directory) / "human.tsv.gz", sep="\\t", index=False)
+    ...     genes.to_csv(Path(directory) / "human.tsv.gz", sep="\t", index=False)
     ...     uc.genes.read_annotation(Path(directory) / "human.tsv.gz")["symbol"].tolist()
     ['INS']
     """
@@ -114,7 +114,7 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
 def write_text_tables(
     annotation_dir: Path | str, out_dir: Path | str, encoder: TextEncoder, *, source: str
 ) -> list[Path]:
-    """Read every ``<species>.tsv.gz`` of a directory and write a gene table ``<species>.zarr.zip`` for each.
+    r"""Read every ``<species>.tsv.gz`` of a directory and write a gene table ``<species>.zarr.zip`` for each.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def write_text_tables(
     >>> columns = ["ensembl_id", "symbol", "chromosome", "start", "description"]
     >>> genes = [["E1", "INS", "11", 5, "insulin"], ["E2", "GCG", "2", 9, "glucagon"]]
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     pd.DataFrame(genes, columns=columns).to_csv(Path(directory) / "human.tsv.gz", sep="\\t", index=False)
+    ...     pd.DataFrame(genes, columns=columns).to_csv(Path(directory) / "human.tsv.gz", sep="\t", index=False)
     ...     paths = uc.genes.write_text_tables(directory, directory, uc.genes.TextEncoder(2, 8), source="example")
     >>> [path.name for path in paths]
     ['human.zarr.zip']

@@ -175,8 +175,8 @@ class UCE(nn.Module):
         self.binary_decoder = nn.Sequential(*(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
         if config.bag:
             self.bag = Bag(config)
-            # What all cells share tells none apart, yet an easy way to a low loss is to let it grow until all cells look
-            # alike. Standardised over the training cells, the embedding cannot collapse to it.
+            # What all cells share tells none apart, yet an easy way to a low loss is to let it grow until all cells
+            # look alike. Standardised over the training cells, the embedding cannot collapse to it.
             self.standardise = nn.BatchNorm1d(out, affine=False)
             self.bilinear = nn.Linear(config.token_dim, out, bias=False)
 

@@ -59,7 +59,7 @@ class PretrainConfig:
     temperature: float = 0.7
     """A data set is picked with probability proportional to its number of cells to this power."""
     frequency_offset: bool = True
-    """Give the head each gene's frequency in its data set, so that the loss pays only for what frequency leaves open."""
+    """Give the head each gene's frequency in its data set: the loss pays only for what frequency leaves open."""
     start_from_bag: bool = True
     """Start the bag of a network that has one as the inverse-frequency weighted mean of the features."""
     held_out: float = 0.05
@@ -119,7 +119,7 @@ def pretrain(
     >>> counts = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (60, 50)).astype("float32"))
     >>> cells = uc.model.TrainingSet("example", counts, np.arange(50, dtype="int32"), table)
     >>> config = uc.model.UCEConfig(
-    ...     token_dim=table.n_vars, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8, n_sample=16, head_dims=(8,)
+    ...     token_dim=table.n_vars, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8, n_sample=16
     ... )
     >>> recipe = uc.model.PretrainConfig(steps=2, batch_size=4, n_queries=4)
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -129,10 +129,13 @@ def pretrain(
     """
     corpus = Corpus(
         sets, n_queries=config.n_queries, mask_fraction=config.mask_fraction, n_sample=model.n_sample,
-        systematic=model.sampling == "systematic", max_length=model.max_length, held_out=config.held_out, seed=config.seed,
+        systematic=model.sampling == "systematic", max_length=model.max_length, held_out=config.held_out,
+        seed=config.seed,
     )  # fmt: skip
     if corpus.features.shape[1] != model.token_dim:
         raise ValueError(f"The gene tables are {corpus.features.shape[1]} wide, the model reads {model.token_dim}.")
+    if not (corpus.sizes(validation=True) >= 2).any():
+        raise ValueError(f"held_out={config.held_out} leaves no data set two cells to validate on; raise it or add cells.")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     run = _Run(corpus, model, config, out_dir, device)
@@ -191,8 +194,8 @@ class _Run:
         with torch.no_grad():
             for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 a.lerp_(b, 1 - decay)
-            for a, b in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                a.copy_(b)
+            for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(new)
         self.step = step + 1
         self.cells += config.batch_size
         self.loss = loss.item()
@@ -233,6 +236,17 @@ class _Run:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step = saved["step"]
+        self._forget_later_rows()
+
+    def _forget_later_rows(self) -> None:
+        """Drop the evaluations after the checkpoint: they will be logged again."""
+        path = self.out_dir / "log.csv"
+        if not path.exists():
+            return
+        header, *rows = path.read_text().splitlines(keepends=True)
+        temporary = path.with_suffix(".csv.part")
+        temporary.write_text("".join([header, *(row for row in rows if int(row.split(",")[0]) <= self.step)]))
+        os.replace(temporary, path)
 
 
 def evaluate(
@@ -244,13 +258,14 @@ def evaluate(
     device: str = "cpu",
     n_cells: int = 64,
 ) -> dict[str, float]:
-    """Loss and AUROC on held-out cells beside what the gene's frequency in its data set gives, and how far cells differ.
+    """Loss and AUROC on held-out cells beside what the frequency of genes gives, and how far cells differ.
 
     Returns
     -------
     ``loss``, ``auroc`` (mean over data sets of the AUROC over all queries), the same of the frequency baseline,
-    ``gap_closed`` (share of the baseline's loss that the network saves), ``cosine`` (mean over data sets of the mean cosine
-    between two of its cells) and ``rank`` (effective rank of all embeddings: exponential of the spectrum's entropy).
+    ``gap_closed`` (share of the baseline's loss that the network saves), ``cosine`` (mean over data sets of the mean
+    cosine between two of its cells) and ``rank`` (effective rank of all embeddings: exponential of the spectrum's
+    entropy).
     """
     from sklearn.metrics import roc_auc_score
 
@@ -290,8 +305,8 @@ def _forward(
     network: UCE, batch: Batch, vocabulary: torch.Tensor, config: PretrainConfig, device: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings and logits of a batch; only the tokens that occur in it are encoded."""
-    used, places = np.unique(batch.ids, return_inverse=True)
-    places = torch.from_numpy(places.reshape(batch.ids.shape)).to(device)
+    used, where = np.unique(batch.ids, return_inverse=True)
+    places = torch.from_numpy(where.reshape(batch.ids.shape)).to(device)
     lengths = torch.from_numpy(batch.lengths).to(device)
     with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=config.autocast):
         tokens = network.encode_tokens(vocabulary[torch.from_numpy(used).to(device)])
@@ -310,7 +325,8 @@ def _bag(network: UCE, batch: Batch, vocabulary: torch.Tensor) -> torch.Tensor:
     with torch.autocast(device.type, enabled=False):
         vectors = network.bag(vocabulary[torch.from_numpy(used).to(device)])
         return F.embedding_bag(
-            torch.from_numpy(places).to(device), vectors, torch.from_numpy(batch.bag.indptr[:-1].astype(np.int64)).to(device),
+            torch.from_numpy(places).to(device), vectors,
+            torch.from_numpy(batch.bag.indptr[:-1].astype(np.int64)).to(device),
             per_sample_weights=torch.from_numpy(batch.bag.data).to(device), mode="sum",
         )  # fmt: skip
 
@@ -356,6 +372,5 @@ def _start_from_bag(network: UCE, vocabulary: torch.Tensor, frequency: np.ndarra
         bag.center.copy_((gate[:, None] * unit).sum(0) / gate.sum())
         torch.nn.init.eye_(bag.project.weight)
         for silent in (network.decoder[-1], network.binary_decoder[-1], network.bilinear):
-            torch.nn.init.zeros_(silent.weight)
-            if silent.bias is not None:
-                torch.nn.init.zeros_(silent.bias)
+            for parameter in silent.parameters():
+                torch.nn.init.zeros_(parameter)

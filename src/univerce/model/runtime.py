@@ -17,7 +17,7 @@ from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
 from univerce.model.blocks import iter_blocks
 from univerce.model.network import UCE
-from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
+from univerce.model.tokens import GenomeOrder, Sampling, Sentences, cell_keys, tokenise
 
 logger = logging.getLogger("univerce")
 
@@ -213,6 +213,8 @@ class Embedder:
 
     @torch.inference_mode()
     def _sum_bag(self, bag: sparse.csr_matrix) -> np.ndarray:
+        if self._bag is None:
+            raise ValueError("The model reads no bag of genes.")
         used = np.zeros(len(self._bag_known), dtype=bool)
         used[bag.indices] = True
         ids = np.flatnonzero(used & ~self._bag_known)

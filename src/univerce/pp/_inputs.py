@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anndata as ad
 import numpy as np
@@ -18,7 +18,7 @@ from univerce.genes.table import gene_table_info
 from univerce.model.blocks import iter_blocks, n_blocks
 from univerce.model.checkpoint import Model, find_model
 from univerce.model.runtime import Drawing, Genes, prepare
-from univerce.model.tokens import SAMPLINGS
+from univerce.model.tokens import SAMPLINGS, Sampling
 from univerce.pp._species import species_of
 from univerce.pp.map_genes import resolve_genes
 
@@ -116,7 +116,8 @@ def resolve_inputs(
         adata=adata, X=X, where=layer_name(layer), model=found, names=adata.obs_names.to_numpy(dtype=object),
         species_names=species_names, species=np.asarray(cells.codes, dtype=np.int64),
         genes=[Genes(resolved[k].table, resolved[k].rows) for k in species_names],
-        drawing=Drawing(seed, method, found.config.n_sample, found.config.max_length, int(n_draws)), params=params,
+        drawing=Drawing(seed, cast("Sampling", method), found.config.n_sample, found.config.max_length, int(n_draws)),
+        params=params,
     )  # fmt: skip
 
 
