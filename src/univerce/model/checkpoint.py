@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,14 @@ def find_model(model: str | Path | None = None) -> Model:
             convert_checkpoint(fetch(RELEASED_MODELS[str(model)]), path, config=_RELEASED[str(model)])
     else:
         path = Path(model)
-    if not (path / _CONFIG).is_file():
+    if not ((path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()):
         raise ValueError(
             f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *_RELEASED))} or a directory with a "
             f"{_CONFIG} and a {_WEIGHTS}."
         )
     written = json.loads((path / _CONFIG).read_text())
+    if not {"config", "digest"} <= set(written):
+        raise ValueError(f"{path / _CONFIG} is not what save_model() or convert_checkpoint() writes.")
     config = UCEConfig.from_dict(written["config"])
     digest = _digest(path / _WEIGHTS, config)
     if digest != written["digest"]:
@@ -213,11 +215,14 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
         if n_layers not in known:
             raise ValueError(f"{source} has {n_layers} layers; the released models have 4 and 33. Pass config=.")
         config = known[n_layers]
-    positions = state.get("pos_encoder.pe")
-    if positions is not None and not torch.allclose(positions.float(), sinusoids(config), atol=1e-5):
+    positions, expected = state.get("pos_encoder.pe"), sinusoids(config)
+    if positions is not None and not (
+        positions.shape == expected.shape and torch.allclose(positions.float(), expected, atol=1e-5)
+    ):
         raise ValueError(f"{source}: pos_encoder.pe is not the sinusoidal table of this configuration.")
     state = {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
     _check_state(state, config, source)
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     return _write(state, config, Path(out_dir), {"source": source.name})
 
 
@@ -256,8 +261,8 @@ def _digest(weights: Path, config: UCEConfig) -> str:
     """SHA-256 of what decides an embedding; the model's name and its default sampling do not."""
     with weights.open("rb") as file:
         sha = hashlib.file_digest(file, "sha256")
-    neutral = replace(config, model_id="", sampling="")
-    sha.update(json.dumps(neutral.to_dict(), sort_keys=True).encode())
+    neutral = config.to_dict() | {"model_id": "", "sampling": ""}
+    sha.update(json.dumps(neutral, sort_keys=True).encode())
     return sha.hexdigest()
 
 

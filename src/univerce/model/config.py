@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+Sampling = Literal["multinomial", "systematic"]
+SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class UCEConfig:
     """
 
     model_id: str = "uce"
-    """Name of the model; part of the digest of its space."""
+    """Name of the model; the digest of its space does not depend on it."""
     token_dim: int = 5120
     """Width of the gene features."""
     token_encoder: str = "esm2_t48_15B_UR50D"
@@ -64,6 +67,8 @@ class UCEConfig:
             raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
         if self.d_model % 2:
             raise ValueError(f"d_model={self.d_model} must be even for the sinusoidal positions.")
+        if self.sampling not in SAMPLINGS:
+            raise ValueError(f"sampling={self.sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
         object.__setattr__(self, "head_dims", tuple(self.head_dims))
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,3 +116,8 @@ class UCEConfig:
 
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
 UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)
+UCE_MINI = UCEConfig(
+    model_id="uce-mini", token_dim=128, token_encoder="text-svd64-rp64-s0", d_model=128, n_heads=4, d_hidden=512,
+    n_layers=2, output_dim=128, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0, n_sample=256,
+    sampling="systematic", norm_first=True, bag=True,
+)  # fmt: skip

@@ -11,8 +11,17 @@ import numba
 import numpy as np
 from scipy import sparse
 
+from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index
-from univerce.model.tokens import GenomeOrder, accumulate_log, below, gather, max_sentence_length, sample_sentence
+from univerce.model.tokens import (
+    GenomeOrder,
+    accumulate_log,
+    below,
+    gather,
+    max_groups,
+    max_sentence_length,
+    sample_sentence,
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class Corpus:
     Parameters
     ----------
     sets
-        The data sets; cells with fewer than two expressed genes are left out.
+        The data sets; cells with fewer than two expressed genes, or with a count in every measured gene, are left out:
+        nothing can be asked about them.
     n_queries
         Query genes per cell, half of them expressed.
     mask_fraction
@@ -93,6 +103,9 @@ class Corpus:
             raise ValueError(f"n_queries={n_queries} must be even: half of the queries are expressed genes.")
         if not 0 < mask_fraction < 1:
             raise ValueError(f"mask_fraction={mask_fraction} must lie between 0 and 1.")
+        if not 0 <= held_out < 1:
+            raise ValueError(f"held_out={held_out} must be at least 0 and below 1.")
+        self.max_groups = max_groups(n_sample, max_length)
         self.n_queries, self.mask_fraction = n_queries, mask_fraction
         self.n_sample, self.systematic, self.max_length = n_sample, systematic, max_length
         tables: list[ad.AnnData] = []
@@ -145,8 +158,12 @@ class Corpus:
         _, lengths, queries, offsets, bags = zip(*parts, strict=True)
         length = np.concatenate(lengths)
         return Batch(
-            ids[:, : length.max()], length, np.concatenate(queries), np.concatenate(offsets), sparse.vstack(bags, format="csr")
-        )  # fmt: skip
+            ids=ids[:, : length.max()],
+            lengths=length,
+            queries=np.concatenate(queries),
+            offsets=np.concatenate(offsets),
+            bag=sparse.vstack(bags, format="csr"),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,23 +180,34 @@ class _Part:
 
     @classmethod
     def build(cls, s: TrainingSet, order: GenomeOrder, base: int, rng: np.random.Generator, held_out: float) -> _Part:
-        var_rank = np.where(s.rows >= 0, order.rank[s.rows], -1).astype(np.int32)
+        if s.counts.format != "csr" or s.counts.shape[1] != len(s.rows):
+            raise ValueError(
+                f"The data set {s.name!r} needs counts in CSR with a column for each of its {len(s.rows)} rows; "
+                f"they are in {s.counts.format.upper()} with {s.counts.shape[1]} columns."
+            )
+        check_counts(s.counts, where=f"the data set {s.name!r}")
+        var_rank = order.var_rank(s.rows)
         to_rank = sparse.csr_matrix(
             (np.ones((var_rank >= 0).sum()), (np.flatnonzero(var_rank >= 0), var_rank[var_rank >= 0])),
             shape=(len(var_rank), len(order.rank)),
         )
-        expressed = (s.counts @ to_rank).astype(bool)
-        cells = rng.permutation(np.flatnonzero(np.diff(expressed.indptr) >= 2))
-        n_validation = round(held_out * len(cells))
-        training = np.sort(cells[n_validation:])
+        expressed = sparse.csr_matrix(s.counts @ to_rank)
+        expressed.eliminate_zeros()
+        n_expressed = np.diff(expressed.indptr)
         measured = np.unique(var_rank[var_rank >= 0])
-        frequency = np.asarray(expressed[training].sum(0)).ravel() / len(training)
+        cells = rng.permutation(np.flatnonzero((n_expressed >= 2) & (n_expressed < len(measured))))
+        if not len(cells):
+            raise ValueError(
+                f"The data set {s.name!r} has no cell to train on: one with counts in two genes and not in all."
+            )
+        n_validation = min(round(held_out * len(cells)), len(cells) - 1)
+        training, validation = np.sort(cells[n_validation:]), np.sort(cells[:n_validation])
+        frequency = np.bincount(expressed[training].indices, minlength=len(order.rank)) / len(training)
         smooth = np.clip(frequency, 0.5 / len(training), 1 - 0.5 / len(training))
         mean = smooth[measured].mean()
         offset = np.log(smooth / (1 - smooth)) - np.log(mean / (1 - mean))
-        return cls(
-            s.counts, var_rank, order, base, measured, frequency, offset.astype(np.float32), training, np.sort(cells[:n_validation])
-        )  # fmt: skip
+        offset = offset.astype(np.float32)
+        return cls(s.counts, var_rank, order, base, measured, frequency, offset, training, validation)
 
     def draw(self, cells: np.ndarray, keys: np.ndarray, corpus: Corpus) -> tuple[Any, ...]:
         width = max_sentence_length(corpus.n_sample, len(self.order.chromosome_token), corpus.max_length)
@@ -193,7 +221,7 @@ class _Part:
         _masked_sentences(
             cells, keys, self.counts.indptr, self.counts.indices, self.counts.data, self.var_rank, self.measured,
             self.order.gene_token, self.order.chromosome, self.order.chromosome_token, corpus.mask_fraction,
-            corpus.n_sample, corpus.systematic, (corpus.max_length - 1 - corpus.n_sample) // 2, ids, lengths, queries,
+            corpus.n_sample, corpus.systematic, corpus.max_groups, ids, lengths, queries,
             places, kept, bag_ranks, bag_weights,
         )  # fmt: skip
         used = np.arange(places[-1]) - np.repeat(places[:-1], np.diff(places)) < np.repeat(kept, np.diff(places))
@@ -227,7 +255,8 @@ def _masked_sentences(  # type: ignore[no-untyped-def]
     ranks = np.empty(n_genes, dtype=np.int32)
     counts = np.empty(n_genes)
     shuffled = np.empty(n_genes, dtype=np.int32)
-    state_of = np.zeros(n_genes, dtype=np.uint8)  # 1 expressed, 2 expressed and masked, 3 taken as a query
+    silent = np.empty(len(measured), dtype=np.int32)
+    state_of = np.zeros(n_genes, dtype=np.uint8)  # 1 expressed, 2 expressed and masked
     points = np.empty(n_sample)
     drawn = np.empty(n_sample, dtype=np.int32)
     starts = np.empty(max_chromosomes + 1, dtype=np.int64)
@@ -247,14 +276,16 @@ def _masked_sentences(  # type: ignore[no-untyped-def]
             state_of[shuffled[j]] = 2
         for q in range(half):  # the masked genes are in random order already
             queries[i, q] = shuffled[q] if half <= n_masked else shuffled[below(state, n_masked)]
-        n_silent = len(measured) - n
-        for q in range(half, 2 * half):
-            rank = measured[below(state, len(measured))]
-            while n_silent > 0 and (state_of[rank] in (1, 2) or (state_of[rank] == 3 and n_silent >= half)):
-                rank = measured[below(state, len(measured))]
-            queries[i, q] = rank
+        n_silent = 0
+        for rank in measured:
             if state_of[rank] == 0:
-                state_of[rank] = 3
+                silent[n_silent] = rank
+                n_silent += 1
+        for q in range(half):
+            other = q + below(state, n_silent - q) if half <= n_silent else below(state, n_silent)
+            queries[i, half + q] = silent[other]
+            if half <= n_silent:
+                silent[q], silent[other] = silent[other], silent[q]
         kept = 0
         for j in range(n):
             if state_of[ranks[j]] != 2:
@@ -262,8 +293,6 @@ def _masked_sentences(  # type: ignore[no-untyped-def]
                 kept += 1
         for j in range(n):
             state_of[shuffled[j]] = 0
-        for q in range(half, 2 * half):
-            state_of[queries[i, q]] = 0
         bag_sizes[i] = kept
         for j in range(kept):
             bag_ranks[places[i] + j] = ranks[j]

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
+from univerce.genes.table import gene_table_info
 from univerce.model.config import UCEConfig
 from univerce.model.corpus import Batch, Corpus, TrainingSet
 from univerce.model.network import UCE
@@ -34,21 +35,21 @@ class PretrainConfig:
     Examples
     --------
     >>> import univerce as uc
-    >>> uc.model.PretrainConfig(steps=100).n_queries
-    256
+    >>> uc.model.PretrainConfig(steps=100).mask_fraction
+    0.2
     """
 
-    steps: int = 10_000
+    steps: int = 3000
     """Optimiser steps."""
     batch_size: int = 64
     """Cells in a step."""
-    n_queries: int = 256
+    n_queries: int = 512
     """Query genes per cell, half of them expressed."""
     mask_fraction: float = 0.2
     """Share of the expressed genes that is hidden (the paper's default; 0.1 did better in its ablation)."""
     learning_rate: float = 1e-3
     """Highest learning rate."""
-    warmup: int = 300
+    warmup: int = 200
     """Steps in which the learning rate rises."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
@@ -70,7 +71,7 @@ class PretrainConfig:
     """Seed of the weights, the split and the batches."""
     evaluate_every: int = 500
     """Steps between two evaluations."""
-    checkpoint_every: int = 500
+    checkpoint_every: int = 250
     """Steps between two checkpoints."""
 
 
@@ -107,7 +108,8 @@ def pretrain(
     Raises
     ------
     ValueError
-        When ``out_dir`` holds a checkpoint of another recipe or model, or the features do not fit the model.
+        When ``out_dir`` holds a checkpoint of another recipe or model, the gene tables do not fit the model, or no data
+        set has two cells to validate on; and for a data set without counts, or without a cell to train on.
 
     Examples
     --------
@@ -119,7 +121,8 @@ def pretrain(
     >>> counts = sparse.csr_matrix(np.random.default_rng(0).poisson(1, (60, 50)).astype("float32"))
     >>> cells = uc.model.TrainingSet("example", counts, np.arange(50, dtype="int32"), table)
     >>> config = uc.model.UCEConfig(
-    ...     token_dim=table.n_vars, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8, n_sample=16
+    ...     token_dim=table.n_vars, token_encoder=table.uns["gene_table"]["encoder"], d_model=8, n_heads=2, d_hidden=8,
+    ...     n_layers=1, output_dim=8, n_sample=16,
     ... )
     >>> recipe = uc.model.PretrainConfig(steps=2, batch_size=4, n_queries=4)
     >>> with tempfile.TemporaryDirectory() as directory:
@@ -134,8 +137,10 @@ def pretrain(
     )  # fmt: skip
     if corpus.features.shape[1] != model.token_dim:
         raise ValueError(f"The gene tables are {corpus.features.shape[1]} wide, the model reads {model.token_dim}.")
+    if other := {str(gene_table_info(s.table)["encoder"]) for s in sets} - {model.token_encoder}:
+        raise ValueError(f"The gene tables are of {', '.join(sorted(other))}, the model reads {model.token_encoder!r}.")
     if not (corpus.sizes(validation=True) >= 2).any():
-        raise ValueError(f"held_out={config.held_out} leaves no data set two cells to validate on; raise it or add cells.")
+        raise ValueError(f"held_out={config.held_out} leaves no data set two cells to validate on; raise it.")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     run = _Run(corpus, model, config, out_dir, device)
@@ -174,6 +179,7 @@ class _Run:
         self.started = time.perf_counter()
         self.cells = 0
         self._resume()
+        self._forget_later_rows()
 
     def train_step(self, step: int) -> None:
         config = self.config
@@ -236,16 +242,15 @@ class _Run:
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step = saved["step"]
-        self._forget_later_rows()
 
     def _forget_later_rows(self) -> None:
-        """Drop the evaluations after the checkpoint: they will be logged again."""
+        """Drop the evaluations after the checkpoint, which will be logged again."""
         path = self.out_dir / "log.csv"
         if not path.exists():
             return
-        header, *rows = path.read_text().splitlines(keepends=True)
-        temporary = path.with_suffix(".csv.part")
-        temporary.write_text("".join([header, *(row for row in rows if int(row.split(",")[0]) <= self.step)]))
+        header, *rows = path.read_bytes().splitlines(keepends=True)
+        temporary = path.with_name("log.csv.part")
+        temporary.write_bytes(b"".join([header, *(row for row in rows if int(row.split(b",")[0]) <= self.step)]))
         os.replace(temporary, path)
 
 

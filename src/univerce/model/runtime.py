@@ -16,8 +16,9 @@ from scipy import sparse
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
 from univerce.model.blocks import iter_blocks
+from univerce.model.config import Sampling
 from univerce.model.network import UCE
-from univerce.model.tokens import GenomeOrder, Sampling, Sentences, cell_keys, tokenise
+from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
 
 logger = logging.getLogger("univerce")
 

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numba
 import numpy as np
@@ -20,9 +19,7 @@ from numba.extending import intrinsic
 from scipy import sparse
 
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
-
-Sampling = Literal["multinomial", "systematic"]
-SAMPLINGS: tuple[str, ...] = get_args(Sampling)
+from univerce.model.config import SAMPLINGS, Sampling
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -89,6 +86,13 @@ class GenomeOrder:
             chromosome_token=np.asarray(chromosome_token)[by_size].astype(np.int32),
         )
 
+    def var_rank(self, rows: np.ndarray) -> np.ndarray:
+        """Rank of each variable's gene, int32, from its table row; -1 stays -1."""
+        found = rows >= 0
+        rank = np.full(len(rows), -1, dtype=np.int32)
+        rank[found] = self.rank[rows[found]]
+        return rank
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -118,8 +122,16 @@ def cell_keys(names: Sequence[str] | np.ndarray, seed: int, *, draw: int = 0) ->
 
 
 def max_sentence_length(n_sample: int, n_chromosomes: int, max_length: int) -> int:
-    """Longest sentence that can occur: CLS, the draws and two tokens around each chromosome, capped at ``max_length``."""
+    """Longest sentence that can occur: CLS, the draws, two tokens around each chromosome; at most ``max_length``."""
     return min(1 + n_sample + 2 * min(n_sample, n_chromosomes), max_length)
+
+
+def max_groups(n_sample: int, max_length: int) -> int:
+    """Number of chromosomes that a sentence of ``n_sample`` draws has room for; ``ValueError`` when there is none."""
+    groups = (max_length - 1 - n_sample) // 2
+    if n_sample < 1 or groups < 1:
+        raise ValueError(f"n_sample={n_sample} must be between 1 and {max_length - 3}.")
+    return groups
 
 
 def tokenise(
@@ -165,9 +177,7 @@ def tokenise(
     ValueError
         When ``n_sample`` leaves no room for a chromosome, or ``sampling`` is unknown.
     """
-    max_chromosomes = (max_length - 1 - n_sample) // 2
-    if n_sample < 1 or max_chromosomes < 1:
-        raise ValueError(f"n_sample={n_sample} must be between 1 and {max_length - 3}.")
+    max_chromosomes = max_groups(n_sample, max_length)
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
     n_cells = counts.shape[0]
@@ -175,9 +185,7 @@ def tokenise(
     ids = np.full((n_cells, width), PAD, dtype=np.int32)
     lengths = np.zeros(n_cells, dtype=np.int32)
     pooled = np.zeros(n_cells, dtype=np.bool_)
-    var_rank = np.where(rows >= 0, order.rank[rows], -1).astype(np.int32)
-    if len(order.rank) == 0:
-        return Sentences(ids, lengths, pooled)
+    var_rank = order.var_rank(rows)
 
     def run(begin: int, end: int) -> None:
         _tokenise(

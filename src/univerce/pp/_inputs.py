@@ -17,8 +17,8 @@ from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.table import gene_table_info
 from univerce.model.blocks import iter_blocks, n_blocks
 from univerce.model.checkpoint import Model, find_model
+from univerce.model.config import SAMPLINGS, Sampling
 from univerce.model.runtime import Drawing, Genes, prepare
-from univerce.model.tokens import SAMPLINGS, Sampling
 from univerce.pp._species import species_of
 from univerce.pp.map_genes import resolve_genes
 
