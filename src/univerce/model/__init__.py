@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from univerce.model.config import UCEConfig
     from univerce.model.corpus import TrainingSet
     from univerce.model.network import UCE
-    from univerce.model.pretrain import PretrainConfig, pretrain
+    from univerce.model.training import PretrainConfig, pretrain
 
 _ROOMS = {
     "Model": "checkpoint", "convert_checkpoint": "checkpoint", "find_model": "checkpoint", "load_network": "checkpoint",
     "save_model": "checkpoint", "UCEConfig": "config", "TrainingSet": "corpus", "UCE": "network",
-    "PretrainConfig": "pretrain", "pretrain": "pretrain",
+    "PretrainConfig": "training", "pretrain": "training",
 }  # fmt: skip
 
 __all__ = [
