@@ -58,6 +58,15 @@ def check_adata(adata: ad.AnnData) -> None:
         )
 
 
+def check_writable(adata: ad.AnnData) -> None:
+    """Raise ``ValueError`` when nothing can be written into ``adata``: it is a view of a file."""
+    if adata.isbacked and adata.is_view:
+        raise ValueError(
+            "This is a view of a backed AnnData, into which nothing can be written. Pass adata.to_memory(), or write "
+            "the selection to a file of its own with adata.copy(filename=...)."
+        )
+
+
 def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     """``adata.X`` for ``None`` and ``"X"``, else the layer.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from univerce._settings import DEVICES
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
 from univerce.model.blocks import iter_blocks
@@ -26,6 +27,8 @@ OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together."""
 _TOKENS_TIMES_WIDTH = 2**21  # CPU: activations of about 8 MB in float32, near the caches
 _CUDA_BATCH = 64
+# What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,17 @@ class Block:
 
 
 def choose_device(device: str) -> torch.device:
-    """The torch device meant by ``"auto"`` or a name; ``ValueError`` when it is not there."""
+    """The torch device meant by ``"auto"`` or a name; ``ValueError`` when it is unknown or not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = device.split(":")[0]
+    kind, _, index = device.partition(":")
+    if kind not in DEVICES[1:] or (":" in device and not index.isdecimal()):
+        raise ValueError(f"device={device!r} is not known; use one of {', '.join(DEVICES)}, or for example 'cuda:1'.")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise ValueError(f"device={device!r} is not there: torch finds no {kind.upper()} on this machine; use 'cpu'.")
+    n_devices = torch.cuda.device_count() if kind == "cuda" else 1
+    if index and int(index) >= n_devices:
+        raise ValueError(f"device={device!r} is not there: the last {kind.upper()} is '{kind}:{n_devices - 1}'.")
     return torch.device(device)
 
 
@@ -183,9 +191,14 @@ class Embedder:
             part = rows[begin : begin + self.batch_size]
             try:
                 out[part] = self._forward(s.ids[part, :longest], s.lengths[part], None if bags is None else bags[part])
-            except torch.OutOfMemoryError:
-                if self.batch_size == 1:
+            except RuntimeError as error:
+                if not _out_of_memory(error):
                     raise
+                if self.batch_size == 1:
+                    raise torch.OutOfMemoryError(
+                        f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
+                        "pass precision='bfloat16' or device='cpu', or use a smaller model."
+                    ) from error
                 self.batch_size = max(1, min(self.batch_size, len(part)) // 2)
                 logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
                 continue
@@ -325,6 +338,10 @@ def embed_blocks(
             n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
         if values is not None:
             yield Block(rows, values, n_pooled)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def _log_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:

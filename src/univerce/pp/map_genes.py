@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import UCE_GENE
-from univerce._validate import check_adata, check_counts, get_layer, get_modality, layer_name
+from univerce._validate import check_adata, check_counts, check_writable, get_layer, get_modality, layer_name
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
 from univerce.genes.mapping import NameMapping, map_names
@@ -138,6 +138,7 @@ def map_genes(
     adata = get_modality(data, mod)
     model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
+    check_writable(adata)
     keys = species_of(adata, species, known=available_species(model))
     resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key)
     reports: dict[str, dict[str, Any]] = {}

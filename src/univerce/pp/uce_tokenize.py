@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import UCE_SENTENCES
 from univerce._settings import settings
+from univerce._validate import check_writable, get_modality
 from univerce.genes.table import chromosome_index
 from univerce.model.tokens import Sentences, max_sentence_length
 from univerce.pp._inputs import Inputs, resolve_inputs
@@ -91,6 +92,7 @@ def uce_tokenize(
     3
     """
     data = adata.copy() if copy else adata
+    check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
@@ -106,10 +108,10 @@ def valid_sentences(inputs: Inputs, key: str = UCE_SENTENCES) -> Sentences | Non
     adata = inputs.adata
     if key not in adata.obsm or f"{key}_length" not in adata.obs or key not in adata.uns:
         return None
-    old = dict(adata.uns[key]["params"])
+    old = dict(adata.uns[key].get("params", {}))
     deciding = ("model_digest", "table_digest", "seed", "sampling", "n_sample", "n_draws")
     differ = [k for k in deciding if old.get(k) != inputs.params[k]]
-    if not differ and old["inputs_digest"] != inputs.digest():
+    if not differ and old.get("inputs_digest") != inputs.digest():
         differ = ["the counts, cells or genes"]
     if differ:
         logger.info("obsm[%r] is not used: it was drawn with another %s.", key, ", ".join(differ))

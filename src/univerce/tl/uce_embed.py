@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import PRECISIONS, settings
+from univerce._validate import check_writable, get_modality
 from univerce.model.checkpoint import load_network
 from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
 from univerce.model.store import EmbeddingStore
@@ -112,7 +112,8 @@ def uce_embed(
     ------
     ValueError
         When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
-        the AnnData is empty, an option is unknown, or ``store`` holds an embedding of other inputs.
+        the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, or ``store`` holds an
+        embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -128,14 +129,18 @@ def uce_embed(
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(PRECISIONS)}.")
-    if batch_size != "auto" and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+    if batch_size != "auto" and (
+        isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1
+    ):
         raise ValueError(f"batch_size={batch_size!r} must be 'auto' or a whole number from 1 on.")
+    where = choose_device(settings.device if device == "auto" else device)
     data = adata.copy() if copy else adata
+    if store is None:
+        check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,
     )  # fmt: skip
-    where = choose_device(settings.device if device == "auto" else device)
     chosen = choose_precision(
         settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model
     )
@@ -162,7 +167,8 @@ def uce_embed(
     elif target is not None:
         for k in range(target.n_blocks):
             missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
-        target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
+        if not target.is_complete:
+            target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
     _report(missing, n_pooled, key_added)
     return data if copy else None
@@ -172,7 +178,8 @@ def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> Embedding
     if store is None:
         return None
     # What merely describes the run may differ between the call that was interrupted and the one that goes on.
-    fingerprint = {k: v for k, v in inputs.params.items() if k != "univerce_version"}
+    describing = ("fraction_counts_mapped", "layer", "gene_key", "univerce_version")
+    fingerprint = {k: v for k, v in inputs.params.items() if k not in describing}
     return EmbeddingStore.open(
         store, key=key, obs_names=inputs.adata.obs_names, dim=inputs.model.config.output_dim, block_rows=BLOCK_ROWS,
         fingerprint=fingerprint | {"inputs_digest": inputs.digest()},
@@ -200,14 +207,8 @@ def _embed(
     n = len(inputs.names)
     cells = n if blocks is None else sum(min(BLOCK_ROWS, n - k * BLOCK_ROWS) for k in blocks)
     prepared = inputs.prepare(BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks)
-    with _progress(cells * drawing.n_draws, show) as bar:
+    with tqdm(total=cells * drawing.n_draws, unit="sentence", desc="embed", disable=not show) as bar:
         yield from embed_blocks(prepared, embedders, bar.update)
-
-
-@contextmanager
-def _progress(total: int, show: bool) -> Iterator[Any]:
-    with tqdm(total=total, unit="sentence", desc="embed", disable=not show) as bar:
-        yield bar
 
 
 def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:

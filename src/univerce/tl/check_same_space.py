@@ -1,0 +1,83 @@
+"""May two embeddings be compared?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anndata as ad
+
+from univerce._keys import X_UCE
+
+
+def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_UCE) -> None:
+    """Raise unless the embeddings of two AnnData lie in one space.
+
+    They do when one model made both, from the same gene table of every species that they share. Seed, sampling,
+    padding and precision may differ: they add noise and do not change the space. Only what
+    :func:`univerce.tl.uce_embed` recorded is read, never the values.
+
+    Parameters
+    ----------
+    adata, other
+        AnnData that :func:`univerce.tl.uce_embed` has written to.
+    use_rep
+        Key of the embedding in ``obsm`` and of its parameters in ``uns``, in both.
+
+    Returns
+    -------
+    ``None``.
+
+    Raises
+    ------
+    ValueError
+        When the models differ, or the gene tables of a species that both hold.
+    KeyError
+        When either has no ``obsm[use_rep]`` or no ``uns[use_rep]["params"]``.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()[:6].copy()
+    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.check_same_space(adata[:3], adata[3:])
+    >>> other = adata.copy()
+    >>> other.uns["X_uce"]["params"] |= {"model": "uce-4l", "model_digest": "another"}
+    >>> uc.tl.check_same_space(adata, other)
+    Traceback (most recent call last):
+    ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
+    """
+    mine, theirs = _params(adata, "adata", use_rep), _params(other, "other", use_rep)
+    if mine["model_digest"] != theirs["model_digest"]:
+        raise ValueError(
+            f"The embeddings in obsm[{use_rep!r}] are of two models, {_name(mine)} and {_name(theirs)}: their "
+            "distances mean nothing. Embed both with the same model=."
+        )
+    digests, others = mine["table_digest"], theirs["table_digest"]
+    differ = [species for species in sorted(set(digests) & set(others)) if digests[species] != others[species]]
+    if differ:
+        raise ValueError(
+            f"The embeddings in obsm[{use_rep!r}] (models {_name(mine)} and {_name(theirs)}) were made with two gene "
+            f"tables of {', '.join(differ)}. Embed both with the same table, see univerce.genes.load_table."
+        )
+
+
+def _params(adata: ad.AnnData, name: str, key: str) -> Mapping[str, Any]:
+    """What was recorded of an embedding."""
+    if key not in adata.obsm:
+        raise KeyError(
+            f"{name}.obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}. Embed "
+            f"the cells with uc.tl.uce_embed({name}, key_added={key!r}), or pass use_rep=."
+        )
+    entry = adata.uns.get(key)
+    params = entry.get("params") if isinstance(entry, Mapping) else None
+    if not isinstance(params, Mapping) or not {"model", "model_digest", "table_digest"} <= set(params):
+        raise KeyError(
+            f"{name}.uns[{key!r}]['params'] does not say which model made {name}.obsm[{key!r}]. Keep what "
+            f"uc.tl.uce_embed writes there, or embed again with uc.tl.uce_embed({name}, key_added={key!r})."
+        )
+    return params
+
+
+def _name(params: Mapping[str, Any]) -> str:
+    return f"{str(params['model'])!r} ({str(params['model_digest'])[:12]})"
