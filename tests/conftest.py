@@ -78,3 +78,20 @@ def test_data() -> Path:
     if not Path(path).is_dir():
         pytest.fail(f"{DATA}={path!r} is not a directory")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def parity(test_data: Path) -> Path:
+    """Directory with outputs recorded from the reference implementation, beside the real data sets."""
+    path = test_data.parent / "parity"
+    if not path.is_dir():
+        pytest.skip(f"needs recorded outputs of the reference implementation in {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a model with random weights and small gene tables, see ``tests/tiny.py``."""
+    from tests.tiny import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny").path

@@ -1,0 +1,73 @@
+"""A plain torch implementation of the reference network's forward pass, the oracle of the fast one.
+
+It does what the reference does and no more cleverly: the token encoder on every token of every cell, full attention in
+the last layer, the decoder on every position, and a float key-padding mask that torch adds to the attention logits.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from univerce.model import UCEConfig
+
+
+def _block(n_in: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(0.05))
+
+
+class ReferenceUCE(nn.Module):
+    """The reference network, made of torch's own transformer."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        d, out = config.d_model, config.output_dim
+        self.d_model = d
+        self.pos_encoder = nn.Module()
+        position = torch.arange(config.max_length)[:, None]
+        rate = torch.exp(torch.arange(0, d, 2) * (-math.log(10000.0) / d))
+        pe = torch.zeros(config.max_length, 1, d)
+        pe[:, 0, 0::2], pe[:, 0, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
+        self.pos_encoder.register_buffer("pe", pe)
+        self.encoder = nn.Sequential(nn.Linear(config.token_dim, d), nn.GELU(), nn.LayerNorm(d))
+        layer = nn.TransformerEncoderLayer(d, config.n_heads, config.d_hidden, 0.05)
+        self.transformer_encoder = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
+        self.decoder = nn.Sequential(
+            _block(d, config.decoder_dim), _block(config.decoder_dim, out), _block(out, out), nn.Linear(out, out)
+        )
+        self.gene_embedding_layer = nn.Sequential(
+            nn.Linear(config.token_dim, config.gene_dim), nn.GELU(), nn.LayerNorm(config.gene_dim)
+        )
+        dims = (out + config.gene_dim, *config.head_dims)
+        self.binary_decoder = nn.Sequential(*(_block(a, b) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """``features`` [length, cells, token_dim], ``mask`` [cells, length] 0 on pads and 1 elsewhere; [cells, output]."""
+        x = self.encoder(F.normalize(features, dim=2)) * math.sqrt(self.d_model)
+        x = x + self.pos_encoder.pe[: x.shape[0]]
+        x = self.transformer_encoder(x, src_key_padding_mask=1 - mask)
+        return F.normalize(self.decoder(x)[0], dim=1)
+
+
+def generated_state(
+    network: nn.Module, seed: int, shapes: dict[str, tuple[int, ...]] | None = None
+) -> dict[str, Tensor]:
+    """Weights drawn by name order, as the golden files are; ``shapes`` overrides those of parameters nobody reads."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for name, tensor in sorted(network.named_parameters()):
+        w = rng.standard_normal((shapes or {}).get(name, tuple(tensor.shape))).astype(np.float32) * 0.03
+        state[name] = torch.from_numpy(1 + w if w.ndim == 1 and name.endswith("weight") else w)
+    return state
+
+
+def generated_tokens(n_tokens: int, token_dim: int, seed: int) -> np.ndarray:
+    """A token table as in the golden files: normal, PAD zero."""
+    table = np.random.default_rng(seed + 1).standard_normal((n_tokens, token_dim)).astype(np.float32)
+    table[0] = 0
+    return table
