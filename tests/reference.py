@@ -47,7 +47,7 @@ class ReferenceUCE(nn.Module):
         self.binary_decoder = nn.Sequential(*(_block(a, b) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """``features`` [length, cells, token_dim], ``mask`` [cells, length] 0 on pads and 1 elsewhere; [cells, output]."""
+        """``features`` [length, cells, token_dim], ``mask`` [cells, length] (0 on pads, else 1) -> [cells, output]."""
         x = self.encoder(F.normalize(features, dim=2)) * math.sqrt(self.d_model)
         x = x + self.pos_encoder.pe[: x.shape[0]]
         x = self.transformer_encoder(x, src_key_padding_mask=1 - mask)
