@@ -1,0 +1,296 @@
+"""Models on disk, and the conversion of checkpoints in the released format."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import univerce as uc
+from tests.reference import ReferenceUCE, generated_state
+from univerce.model import UCE, UCEConfig, checkpoint, convert_checkpoint, find_model, load_network, save_model
+
+CONFIG = UCEConfig(
+    model_id="small", token_dim=12, d_model=16, n_heads=2, d_hidden=20, n_layers=2, output_dim=10, decoder_dim=14,
+    gene_dim=8, head_dims=(8, 6), max_length=32,
+)  # fmt: skip
+SENTENCES = torch.from_numpy(np.random.default_rng(0).integers(0, 9, (3, 32)))
+FEATURES = torch.from_numpy(np.random.default_rng(1).standard_normal((9, 12)).astype(np.float32))
+
+
+def network(config: UCEConfig = CONFIG, seed: int = 0) -> UCE:
+    made = UCE(config).eval()
+    made.load_state_dict(generated_state(made, seed), strict=False)
+    if config.bag:
+        made.standardise.running_mean.uniform_(-1, 1)
+        made.standardise.running_var.uniform_(0.5, 2)
+    return made
+
+
+def embed(model: UCE) -> torch.Tensor:
+    bag = torch.ones(3, 12) if model.config.bag else None
+    with torch.no_grad():
+        return model.embed(model.encode_tokens(FEATURES)[SENTENCES], bag=bag)
+
+
+def released_state() -> dict[str, torch.Tensor]:
+    """What a released checkpoint holds: the network, its positions and the table of tokens."""
+    reference = ReferenceUCE(CONFIG)
+    reference.load_state_dict(generated_state(reference, 4), strict=False)
+    return dict(reference.state_dict()) | {"pe_embedding.weight": torch.randn(30, 12)}
+
+
+def released_file(directory: Path, **changes: torch.Tensor | None) -> Path:
+    """A checkpoint with some entries replaced, or left out for None; ``__`` stands for a dot."""
+    state = released_state()
+    for name, tensor in changes.items():
+        state[name.replace("__", ".")] = tensor
+    torch.save({k: v for k, v in state.items() if v is not None}, directory / "checkpoint.torch")
+    return directory / "checkpoint.torch"
+
+
+# Write and read
+
+
+@pytest.mark.parametrize("bag", [pytest.param(False, id="as released"), pytest.param(True, id="with a bag")])
+def test_a_model_comes_back_bit_for_bit(tmp_path, bag):
+    made = network(replace(CONFIG, bag=bag))
+    written = save_model(made, tmp_path / "model")
+    found = find_model(tmp_path / "model")
+    assert found == written
+    back = load_network(found)
+    assert back.config == made.config
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
+        assert back.state_dict()[name].dtype == tensor.dtype
+    assert torch.equal(embed(back), embed(made))
+    assert not back.training
+    assert not any(p.requires_grad for p in back.parameters())
+
+
+def test_nothing_but_the_two_files_is_left_and_the_positions_are_not_among_the_weights(tmp_path):
+    save_model(network(), tmp_path / "model")
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]
+    assert "pos_encoder.pe" not in load_file(tmp_path / "model" / "model.safetensors")
+
+
+def test_the_same_network_is_written_as_the_same_bytes(tmp_path):
+    for name in ("one", "other"):
+        save_model(network(), tmp_path / name)
+    for file in ("config.json", "model.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+
+
+def test_the_digest_is_of_the_space_and_not_of_its_name(tmp_path):
+    def digest(name: str, seed: int = 0, **changes) -> str:
+        return save_model(network(replace(CONFIG, **changes), seed), tmp_path / name).digest
+
+    first = digest("first")
+    assert digest("another name", model_id="other") == first
+    assert digest("another default", sampling="systematic") == first
+    assert digest("other weights", seed=1) != first
+    assert digest("other tables", token_encoder="esm1") != first
+    assert digest("other heads", n_heads=4) != first  # the same weights mean something else
+    assert digest("other layers", norm_first=True) != first
+
+
+def test_a_model_is_not_written_over(tmp_path):
+    before = save_model(network(), tmp_path / "model")
+    with pytest.raises(ValueError, match="holds a model already; choose another directory"):
+        save_model(network(seed=1), tmp_path / "model")
+    assert find_model(tmp_path / "model") == before
+
+
+def test_a_directory_that_a_killed_writing_left_is_no_model_and_can_be_written(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match="There is no model"):
+        find_model(path)
+    save_model(network(), path)
+    assert find_model(path).config == CONFIG
+
+
+def test_changed_weights_are_refused(tmp_path):
+    path = save_model(network(), tmp_path).path
+    state = load_file(path / "model.safetensors")
+    state["decoder.3.bias"] += 1e-3
+    save_file(state, path / "model.safetensors")
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        find_model(path)
+
+
+def test_a_changed_shape_is_refused(tmp_path):
+    path = save_model(network(), tmp_path).path
+    content = json.loads((path / "config.json").read_text())
+    content["config"]["n_heads"] = 8
+    (path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        find_model(path)
+
+
+@pytest.mark.parametrize(
+    "write, message",
+    [
+        pytest.param(lambda path: None, "There is no model", id="nothing there"),
+        pytest.param(lambda path: (path / "config.json").write_text("{}"), "There is no model", id="no weights"),
+        pytest.param(
+            lambda path: [(path / f).write_text('{"d": 8}') for f in ("config.json", "model.safetensors")],
+            "config.json is not what save_model",
+            id="the config of something else",
+        ),
+    ],
+)
+def test_a_directory_that_is_no_model_is_refused(tmp_path, write, message):
+    write(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        find_model(tmp_path)
+
+
+def test_an_unknown_name_is_refused_with_those_known():
+    with pytest.raises(ValueError, match="There is no model 'uce-5l'; use uce-mini, uce-4l, uce-33l or a directory"):
+        find_model("uce-5l")
+
+
+# Precision
+
+
+def test_bfloat16_keeps_norms_encoder_and_heads_in_float32(tmp_path):
+    model = save_model(network(), tmp_path)
+    low, full = load_network(model, precision="bfloat16"), load_network(model)
+    for name, tensor in low.state_dict().items():
+        product = ".layers." in name and ".norm" not in name
+        assert tensor.dtype == (torch.bfloat16 if product else torch.float32), name
+    assert all(p.dtype == torch.float32 for p in full.parameters())
+    assert torch.nn.functional.cosine_similarity(embed(low), embed(full)).min() > 0.995
+    assert not torch.equal(embed(low), embed(full))
+
+
+# Conversion
+
+
+@pytest.mark.parametrize("prefix", [pytest.param("", id="as released"), pytest.param("module.", id="data parallel")])
+def test_a_converted_checkpoint_embeds_as_the_reference_does(tmp_path, prefix):
+    state = released_state()
+    torch.save({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "checkpoint.torch")
+    model = convert_checkpoint(tmp_path / "checkpoint.torch", tmp_path / "model", config=CONFIG)
+    assert find_model(tmp_path / "model") == model
+    reference = ReferenceUCE(CONFIG).eval()
+    reference.load_state_dict({k: v for k, v in state.items() if k != "pe_embedding.weight"})
+    with torch.no_grad():
+        expected = reference(FEATURES[SENTENCES].transpose(0, 1), torch.ones(SENTENCES.shape))
+    assert (embed(load_network(model)) - expected).abs().max() <= 1e-5
+    written = load_file(tmp_path / "model" / "model.safetensors")
+    assert written.keys() == state.keys() - {"pe_embedding.weight", "pos_encoder.pe"}
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["source"] == "checkpoint.torch"
+
+
+def test_weights_of_another_precision_are_written_as_float32(tmp_path):
+    weight = released_state()["decoder.3.weight"]
+    source = released_file(tmp_path, decoder__3__weight=weight.double())
+    state = load_network(convert_checkpoint(source, tmp_path / "model", config=CONFIG)).state_dict()
+    assert torch.equal(state["decoder.3.weight"], weight)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        pytest.param({"decoder__3__bias": None}, r"missing \['decoder.3.bias'\], unknown \[\]", id="a name is missing"),
+        pytest.param({"decoder__4__bias": torch.ones(3)}, r"unknown \['decoder.4.bias'\]", id="a name is unknown"),
+        pytest.param(
+            {"decoder__3__bias": torch.ones(11)}, r"decoder.3.bias has the shape \(11,\), expected \(10,\)", id="shape"
+        ),
+        pytest.param(
+            {"decoder__3__bias": torch.full((10,), float("nan"))}, "decoder.3.bias holds values that are not", id="NaN"
+        ),
+        pytest.param(
+            {"pos_encoder__pe": torch.zeros(32, 1, 16)}, "pos_encoder.pe is not the sinusoidal table", id="positions"
+        ),
+        pytest.param(
+            {"pos_encoder__pe": torch.zeros(31, 1, 16)}, "pos_encoder.pe is not the sinusoidal", id="fewer positions"
+        ),
+        pytest.param({"epoch": 3}, "is not a state dict", id="not only tensors"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_and_nothing_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        convert_checkpoint(released_file(tmp_path, **changes), tmp_path / "model", config=CONFIG)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_depth_that_was_not_released_needs_a_configuration(tmp_path):
+    with pytest.raises(ValueError, match=r"has 2 layers; the released models have 4 and 33. Pass config="):
+        convert_checkpoint(released_file(tmp_path), tmp_path / "model")
+
+
+def test_the_released_configuration_is_found_by_depth(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    assert convert_checkpoint(released_file(tmp_path), tmp_path / "model").config.model_id == "uce-4l"
+
+
+class _Payload:
+    """Makes a directory when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        pytest.param(lambda content, path: torch.save(content, path), id="a torch file"),
+        pytest.param(lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2)), id="a bare pickle"),
+    ],
+)
+def test_a_checkpoint_that_asks_to_run_code_is_refused_and_runs_nothing(tmp_path, save):
+    save({"decoder.3.bias": _Payload(tmp_path / "ran")}, tmp_path / "bad.torch")
+    with pytest.raises(ValueError, match="refused"):
+        convert_checkpoint(tmp_path / "bad.torch", tmp_path / "model", config=CONFIG)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "model").exists()
+
+
+# Names
+
+
+def test_a_released_model_is_fetched_and_converted_once(tmp_path, monkeypatch):
+    source = released_file(tmp_path)
+    fetched = []
+    monkeypatch.setattr(checkpoint, "fetch", lambda name: fetched.append(name) or source)
+    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    first = find_model("uce-4l")
+    assert first.path == uc.settings.cache_dir / "models" / "uce-4l"
+    assert find_model("uce-4l") == first
+    assert fetched == ["4layer_model.torch"]
+
+
+def test_a_released_model_that_was_put_into_the_cache_needs_no_connection(monkeypatch):
+    made = save_model(network(replace(CONFIG, model_id="uce-4l")), uc.settings.cache_dir / "models" / "uce-4l")
+    with uc.settings.override(offline=True):
+        assert find_model("uce-4l") == made
+
+
+def test_an_interrupted_conversion_is_done_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "fetch", lambda name: released_file(tmp_path))
+    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": CONFIG})
+    with monkeypatch.context() as context:
+        context.setattr(checkpoint, "_digest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            find_model("uce-4l")
+    assert list((uc.settings.cache_dir / "models" / "uce-4l").iterdir()) == []
+    assert find_model("uce-4l").config == CONFIG
+
+
+def test_the_bundled_model_is_the_default():
+    assert find_model().path == find_model("uce-mini").path
+    assert find_model().config.model_id == "uce-mini"
