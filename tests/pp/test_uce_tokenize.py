@@ -1,0 +1,200 @@
+"""uc.pp.uce_tokenize: what a sentence says, and what it depends on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from mudata import MuData
+
+import univerce as uc
+from tests.tiny import CONFIG, tiny_cells, tiny_table, write_tiny_model
+from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
+from univerce.model import UCEConfig, find_model
+
+EMPTY = (3, 11)
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    return tiny_cells(empty=EMPTY)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with uc.settings.override(progress=False):
+        yield
+
+
+def check_sentence(sentence: np.ndarray, table: ad.AnnData, expressed: set[str], config: UCEConfig) -> int:
+    """Read a sentence word by word, by the rules of the paper; returns the number of chromosomes."""
+    words = sentence.tolist()
+    assert words.pop(0) == CLS
+    chromosomes, drawn = [], 0
+    while words:
+        first = words.pop(0) - N_SPECIAL - table.n_obs
+        assert first >= 0, "a group starts with its chromosome"
+        chromosomes.append(table.uns["chromosome_names"][first])
+        group = []
+        while (word := words.pop(0)) != RIGHT:
+            group.append(word - N_SPECIAL)
+        genes = table.obs.iloc[group]
+        assert len(group) >= 1
+        assert set(genes["symbol"]) <= expressed
+        assert (genes["chromosome"] == chromosomes[-1]).all()
+        assert genes["start"].is_monotonic_increasing
+        drawn += len(group)
+    assert drawn == config.n_sample
+    assert len(set(chromosomes)) == len(chromosomes)
+    return len(chromosomes)
+
+
+def test_every_sentence_follows_the_rules_of_the_paper(cells, tiny_model):
+    table = tiny_table("human")
+    assert uc.pp.uce_tokenize(cells, model=tiny_model) is None
+    ids, lengths = cells.obsm["uce_sentences"], cells.obs["uce_sentences_length"].to_numpy()
+    assert ids.dtype == np.int32
+    assert ids.shape == (cells.n_obs, lengths.max())
+    orders = set()
+    for i, length in enumerate(lengths):
+        assert (ids[i, length:] == PAD).all()
+        if i in EMPTY:
+            assert length == 0
+        else:
+            expressed = set(cells.var_names[cells.X[i].toarray().ravel() > 0])
+            assert check_sentence(ids[i, :length], table, expressed, CONFIG) > 1
+            orders.add(tuple(t for t in ids[i] if t >= N_SPECIAL + table.n_obs))
+    assert len(orders) > 5, "the order of the chromosomes is random"
+
+
+def test_what_decides_the_sentences_is_recorded(cells, tiny_model):
+    uc.pp.uce_tokenize(cells, model=tiny_model, rng=4, sampling="systematic")
+    params = cells.uns["uce_sentences"]["params"]
+    found = find_model(tiny_model)
+    expected = {
+        "model": "tiny", "model_digest": found.digest, "species": ["human"], "seed": 4, "sampling": "systematic",
+        "n_sample": CONFIG.n_sample, "n_draws": 1, "layer": "X", "gene_key": {"human": "var_names"},
+        "table_digest": {"human": tiny_table("human").uns["gene_table"]["digest"]},
+    }  # fmt: skip
+    assert {key: params[key] for key in expected} == expected
+
+
+def sentences(cells: ad.AnnData, model: Path, **options) -> np.ndarray:
+    adata = uc.pp.uce_tokenize(cells, model=model, copy=True, **options)
+    return adata.obsm["uce_sentences"]
+
+
+def padded(ids: np.ndarray) -> np.ndarray:
+    return np.pad(ids, ((0, 0), (0, CONFIG.max_length - ids.shape[1])))
+
+
+def test_a_sentence_does_not_depend_on_the_other_cells(cells, tiny_model):
+    whole = padded(sentences(cells, tiny_model))
+    shuffled = np.random.default_rng(0).permutation(cells.n_obs)
+    np.testing.assert_array_equal(padded(sentences(cells[shuffled].copy(), tiny_model)), whole[shuffled])
+    np.testing.assert_array_equal(padded(sentences(cells[4:6].copy(), tiny_model)), whole[4:6])
+
+
+def test_a_sentence_depends_on_the_seed_the_name_and_the_sampling(cells, tiny_model):
+    whole = padded(sentences(cells, tiny_model))
+    filled = np.setdiff1d(np.arange(cells.n_obs), EMPTY)
+    renamed = cells.copy()
+    renamed.obs_names = [f"{name}'" for name in cells.obs_names]
+    others = [
+        sentences(cells, tiny_model, rng=1),
+        sentences(cells, tiny_model, sampling="systematic"),
+        sentences(renamed, tiny_model),
+    ]
+    for other in others:
+        assert (padded(other)[filled] != whole[filled]).any(axis=1).mean() > 0.9
+    np.testing.assert_array_equal(padded(sentences(cells, tiny_model)), whole)
+
+
+def test_a_generator_gives_the_seed_that_is_recorded(cells, tiny_model):
+    rng = np.random.default_rng(8)
+    first = uc.pp.uce_tokenize(cells, model=tiny_model, rng=rng, copy=True)
+    second = uc.pp.uce_tokenize(cells, model=tiny_model, rng=rng, copy=True)
+    seeds = [a.uns["uce_sentences"]["params"]["seed"] for a in (first, second)]
+    assert seeds[0] != seeds[1]
+    for adata, seed in zip((first, second), seeds, strict=True):
+        np.testing.assert_array_equal(adata.obsm["uce_sentences"], sentences(cells, tiny_model, rng=seed))
+
+
+def test_ids_are_those_of_each_cells_own_species(tiny_model):
+    parts = [tiny_cells("human", 8), tiny_cells("mouse", 8)]
+    both = ad.concat(parts, join="outer", fill_value=0, label="organism", keys=["Homo sapiens", "NCBITaxon:10090"])
+    both = both[np.random.default_rng(2).permutation(16)].copy()
+    uc.pp.uce_tokenize(both, model=tiny_model)
+    for part in parts:
+        uc.pp.uce_tokenize(part, model=tiny_model)
+        mine = both[part.obs_names]
+        np.testing.assert_array_equal(padded(mine.obsm["uce_sentences"]), padded(part.obsm["uce_sentences"]))
+        np.testing.assert_array_equal(mine.obs["uce_sentences_length"], part.obs["uce_sentences_length"])
+    assert both.uns["uce_sentences"]["params"]["species"] == ["human", "mouse"]
+
+
+def test_a_copy_and_a_key_of_its_own(cells, tiny_model):
+    before = cells.copy()
+    copied = uc.pp.uce_tokenize(cells, model=tiny_model, key_added="words", copy=True)
+    assert (list(copied.obsm), list(copied.obs), list(copied.uns)) == (
+        ["words"], ["words_length"], ["organism", "words"],
+    )  # fmt: skip
+    assert not cells.obsm
+    assert cells.obs.columns.empty
+    assert list(cells.uns) == list(before.uns)
+
+
+def test_a_modality_of_a_mudata(cells, tiny_model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mudata's own
+        data = MuData({"rna": cells, "protein": cells[:, :3].copy()})
+    assert uc.pp.uce_tokenize(data, model=tiny_model, mod="rna") is None
+    np.testing.assert_array_equal(data["rna"].obsm["uce_sentences"], sentences(tiny_cells(empty=EMPTY), tiny_model))
+    assert not data["protein"].obsm
+
+
+def test_a_thousand_scaffolds_fit_a_sentence_of_the_released_shape(tmp_path):
+    fish = tiny_table("zebrafish")
+    model = write_tiny_model(tmp_path / "m", tables=[fish], n_sample=1024, max_length=1536)
+    full = ad.AnnData(np.ones((4, fish.n_obs), dtype=np.int32), var={"symbol": fish.obs["symbol"].to_numpy()})
+    full.obs_names = [f"fish {i}" for i in range(4)]
+    uc.pp.uce_tokenize(full, species="zebrafish", gene_key="symbol", model=model.path)
+    lengths = full.obs["uce_sentences_length"]
+    assert fish.obs["chromosome"].nunique() == 1111
+    assert (lengths == 1 + 1024 + 2 * 255).all()
+    for ids in full.obsm["uce_sentences"]:
+        assert np.sum(ids >= N_SPECIAL + fish.n_obs) == 255
+        genes = ids[(ids >= N_SPECIAL) & (ids < N_SPECIAL + fish.n_obs)] - N_SPECIAL
+        assert len(genes) == 1024
+        assert fish.obs["chromosome"].iloc[genes].nunique() > 300, "no scaffold is left out"
+
+
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        pytest.param({"sampling": "all"}, ValueError, "sampling='all'.*multinomial, systematic", id="unknown sampling"),
+        pytest.param({"model": "uce-5l"}, ValueError, "no model 'uce-5l'.*uce-mini", id="unknown model"),
+        pytest.param({"layer": "counts"}, KeyError, "layer='counts'", id="missing layer"),
+        pytest.param({"rng": None}, TypeError, "rng=None", id="no seed"),
+        pytest.param({"species": "rat"}, ValueError, "'rat'.*human, mouse, zebrafish", id="a species without table"),
+    ],
+)
+def test_bad_options_are_refused_and_nothing_is_written(cells, tiny_model, options, error, said):
+    with pytest.raises(error, match=said):
+        uc.pp.uce_tokenize(cells, **({"model": tiny_model} | options))
+    assert not cells.obsm
+
+
+def test_a_view_of_a_file_is_refused_before_the_work(cells, tiny_model, tmp_path, caplog):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match=r"view of a backed AnnData.*to_memory\(\)"):
+        uc.pp.uce_tokenize(backed[:5], model=tiny_model)
+    assert not caplog.records
+    uc.pp.uce_tokenize(backed, model=tiny_model)
+    np.testing.assert_array_equal(backed.obsm["uce_sentences"], sentences(cells, tiny_model))
+    backed.file.close()

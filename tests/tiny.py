@@ -1,0 +1,88 @@
+"""A model of random weights with three small gene tables, and cells with counts of their genes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+
+from univerce.genes.names import bundled_names
+from univerce.genes.table import gene_table_info, make_table, write_table
+from univerce.model import UCE, Model, UCEConfig, save_model
+
+CONFIG = UCEConfig(
+    model_id="tiny", token_dim=12, token_encoder="generated", d_model=16, n_heads=2, d_hidden=24, n_layers=2,
+    output_dim=10, decoder_dim=14, gene_dim=8, head_dims=(8, 6), max_length=80, n_sample=40,
+)  # fmt: skip
+N_CHROMOSOMES = {"human": 5, "mouse": 4, "zebrafish": 1111}
+N_GENES = {"human": 60, "mouse": 60, "zebrafish": 1300}
+
+
+def tiny_network(seed: int = 0, **changes: Any) -> UCE:
+    """A network whose random weights are large enough to tell cells apart."""
+    config = UCEConfig(**(CONFIG.to_dict() | changes))
+    network = UCE(config).eval().requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in network.named_parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        if parameter.ndim > 1:
+            parameter.copy_(values * 3 / parameter.shape[1] ** 0.5)
+        else:
+            scale = name.endswith("weight")  # of a LayerNorm
+            parameter.copy_(scale + 0.2 * values)
+    return network
+
+
+def tiny_table(
+    species: str, *, seed: int = 0, encoder: str = "generated", token_dim: int = CONFIG.token_dim
+) -> ad.AnnData:
+    """Genes of ``species`` by their real names, on made-up chromosomes, with random features."""
+    rng = np.random.default_rng([seed, *species.encode()])
+    n, n_chromosomes = N_GENES[species], N_CHROMOSOMES[species]
+    names = next(t for t in bundled_names() if gene_table_info(t)["species"] == species).obs
+    unique = ~names["symbol"].str.upper().duplicated(keep=False) & (names["symbol"] != "") & (names["ensembl_id"] != "")
+    names = names[unique].iloc[:n]
+    chromosome = np.concatenate([np.arange(n_chromosomes), rng.integers(0, n_chromosomes, n - n_chromosomes)])
+    genes = pd.DataFrame(
+        {
+            "symbol": names["symbol"].to_numpy(),
+            "ensembl_id": names["ensembl_id"].to_numpy(),
+            "chromosome": [f"chr{c}" for c in chromosome],
+            "start": rng.integers(1, 10**6, n),
+            "chromosome_code": chromosome + 7,
+        }
+    )
+    special = np.vstack([np.zeros(token_dim), rng.normal(size=(3, token_dim))]).astype(np.float32)
+    return make_table(
+        genes, rng.normal(size=(n, token_dim)).astype(np.float32), species=species, encoder=encoder, source="made up",
+        special_features=special, chromosome_names=[f"chr{c}" for c in range(n_chromosomes)],
+        chromosome_codes=np.arange(n_chromosomes) + 7,
+        chromosome_features=rng.normal(size=(n_chromosomes, token_dim)).astype(np.float32),
+    )  # fmt: skip
+
+
+def write_tiny_model(
+    directory: Path, *, seed: int = 0, tables: list[ad.AnnData] | None = None, **changes: Any
+) -> Model:
+    """Write the model and its gene tables as a model directory."""
+    model = save_model(tiny_network(seed, **changes), directory)
+    for table in [tiny_table(species) for species in N_GENES] if tables is None else tables:
+        write_table(table, directory / "tables" / f"{gene_table_info(table)['species']}.zarr.zip")
+    return model
+
+
+def tiny_cells(species: str = "human", n: int = 30, *, seed: int = 0, empty: tuple[int, ...] = ()) -> ad.AnnData:
+    """Cells with counts of the genes of :func:`tiny_table`, and of one variable that is no gene; some may be empty."""
+    rng = np.random.default_rng(seed)
+    symbols = tiny_table(species).obs["symbol"].tolist()
+    X = rng.poisson(np.exp(rng.normal(-0.5, 1, (n, len(symbols) + 1))))
+    X[list(empty), : len(symbols)] = 0
+    adata = ad.AnnData(sp.csr_matrix(X.astype(np.float32)), var=pd.DataFrame(index=[*symbols, "no gene"]))
+    adata.obs_names = [f"{species} cell {i}" for i in range(n)]
+    adata.uns["organism"] = species
+    return adata
