@@ -1,0 +1,326 @@
+"""Training batches against a plain reading of the training objective."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+
+from tests.toy import toy_counts, toy_table
+from univerce.genes.table import CLS, N_SPECIAL, RIGHT, chromosome_index
+from univerce.model.corpus import Batch, Corpus, TrainingSet
+
+ONE, OTHER = toy_table(40, 5, seed=0), toy_table(25, 3, seed=1, species="other")
+BASES = {id(ONE): 0, id(OTHER): N_SPECIAL + 40 + 5}
+RECIPE = {"n_queries": 12, "mask_fraction": 0.25, "n_sample": 50, "systematic": True, "max_length": 128}
+P_VALUE = 1e-4
+
+
+def training_set(name: str, table, n_cells: int = 60, *, seed: int = 0, rate: float = 1.0) -> TrainingSet:
+    """Counts of some genes of the table in random order, one of them measured twice, beside variables of no gene."""
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(table.n_obs)[: table.n_obs - 4]
+    rows = np.concatenate([rows, rows[:1], [-1, -1]]).astype(np.int32)
+    return TrainingSet(name, toy_counts(n_cells, len(rows), seed=seed, rate=rate), rows, table)
+
+
+SETS = [
+    training_set("first", ONE, seed=1),
+    training_set("second", OTHER, seed=2),
+    training_set("third", ONE, seed=3, rate=0.2),
+]
+
+
+def corpus(sets=SETS, **changes) -> Corpus:
+    return Corpus(sets, **(RECIPE | changes))
+
+
+def by_gene(s: TrainingSet) -> np.ndarray:
+    """``[n_cells, n_genes]`` counts in the rows of the table."""
+    out = np.zeros((s.counts.shape[0], s.table.n_obs))
+    for column, row in zip(s.counts.toarray().T, s.rows, strict=True):
+        if row >= 0:
+            out[:, row] += column
+    return out
+
+
+def batch_of(c: Corpus, part: int, cells, seed: int = 0) -> Batch:
+    """A batch of known cells."""
+    return c._batch([(part, np.asarray(cells))], np.random.default_rng(seed))
+
+
+def genes_of(tokens, s: TrainingSet) -> list[int]:
+    """Rows of the table from tokens of the vocabulary; a token that is no gene of this table raises."""
+    rows = np.asarray(tokens) - BASES[id(s.table)] - N_SPECIAL
+    if ((rows < 0) | (rows >= s.table.n_obs)).any():
+        raise ValueError("not a gene of this species")
+    return rows.tolist()
+
+
+def sentence_genes(ids, s: TrainingSet) -> list[int]:
+    """Rows of the table in a sentence, whose structure is checked on the way."""
+    base, n = BASES[id(s.table)], s.table.n_obs
+    local = np.asarray(ids) - base
+    assert local[0] == CLS
+    chromosome, start = chromosome_index(s.table), s.table.obs["start"].to_numpy()
+    genes: list[int] = []
+    for group in np.split(local[1:], np.flatnonzero(local[1:] == RIGHT) + 1)[:-1]:
+        rows = group[1:-1] - N_SPECIAL
+        assert (chromosome[rows] == group[0] - N_SPECIAL - n).all()
+        assert (np.diff(start[rows]) >= 0).all()
+        genes += rows.tolist()
+    assert local[-1] == RIGHT
+    return genes
+
+
+@pytest.mark.parametrize("part", [pytest.param(i, id=s.name) for i, s in enumerate(SETS)])
+def test_cells_are_masked_sampled_and_queried_as_the_objective_says(part):
+    s, c = SETS[part], corpus()
+    counts, measured = by_gene(s), set(s.rows[s.rows >= 0].tolist())
+    cells = c._parts[part].training
+    batch = batch_of(c, part, cells)
+    fewer_masked_than_asked = False
+    for i, cell in enumerate(cells):
+        expressed = set(np.flatnonzero(counts[cell]).tolist())
+        kept = genes_of(batch.bag[i].indices, s)
+        masked = expressed - set(kept)
+        assert len(kept) == len(set(kept))
+        assert set(kept) <= expressed
+        assert len(masked) == min(max(round(0.25 * len(expressed)), 1), len(expressed) - 1)
+        np.testing.assert_allclose(batch.bag[i].data, np.log1p(counts[cell, kept]), rtol=1e-6)
+
+        sentence = Counter(sentence_genes(batch.ids[i, : batch.lengths[i]], s))
+        assert (batch.ids[i, batch.lengths[i] :] == 0).all()
+        share = np.log1p(counts[cell, kept]) / np.log1p(counts[cell, kept]).sum()
+        assert set(sentence) <= set(kept)
+        assert all(abs(sentence[g] - 50 * p) < 1 + 1e-6 for g, p in zip(kept, share, strict=True))
+
+        asked, silent = genes_of(batch.queries[i, :6], s), genes_of(batch.queries[i, 6:], s)
+        assert set(asked) <= masked
+        assert set(silent) <= measured - expressed
+        assert len(set(asked)) == 6 if len(masked) >= 6 else len(set(asked)) <= len(masked)
+        assert len(set(silent)) == 6 or len(measured - expressed) < 6
+        fewer_masked_than_asked |= len(masked) < 6
+    assert fewer_masked_than_asked
+
+
+def test_offsets_are_the_log_odds_of_a_gene_against_the_mean_gene():
+    s, c = SETS[0], corpus()
+    training = c._parts[0].training
+    measured = np.unique(s.rows[s.rows >= 0])
+    frequency = np.clip((by_gene(s)[training] > 0).mean(axis=0), 0.5 / len(training), 1 - 0.5 / len(training))
+    odds, mean = frequency / (1 - frequency), frequency[measured].mean()
+    batch = batch_of(c, 0, training)
+    rows = genes_of(batch.queries.ravel(), s)
+    np.testing.assert_allclose(batch.offsets.ravel(), np.log(odds[rows] / (mean / (1 - mean))), rtol=1e-4, atol=1e-5)
+
+
+def test_species_share_a_vocabulary_without_a_clash():
+    c = corpus()
+    assert len(c.features) == (4 + 40 + 5) + (4 + 25 + 3)  # the table of two sets is there once
+    for part, s in enumerate(SETS):
+        base = BASES[id(s.table)]
+        batch = batch_of(c, part, c._parts[part].training)
+        used = np.unique(np.concatenate([batch.ids[batch.ids > 0], batch.queries.ravel(), batch.bag.indices]))
+        assert base < used.min()
+        assert used.max() < base + N_SPECIAL + s.table.n_obs + len(s.table.uns["chromosome_codes"])
+        np.testing.assert_array_equal(c.features[base : base + 4], s.table.uns["special_features"])
+        np.testing.assert_array_equal(c.features[base + 4 : base + 4 + s.table.n_obs], s.table.X)
+        np.testing.assert_array_equal(
+            c.features[base + 4 + s.table.n_obs :][: len(s.table.uns["chromosome_codes"])],
+            s.table.uns["chromosome_features"],
+        )
+    assert not c.features[0].any()  # PAD
+
+
+def test_a_batch_of_several_species_keeps_each_cell_together():
+    c = corpus()
+    batch = c._batch([(0, c._parts[0].training[:4]), (1, c._parts[1].training[:3])], np.random.default_rng(0))
+    assert batch.ids.shape == (7, batch.lengths.max())
+    assert batch.bag.shape == (7, len(c.features))
+    for i, s in enumerate([SETS[0]] * 4 + [SETS[1]] * 3):
+        kept = set(genes_of(batch.bag[i].indices, s))
+        assert set(sentence_genes(batch.ids[i, : batch.lengths[i]], s)) <= kept
+        assert not kept & set(genes_of(batch.queries[i], s))
+
+
+def single_cell(n_expressed: int, n_measured: int = 30, n_copies: int = 1) -> TrainingSet:
+    """Copies of a cell with counts in the first genes, among as many measured ones."""
+    counts = np.zeros((n_copies, n_measured), dtype=np.float32)
+    counts[:, :n_expressed] = 2
+    return TrainingSet("single", sp.csr_matrix(counts), np.arange(n_measured, dtype=np.int32), ONE)
+
+
+@pytest.mark.parametrize(
+    "n_expressed, n_masked",
+    [
+        pytest.param(2, 1, id="of two genes one is masked"),
+        pytest.param(3, 1, id="at least one is masked"),
+        pytest.param(10, 2, id="a quarter, rounded to even"),
+        pytest.param(23, 6, id="as many as are asked for"),
+        pytest.param(24, 6, id="as many silent genes as are asked for"),
+        pytest.param(25, 6, id="one silent gene too few"),
+        pytest.param(29, 7, id="a single silent gene"),
+    ],
+)
+def test_queries_repeat_only_when_there_are_too_few_genes(n_expressed, n_masked):
+    s = single_cell(n_expressed)
+    batch = batch_of(corpus([s], held_out=0), 0, np.zeros(200, dtype=int))
+    for i in range(200):
+        masked = set(range(n_expressed)) - set(genes_of(batch.bag[i].indices, s))
+        assert len(masked) == n_masked
+        asked, silent = genes_of(batch.queries[i, :6], s), genes_of(batch.queries[i, 6:], s)
+        assert set(asked) <= masked
+        assert set(silent) <= set(range(n_expressed, 30))
+        assert len(set(asked)) == 6 or n_masked < 6
+        assert len(set(silent)) == 6 or 30 - n_expressed < 6
+
+
+def test_every_gene_is_as_likely_to_be_masked_asked_or_silent():
+    s = single_cell(12)
+    batch = batch_of(corpus([s], held_out=0, n_queries=4), 0, np.zeros(1500, dtype=int))
+    kept = Counter(genes_of(batch.bag.indices, s))
+    asked, silent = (
+        Counter(genes_of(batch.queries[:, :2].ravel(), s)),
+        Counter(genes_of(batch.queries[:, 2:].ravel(), s)),
+    )
+    for seen, genes in ((kept, range(12)), (asked, range(12)), (silent, range(12, 30))):
+        assert stats.chisquare([seen[g] for g in genes]).pvalue > P_VALUE
+    assert sum(kept.values()) == 1500 * 9
+
+
+def test_multinomial_and_systematic_sentences_differ_in_spread_alone():
+    s = single_cell(8)
+    spread = {}
+    for systematic in (True, False):
+        batch = batch_of(corpus([s], held_out=0, systematic=systematic), 0, np.zeros(400, dtype=int))
+        genes = [Counter(sentence_genes(batch.ids[i, : batch.lengths[i]], s)) for i in range(400)]
+        copies = np.array([n for seen in genes for n in seen.values()])
+        assert copies.sum() == 400 * 50
+        spread[systematic] = copies.std()
+    assert spread[True] < 0.6 < 1.5 < spread[False]
+
+
+# Which cells
+
+
+def test_cells_that_leave_nothing_to_ask_are_left_out():
+    counts = np.array([[0, 0, 0, 9], [1, 0, 0, 9], [1, 1, 0, 9], [1, 2, 3, 0], [0, 4, 4, 0]], dtype=np.float32)
+    rows = np.array([3, 1, 2, -1], dtype=np.int32)
+    c = corpus([TrainingSet("some", sp.csr_matrix(counts), rows, ONE)], held_out=0)
+    assert c._parts[0].training.tolist() == [2, 4]  # without counts, with one gene, and with all genes measured
+
+
+def test_stored_zeros_are_no_counts():
+    dense = toy_counts(30, 20, seed=5)
+    stored = sp.csr_matrix((dense.toarray().ravel(), np.tile(np.arange(20), 30), np.arange(0, 601, 20)), shape=(30, 20))
+    assert stored.nnz == 600 > dense.nnz
+    rows = np.arange(20, dtype=np.int32)
+    one, other = (corpus([TrainingSet("set", x, rows, ONE)]) for x in (dense, stored))
+    np.testing.assert_array_equal(one._parts[0].training, other._parts[0].training)
+    cells = one._parts[0].training
+    for field in ("ids", "lengths", "queries", "offsets"):
+        np.testing.assert_array_equal(
+            getattr(batch_of(one, 0, cells), field), getattr(batch_of(other, 0, cells), field)
+        )
+
+
+def test_cells_are_split_once_and_the_same_way_for_a_seed():
+    c, again, other = corpus(held_out=0.2), corpus(held_out=0.2), corpus(held_out=0.2, seed=1)
+    for part, s in enumerate(SETS):
+        training, validation = c._parts[part].training, c._parts[part].validation
+        usable = np.flatnonzero(((n := (by_gene(s) > 0).sum(1)) >= 2) & (n < len(np.unique(s.rows)) - 1))
+        assert sorted([*training, *validation]) == usable.tolist()
+        assert len(validation) == round(0.2 * len(usable))
+        np.testing.assert_array_equal(again._parts[part].validation, validation)
+    assert any(not np.array_equal(a.validation, b.validation) for a, b in zip(c._parts, other._parts, strict=True))
+    assert c.sizes().tolist() == [len(p.training) for p in c._parts]
+    assert c.sizes(validation=True).tolist() == [len(p.validation) for p in c._parts]
+
+
+def test_a_batch_follows_from_the_generator_alone():
+    one, other = (corpus().sample(16, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.queries, other.queries)
+    assert not np.array_equal(one.queries, corpus().sample(16, np.random.default_rng(4)).queries)
+
+
+def test_data_sets_are_picked_by_size_to_the_temperature():
+    sets = [training_set("large", ONE, 400, seed=1), training_set("small", OTHER, 25, seed=2)]
+    c = corpus(sets)
+    weight = c.sizes() ** 0.5
+    batch = c.sample(2000, np.random.default_rng(0), temperature=0.5)
+    from_large = int((batch.ids[:, 0] == CLS).sum())  # the other species has a CLS token of its own
+    assert stats.binomtest(from_large, 2000, weight[0] / weight.sum()).pvalue > P_VALUE
+
+
+def test_validation_cells_are_held_out_cells():
+    c = corpus(held_out=0.3)
+    batch = c.validation(1, np.random.default_rng(0), n_cells=5)
+    assert len(batch.lengths) == 5
+    assert len(c.validation(1, np.random.default_rng(0), n_cells=10_000).lengths) == c.sizes(validation=True)[1]
+    counts = by_gene(SETS[1])
+    profiles = {tuple(np.flatnonzero(counts[cell])) for cell in c._parts[1].validation}
+    for i in range(5):  # every kept gene and every silent gene fits at least one of the held-out cells
+        kept, silent = set(genes_of(batch.bag[i].indices, SETS[1])), set(genes_of(batch.queries[i, 6:], SETS[1]))
+        assert any(kept < set(p) and not silent & set(p) for p in profiles)
+
+
+def test_token_frequency_is_the_mean_over_the_data_sets_that_measure_a_gene():
+    c = corpus()
+    expected = np.zeros(len(c.features))
+    for table in (ONE, OTHER):
+        for row in range(table.n_obs):
+            shares = [
+                (by_gene(s)[c._parts[k].training, row] > 0).mean()
+                for k, s in enumerate(SETS)
+                if s.table is table and row in s.rows
+            ]
+            expected[BASES[id(table)] + N_SPECIAL + row] = np.mean(shares) if shares else 0
+    np.testing.assert_allclose(c.token_frequency(), expected, atol=1e-12)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        pytest.param({"n_queries": 7}, "n_queries=7 must be even", id="odd number of queries"),
+        pytest.param({"n_queries": 0}, "n_queries=0 must be even", id="no queries"),
+        pytest.param({"mask_fraction": 0.0}, "mask_fraction=0.0 must lie between", id="nothing masked"),
+        pytest.param({"mask_fraction": 1.0}, "mask_fraction=1.0 must lie between", id="everything masked"),
+        pytest.param({"held_out": 1.0}, "held_out=1.0 must be at least 0 and below 1", id="everything held out"),
+        pytest.param({"n_sample": 126}, "n_sample=126 must be between 1 and 125", id="too many draws"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        corpus(**changes)
+
+
+def test_no_data_set_is_refused():
+    with pytest.raises(ValueError, match="There is no data set to train on"):
+        corpus([])
+
+
+COUNTS, ROWS = toy_counts(5, 6), np.arange(6, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    "counts, rows, message",
+    [
+        pytest.param(COUNTS.tocsc(), ROWS, "'bad' needs counts in CSR .* they are in CSC", id="another format"),
+        pytest.param(COUNTS, ROWS[:4], "column for each of its 4 rows; .* with 6 columns", id="columns and rows"),
+        pytest.param(COUNTS * 0.3, ROWS, "the data set 'bad' holds values that are not whole", id="no counts"),
+        pytest.param(-COUNTS, ROWS, "the data set 'bad' holds negative values", id="negative"),
+        pytest.param(COUNTS, np.full(6, -1), "'bad' has no cell to train on", id="no gene of the table"),
+        pytest.param(COUNTS * 0, ROWS, "'bad' has no cell to train on", id="no count"),
+    ],
+)
+def test_a_data_set_that_cannot_be_trained_on_is_refused_by_name(counts, rows, message):
+    with pytest.raises(ValueError, match=message):
+        corpus([TrainingSet("bad", counts, rows, ONE)])
