@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,21 @@ def tiny_network(seed: int = 0, **changes: Any) -> UCE:
     return network
 
 
+@cache
+def _real_names(species: str) -> pd.DataFrame:
+    """The first genes of a bundled table that nothing else is named like."""
+    names = next(t for t in bundled_names() if gene_table_info(t)["species"] == species).obs
+    unique = ~names["symbol"].str.upper().duplicated(keep=False) & (names["symbol"] != "") & (names["ensembl_id"] != "")
+    return names[unique].iloc[: N_GENES[species]]
+
+
 def tiny_table(
     species: str, *, seed: int = 0, encoder: str = "generated", token_dim: int = CONFIG.token_dim
 ) -> ad.AnnData:
     """Genes of ``species`` by their real names, on made-up chromosomes, with random features."""
     rng = np.random.default_rng([seed, *species.encode()])
     n, n_chromosomes = N_GENES[species], N_CHROMOSOMES[species]
-    names = next(t for t in bundled_names() if gene_table_info(t)["species"] == species).obs
-    unique = ~names["symbol"].str.upper().duplicated(keep=False) & (names["symbol"] != "") & (names["ensembl_id"] != "")
-    names = names[unique].iloc[:n]
+    names = _real_names(species)
     chromosome = np.concatenate([np.arange(n_chromosomes), rng.integers(0, n_chromosomes, n - n_chromosomes)])
     genes = pd.DataFrame(
         {

@@ -207,16 +207,41 @@ def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(network, table,
 
 def test_every_token_is_encoded_once_and_only_when_it_occurs(network, table, genes, monkeypatch):
     encode, seen = network.encode_tokens, []
-    monkeypatch.setattr(network, "encode_tokens", lambda f: (seen.append(f.numpy()), encode(f))[1])
+
+    def recording(features: torch.Tensor) -> torch.Tensor:
+        seen.append(features.numpy())
+        return encode(features)
+
+    def tokens() -> np.ndarray:
+        """Features of the tokens encoded so far; PAD and what fills up a block are zero."""
+        rows = np.concatenate(seen)
+        return rows[rows.any(axis=1)]
+
+    monkeypatch.setattr(network, "encode_tokens", recording)
     few, all_of_them = drawn(genes, n=3, empty=()), drawn(genes)
     e = embedder(network, table)
     e.embed(few)
-    np.testing.assert_array_equal(np.concatenate(seen), features(table)[np.unique(few.ids)])
+    np.testing.assert_array_equal(tokens(), features(table)[np.unique(few.ids[few.ids > 0])])
     again = e.embed(all_of_them)
-    used = np.union1d(few.ids, all_of_them.ids)
-    assert sum(map(len, seen)) == len(used)
-    np.testing.assert_array_equal(np.sort(np.concatenate(seen), axis=0), np.sort(features(table)[used].numpy(), axis=0))
+    used = np.union1d(few.ids[few.ids > 0], all_of_them.ids[all_of_them.ids > 0])
+    assert len(used) > len(np.unique(few.ids))
+    np.testing.assert_array_equal(np.sort(tokens(), axis=0), np.sort(features(table)[used].numpy(), axis=0))
     np.testing.assert_array_equal(again, embedder(network, table).embed(all_of_them))
+
+
+@pytest.mark.parametrize("width, d_model", [(12, 16), (5120, 1280)], ids=["tiny", "as released"])
+def test_a_token_does_not_depend_on_those_it_is_encoded_with(width, d_model):
+    """To the last bit: it may have been encoded in a run before this one, beside other tokens."""
+    network = tiny_network(token_dim=width, d_model=d_model, bag=True)
+    table = tiny_table("human", token_dim=width)
+    ids = np.arange(1, n_tokens(table), dtype=np.int32)
+    together, apart = embedder(network, table), embedder(network, table)
+    for e, parts in ((together, [ids]), (apart, [ids[:1], ids[40:43], ids[::2], ids])):
+        for part in parts:
+            e._encode(Sentences(part[None], np.array([len(part)]), np.array([False])))
+            e._sum_bag(sp.csr_matrix(np.isin(np.arange(n_tokens(table)), part)[None].astype(np.float32)))
+    assert torch.equal(together._encoded[1:], apart._encoded[1:])
+    np.testing.assert_array_equal(together._bag, apart._bag)
 
 
 def test_the_bag_sums_log_counts_of_every_gene(table, genes):

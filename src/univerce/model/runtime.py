@@ -27,6 +27,7 @@ OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together."""
 _TOKENS_TIMES_WIDTH = 2**21  # CPU: activations of about 8 MB in float32, near the caches
 _CUDA_BATCH = 64
+_ENCODE_ROWS = 512
 # What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -220,9 +221,9 @@ class Embedder:
         used = np.zeros(len(self._known), dtype=bool)
         used[np.unique(sentences.ids)] = True
         ids = np.flatnonzero(used & ~self._known)
-        for part, features in iter_token_features(self.table, ids):
-            encoded = self.network.encode_tokens(torch.from_numpy(features).to(self.device))
-            self._encoded[torch.from_numpy(ids[part]).to(self.device)] = encoded.float()
+        for part, features in self._features(ids):
+            encoded = self.network.encode_tokens(features)[: len(part)]
+            self._encoded[torch.from_numpy(part).to(self.device)] = encoded.float()
         self._known[ids] = True
 
     @torch.inference_mode()
@@ -232,10 +233,21 @@ class Embedder:
         used = np.zeros(len(self._bag_known), dtype=bool)
         used[bag.indices] = True
         ids = np.flatnonzero(used & ~self._bag_known)
-        for part, features in iter_token_features(self.table, ids):
-            self._bag[ids[part]] = self.network.bag(torch.from_numpy(features).to(self.device)).cpu().numpy()
+        for part, features in self._features(ids):
+            self._bag[part] = self.network.bag(features)[: len(part)].cpu().numpy()
         self._bag_known[ids] = True
         return np.asarray(bag @ self._bag, dtype=np.float32)
+
+    def _features(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """Tokens and their features, always the same number of rows, beyond the tokens zero.
+
+        How a product rounds depends on its number of rows, and a token shall not depend on those it is encoded with:
+        a run that is resumed gives the bytes of one that was not interrupted.
+        """
+        for part, features in iter_token_features(self.table, ids, block=_ENCODE_ROWS):
+            rows = torch.zeros(_ENCODE_ROWS, features.shape[1])
+            rows[: len(features)] = torch.from_numpy(features)
+            yield ids[part], rows.to(self.device)
 
 
 def prepare(

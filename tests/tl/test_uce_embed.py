@@ -1,0 +1,735 @@
+"""uc.tl.uce_embed end to end: a cell's embedding is its own, whatever holds it and whatever lies beside it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+import zarr
+from mudata import MuData
+
+import univerce as uc
+from tests.reference import ReferenceUCE
+from tests.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
+from univerce.model import find_model
+
+module = importlib.import_module("univerce.tl.uce_embed")
+
+EMPTY = (2, 17)
+N = 30
+FILLED = np.setdiff1d(np.arange(N), EMPTY)
+# float32, and sums in another order
+CLOSE: dict[str, Any] = {"rtol": 0, "atol": 2e-6}
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with uc.settings.override(progress=False):
+        yield
+
+
+@pytest.fixture
+def cells() -> ad.AnnData:
+    return tiny_cells(n=N)
+
+
+@pytest.fixture
+def with_empty() -> ad.AnnData:
+    return tiny_cells(n=N, empty=EMPTY)
+
+
+@pytest.fixture(scope="session")
+def expected(tiny_model: Path) -> np.ndarray:
+    """The embedding of ``cells``."""
+    cells = tiny_cells(n=N)
+    uc.tl.uce_embed(cells, model=tiny_model, progress=False)
+    return cells.obsm["X_uce"]
+
+
+def embed(adata: ad.AnnData, model: Path, **options: Any) -> np.ndarray:
+    """The embedding, and nothing written into ``adata``."""
+    return uc.tl.uce_embed(adata, model=model, copy=True, **options).obsm["X_uce"]
+
+
+# --- the values
+
+
+def test_a_cell_is_its_sentence_through_the_plain_network(cells, expected, tiny_model):
+    uc.pp.uce_tokenize(cells, model=tiny_model)
+    table = tiny_table("human")
+    features = np.concatenate([table.uns["special_features"], table.X, table.uns["chromosome_features"]])
+    plain = ReferenceUCE(CONFIG)
+    plain.load_state_dict(tiny_network().state_dict())
+    for ids, length, got in zip(cells.obsm["uce_sentences"], cells.obs["uce_sentences_length"], expected, strict=True):
+        tokens = torch.from_numpy(features[ids[:length]].astype(np.float32))[:, None]
+        with torch.no_grad():
+            alone = plain.eval()(tokens, torch.ones(1, length))[0]
+        np.testing.assert_allclose(got, alone, atol=1e-5)
+
+
+def test_embeddings_are_float32_of_unit_length_and_tell_cells_apart(expected):
+    assert (expected.dtype, expected.shape) == (np.float32, (N, CONFIG.output_dim))
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-6)
+    distance = np.linalg.norm(expected[:, None] - expected[None], axis=2)
+    assert distance[~np.eye(N, dtype=bool)].min() > 1e3 * CLOSE["atol"]
+
+
+def test_the_order_of_the_cells_does_not_matter(cells, expected, tiny_model):
+    order = np.random.default_rng(0).permutation(N)
+    np.testing.assert_allclose(embed(cells[order].copy(), tiny_model), expected[order], **CLOSE)
+
+
+@pytest.mark.parametrize("rows", [[0], [29], [3, 4, 20], list(range(1, 30, 2))], ids=lambda rows: f"{len(rows)} cells")
+def test_the_other_cells_do_not_matter(cells, expected, tiny_model, rows):
+    np.testing.assert_allclose(embed(cells[rows].copy(), tiny_model), expected[rows], **CLOSE)
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 29, 30])
+def test_the_boundaries_of_blocks_do_not_matter(cells, expected, tiny_model, monkeypatch, block_rows):
+    monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
+    np.testing.assert_allclose(embed(cells, tiny_model), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, np.int64(1000), "auto"])
+def test_the_batch_size_does_not_matter(cells, expected, tiny_model, batch_size):
+    np.testing.assert_allclose(embed(cells, tiny_model, batch_size=batch_size), expected, **CLOSE)
+
+
+def test_other_genes_and_their_order_do_not_matter(cells, expected, tiny_model):
+    order = np.random.default_rng(1).permutation(cells.n_vars)
+    np.testing.assert_allclose(embed(cells[:, order].copy(), tiny_model), expected, **CLOSE)
+    np.testing.assert_allclose(embed(cells[:, cells.var_names != "no gene"].copy(), tiny_model), expected, **CLOSE)
+
+
+def test_the_name_of_a_cell_decides_its_draws(cells, expected, tiny_model):
+    cells.obs_names = [f"{name}'" for name in cells.obs_names]
+    assert np.linalg.norm(embed(cells, tiny_model) - expected, axis=1).min() > 1e-4
+
+
+# --- containers and numbers
+
+
+def _backed(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    adata.write_h5ad(path / "cells.h5ad")
+    return ad.read_h5ad(path / "cells.h5ad", backed="r")
+
+
+def _backed_csc(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    adata.X = adata.X.tocsc()
+    return _backed(adata, path)
+
+
+def _write_zarr(adata: ad.AnnData, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata and zarr speak of the formats to come
+        adata.write_zarr(path)
+
+
+def _lazy_zarr(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    _write_zarr(adata, path / "cells.zarr")
+    group = zarr.open_group(path / "cells.zarr", mode="r")
+    return ad.AnnData(ad.io.sparse_dataset(group["X"]), obs=adata.obs, var=adata.var, uns=adata.uns)
+
+
+def _dask(adata: ad.AnnData, path: Path) -> ad.AnnData:
+    da = pytest.importorskip("dask.array", reason="needs dask")
+    chunks = [da.from_array(adata.X[a:b], chunks=-1, asarray=False) for a, b in ((0, 11), (11, 12), (12, N))]
+    adata.X = da.concatenate(chunks)
+    return adata
+
+
+def _changed(change: Callable[[Any], Any]) -> Callable[[ad.AnnData, Path], ad.AnnData]:
+    def make(adata: ad.AnnData, path: Path) -> ad.AnnData:
+        adata.X = change(adata.X)
+        return adata
+
+    return make
+
+
+def _as(dtype: str) -> Callable[[ad.AnnData, Path], ad.AnnData]:
+    return _changed(lambda X: X.astype(dtype))
+
+
+def _unsorted(X: sp.csr_matrix) -> sp.csr_matrix:
+    """The same matrix with the entries of each row backwards, split in two, and stored zeros."""
+    coo = X.tocoo()
+    half = coo.data // 2
+    parts = [
+        (coo.row, coo.col, half),
+        (coo.row, coo.col, coo.data - half),
+        (coo.row, (coo.col + 1) % X.shape[1], 0 * half),
+    ]
+    row, col, data = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.lexsort((-col, row))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=X.shape[0]))])
+    return sp.csr_matrix((data[order], col[order], indptr), shape=X.shape)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(_changed(sp.csr_matrix.tocsc), id="CSC"),
+        pytest.param(_changed(sp.csr_matrix.toarray), id="dense"),
+        pytest.param(_changed(lambda X: np.asfortranarray(X.toarray())), id="dense in columns"),
+        pytest.param(_changed(sp.csr_array), id="sparse array"),
+        pytest.param(_changed(_unsorted), id="unsorted CSR with repeated entries and stored zeros"),
+        pytest.param(_as("float64"), id="float64"),
+        pytest.param(_as("int64"), id="int64"),
+        pytest.param(_as("uint16"), id="uint16"),
+        pytest.param(_changed(lambda X: X.toarray().astype("float16")), id="dense float16"),
+        pytest.param(_backed, id="backed CSR"),
+        pytest.param(_backed_csc, id="backed CSC"),
+        pytest.param(_lazy_zarr, id="a matrix in zarr, read lazily"),
+        pytest.param(_dask, id="dask"),
+    ],
+)
+def test_container_and_dtype_of_the_counts_do_not_matter(cells, expected, tiny_model, tmp_path, monkeypatch, change):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 8)
+    adata = change(cells, tmp_path)
+    assert uc.tl.uce_embed(adata, model=tiny_model) is None
+    np.testing.assert_allclose(adata.obsm["X_uce"], expected, **CLOSE)
+    if adata.isbacked:
+        adata.file.close()
+
+
+def test_a_view_becomes_data_of_its_own_as_anndata_says(cells, expected, tiny_model):
+    view = cells[5:12]
+    with pytest.warns(ad.ImplicitModificationWarning):
+        uc.tl.uce_embed(view, model=tiny_model)
+    np.testing.assert_allclose(view.obsm["X_uce"], expected[5:12], **CLOSE)
+    assert not cells.obsm
+
+
+def test_a_view_of_a_file_can_be_embedded_into_a_store_only(cells, expected, tiny_model, tmp_path):
+    backed = _backed(cells, tmp_path)
+    view = backed[[4, 20, 5]]
+    with pytest.raises(ValueError, match=r"view of a backed AnnData.*to_memory\(\)"):
+        uc.tl.uce_embed(view, model=tiny_model)
+    uc.tl.uce_embed(view, model=tiny_model, store=tmp_path / "s.zarr")
+    np.testing.assert_allclose(ad.read_zarr(tmp_path / "s.zarr").obsm["X_uce"], expected[[4, 20, 5]], **CLOSE)
+    backed.file.close()
+
+
+def test_a_modality_of_a_mudata(cells, expected, tiny_model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mudata's own
+        data = MuData({"rna": cells, "protein": cells[:, :3].copy()})
+        assert uc.tl.uce_embed(data, model=tiny_model, mod="rna") is None
+        copied = uc.tl.uce_embed(data, model=tiny_model, mod="rna", key_added="again", copy=True)
+    np.testing.assert_array_equal(data["rna"].obsm["X_uce"], expected)
+    np.testing.assert_array_equal(copied["rna"].obsm["again"], expected)
+    assert "again" not in data["rna"].obsm
+    assert not data["protein"].obsm
+
+
+def test_a_layer_instead_of_x(cells, expected, tiny_model):
+    cells.layers["counts"] = cells.X.copy()
+    cells.X = np.log1p(cells.X)
+    uc.tl.uce_embed(cells, model=tiny_model, layer="counts")
+    np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
+    assert cells.uns["X_uce"]["params"]["layer"] == "counts"
+
+
+# --- randomness
+
+
+def test_seed_and_generator(cells, expected, tiny_model):
+    np.testing.assert_array_equal(embed(cells, tiny_model, rng=0), expected)
+    assert np.linalg.norm(embed(cells, tiny_model, rng=1) - expected, axis=1).min() > 1e-4
+    drawn = uc.tl.uce_embed(cells, model=tiny_model, rng=np.random.default_rng(5), copy=True)
+    seed = drawn.uns["X_uce"]["params"]["seed"]
+    assert seed not in (0, 5)
+    np.testing.assert_array_equal(embed(cells, tiny_model, rng=seed), drawn.obsm["X_uce"])
+
+
+def test_global_random_state_is_neither_read_nor_changed(cells, expected, tiny_model):
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    np.testing.assert_array_equal(embed(cells, tiny_model), expected)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_draws_are_the_mean_of_single_draws_by_hand(with_empty, tiny_model, monkeypatch):
+    runtime = importlib.import_module("univerce.model.runtime")
+    cell_keys, single = runtime.cell_keys, []
+    for draw in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "cell_keys", lambda names, seed, draw, d=draw: cell_keys(names, seed, draw=d))
+            with pytest.warns(UserWarning, match="no count"):
+                single.append(embed(with_empty, tiny_model))
+    mean = np.mean(single, axis=0)
+    with pytest.warns(UserWarning, match="no count"):
+        got = embed(with_empty, tiny_model, n_draws=3)
+    np.testing.assert_allclose(got, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
+    assert np.nanmax(np.abs(got - single[0])) > 1e-3
+    assert np.isnan(got[list(EMPTY)]).all()
+
+
+def test_systematic_draws_vary_less_between_seeds(cells, tiny_model):
+    spread = {}
+    for sampling in ("multinomial", "systematic"):
+        many = [embed(cells, tiny_model, rng=seed, sampling=sampling) for seed in range(4)]
+        spread[sampling] = np.mean(np.var(many, axis=0))
+    assert spread["systematic"] < spread["multinomial"]
+
+
+# --- genes and species
+
+
+@pytest.fixture(scope="module")
+def both() -> ad.AnnData:
+    """Human and mouse cells, mixed."""
+    parts = [tiny_cells("human", 12), tiny_cells("mouse", 9)]
+    data = ad.concat(parts, join="outer", fill_value=0, label="organism", keys=["Homo sapiens", "NCBITaxon:10090"])
+    return data[np.random.default_rng(2).permutation(21)].copy()
+
+
+def test_each_cell_of_several_species_is_as_in_a_call_for_its_species(both, tiny_model, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 5)
+    adata = uc.tl.uce_embed(both, model=tiny_model, copy=True)
+    for species, n in (("human", 12), ("mouse", 9)):
+        part = tiny_cells(species, n)
+        alone = embed(part, tiny_model)
+        np.testing.assert_allclose(adata[part.obs_names].obsm["X_uce"], alone, **CLOSE)
+    params = adata.uns["X_uce"]["params"]
+    assert params["species"] == ["human", "mouse"]
+    assert sorted(params["table_digest"]) == sorted(params["fraction_counts_mapped"]) == ["human", "mouse"]
+
+
+def test_the_species_is_stated_in_uns_in_obs_or_by_the_caller(cells, expected, tiny_model):
+    del cells.uns["organism"]
+    with pytest.raises(ValueError, match=r'species is not stated. Pass species=.*adata\.uns\["organism"\]'):
+        uc.tl.uce_embed(cells, model=tiny_model)
+    np.testing.assert_array_equal(embed(cells, tiny_model, species="Homo sapiens"), expected)
+    cells.uns["organism"] = "NCBITaxon:9606"
+    np.testing.assert_array_equal(embed(cells, tiny_model), expected)
+    del cells.uns["organism"]
+    cells.obs["organism"] = pd.Categorical(["human"] * N)
+    np.testing.assert_array_equal(embed(cells, tiny_model), expected)
+    cells.obs = cells.obs.rename(columns={"organism": "from"})
+    np.testing.assert_array_equal(embed(cells, tiny_model, species="from"), expected)
+
+
+def test_ensembl_identifiers_in_var_names_or_in_a_column(cells, expected, tiny_model):
+    ids = [*tiny_table("human").obs["ensembl_id"], "no gene"]
+    cells.var["ensembl_id"] = ids
+    cells.var_names = [f"row {i}" for i in range(cells.n_vars)]
+    found = uc.tl.uce_embed(cells, model=tiny_model, copy=True)
+    np.testing.assert_array_equal(found.obsm["X_uce"], expected)
+    assert found.uns["X_uce"]["params"]["gene_key"] == {"human": "ensembl_id"}
+    np.testing.assert_array_equal(embed(cells, tiny_model, gene_key="ensembl_id"), expected)
+    cells.var_names = [f"{name}.7" for name in ids]
+    np.testing.assert_array_equal(embed(cells, tiny_model), expected)
+
+
+def test_counts_of_repeated_variables_are_added(cells, expected, tiny_model):
+    half = np.floor(cells.X.toarray() / 2)
+    X = sp.csr_matrix(np.hstack([half, cells.X.toarray() - half]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata says that the names repeat
+        twice = ad.AnnData(X, obs=cells.obs, var=pd.DataFrame(index=[*cells.var_names, *cells.var_names]))
+    uc.tl.uce_embed(twice, species="human", model=tiny_model)
+    np.testing.assert_array_equal(twice.obsm["X_uce"], expected)
+
+
+def test_names_of_another_species_are_suspected(cells, tiny_model):
+    cells.var_names = [name.capitalize() for name in cells.var_names]
+    with pytest.warns(UserWarning, match="case is ignored|pass species="):
+        uc.tl.uce_embed(cells, model=tiny_model)
+    assert np.isfinite(cells.obsm["X_uce"]).all()
+
+
+def test_a_genome_of_a_thousand_scaffolds_is_embedded_and_said_to_be_pooled(tmp_path, caplog):
+    fish = tiny_table("zebrafish")
+    model = write_tiny_model(tmp_path / "m", tables=[fish], n_sample=1024, max_length=1536, n_layers=1)
+    X = np.ones((3, N_GENES["zebrafish"]), dtype=np.float32)
+    X[0, 5:] = 0
+    X[0, 0] = 900
+    adata = ad.AnnData(X, var=pd.DataFrame(index=fish.obs["symbol"].to_numpy()))
+    with caplog.at_level(logging.WARNING, logger="univerce"):
+        uc.tl.uce_embed(adata, species="Danio rerio", model=model.path)
+    assert N_CHROMOSOMES["zebrafish"] > 255
+    assert np.isfinite(adata.obsm["X_uce"]).all()
+    assert [m for m in caplog.messages if m.startswith("In 2 cells the genes lie on more chromosomes")]
+
+
+# --- what is written
+
+
+def test_what_decides_the_embedding_is_recorded(cells, tiny_model):
+    uc.tl.uce_embed(cells, model=tiny_model, rng=3, sampling="systematic", n_draws=2, padding="official")
+    params = cells.uns["X_uce"]["params"]
+    share = cells.X[:, :-1].sum() / cells.X.sum()
+    assert params.pop("fraction_counts_mapped")["human"] == pytest.approx(share)
+    assert params == {
+        "model": "tiny", "model_digest": find_model(tiny_model).digest, "species": ["human"],
+        "table_digest": {"human": tiny_table("human").uns["gene_table"]["digest"]}, "layer": "X",
+        "gene_key": {"human": "var_names"}, "seed": 3, "sampling": "systematic", "n_sample": CONFIG.n_sample,
+        "n_draws": 2, "univerce_version": uc.__version__, "padding": "official", "precision": "float32",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_the_result_survives_a_file(cells, expected, tiny_model, tmp_path, caplog, kind):
+    uc.pp.uce_tokenize(cells, model=tiny_model)
+    uc.tl.uce_embed(cells, model=tiny_model)
+    path = tmp_path / f"cells.{kind}"
+    cells.write_h5ad(path) if kind == "h5ad" else _write_zarr(cells, path)
+    back = (ad.read_h5ad if kind == "h5ad" else ad.read_zarr)(path)
+    np.testing.assert_array_equal(back.obsm["X_uce"], expected)
+    old, new = cells.uns["X_uce"]["params"], back.uns["X_uce"]["params"]
+    assert {**new, "species": list(new["species"])} == old
+    assert back.obs["X_uce_missing"].tolist() == [False] * N
+    uc.tl.check_same_space(cells, back)
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        uc.tl.uce_embed(back, model=tiny_model)
+    assert "Using the sentences in obsm['uce_sentences']." in caplog.messages
+    np.testing.assert_array_equal(back.obsm["X_uce"], expected)
+
+
+def test_a_copy_leaves_the_data_as_they_are(cells, expected, tiny_model):
+    X = cells.X.copy()
+    copied = uc.tl.uce_embed(cells, model=tiny_model, key_added="here", copy=True)
+    np.testing.assert_array_equal(copied.obsm["here"], expected)
+    assert list(copied.obs) == ["here_missing"]
+    assert list(copied.uns) == ["organism", "here"]
+    assert (list(cells.obsm), list(cells.obs), list(cells.uns)) == ([], [], ["organism"])
+    assert (cells.X != X).nnz == 0
+
+
+def test_in_place_only_the_keys_of_the_result_are_new(cells, tiny_model):
+    before = cells.copy()
+    assert uc.tl.uce_embed(cells, model=tiny_model, key_added="here") is None
+    assert (list(cells.obsm), list(cells.obs), list(cells.uns)) == (["here"], ["here_missing"], ["organism", "here"])
+    assert list(cells.obs_names) == list(before.obs_names)
+    assert (cells.X != before.X).nnz == 0
+    assert cells.var.equals(before.var)
+
+
+def test_cells_without_a_count_in_any_gene_keep_their_row(with_empty, tiny_model):
+    full = embed(with_empty[FILLED].copy(), tiny_model)
+    with_empty.X[EMPTY[0], -1] = 5  # counts, but of no gene
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        uc.tl.uce_embed(with_empty, model=tiny_model, key_added="e")
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith("2 of 30 cells have no count in any gene of the model")
+    assert "obs['e_missing']" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    out = with_empty.obsm["e"]
+    assert np.isnan(out[list(EMPTY)]).all()
+    np.testing.assert_allclose(out[FILLED], full, **CLOSE)
+    assert np.flatnonzero(with_empty.obs["e_missing"]).tolist() == list(EMPTY)
+
+
+def test_no_cell_with_a_count_gives_only_nan(tiny_model):
+    cells = tiny_cells(n=3, empty=(0, 1, 2))
+    with pytest.warns(UserWarning, match="3 of 3 cells"), pytest.warns(UserWarning, match="only 0.0% of the counts"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+    assert np.isnan(cells.obsm["X_uce"]).all()
+
+
+def test_official_padding_depends_on_the_25_rows_of_a_batch_alone(cells, tiny_model, monkeypatch):
+    whole = embed(cells, tiny_model, padding="official")
+    np.testing.assert_allclose(embed(cells[:25].copy(), tiny_model, padding="official"), whole[:25], **CLOSE)
+    np.testing.assert_allclose(embed(cells[25:].copy(), tiny_model, padding="official"), whole[25:], **CLOSE)
+    assert np.abs(embed(cells, tiny_model) - whole).max() > 1e-4
+    monkeypatch.setattr(module, "BLOCK_ROWS", 25)
+    np.testing.assert_allclose(embed(cells, tiny_model, padding="official", batch_size=4), whole, **CLOSE)
+
+
+def test_bfloat16_is_near_and_recorded(cells, expected, tiny_model):
+    low = uc.tl.uce_embed(cells, model=tiny_model, precision="bfloat16", copy=True)
+    assert low.uns["X_uce"]["params"]["precision"] == "bfloat16"
+    assert low.obsm["X_uce"].dtype == np.float32
+    cosine = (low.obsm["X_uce"] * expected).sum(axis=1)
+    assert cosine.min() > 0.99
+    assert cosine.min() < 1 - 1e-7
+
+
+def test_settings_stand_behind_auto(cells, tiny_model):
+    with uc.settings.override(precision="bfloat16", device="cpu"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+    assert cells.uns["X_uce"]["params"]["precision"] == "bfloat16"
+    with uc.settings.override(device="cuda:99"), pytest.raises(ValueError, match="device='cuda:99' is not there"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+
+
+def test_a_bar_counts_every_sentence(cells, tiny_model, capsys):
+    uc.tl.uce_embed(cells, model=tiny_model, n_draws=2, progress=True)
+    assert f"{2 * N}/{2 * N}" in capsys.readouterr().err
+    uc.tl.uce_embed(cells, model=tiny_model, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bundled_model_needs_no_argument():
+    adata = uc.datasets.pbmc68k_reduced()[:30].copy()
+    before = list(adata.obs_names)
+    uc.tl.uce_embed(adata)
+    params = adata.uns["X_uce"]["params"]
+    out = adata.obsm["X_uce"]
+    assert (params["model"], params["species"]) == ("uce-mini", ["human"])
+    assert params["fraction_counts_mapped"]["human"] > 0.9
+    assert (out.shape[0], out.dtype) == (30, np.float32)
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1, atol=1e-5)
+    order = np.random.default_rng(0).permutation(30)
+    shuffled = adata[order].copy()
+    uc.tl.uce_embed(shuffled, key_added="again")
+    np.testing.assert_allclose(shuffled.obsm["again"], out[order], atol=1e-5)
+    assert list(adata.obs_names) == before
+
+
+# --- sentences drawn before
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list[int]:
+    """Records how many cells are tokenised by whoever asks."""
+    runtime = importlib.import_module("univerce.model.runtime")
+    tokenise, seen = runtime.tokenise, []
+
+    def counting(counts: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(counts.shape[0])
+        return tokenise(counts, *args, **kwargs)
+
+    monkeypatch.setattr(runtime, "tokenise", counting)
+    return seen
+
+
+def test_valid_sentences_are_used(cells, expected, tiny_model, drawn, caplog):
+    uc.pp.uce_tokenize(cells, model=tiny_model)
+    assert sum(drawn) == N
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+    assert sum(drawn) == N, "nothing is drawn again"
+    assert "Using the sentences in obsm['uce_sentences']." in caplog.messages
+    np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
+
+
+def _one_more_count(adata: ad.AnnData) -> None:
+    adata.X[-1, 0] += 1
+
+
+def _fewer_genes(adata: ad.AnnData) -> None:
+    adata._inplace_subset_var(np.arange(40))
+
+
+def _other_names(adata: ad.AnnData) -> None:
+    adata.obs_names = [f"other {i}" for i in range(adata.n_obs)]
+
+
+def _nothing(adata: ad.AnnData) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "change, options, said",
+    [
+        pytest.param(_one_more_count, {}, "the counts, cells or genes", id="one count of one cell changed"),
+        pytest.param(_fewer_genes, {}, "the counts, cells or genes", id="genes are gone"),
+        pytest.param(_other_names, {}, "the counts, cells or genes", id="cells have other names"),
+        pytest.param(_nothing, {"rng": 1}, "seed", id="another seed"),
+        pytest.param(_nothing, {"sampling": "systematic"}, "sampling", id="another sampling"),
+        pytest.param(_nothing, {"n_draws": 2}, "n_draws", id="more draws"),
+        pytest.param(_nothing, {"model": "other"}, "model_digest", id="another model"),
+    ],
+)
+def test_stale_sentences_are_not_used(cells, tiny_model, tmp_path, caplog, change, options, said):
+    uc.pp.uce_tokenize(cells, model=tiny_model)
+    if "model" in options:
+        options = {"model": write_tiny_model(tmp_path / "other", seed=1, tables=[tiny_table("human")]).path}
+    options = {"model": tiny_model} | options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sp.SparseEfficiencyWarning)
+        change(cells)
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        uc.tl.uce_embed(cells, **options)
+    (message,) = [m for m in caplog.messages if "uce_sentences" in m]
+    assert "is not used" in message
+    assert said in message
+    fresh = cells.copy()
+    del fresh.obsm["uce_sentences"], fresh.uns["uce_sentences"], fresh.obsm["X_uce"]
+    uc.tl.uce_embed(fresh, **options)
+    np.testing.assert_array_equal(cells.obsm["X_uce"], fresh.obsm["X_uce"])
+
+
+def test_a_change_of_any_single_cell_of_many_is_noticed(tiny_model, caplog):
+    many = tiny_cells(n=3000)
+    uc.pp.uce_tokenize(many, model=tiny_model)
+    many.X.data[many.X.indptr[1234]] += 1
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        uc.tl.uce_embed(many, model=tiny_model)
+    assert [m for m in caplog.messages if "is not used" in m]
+
+
+def test_sentences_survive_another_container_of_the_same_counts(cells, expected, tiny_model, drawn):
+    uc.pp.uce_tokenize(cells, model=tiny_model)
+    cells.X = sp.csc_matrix(cells.X).astype(np.float64)
+    uc.tl.uce_embed(cells, model=tiny_model)
+    assert sum(drawn) == N
+    np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
+
+
+# --- bad input
+
+
+def _log_normalised(X: np.ndarray) -> np.ndarray:
+    return np.log1p(X / X.sum(1, keepdims=True) * 1e4)
+
+
+def _shares(X: np.ndarray) -> np.ndarray:
+    return X / X.sum(1, keepdims=True)
+
+
+def _scaled(X: np.ndarray) -> np.ndarray:
+    return (X - X.mean(0)) / (X.std(0) + 1)
+
+
+def _with(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(X: np.ndarray) -> np.ndarray:
+        X = X.copy()
+        X[-1, 0] = value
+        return X
+
+    return change
+
+
+_RAW = r"Pass the raw counts: layer=\"counts\""
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        pytest.param(_log_normalised, rf"not whole, such as \d.*log-transformed.*{_RAW}", id="log-normalised"),
+        pytest.param(_shares, rf"not whole.*normalised per cell.*{_RAW}", id="shares of a cell"),
+        pytest.param(_scaled, rf"negative values \(lowest -\d.*scaling.*{_RAW}", id="scaled"),
+        pytest.param(_with(-1), rf"negative values \(lowest -1\).*{_RAW}", id="one negative count"),
+        pytest.param(_with(np.nan), r"1 values that are missing or infinite.*remove those cells or genes", id="NaN"),
+        pytest.param(
+            _with(np.inf), r"1 values that are missing or infinite.*remove those cells or genes", id="infinity"
+        ),
+    ],
+)
+def test_what_is_no_count_is_refused_and_nothing_is_written(cells, tiny_model, tmp_path, change, said):
+    cells.X = change(cells.X.toarray())
+    for options in ({}, {"store": tmp_path / "s.zarr"}):
+        with pytest.raises(ValueError, match=rf"adata\.X holds .*{said}"):
+            uc.tl.uce_embed(cells, model=tiny_model, **options)
+    assert not cells.obsm
+    assert not (tmp_path / "s.zarr").exists()
+    cells.layers["c"] = cells.X
+    cells.X = None
+    with pytest.raises(ValueError, match=r"adata\.layers\['c'\]"):
+        uc.tl.uce_embed(cells, model=tiny_model, layer="c")
+    with pytest.raises(ValueError, match=r"adata\.X is empty; pass layer=.*'c'"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+
+
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        pytest.param({"layer": "raw"}, KeyError, "layer='raw' is not in the AnnData", id="missing layer"),
+        pytest.param({"gene_key": "id"}, KeyError, "gene_key='id' is not a column of var", id="missing gene_key"),
+        pytest.param({"mod": "rna"}, ValueError, "mod='rna'.*AnnData; leave mod out", id="mod of an AnnData"),
+        pytest.param({"species": "klingon"}, ValueError, "species='klingon' is not known.*human", id="unknown species"),
+        pytest.param({"species": "rat"}, ValueError, "no gene table of 'rat'.*human, mouse, zebrafish", id="no table"),
+        pytest.param({"species": "mouse"}, ValueError, "none of the 61 names.*species='human'", id="no gene mapped"),
+        pytest.param({"model": "uce-5l"}, ValueError, "no model 'uce-5l'; use uce-mini, uce-4l", id="unknown model"),
+        pytest.param({"sampling": "all"}, ValueError, "sampling='all'.*multinomial, systematic", id="unknown sampling"),
+        pytest.param({"padding": "none"}, ValueError, "padding='none'.*masked, official", id="unknown padding"),
+        pytest.param({"precision": "half"}, ValueError, "precision='half'.*float32, bfloat16", id="unknown precision"),
+        pytest.param({"device": "tpu"}, ValueError, "device='tpu'.*cpu, cuda, mps", id="unknown device"),
+        pytest.param({"device": "cuda:99"}, ValueError, "device='cuda:99' is not there", id="missing device"),
+        pytest.param({"batch_size": 0}, ValueError, "batch_size=0 must be 'auto' or", id="no batch"),
+        pytest.param({"batch_size": 2.5}, ValueError, "batch_size=2.5 must be", id="half a sentence"),
+        pytest.param({"batch_size": True}, ValueError, "batch_size=True must be", id="a batch that is a flag"),
+        pytest.param({"n_draws": 0}, ValueError, "n_draws=0 must be a whole number from 1 on", id="no draw"),
+        pytest.param({"rng": None}, TypeError, "rng=None must be a whole number or", id="no seed"),
+        pytest.param({"rng": -1}, ValueError, "rng=-1 must lie between", id="negative seed"),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_refused_and_nothing_is_written(cells, tiny_model, options, error, said):
+    with pytest.raises(error, match=said):
+        uc.tl.uce_embed(cells, **({"model": tiny_model} | options))
+    assert not cells.obsm
+    assert list(cells.uns) == ["organism"]
+
+
+def test_cheap_checks_come_before_anything_is_fetched_or_read(cells, monkeypatch):
+    fetched: list[str] = []
+    for name in ("univerce.genes.load", "univerce.model.checkpoint"):
+        monkeypatch.setattr(
+            importlib.import_module(name), "fetch", lambda name, **kwargs: fetched.append(name) or 1 / 0
+        )
+    for options in ({"layer": "raw"}, {"sampling": "all"}, {"device": "tpu"}, {"species": "klingon"}, {"n_draws": 0}):
+        with pytest.raises((KeyError, ValueError)):
+            uc.tl.uce_embed(cells, model="uce-4l", **options)
+    cells.X = np.log1p(cells.X)
+    with pytest.raises(ValueError, match="not whole"):
+        uc.tl.uce_embed(cells, model="uce-4l")
+    assert fetched == []
+    cells.X = np.rint(np.expm1(cells.X))
+    with pytest.raises(ZeroDivisionError):
+        uc.tl.uce_embed(cells, model="uce-4l")
+    assert fetched
+
+
+def test_a_released_model_that_cannot_be_fetched_says_where_it_belongs(cells):
+    with uc.settings.override(offline=True), pytest.raises(FileNotFoundError) as error:
+        uc.tl.uce_embed(cells, model="uce-4l")
+    message = str(error.value)
+    assert str(uc.settings.cache_dir) in message
+    assert "uc.settings.offline" in message
+    assert "https://" in message
+    assert not uc.settings.cache_dir.exists(), "nothing is created"
+
+
+def test_data_that_are_none_are_refused(cells, tiny_model):
+    with pytest.raises(TypeError, match=r"AnnData or a MuData is needed, not scipy"):
+        uc.tl.uce_embed(cells.X, model=tiny_model)
+    with pytest.raises(ValueError, match="empty: 0 cells and 61 variables"):
+        uc.tl.uce_embed(cells[:0].copy(), model=tiny_model)
+    with pytest.raises(ValueError, match="empty: 30 cells and 0 variables"):
+        uc.tl.uce_embed(cells[:, :0].copy(), model=tiny_model)
+
+
+def test_cells_that_share_a_name_are_refused(cells, tiny_model):
+    names = cells.obs_names.tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # anndata says that the names repeat
+        cells.obs_names = [*names[:-1], names[0]]
+    with pytest.raises(ValueError, match=r"1 obs_names occur more than once, such as .*obs_names_make_unique\(\)"):
+        uc.tl.uce_embed(cells, model=tiny_model)
+
+
+@pytest.mark.parametrize("changes", [{"encoder": "another"}, {"token_dim": 7}], ids=["encoder", "width"])
+def test_a_gene_table_of_another_encoder_is_refused(cells, tmp_path, changes):
+    model = write_tiny_model(tmp_path / "m", tables=[tiny_table("human", **changes)])
+    encoder, width = changes.get("encoder", "generated"), changes.get("token_dim", 12)
+    said = (
+        f"table of 'human' holds '{encoder}' features of width {width}; the model 'tiny' reads 'generated' of width 12"
+    )
+    with pytest.raises(ValueError, match=said):
+        uc.tl.uce_embed(cells, model=model.path)
+
+
+def test_weights_that_were_changed_are_refused(cells, tmp_path):
+    model = write_tiny_model(tmp_path / "m", tables=[tiny_table("human")])
+    weights = model.path / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        uc.tl.uce_embed(cells, model=model.path)
