@@ -20,10 +20,14 @@ OFFICIAL_PAD_BIAS = 1.0
 
 
 def sinusoids(config: UCEConfig) -> Tensor:
-    """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines."""
-    position = torch.arange(config.max_length, dtype=torch.float32)[:, None]
-    rate = torch.exp(torch.arange(0, config.d_model, 2, dtype=torch.float32) * (-math.log(10000.0) / config.d_model))
-    pe = torch.empty(config.max_length, 1, config.d_model)
+    """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines.
+
+    It is always made on the CPU: on the meta device ``arange`` alone imports torch's compiler, which takes seconds.
+    """
+    position = torch.arange(config.max_length, dtype=torch.float32, device="cpu")[:, None]
+    step = torch.arange(0, config.d_model, 2, dtype=torch.float32, device="cpu")
+    rate = torch.exp(step * (-math.log(10000.0) / config.d_model))
+    pe = torch.empty(config.max_length, 1, config.d_model, device="cpu")
     pe[:, 0, 0::2] = torch.sin(position * rate)
     pe[:, 0, 1::2] = torch.cos(position * rate)
     return pe
@@ -55,18 +59,31 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool) -> Tensor:
         """Attend from every position, or from the first alone; ``bias`` is added to the logits of the keys."""
-        d = x.shape[-1]
-        if cls_only:
-            q = F.linear(x[:, :1], self.in_proj_weight[:d], self.in_proj_bias[:d])
-            k, v = F.linear(x, self.in_proj_weight[d:], self.in_proj_bias[d:]).chunk(2, dim=-1)
-        else:
-            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
         if bias is not None:
-            bias = bias.to(q.dtype)
+            bias = bias.to(x.dtype)
         dropout = self.dropout if self.training else 0.0
+        if cls_only:
+            return self.out_proj(self._from_first(x, bias, dropout))
+        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _from_first(self, x: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+        """Attend from the first position ``[cells, 1, d_model]`` without the keys and values of the others.
+
+        ``q . (W x + b)`` is ``(q W) . x`` and a constant, which the softmax cancels, and the mean of ``V x`` is ``V``
+        times the mean of ``x``: the heads become the queries of one attention to ``x`` itself.
+        """
+        weight, (q_bias, _, v_bias) = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q_weight, k_weight, v_weight = (w.unflatten(0, (self.n_heads, -1)) for w in weight)
+        q = torch.einsum("cd,hed->che", x[:, 0], q_weight) + q_bias.unflatten(0, (self.n_heads, -1))
+        q = torch.einsum("che,hed->chd", q, k_weight)[:, None]
+        keys = x[:, None]
+        mean = F.scaled_dot_product_attention(
+            q, keys, keys, attn_mask=bias, dropout_p=dropout, scale=k_weight.shape[1] ** -0.5
+        )
+        return torch.einsum("chd,hed->che", mean[:, 0], v_weight).flatten(1)[:, None] + v_bias
 
 
 class Layer(nn.Module):
@@ -96,7 +113,7 @@ class Layer(nn.Module):
         return self.norm2(h + self.drop(self._feed_forward(h.to(dtype))))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.drop(F.relu(self.linear1(x))))
+        return self.linear2(self.drop(F.relu(self.linear1(x), inplace=True)))
 
 
 class Transformer(nn.Module):

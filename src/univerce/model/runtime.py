@@ -25,7 +25,8 @@ logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together."""
-_TOKENS_TIMES_WIDTH = 2**21  # CPU: activations of about 8 MB in float32, near the caches
+_ACTIVATIONS = 12 * 2**20
+"""CPU: bytes of a batch's activations; with fewer the weights are repacked too often, more leave the caches."""
 _CUDA_BATCH = 64
 _ENCODE_ROWS = 512
 # What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
@@ -112,11 +113,14 @@ def choose_precision(precision: str, device: torch.device, d_model: int) -> str:
     return "float32"
 
 
-def choose_batch_size(batch_size: int | str, device: torch.device, d_model: int, length: int) -> int:
+def choose_batch_size(
+    batch_size: int | str, device: torch.device, d_model: int, length: int, precision: str = "float32"
+) -> int:
     """Sentences in a batch for ``"auto"``: on the CPU as many as keep the activations near the caches."""
     if batch_size != "auto":
         return int(batch_size)
-    return _CUDA_BATCH if device.type == "cuda" else max(1, _TOKENS_TIMES_WIDTH // (d_model * length))
+    width = d_model * (2 if precision == "bfloat16" else 4)
+    return _CUDA_BATCH if device.type == "cuda" else max(1, _ACTIVATIONS // (width * length))
 
 
 class Embedder:
@@ -139,7 +143,8 @@ class Embedder:
         self.device = network.pos_encoder.pe.device
         size = n_tokens(table)
         self._known = np.zeros(size, dtype=bool)
-        self._encoded = torch.zeros(size, network.config.d_model, device=self.device)
+        # Empty, not zero: memory is taken as rows are filled, and no other row is read.
+        self._encoded = torch.empty(size, network.config.d_model, device=self.device)
         self._bag = np.zeros((size, network.config.token_dim), dtype=np.float32) if network.config.bag else None
         self._bag_known = np.zeros(size, dtype=bool)
 

@@ -202,7 +202,7 @@ def _embed(
     config, drawing = inputs.model.config, inputs.drawing
     network = load_network(inputs.model, device=device, precision=precision)
     length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    size = choose_batch_size(batch_size, device, config.d_model, length)
+    size = choose_batch_size(batch_size, device, config.d_model, length, precision)
     embedders = [Embedder(network, g.table, official=padding == "official", batch_size=size) for g in inputs.genes]
     n = len(inputs.names)
     cells = n if blocks is None else sum(min(BLOCK_ROWS, n - k * BLOCK_ROWS) for k in blocks)
