@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        When a column is missing, a start is not a number, or an Ensembl id is repeated.
+        When a column is missing, a start is not a whole number, or an Ensembl id is repeated.
 
     Examples
     --------
@@ -45,13 +46,15 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     ...     uc.genes.read_annotation(Path(directory) / "human.tsv.gz")["symbol"].tolist()
     ['INS']
     """
-    genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    # A quote in a description is a character like any other; pandas would read on to the next one, rows and all.
+    genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     missing = [column for column in _COLUMNS if column not in genes]
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(genes.columns)}.")
     starts = pd.to_numeric(genes["start"], errors="coerce")
-    if starts.isna().any():
-        raise ValueError(f"{path}: start is not a number for gene {genes['ensembl_id'][starts.isna()].iloc[0]!r}.")
+    broken = ~(starts.mod(1) == 0)
+    if broken.any():
+        raise ValueError(f"{path}: start is not a whole number for gene {genes['ensembl_id'][broken].iloc[0]!r}.")
     repeated = genes["ensembl_id"][genes["ensembl_id"].duplicated() & (genes["ensembl_id"] != "")]
     if len(repeated):
         raise ValueError(f"{path}: the Ensembl id {repeated.iloc[0]!r} is there more than once.")

@@ -91,7 +91,7 @@ def make_table(
     obs["start"] = obs["start"].astype(np.int64)
     obs["chromosome_code"] = obs["chromosome_code"].astype(np.int32)
     for column in ("symbol", "ensembl_id", "chromosome"):
-        obs[column] = obs[column].astype(str)
+        obs[column] = obs[column].astype(object).where(obs[column].notna(), "").astype(str)
     ids = pd.Series(np.where(obs["ensembl_id"] != "", obs["ensembl_id"], obs["symbol"]), dtype=str)
     obs.index = pd.Index(ad.utils.make_index_unique(pd.Index(ids)), name="gene_id")
     table = ad.AnnData(X=features, obs=obs)

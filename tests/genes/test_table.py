@@ -1,0 +1,303 @@
+"""Gene tables: what they must hold, their digest, their way to disk and back, and reading tokens from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.toy import toy_genes, toy_table
+from univerce.genes import table as tables
+from univerce.genes.table import (
+    N_SPECIAL,
+    chromosome_index,
+    gene_table_info,
+    iter_token_features,
+    make_table,
+    n_tokens,
+    read_table,
+    table_digest,
+    validate_table,
+    write_table,
+)
+
+N, DIM = 30, 8
+
+
+def parts(**changes):
+    """Arguments of ``make_table`` with some replaced."""
+    rng = np.random.default_rng(0)
+    special = rng.normal(size=(N_SPECIAL, DIM)).astype(np.float32)
+    special[0] = 0
+    return {
+        "genes": toy_genes(N, 4),
+        "features": rng.normal(size=(N, DIM)).astype(np.float32),
+        "species": "toy",
+        "encoder": "toy",
+        "source": "made up",
+        "special_features": special,
+        "chromosome_names": [f"chr{c}" for c in range(4)],
+        "chromosome_codes": [5, 8, 11, 14],
+        "chromosome_features": rng.normal(size=(4, DIM)).astype(np.float32),
+    } | changes
+
+
+# Making
+
+
+def test_a_table_holds_its_parts():
+    p = parts()
+    table = make_table(**p, version="116")
+    for column in ("symbol", "ensembl_id", "chromosome", "start", "chromosome_code"):
+        assert table.obs[column].tolist() == p["genes"][column].tolist()
+    assert table.obs.dtypes[["start", "chromosome_code"]].tolist() == [np.int64, np.int32]
+    np.testing.assert_array_equal(table.X, p["features"])
+    for key in ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features"):
+        np.testing.assert_array_equal(table.uns[key], p[key])
+    info = gene_table_info(table)
+    assert {k: info[k] for k in ("species", "encoder", "source", "version")} == {
+        "species": "toy", "encoder": "toy", "source": "made up", "version": "116",
+    }  # fmt: skip
+    assert info["digest"] == table_digest(table)
+
+
+def test_genes_are_named_by_ensembl_id_or_else_symbol_and_apart_when_repeated():
+    genes = toy_genes(N, 4)
+    genes.loc[[1, 2], "ensembl_id"] = ""
+    genes.loc[2, "symbol"] = genes.loc[1, "symbol"]
+    names = make_table(**parts(genes=genes)).obs_names
+    assert names[:4].tolist() == ["ENS00000", "GENE1", "GENE1-1", "ENS00003"]
+    assert names.name == "gene_id"
+    assert names.is_unique
+
+
+def test_unknown_names_are_empty_and_no_text_for_missing_values():
+    genes = toy_genes(N, 4)
+    genes.loc[3, "symbol"], genes.loc[4, "ensembl_id"] = None, np.nan
+    table = make_table(**parts(genes=genes))
+    assert table.obs["symbol"].iloc[3] == ""
+    assert table.obs["ensembl_id"].iloc[4] == ""
+    assert table.obs_names[4] == "GENE4"
+
+
+def test_the_arguments_are_not_changed():
+    p = parts()
+    before = p["genes"].copy(), p["features"].copy()
+    make_table(**p)
+    pd.testing.assert_frame_equal(p["genes"], before[0])
+    np.testing.assert_array_equal(p["features"], before[1])
+
+
+def shifted(codes: list[int]) -> pd.DataFrame:
+    genes = toy_genes(N, 4)
+    return genes.assign(chromosome_code=genes["chromosome_code"].map(dict(zip([5, 8, 11, 14], codes, strict=True))))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        pytest.param({"special_features": np.zeros((3, DIM))}, r"'special_features'\] must be \[4, 8\]", id="specials"),
+        pytest.param({"special_features": np.ones((4, DIM))}, "is the PAD token and must be zero", id="pad not zero"),
+        pytest.param({"chromosome_names": ["chr0"]}, "disagree: 1 names, 4 codes", id="chromosome names"),
+        pytest.param({"chromosome_features": np.ones((4, DIM + 1))}, r"shape \(4, 9\), expected \[4, 8\]", id="width"),
+        pytest.param({"chromosome_codes": [5, 8, 8, 14]}, "must increase strictly", id="a code twice"),
+        pytest.param({"chromosome_codes": [14, 11, 8, 5]}, "must increase strictly", id="codes out of order"),
+        pytest.param({"genes": shifted([5, 8, 11, 99])}, r"codes without a token: \[99\]", id="an unknown code"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_table(**parts(**changes))
+
+
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        pytest.param(lambda t: t.obs.pop("start"), "it has no start", id="a column"),
+        pytest.param(lambda t: t.uns.pop("chromosome_codes"), "it has no chromosome_codes", id="an array"),
+        pytest.param(lambda t: t.uns.pop("gene_table"), "it has no gene_table", id="the provenance"),
+    ],
+)
+def test_an_anndata_that_lacks_something_is_no_table(break_it, message):
+    table = toy_table()
+    break_it(table)
+    with pytest.raises(ValueError, match=f"Not a gene table: {message}"):
+        validate_table(table)
+
+
+# Tokens
+
+
+def test_chromosomes_are_found_by_their_code():
+    table = toy_table(N, 4)
+    names = np.asarray(table.uns["chromosome_names"])[chromosome_index(table)]
+    assert names.tolist() == table.obs["chromosome"].tolist()
+
+
+def test_local_ids_count_specials_genes_and_chromosomes():
+    assert n_tokens(toy_table(N, 4)) == 4 + N + 4
+
+
+def every_token(table: ad.AnnData) -> np.ndarray:
+    blocks = [table.uns["special_features"], table.X[:], table.uns["chromosome_features"]]
+    return np.concatenate([np.asarray(b, dtype=np.float32) for b in blocks])
+
+
+@pytest.fixture(scope="module", params=["float32", "float16", "int8"])
+def typed(request: pytest.FixtureRequest) -> ad.AnnData:
+    features = np.random.default_rng(1).normal(scale=20, size=(N, DIM)).astype(request.param)
+    return make_table(**parts(features=features))
+
+
+@pytest.fixture(scope="module", params=["in memory", "on disk", "packed"])
+def opened(request: pytest.FixtureRequest, typed: ad.AnnData, tmp_path_factory: pytest.TempPathFactory) -> ad.AnnData:
+    if request.param == "in memory":
+        return typed
+    name = "t.h5ad" if request.param == "on disk" else "t.zarr.zip"
+    return read_table(write_table(typed, tmp_path_factory.mktemp("table") / name))
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 10_000])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pytest.param(np.arange(4 + N + 4), id="all tokens"),
+        pytest.param(np.array([0, 3, 5, 9, 12, 33, 34, 37]), id="some of each kind"),
+        pytest.param(np.array([2, 35]), id="no gene"),
+        pytest.param(np.array([17]), id="one gene"),
+        pytest.param(np.array([], dtype=int), id="none"),
+    ],
+)
+def test_features_read_in_blocks_equal_those_indexed_at_once(opened, typed, ids, block):
+    expected = every_token(typed)[ids]
+    covered = 0
+    for place, features in iter_token_features(opened, ids, block=block):
+        assert features.dtype == np.float32
+        assert place.start == covered
+        assert len(features) == place.stop - place.start <= block
+        np.testing.assert_array_equal(features, expected[place])
+        covered = place.stop
+    assert covered == len(ids)
+
+
+# Digest
+
+
+def column(name: str, value: Any) -> Callable[[ad.AnnData], None]:
+    def change(table: ad.AnnData) -> None:
+        table.obs[name] = [value, *table.obs[name].tolist()[1:]]
+
+    return change
+
+
+def array(name: str) -> Callable[[ad.AnnData], None]:
+    def change(table: ad.AnnData) -> None:
+        table.uns[name].flat[-1] = 99
+
+    return change
+
+
+CHANGES = {
+    "a symbol": column("symbol", "OTHER"),
+    "an identifier": column("ensembl_id", "OTHER"),
+    "a start": column("start", 10**6),
+    "the chromosome of a gene": column("chromosome_code", 8),
+    "a feature": lambda table: table.X.__setitem__((-1, -1), 99),
+    "a special token": array("special_features"),
+    "a chromosome token": array("chromosome_features"),
+    "a chromosome code": array("chromosome_codes"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_the_digest_changes_with(change):
+    table = toy_table()
+    before = table_digest(table)
+    assert before == table_digest(toy_table())
+    assert table.obs["chromosome_code"].iloc[0] != 8
+    change(table)
+    assert table_digest(table) != before
+
+
+def test_the_digest_does_not_depend_on_where_the_table_came_from():
+    one, other = make_table(**parts()), make_table(**parts(source="elsewhere"))
+    assert gene_table_info(one)["digest"] == gene_table_info(other)["digest"]
+
+
+def test_the_digest_of_a_long_table_is_the_same_in_memory_and_on_disk(tmp_path, monkeypatch):
+    table = toy_table()
+    monkeypatch.setattr(tables, "_DIGEST_ROWS", 7)
+    assert table_digest(table) == gene_table_info(table)["digest"]
+    assert table_digest(read_table(write_table(table, tmp_path / "t.h5ad"))) == gene_table_info(table)["digest"]
+
+
+# Disk
+
+
+@pytest.mark.parametrize(
+    "name, backed", [pytest.param("t.h5ad", True, id="h5ad"), pytest.param("t.zarr.zip", False, id="zarr.zip")]
+)
+def test_a_table_comes_back_as_it_was(tmp_path, typed, name, backed):
+    path = write_table(typed, tmp_path / "new" / name)
+    assert path == tmp_path / "new" / name
+    assert [p.name for p in path.parent.iterdir()] == [name]
+    back = read_table(path)
+    assert back.isbacked == backed
+    assert back.X.dtype == typed.X.dtype
+    np.testing.assert_array_equal(back.X[:], typed.X)
+    pd.testing.assert_frame_equal(back.obs, typed.obs, check_categorical=False, check_dtype=False)
+    for key in ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features"):
+        np.testing.assert_array_equal(back.uns[key], typed.uns[key])
+    assert dict(gene_table_info(back)) == dict(gene_table_info(typed))
+    assert table_digest(back) == gene_table_info(typed)["digest"]
+
+
+def test_a_packed_table_is_the_same_bytes_every_time(tmp_path, monkeypatch):
+    one = write_table(toy_table(), tmp_path / "one" / "t.zarr.zip").read_bytes()
+    year = time.time() + 365 * 86400
+    monkeypatch.setattr(time, "time", lambda: year)
+    assert write_table(toy_table(), tmp_path / "other" / "t.zarr.zip").read_bytes() == one
+    assert write_table(toy_table(seed=1), tmp_path / "third" / "t.zarr.zip").read_bytes() != one
+
+
+def test_a_table_that_was_read_is_written_as_the_same_bytes(tmp_path):
+    first = write_table(toy_table(), tmp_path / "t.zarr.zip")
+    again = write_table(read_table(first), tmp_path / "again.zarr.zip")
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_writing_replaces_the_old_table_only_when_it_is_done(tmp_path, monkeypatch):
+    path = write_table(toy_table(), tmp_path / "t.zarr.zip")
+    before = path.read_bytes()
+    monkeypatch.setattr(tables, "_write_packed", lambda table, path: path.write_bytes(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_table(toy_table(seed=1), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.zarr", "t", "t.h5ad.gz"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"is not a name for a gene table; let it end in .h5ad or .zarr.zip"):
+        write_table(toy_table(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_table_is_neither_written_nor_read(tmp_path):
+    other = ad.AnnData(np.ones((2, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="Not a gene table"):
+        write_table(other, tmp_path / "t.h5ad")
+    assert not list(tmp_path.iterdir())
+    other.write_h5ad(tmp_path / "t.h5ad")
+    with pytest.raises(ValueError, match="Not a gene table"):
+        read_table(tmp_path / "t.h5ad")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no gene table at .*t\.h5ad"):
+        read_table(tmp_path / "t.h5ad")
