@@ -290,6 +290,12 @@ def test_a_cell_without_a_count_in_any_gene_has_no_sentence(sampling):
     assert (sentences.ids[[0, 2]] == PAD).all()
 
 
+def test_a_cell_of_stored_zeros_has_no_sentence():
+    stored = sp.csr_matrix((np.zeros(2, dtype=np.float32), [0, 1], [0, 2]), shape=(1, 2))
+    order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
+    assert tokenise(stored, np.arange(2), order, keys_of(1), n_sample=5).lengths.tolist() == [0]
+
+
 def test_a_table_without_genes_gives_empty_sentences():
     order = GenomeOrder.build(np.empty(0, dtype=int), np.empty(0, dtype=int))
     sentences = tokenise(sp.csr_matrix(np.ones((2, 3), np.float32)), np.full(3, -1), order, keys_of(2), n_sample=5)
