@@ -1,0 +1,292 @@
+"""Pretraining on toy cells: it learns, it resumes to the byte, and its scores are what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.metrics import log_loss
+
+import univerce as uc
+from tests.toy import toy_table
+from univerce.model import PretrainConfig, TrainingSet, UCEConfig, pretrain, training
+from univerce.model.corpus import Corpus
+from univerce.model.training import _Run, _schedule, evaluate
+
+TABLE = toy_table(40, 4, token_dim=10)
+OTHER = toy_table(30, 3, token_dim=10, seed=1, species="other")
+MODEL = UCEConfig(
+    model_id="toy", token_dim=10, token_encoder="toy", d_model=16, n_heads=2, d_hidden=24, n_layers=2, output_dim=12,
+    decoder_dim=16, gene_dim=12, head_dims=(16, 8), dropout=0.1, n_sample=30, max_length=64, sampling="systematic",
+)  # fmt: skip
+BAG = replace(MODEL, norm_first=True, bag=True)
+RECIPE = PretrainConfig(
+    steps=6, batch_size=8, n_queries=8, warmup=2, held_out=0.2, evaluate_every=3, checkpoint_every=2, autocast=False
+)
+COLUMNS = [
+    "step", "train_loss", "cells_per_second", "loss", "auroc", "frequency_loss", "frequency_auroc", "gap_closed",
+    "cosine", "rank",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _few_batches_settle(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, "_SETTLING_BATCHES", 4)
+
+
+def two_types(name: str, table, n_cells: int = 120, *, seed: int = 0) -> TrainingSet:
+    """Cells of two types, each with its own half of the genes on."""
+    rng = np.random.default_rng(seed)
+    first = rng.random(n_cells) < 0.5
+    on = first[:, None] == (np.arange(table.n_obs) % 2 == 0)
+    counts = rng.poisson(np.where(on, 3.0, 0.1)).astype(np.float32)
+    return TrainingSet(name, sp.csr_matrix(counts), np.arange(table.n_obs, dtype=np.int32), table)
+
+
+SETS = [two_types("one", TABLE), two_types("other", OTHER, seed=1)]
+
+
+def rows_of(directory: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((directory / "log.csv").read_text())))
+
+
+def as_bytes(network: torch.nn.Module) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()}
+
+
+def train(directory: Path, model: UCEConfig = MODEL, recipe: PretrainConfig = RECIPE, sets=SETS):
+    return pretrain(sets, model, recipe, directory, progress=False)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(replace(MODEL, dropout=0.0), id="as released"), pytest.param(BAG, id="pre-norm with a bag")],
+)
+def test_the_loss_falls_below_that_of_the_frequencies(tmp_path, model):
+    recipe = replace(
+        RECIPE, steps=120, batch_size=32, n_queries=32, learning_rate=3e-3, ema=0.9, evaluate_every=40
+    )  # fmt: skip
+    train(tmp_path, model, recipe, SETS[:1])
+    rows = rows_of(tmp_path)
+    assert [int(row["step"]) for row in rows] == [40, 80, 120]
+    assert float(rows[-1]["loss"]) < float(rows[-1]["frequency_loss"]) - 0.05
+    assert float(rows[-1]["auroc"]) > float(rows[-1]["frequency_auroc"]) + 0.1
+
+
+def test_a_network_that_starts_from_its_bag_starts_at_the_loss_of_the_frequencies(tmp_path):
+    train(tmp_path, BAG, replace(RECIPE, steps=1, learning_rate=0.0))
+    (row,) = rows_of(tmp_path)
+    assert row["loss"] == row["frequency_loss"]
+    assert row["gap_closed"] == "0.0"
+    assert float(row["rank"]) > 2  # and yet its cells differ
+
+
+def test_mixed_precision_trains_as_well(tmp_path):
+    recipe = replace(RECIPE, steps=2, autocast=True)
+    low, full = train(tmp_path / "low", BAG, recipe), train(tmp_path / "full", BAG, replace(recipe, autocast=False))
+    assert all(p.dtype == torch.float32 for p in low.parameters())
+    assert as_bytes(low) != as_bytes(full)
+    for (name, a), b in zip(low.named_parameters(), full.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=5e-3), name
+
+
+def test_the_result_is_the_averaged_network_ready_to_embed(tmp_path):
+    network = train(tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, saved["average"][name])
+    assert any(not torch.equal(saved["average"][name], saved["network"][name]) for name in saved["network"])
+    model = uc.model.save_model(network, tmp_path / "model")
+    assert uc.model.find_model(tmp_path / "model") == model
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path):
+    train(tmp_path)
+    (group,) = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimiser"]["param_groups"]
+    assert group["lr"] == pytest.approx(RECIPE.learning_rate * _schedule(RECIPE.steps - 1, RECIPE))
+    assert group["lr"] < RECIPE.learning_rate / 2
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine_to_a_hundredth():
+    recipe = PretrainConfig(steps=110, warmup=10)
+    assert [_schedule(step, recipe) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
+    assert _schedule(60, recipe) == pytest.approx(0.505)
+    assert _schedule(110, recipe) == pytest.approx(0.01)
+
+
+# Interruptions
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, directory: Path, at: int, model: UCEConfig) -> None:
+    """Train until the step ``at`` begins, and be killed."""
+    step = _Run.train_step
+
+    def killed(self: _Run, i: int) -> None:
+        if i == at:
+            raise KeyboardInterrupt
+        step(self, i)
+
+    with monkeypatch.context() as context:
+        context.setattr(_Run, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(directory, model)
+
+
+@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
+@pytest.mark.parametrize(
+    "at", [pytest.param(1, id="before the first checkpoint"), pytest.param(5, id="after two checkpoints")]
+)
+def test_a_killed_training_continues_to_the_same_bytes_and_the_same_log(tmp_path, monkeypatch, model, at):
+    whole = train(tmp_path / "whole", model)
+    interrupted(monkeypatch, tmp_path / "parts", at, model)
+    parts = train(tmp_path / "parts", model)
+    assert as_bytes(parts) == as_bytes(whole)
+    saved = [torch.load(tmp_path / d / "checkpoint.pt", weights_only=True) for d in ("whole", "parts")]
+    for name in saved[0]["network"]:
+        assert torch.equal(saved[0]["network"][name], saved[1]["network"][name])
+    logs = [rows_of(tmp_path / d) for d in ("whole", "parts")]
+    for row in (*logs[0], *logs[1]):
+        del row["cells_per_second"]
+    assert logs[0] == logs[1]
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "log.csv"]
+
+
+def test_evaluations_after_the_last_checkpoint_are_not_logged_twice(tmp_path, monkeypatch):
+    interrupted(monkeypatch, tmp_path, 3, MODEL)  # evaluated after step 3, saved after step 2
+    assert [row["step"] for row in rows_of(tmp_path)] == ["3"]
+    train(tmp_path)
+    assert [row["step"] for row in rows_of(tmp_path)] == ["3", "6"]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
+    first = as_bytes(train(tmp_path))
+    monkeypatch.setattr(_Run, "train_step", lambda *_: pytest.fail("trained again"))
+    assert as_bytes(train(tmp_path)) == first
+
+
+def test_the_seed_alone_decides_whatever_the_global_generator_of_torch(tmp_path):
+    networks = []
+    with torch.random.fork_rng():
+        for i, seed in enumerate((0, 0, 1)):
+            torch.manual_seed(i)
+            networks.append(as_bytes(train(tmp_path / str(i), recipe=replace(RECIPE, seed=seed))))
+    assert networks[0] == networks[1] != networks[2]
+
+
+def test_training_leaves_the_global_generator_of_torch_alone(tmp_path):
+    before = torch.get_rng_state()
+    train(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# The log
+
+
+def test_the_log_has_the_loss_beside_the_baseline_at_every_evaluation(tmp_path):
+    train(tmp_path)
+    rows = rows_of(tmp_path)
+    assert list(rows[0]) == COLUMNS
+    assert [row["step"] for row in rows] == ["3", "6"]
+    for row in rows:
+        assert all(math.isfinite(float(value)) for value in row.values())
+        gap = 1 - float(row["loss"]) / float(row["frequency_loss"])
+        assert float(row["gap_closed"]) == pytest.approx(gap, abs=1e-4)
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Share of pairs in the right order."""
+    return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
+
+
+@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
+def test_the_scores_are_those_computed_by_hand(tmp_path, model):
+    network = train(tmp_path, model)
+    corpus = Corpus(SETS, n_queries=8, mask_fraction=0.2, n_sample=30, systematic=True, max_length=64, held_out=0.2)
+    features = torch.from_numpy(corpus.features)
+    expected, cells = [], []
+    for part in (0, 1):
+        batch = corpus.validation(part, np.random.default_rng([0, part]), n_cells=64)
+        logits, mine = [], []
+        for i, n in enumerate(batch.lengths):  # each cell alone, without pads
+            with torch.no_grad():
+                bag = None
+                if model.bag:
+                    genes = network.bag(features[torch.from_numpy(batch.bag[i].indices.astype(int))])
+                    bag = torch.from_numpy(batch.bag[i].data) @ genes
+                tokens = network.encode_tokens(features[torch.from_numpy(batch.ids[i, :n].astype(int))])
+                cell = network.embed(tokens[None], bag=None if bag is None else bag[None])
+                logit = network.predict(cell, features[torch.from_numpy(batch.queries[i].astype(int))])
+            logits.append(logit[0].numpy() + batch.offsets[i])
+            mine.append(cell[0].numpy())
+        target = np.tile([1] * 4 + [0] * 4, len(mine))
+        row = []
+        for scores in (np.array(logits, dtype=float), batch.offsets.astype(float)):
+            row.append(log_loss(target, 1 / (1 + np.exp(-scores.ravel()))))
+            row.append(auroc(scores[:, :4].ravel(), scores[:, 4:].ravel()))
+        pairs = [float(a @ b) for i, a in enumerate(mine) for b in mine[:i]]
+        expected.append([*row, np.mean(pairs)])
+        cells += mine
+    loss, area, frequency_loss, frequency_area, cosine = np.mean(expected, axis=0)
+    spectrum = np.linalg.eigvalsh(np.array(cells, dtype=float).T @ np.array(cells, dtype=float))
+    share = spectrum[spectrum > 1e-9] / spectrum.sum()
+    assert evaluate(network, corpus, features, RECIPE) == pytest.approx(
+        {
+            "loss": loss, "auroc": area, "frequency_loss": frequency_loss, "frequency_auroc": frequency_area,
+            "gap_closed": 1 - loss / frequency_loss, "cosine": cosine, "rank": np.prod(share**-share),
+        },
+        abs=2e-4,
+    )  # fmt: skip
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "model, recipe, sets",
+    [
+        pytest.param(MODEL, replace(RECIPE, learning_rate=1e-4), SETS, id="another recipe"),
+        pytest.param(replace(MODEL, n_sample=20), RECIPE, SETS, id="another model"),
+        pytest.param(MODEL, RECIPE, SETS[:1], id="other data sets"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused_and_kept(tmp_path, model, recipe, sets):
+    train(tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    log = (tmp_path / "log.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint.pt belongs to another recipe; use a new out_dir"):
+        train(tmp_path, model, recipe, sets)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert (tmp_path / "log.csv").read_bytes() == log
+
+
+@pytest.mark.parametrize(
+    "model, recipe, message",
+    [
+        pytest.param(replace(MODEL, token_dim=12), RECIPE, "tables are 10 wide, the model reads 12", id="width"),
+        pytest.param(
+            replace(MODEL, token_encoder="esm"), RECIPE, "tables are of toy, the model reads 'esm'", id="encoder"
+        ),
+        pytest.param(MODEL, replace(RECIPE, held_out=0.0), "held_out=0.0 leaves no data set two cells", id="held out"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_anything_is_written(tmp_path, model, recipe, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", model, recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_function_is_not_hidden_by_a_module():
+    assert uc.model.PretrainConfig is PretrainConfig
+    assert callable(uc.model.pretrain)
