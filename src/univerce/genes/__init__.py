@@ -4,6 +4,8 @@ from univerce.genes.annotation import read_annotation, text_tables, write_text_t
 from univerce.genes.convert import convert_tables
 from univerce.genes.fetch import fetch, list_assets
 from univerce.genes.load import available_species, convert_released, load_table
+from univerce.genes.mapping import map_names
+from univerce.genes.species import resolve_species
 from univerce.genes.table import make_table, read_table, validate_table, write_table
 from univerce.genes.text import TextEncoder
 
@@ -16,8 +18,10 @@ __all__ = [
     "list_assets",
     "load_table",
     "make_table",
+    "map_names",
     "read_annotation",
     "read_table",
+    "resolve_species",
     "text_tables",
     "validate_table",
     "write_table",

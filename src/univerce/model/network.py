@@ -149,6 +149,44 @@ class Bag(nn.Module):
         return F.softplus(self.gate(unit)) * (unit - self.center)
 
 
+class Whitening(nn.Module):
+    """Give all directions of the embedding the same variance over the training cells (not in the released models).
+
+    What all cells share, and the few directions in which whole data sets differ, are the easiest way to a lower loss:
+    left alone they grow until all cells look alike. Whitened, they count no more than what tells cell types apart.
+    The statistics are fixed after training, so that a cell's embedding does not depend on other cells.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    matrix: Tensor
+
+    def __init__(self, dim: int, *, shrinkage: float = 0.01) -> None:
+        super().__init__()
+        self.shrinkage = shrinkage
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("covariance", torch.eye(dim))
+        self.register_buffer("matrix", torch.eye(dim))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, momentum: float) -> None:
+        """Move the statistics towards those of ``x`` ``[cells, dim]``; with ``momentum`` 1 they become them."""
+        self.mean.lerp_(x.mean(0), momentum)
+        centred = x - self.mean
+        self.covariance.lerp_(centred.T @ centred / len(x), momentum)
+        spread = torch.diagonal(self.covariance).mean()
+        values, vectors = torch.linalg.eigh(self.covariance.double().cpu())
+        scale = (values.clamp_min(0) + self.shrinkage * float(spread)).rsqrt()
+        self.matrix.copy_(((vectors * scale) @ vectors.T).to(self.matrix))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Centre and whiten ``[cells, dim]`` by the statistics; while training they follow the batches."""
+        with torch.autocast(x.device.type, enabled=False):
+            if self.training:
+                self.observe(x.detach(), momentum=0.01)
+            return (x - self.mean) @ self.matrix
+
+
 def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
 
@@ -192,9 +230,7 @@ class UCE(nn.Module):
         self.binary_decoder = nn.Sequential(*(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
         if config.bag:
             self.bag = Bag(config)
-            # What all cells share tells none apart, yet an easy way to a low loss is to let it grow until all cells
-            # look alike. Standardised over the training cells, the embedding cannot collapse to it.
-            self.standardise = nn.BatchNorm1d(out, affine=False)
+            self.whiten = Whitening(out)
             self.bilinear = nn.Linear(config.token_dim, out, bias=False)
 
     def encode_tokens(self, features: Tensor) -> Tensor:
@@ -244,7 +280,7 @@ class UCE(nn.Module):
         if self.config.bag:
             if bag is None:
                 raise ValueError("This model has a bag of genes; embed() needs it.")
-            cell = self.standardise(cell.float() + self.bag.project(F.normalize(bag, dim=-1)).float())
+            cell = self.whiten(cell.float() + self.bag.project(F.normalize(bag, dim=-1)).float())
         return F.normalize(cell, dim=-1)
 
     def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
@@ -26,6 +27,7 @@ from univerce.model.corpus import Batch, Corpus, TrainingSet
 from univerce.model.network import UCE
 
 logger = logging.getLogger("univerce")
+_SETTLING_BATCHES = 64
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,17 @@ class PretrainConfig:
     0.2
     """
 
-    steps: int = 3000
+    steps: int = 1500
     """Optimiser steps."""
     batch_size: int = 64
     """Cells in a step."""
-    n_queries: int = 512
+    n_queries: int = 256
     """Query genes per cell, half of them expressed."""
     mask_fraction: float = 0.2
     """Share of the expressed genes that is hidden (the paper's default; 0.1 did better in its ablation)."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Highest learning rate."""
-    warmup: int = 200
+    warmup: int = 100
     """Steps in which the learning rate rises."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
@@ -148,6 +150,7 @@ def pretrain(
     for step in tqdm(range(run.step, config.steps), initial=run.step, total=config.steps, disable=not show):
         run.train_step(step)
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
+            run.settle(run.average)
             run.log(evaluate(run.average, corpus, run.vocabulary, config, device=device))
         if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
             run.save()
@@ -168,9 +171,8 @@ class _Run:
             self.vocabulary = torch.from_numpy(corpus.features).to(device)
             if model.bag and config.start_from_bag:
                 _start_from_bag(self.network, self.vocabulary, corpus.token_frequency())
-        self.average = UCE(model).to(device)
-        self.average.load_state_dict(self.network.state_dict())
-        self.average.requires_grad_(requires_grad=False).eval()
+            self.settle(self.network)
+        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).eval()
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
@@ -201,10 +203,26 @@ class _Run:
             for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 a.lerp_(b, 1 - decay)
             for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(new)
+                kept.copy_(new)  # the statistics of the whitening
         self.step = step + 1
         self.cells += config.batch_size
         self.loss = loss.item()
+
+    def settle(self, network: UCE) -> None:
+        """Take the statistics of the whitening from cells of all data sets, as the weights are now."""
+        if not network.config.bag:
+            return
+        seen = []
+        hook = network.whiten.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        network.eval()
+        with torch.inference_mode():
+            for i in range(_SETTLING_BATCHES):
+                batch = self.corpus.sample(
+                    self.config.batch_size, np.random.default_rng([self.config.seed, i]), temperature=0.5
+                )
+                _forward(network, batch, self.vocabulary, self.config, self.device)
+        hook.remove()
+        network.whiten.observe(torch.cat(seen), momentum=1)
 
     def log(self, scores: dict[str, float]) -> None:
         row = {
