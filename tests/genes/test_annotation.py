@@ -92,7 +92,8 @@ def test_every_species_gets_a_table_of_its_genes():
             assert table.obs[column].tolist() == annotation[column].tolist()
         assert table.X.dtype == table.uns["special_features"].dtype == np.int8
         info = gene_table_info(table)
-        assert (info["species"], info["encoder"], info["source"]) == (species, "text-svd2-rp16-s0", "made up")
+        assert (info["species"], info["source"]) == (species, "made up")
+        assert info["encoder"].startswith("text-svd2-rp16-s0-")
         assert info["digest"] == table_digest(table)
 
 

@@ -55,8 +55,16 @@ def test_the_same_genes_and_seed_give_the_same_features(encoder):
     assert abs(other - again)[:, N_SEMANTIC:].max() > 0.1
 
 
-def test_the_name_tells_the_widths_and_the_seed():
-    assert (TextEncoder(3, 4, seed=7).name, TextEncoder(3, 4).dim) == ("text-svd3-rp4-s7", 7)
+def test_the_name_tells_the_widths_the_seed_and_the_genes_it_was_fitted_to():
+    names = [TextEncoder(3, 4, seed=7).fit(genes).name for genes in (GENES, GENES, GENES.iloc[1:])]
+    assert names[0].startswith("text-svd3-rp4-s7-")
+    assert names[0] == names[1] != names[2]
+    assert TextEncoder(3, 4).dim == 7
+
+
+def test_an_encoder_has_no_name_before_it_is_fitted():
+    with pytest.raises(ValueError, match=r"call fit\(genes\)"):
+        TextEncoder().name  # noqa: B018
 
 
 def test_equal_words_in_any_case_give_equal_vectors(encoder):

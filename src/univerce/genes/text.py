@@ -59,12 +59,15 @@ class TextEncoder:
     _idf: Any = field(default=None, init=False, repr=False)
     _svd: Any = field(default=None, init=False, repr=False)
     _word_idf: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+    _digest: str = field(default="", init=False, repr=False)
     _unseen_idf: float = field(default=1.0, init=False, repr=False)
 
     @property
     def name(self) -> str:
-        """The name a gene table records as its encoder."""
-        return f"text-svd{self.n_semantic}-rp{self.n_identity}-s{self.seed}"
+        """The name a gene table records: it tells encoders apart that were fitted to other genes."""
+        if not self._digest:
+            raise ValueError("The encoder is not fitted and has no name yet; call fit(genes) first.")
+        return f"text-svd{self.n_semantic}-rp{self.n_identity}-s{self.seed}-{self._digest[:8]}"
 
     @property
     def dim(self) -> int:
@@ -86,6 +89,8 @@ class TextEncoder:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfTransformer
 
+        written = "\n".join(f"{s}\t{d}" for s, d in zip(genes["symbol"], genes["description"], strict=True))
+        self._digest = hashlib.sha256(f"{self.n_hash}\n{written}".encode()).hexdigest()
         counts = self._ngram_counts(genes)
         self._idf = TfidfTransformer(sublinear_tf=True).fit(counts)
         self._svd = TruncatedSVD(self.n_semantic, random_state=self.seed).fit(self._idf.transform(counts))
