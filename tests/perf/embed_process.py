@@ -1,0 +1,58 @@
+"""Embed cells in a fresh process, as a user would, and print as JSON what that took.
+
+``python embed_process.py MODEL CELLS PRECISION OUT STARTED``: STARTED is the time at which the process was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    """Time the steps of ``uc.tl.uce_embed`` from the outside."""
+    model, cells, precision, out, started = sys.argv[1:]
+    import anndata as ad
+    import numpy as np
+
+    import univerce as uc
+
+    embed_cells = uc.tl.uce_embed  # imports the room
+    from univerce.model.runtime import Embedder
+
+    def elapsed() -> float:
+        return time.time() - float(started)
+
+    figures = {"imports": elapsed(), "imported": memory("VmRSS"), "encoding": 0.0}
+    forward, encode = Embedder._forward, Embedder._encode
+
+    def timed_forward(self, *args):
+        figures.setdefault("first_forward", elapsed())
+        return forward(self, *args)
+
+    def timed_encode(self, *args):
+        begin = elapsed()
+        encode(self, *args)
+        figures["encoding"] += elapsed() - begin
+        figures["tokens"] = int(self._known.sum())
+
+    Embedder._forward, Embedder._encode = timed_forward, timed_encode
+    adata = ad.read_h5ad(cells)
+    embed_cells(adata, species="human", model=model, precision=precision, progress=False)
+    figures["cells_per_second"] = adata.n_obs / (elapsed() - figures["first_forward"])
+    figures["startup"] = figures["first_forward"] - figures["encoding"]
+    figures["peak"] = memory("VmHWM")
+    np.save(out, adata.obsm["X_uce"])
+    print(json.dumps(figures))
+
+
+def memory(key: str) -> float:
+    """An entry of /proc/self/status in GB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith(key))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Start-up, memory and speed of a model of the size of the released one with 4 layers, beside a plain forward pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.perf import embed_process
+from tests.perf.release import generated_cells, make_model
+from tests.perf.table import print_table
+from tests.reference import ReferenceUCE
+from univerce.genes import load_table
+from univerce.genes.table import iter_token_features, n_tokens
+from univerce.model import find_model, load_network
+from univerce.model.config import UCE_4L, UCEConfig
+from univerce.model.runtime import Embedder, Genes, choose_batch_size
+from univerce.model.tokens import Sentences, cell_keys, tokenise
+
+pytestmark = pytest.mark.perf
+
+N_CELLS, N_TIMED, N_REFERENCE = 64, 12, 4
+PRECISIONS = ("float32", "bfloat16")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("four-layers")
+    yield make_model(directory)
+    shutil.rmtree(directory)
+
+
+def test_a_fresh_process_embeds_the_same_in_both_precisions(model, tmp_path):
+    cells = tmp_path / "cells.h5ad"
+    generated_cells(N_CELLS).write_h5ad(cells)
+    figures, embedding = {}, {}
+    for precision in PRECISIONS:
+        out = tmp_path / f"{precision}.npy"
+        command = [sys.executable, embed_process.__file__, model, cells, precision, out, str(time.time())]
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+        figures[precision] = json.loads(done.stdout)
+        embedding[precision] = np.load(out)
+    print_table(
+        f"uc.tl.uce_embed of {N_CELLS} cells in a fresh process, 4 layers",
+        ("", *PRECISIONS, "goal"),
+        [(what, *(figures[p][key] for p in PRECISIONS), goal) for what, key, goal in (
+            ("seconds until imported", "imports", ""),
+            ("seconds to the first forward pass, without encoding", "startup", "<= 5"),
+            ("seconds to the first forward pass", "first_forward", ""),
+            ("seconds of encoding tokens", "encoding", ""),
+            ("tokens encoded", "tokens", ""),
+            ("cells/s of the forward pass", "cells_per_second", ""),
+            ("GB when imported", "imported", ""),
+            ("GB at the peak", "peak", "<= 1.2"),
+        )],
+    )  # fmt: skip
+    cosine = np.sum(embedding["float32"] * embedding["bfloat16"], axis=1)
+    print(f"  cosine of the two: lowest {cosine.min():.5f}; of two cells: {_between(embedding['float32']):.3f}")
+    assert cosine.min() >= 0.999
+
+
+def test_the_forward_pass_agrees_with_the_reference(model):
+    table, cells = load_table("human", model=model), generated_cells(200)
+    genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
+    sentences = tokenise(cells.X, genes.rows, genes.order(), cell_keys(cells.obs_names, 0))
+    lengths, counts = np.unique(sentences.lengths, return_counts=True)
+    length = int(lengths[counts.argmax()])  # one length: the reference attends to pads
+    some = sentences.take(np.flatnonzero(sentences.lengths == length)[:N_TIMED])
+    assert len(some.lengths) == N_TIMED
+
+    embedders = {}
+    for precision in PRECISIONS:
+        size = choose_batch_size("auto", torch.device("cpu"), UCE_4L.d_model, length, precision)
+        network = load_network(find_model(model), precision=precision)
+        embedders[precision] = Embedder(network, table, official=False, batch_size=size)
+        embedders[precision]._encode(some)  # else the first run would be longer
+    reference = _reference(model, table, some.take(np.arange(N_REFERENCE)), length)
+
+    runs: dict[str, Callable[[], np.ndarray]] = {"reference": reference}
+    runs |= {p: lambda p=p: embedders[p].embed(some) for p in PRECISIONS}
+    result, seconds = {}, dict.fromkeys(runs, np.inf)
+    for _ in range(2):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            result[name] = run()
+            seconds[name] = min(seconds[name], (time.perf_counter() - begin) / len(result[name]))
+
+    roof = {p: _roof(getattr(torch, p)) for p in PRECISIONS}
+    rows = [("reference, float32", 1 / seconds["reference"], 1.0, "", "", "", "")]
+    for precision, goal in zip(PRECISIONS, (">= 1.5x", ">= 4x"), strict=True):
+        rate = _flops(UCE_4L, length) / seconds[precision] / 1e9
+        ratio = seconds["reference"] / seconds[precision]
+        share = f"{rate / roof[precision]:.0%}"
+        rows.append((precision, 1 / seconds[precision], ratio, goal, rate, roof[precision], share))
+    print_table(
+        f"Forward pass of 4 layers, sentences of {length} tokens, {torch.get_num_threads()} threads",
+        ("", "cells/s", "x reference", "goal", "GFLOP/s", "of a product", "share"),
+        rows,
+    )
+    difference = np.abs(result["float32"][:N_REFERENCE] - result["reference"]).max()
+    cosine = np.sum(result["float32"] * result["bfloat16"], axis=1)
+    print(f"  largest difference from the reference {difference:.1e}; lowest cosine of bfloat16 {cosine.min():.5f}")
+    assert difference <= 1e-5
+    assert cosine.min() >= 0.999
+
+
+def _reference(model: Path, table, sentences: Sentences, length: int) -> Callable[[], np.ndarray]:
+    reference = ReferenceUCE(UCE_4L).eval()
+    reference.load_state_dict(load_network(find_model(model)).state_dict())
+    ids, index = np.unique(sentences.ids[:, :length], return_inverse=True)
+    assert ids[-1] < n_tokens(table)
+    features = torch.from_numpy(np.concatenate([part for _, part in iter_token_features(table, ids)]))
+    index = torch.from_numpy(index.reshape(-1, length).T.copy())
+
+    @torch.inference_mode()
+    def run() -> np.ndarray:
+        return reference(features[index], torch.ones(len(sentences.lengths), length)).numpy()
+
+    return run
+
+
+def _flops(config: UCEConfig, length: int) -> float:
+    """Operations that a cell needs: every layer but the last, of which one position is read, on every token."""
+    d, h = config.d_model, config.d_hidden
+    return (config.n_layers - 1) * (2 * length * (4 * d * d + 2 * d * h) + 4 * length * length * d)
+
+
+def _roof(dtype: torch.dtype) -> float:
+    """GFLOP/s of the product of the feed-forward layers, 2048 x 1280 and 1280 x 5120."""
+    a, b = torch.randn(2048, 1280).to(dtype), torch.randn(5120, 1280).to(dtype)
+    seconds = []
+    for _ in range(20):
+        begin = time.perf_counter()
+        torch.nn.functional.linear(a, b)
+        seconds.append(time.perf_counter() - begin)
+    return 2 * 2048 * 1280 * 5120 / min(seconds) / 1e9
+
+
+def _between(embedding: np.ndarray) -> float:
+    """Mean cosine of two different cells."""
+    return float((embedding @ embedding.T)[np.triu_indices(len(embedding), 1)].mean())
