@@ -132,11 +132,13 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
         network = UCE(model.config)
     low = _low_precision_names(network) if precision == "bfloat16" else set()
     state = {"pos_encoder.pe": network.pos_encoder.pe.to(device)}
-    for name in network.state_dict().keys() - state:
-        # Opened anew for each tensor, which lies in the mapped file: what is converted gives its pages back at once.
+    with safe_open(model.path / _WEIGHTS, framework="pt") as file:
+        for name in network.state_dict().keys() - low - state.keys():
+            state[name] = file.get_tensor(name).to(device)
+    for name in low:
+        # Tensors lie in the mapped file: opened anew for each, what is converted gives its pages back at once.
         with safe_open(model.path / _WEIGHTS, framework="pt") as file:
-            tensor = file.get_tensor(name)
-        state[name] = tensor.to(device=device, dtype=torch.bfloat16 if name in low else None)
+            state[name] = file.get_tensor(name).to(device=device, dtype=torch.bfloat16)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
 

@@ -275,8 +275,8 @@ class UCE(nn.Module):
             bias = torch.zeros(is_pad.shape, device=tokens.device).masked_fill_(
                 is_pad, OFFICIAL_PAD_BIAS if official else float("-inf")
             )[:, None, None]
-        x = tokens + self.pos_encoder.pe[:length, 0]
-        cell = self.decoder(self.transformer_encoder(x, bias))
+        tokens = tokens + self.pos_encoder.pe[:length, 0]  # the caller's may go
+        cell = self.decoder(self.transformer_encoder(tokens, bias))
         if self.config.bag:
             if bag is None:
                 raise ValueError("This model has a bag of genes; embed() needs it.")

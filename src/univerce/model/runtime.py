@@ -214,10 +214,10 @@ class Embedder:
 
     @torch.inference_mode()
     def _forward(self, ids: np.ndarray, lengths: np.ndarray, bags: np.ndarray | None) -> np.ndarray:
-        tokens = self._encoded[torch.from_numpy(ids.astype(np.int64)).to(self.device)]
+        index = torch.from_numpy(ids.astype(np.int64)).to(self.device)
         padded = torch.from_numpy(lengths).to(self.device) if self.official else None
         bag = None if bags is None else torch.from_numpy(bags).to(self.device)
-        cells = self.network.embed(tokens, padded, official=self.official, bag=bag)
+        cells = self.network.embed(self._encoded[index], padded, official=self.official, bag=bag)
         return np.asarray(cells.float().cpu().numpy())
 
     @torch.inference_mode()
