@@ -13,6 +13,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
+import torch
 import scipy.sparse as sp
 
 import univerce as uc
@@ -115,7 +116,17 @@ def killed(tiny_model, tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.fixture
+def _one_thread():
+    """The killed processes have one thread, and sums round differently when threads share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes made by os.fork")
+@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("point", KILLED_AT, ids=KILLED_AT.values())
 def test_a_killed_call_is_taken_up_by_the_same_call(cells, tiny_model, tmp_path, killed, monkeypatch, point):
     uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "whole.zarr")
