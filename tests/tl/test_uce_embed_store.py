@@ -13,8 +13,8 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-import torch
 import scipy.sparse as sp
+import torch
 
 import univerce as uc
 from tests.tiny import tiny_cells, tiny_table, write_tiny_model
