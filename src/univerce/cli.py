@@ -213,7 +213,7 @@ def _demo(args: argparse.Namespace) -> None:
     labels = adata.obs["cell_type"]
     scores = {key: knn_accuracy(adata.obsm[key], labels) for key in ("X_uce", "X_pca")}
     print(f"Accuracy of the cell type, {NEIGHBOURS} nearest neighbours, mean ± sd of {FOLDS} stratified folds:")
-    for key, name in (("X_uce", "UCE (uce-mini, zero-shot)"), ("X_pca", "PCA (fitted to these cells)")):
+    for key, name in (("X_uce", "UCE (uce-mini)"), ("X_pca", "PCA (fitted to these cells)")):
         print(f"  {name:<28} {scores[key].mean():.3f} ± {scores[key].std():.3f}")
     print(f"  {'always the largest type':<28} {labels.value_counts(normalize=True).iloc[0]:.3f}")
 

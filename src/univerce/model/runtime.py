@@ -25,7 +25,7 @@ logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together."""
-_ACTIVATIONS = 12 * 2**20
+_ACTIVATIONS = 8 * 2**20
 """CPU: bytes of a batch's activations; with fewer the weights are repacked too often, more leave the caches."""
 _CUDA_BATCH = 64
 _ENCODE_ROWS = 512
