@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from univerce.genes.names import bundled_names
+from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info, make_table, write_table
 from univerce.model import UCE, Model, UCEConfig, save_model
 
@@ -42,7 +42,7 @@ def tiny_network(seed: int = 0, **changes: Any) -> UCE:
 @cache
 def _real_names(species: str) -> pd.DataFrame:
     """The first genes of a bundled table that nothing else is named like."""
-    names = next(t for t in bundled_names() if gene_table_info(t)["species"] == species).obs
+    names = load_table(species).obs[["symbol", "ensembl_id"]].astype(str)
     unique = ~names["symbol"].str.upper().duplicated(keep=False) & (names["symbol"] != "") & (names["ensembl_id"] != "")
     return names[unique].iloc[: N_GENES[species]]
 

@@ -15,6 +15,7 @@ import zarr
 
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.mapping import map_names
+from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 
 
@@ -32,7 +33,8 @@ FISH = _table("zebrafish", ["tp53", "actb1", "cd4-1", "si:ch73-252i11.1"])
 
 def _coverage(names, counts=None, table=HUMAN, others=(HUMAN, MOUSE, FISH), **kwargs) -> Coverage:
     counts = np.ones(len(names)) if counts is None else np.asarray(counts)
-    return coverage(map_names(names, table), names, counts, table, other_tables=others, **kwargs)
+    known = map(SpeciesNames.of, others)
+    return coverage(map_names(names, table), names, counts, table, others=known, **kwargs)
 
 
 def test_the_numbers_are_those_of_a_worked_example():
@@ -234,9 +236,9 @@ def test_real_data_are_covered_and_a_wrong_species_is_found_out(test_data, annot
     adata = ad.read_h5ad(test_data / "eval" / f"{name}.h5ad")
     species = name.split("_")[0]
     counts = np.asarray(adata.X.sum(axis=0)).ravel()
-    others = list(annotations.values())
+    others = [SpeciesNames.of(table) for table in annotations.values()]
     for declared, table in annotations.items():
-        report = coverage(map_names(adata.var_names, table), adata.var_names, counts, table, other_tables=others)
+        report = coverage(map_names(adata.var_names, table), adata.var_names, counts, table, others=others)
         if declared == species:
             assert report.fraction_counts >= least
             assert report.suspicion is None

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
+
+import anndata as ad
+import pandas as pd
+
 from univerce.genes.load import available_species, load_table
-from univerce.genes.names import bundled_names
+from univerce.genes.names import SpeciesNames, bundled_names
+from univerce.pp import map_genes
 
 
 def test_the_names_are_those_of_the_bundled_tables():
-    names = {table.uns["gene_table"]["species"]: table for table in bundled_names()}
+    names = {known.species: known for known in bundled_names()}
     assert sorted(names) == available_species()
     for species in ("human", "fly"):
-        table = load_table(species)
-        for column in ("symbol", "ensembl_id"):
-            assert names[species].obs[column].astype(str).tolist() == table.obs[column].astype(str).tolist()
+        obs = load_table(species).obs.astype(str)
+        assert names[species].symbols == set(obs["symbol"]) - {""}
+        assert names[species].upper_symbols == set(obs["symbol"].str.upper()) - {""}
+        assert names[species].ids == set(obs["ensembl_id"].str.upper()) - {""}
+
+
+def test_names_are_those_of_a_worked_example():
+    obs = pd.DataFrame({"symbol": [" Actb", "", "Trp53", "Actb"], "ensembl_id": ["a1", "A2", None, ""]}, dtype=object)
+    known = SpeciesNames.of(ad.AnnData(obs=obs.set_axis(list("wxyz")), uns={"gene_table": {"species": "mouse"}}))
+    assert known.species == "mouse"
+    assert known.symbols == {"Actb", "Trp53"}
+    assert known.upper_symbols == {"ACTB", "TRP53"}
+    assert known.ids == {"A1", "A2"}
+
+
+def test_the_bundled_names_are_prepared_once_and_not_at_every_report(monkeypatch):
+    cells = ad.AnnData(pd.DataFrame([[1.0, 2.0]], index=["cell"], columns=["CD3E", "INS"]))
+    map_genes(cells, species="human")
+    cleaned = []
+    for module in ("coverage", "names"):
+        plain = importlib.import_module(f"univerce.genes.{module}").clean_names
+        monkeypatch.setattr(
+            f"univerce.genes.{module}.clean_names",
+            lambda names, plain=plain: cleaned.append(len(names)) or plain(names),
+        )
+    map_genes(cells, species="human")
+    n_genes = load_table("human").n_obs
+    assert sorted(cleaned) == [2, n_genes, n_genes]  # the data, and symbols and identifiers of the declared species

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from univerce.genes.mapping import NameMapping, clean_names, stable_id
+from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
-from univerce.genes.table import gene_table_info
 
 LOW_COVERAGE = 0.5
 # The right species covered 0.78 to 0.98 of the counts of 44 data sets, always more than any other; the closest call was
@@ -151,9 +151,9 @@ def coverage(
     *,
     gene_key: str = "var_names",
     n_cells: int = 0,
-    other_tables: Sequence[ad.AnnData] = (),
+    others: Iterable[SpeciesNames] = (),
 ) -> Coverage:
-    """Report what ``mapping`` covers, and compare it with the gene tables of other species.
+    """Report what ``mapping`` covers, and compare it with the names of other species.
 
     Parameters
     ----------
@@ -167,9 +167,9 @@ def coverage(
         Gene table of the declared species.
     gene_key, n_cells
         Kept in the report.
-    other_tables
-        Gene tables to compare with. One of the declared species itself speaks for it beside ``table``, which helps when
-        the symbols of ``table`` have lost their case.
+    others
+        Names to compare with. Those of the declared species itself speak for it beside ``table``, which helps when the
+        symbols of ``table`` have lost their case.
 
     Returns
     -------
@@ -184,10 +184,11 @@ def coverage(
     total = counts.sum()
     weights = counts / total if total > 0 else np.full(len(text), 1 / max(len(text), 1))
     mapped = mapping.rows >= 0
-    species = str(gene_table_info(table)["species"])
+    own = SpeciesNames.of(table)
+    species = own.species
 
     fraction_counts = min(float(weights[mapped].sum()), 1.0)
-    matches = _as_written(text, weights, (table, *other_tables))
+    matches = _as_written(text, weights, (own, *others))
 
     unmapped = np.flatnonzero(~mapped & (counts > 0))
     worst = unmapped[np.argsort(-counts[unmapped], kind="stable")[:_N_LOST]]
@@ -212,9 +213,9 @@ def coverage(
 
 
 def _as_written(
-    names: Sequence[str], weights: np.ndarray, tables: Iterable[ad.AnnData]
+    names: Sequence[str], weights: np.ndarray, candidates: Iterable[SpeciesNames]
 ) -> dict[str, tuple[bool, float, int]]:
-    """For every species whether case was minded, and the weight and number of the names that its table holds.
+    """For every species whether case was minded, and the weight and number of the names that are its own.
 
     Case tells human ACTB from mouse Actb, but only when names and table both have kept it; a species with several
     tables is judged by those that have.
@@ -223,18 +224,14 @@ def _as_written(
     ids = [stable_id(name) or name for name in upper]
     cased_names = upper != list(names) and [name.lower() for name in names] != list(names)
     best: dict[str, tuple[bool, float, int]] = {}
-    for table in tables:
-        symbols = set(clean_names(table.obs["symbol"])) - {""}
-        upper_symbols = {symbol.upper() for symbol in symbols}
-        table_ids = {name.upper() for name in clean_names(table.obs["ensembl_id"])} - {""}
-        cased = cased_names and symbols != upper_symbols
-        keys, known = (names, symbols) if cased else (upper, upper_symbols)
+    for known in candidates:
+        cased = cased_names and known.symbols != known.upper_symbols
+        keys, symbols = (names, known.symbols) if cased else (upper, known.upper_symbols)
         hit = np.fromiter(
-            (k in known or i in table_ids for k, i in zip(keys, ids, strict=True)), dtype=bool, count=len(names)
+            (k in symbols or i in known.ids for k, i in zip(keys, ids, strict=True)), dtype=bool, count=len(names)
         )
         score = (cased, min(float(weights[hit].sum()), 1.0), int(np.sum(weights[hit] > 0)))
-        species = str(gene_table_info(table)["species"])
-        best[species] = max(best.get(species, score), score)
+        best[known.species] = max(best.get(known.species, score), score)
     return best
 
 

@@ -1,27 +1,64 @@
-"""The gene names of the bundled tables, read without their features."""
+"""The gene names of a species, and those of the bundled tables read without their features."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 
 import anndata as ad
-import pandas as pd
 import zarr
 
 from univerce.genes.assets import BUNDLED_TABLES, list_tables
+from univerce.genes.mapping import clean_names
+from univerce.genes.table import gene_table_info
+
+
+@dataclass(frozen=True, eq=False)
+class SpeciesNames:
+    """The names of the genes of one species, ready to be looked up.
+
+    Parameters
+    ----------
+    species
+        The species.
+    symbols, upper_symbols
+        Symbols as they are written, and in upper case.
+    ids
+        Identifiers in upper case.
+    """
+
+    species: str
+    symbols: frozenset[str]
+    upper_symbols: frozenset[str]
+    ids: frozenset[str]
+
+    @classmethod
+    def of(cls, table: ad.AnnData) -> SpeciesNames:
+        """The names in a gene table, of which only ``obs`` and the species are read."""
+        return cls._build(str(gene_table_info(table)["species"]), table.obs["symbol"], table.obs["ensembl_id"])
+
+    @classmethod
+    def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
+        written = frozenset(clean_names(symbols)) - {""}
+        return cls(
+            species=species,
+            symbols=written,
+            upper_symbols=frozenset(symbol.upper() for symbol in written),
+            ids=frozenset(name.upper() for name in clean_names(ids)) - {""},
+        )
 
 
 @cache
-def bundled_names() -> tuple[ad.AnnData, ...]:
-    """The ``symbol`` and ``ensembl_id`` of every bundled gene table, an AnnData without X for each species.
+def bundled_names() -> tuple[SpeciesNames, ...]:
+    """The names of every bundled gene table.
 
     Data sets of any model are compared with these: they have kept the case of the symbols and need no download.
     """
-    tables = []
+    found = []
     for species, path in sorted(list_tables(BUNDLED_TABLES).items()):
         with zarr.storage.ZipStore(path, mode="r") as store:
-            group = zarr.open_group(store, mode="r")
-            columns = {name: ad.io.read_elem(group[f"obs/{name}"]) for name in ("symbol", "ensembl_id")}
-        names = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["symbol"])).astype(str))
-        tables.append(ad.AnnData(obs=names, uns={"gene_table": {"species": species}}))
-    return tuple(tables)
+            table = zarr.open_group(store, mode="r")
+            symbols, ids = (ad.io.read_elem(table[f"obs/{column}"]) for column in ("symbol", "ensembl_id"))
+        found.append(SpeciesNames._build(species, symbols, ids))
+    return tuple(found)

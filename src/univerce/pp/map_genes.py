@@ -203,7 +203,7 @@ def resolve_genes(
             table,
             gene_key=key,
             n_cells=int(n_cells[i]),
-            other_tables=bundled_names(),
+            others=bundled_names(),
         )
         report.check(names)
         logger.info("%s", report)
