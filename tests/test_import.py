@@ -43,6 +43,18 @@ def test_a_room_that_computes_no_embedding_loads_neither_torch_nor_pyplot(room):
     assert _loaded(f"import univerce.{room}", ("torch", "matplotlib.pyplot")) == []
 
 
+def test_an_embedding_loads_nothing_that_it_does_not_use():
+    embed = """
+import anndata as ad, numpy as np, pandas as pd
+import univerce as uc
+cells = ad.AnnData(np.ones((2, 3), dtype="float32"), var=pd.DataFrame(index=["CD3E", "INS", "GCG"]))
+uc.tl.uce_embed(cells, species="human", progress=False)
+"""
+    # Of these torch's compiler takes longest: more than a second, for a network that is made on the meta device.
+    unused = ("torch._dynamo", "sympy", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")
+    assert _loaded(embed, unused) == []
+
+
 def test_an_import_changes_nothing_in_the_process():
     code = """
 import logging, os, warnings

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from univerce._settings import settings
 from univerce.genes.assets import RELEASED_MODELS
@@ -29,6 +30,20 @@ _BUNDLED = Path(__file__).resolve().parents[1] / "data"
 _RELEASED = {"uce-4l": UCE_4L, "uce-33l": UCE_33L}
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 _NOT_WEIGHTS = {"pe_embedding.weight", "pos_encoder.pe"}  # the token table, and a table that follows from the config
+
+
+class _NoMemory(TorchFunctionMode):
+    """Makes networks whose weights take no memory.
+
+    Unlike under ``torch.device("meta")``, only empty tensors are made on the meta device, which the weights are before
+    they are initialised: some other constructors (eye, arange) import torch's compiler there, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     >>> uc.model.load_network(uc.model.find_model()).training
     False
     """
-    with torch.device("meta"):
+    with _NoMemory():
         network = UCE(model.config)
     low = _low_precision_names(network) if precision == "bfloat16" else set()
     state = {"pos_encoder.pe": network.pos_encoder.pe.to(device)}
@@ -229,7 +244,7 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
 
 
 def _check_state(state: Mapping[str, Tensor], config: UCEConfig, source: Path) -> None:
-    with torch.device("meta"):
+    with _NoMemory():
         expected = {k: v.shape for k, v in UCE(config).state_dict().items() if k not in _NOT_WEIGHTS}
     missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or unknown:
