@@ -158,7 +158,22 @@ def test_an_unknown_name_is_refused_with_those_known():
         find_model("uce-5l")
 
 
+def test_weights_without_a_tensor_are_refused_by_its_name(tmp_path):
+    model = save_model(network(), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    for precision, name in (("float32", "decoder.3.bias"), ("bfloat16", "transformer_encoder.layers.1.linear1.weight")):
+        save_file({k: v for k, v in state.items() if k != name}, tmp_path / "model.safetensors")
+        with pytest.raises(ValueError, match=rf"{tmp_path}/model\.safetensors has no {name}, which the network"):
+            load_network(model, precision=precision)
+
+
 # Precision
+
+
+@pytest.mark.parametrize("precision", ["auto", "float16", "", None])
+def test_an_unknown_precision_is_refused(tmp_path, precision):
+    with pytest.raises(ValueError, match=rf"precision={precision!r} is not known; use one of float32, bfloat16\."):
+        load_network(save_model(network(), tmp_path), precision=precision)
 
 
 def test_bfloat16_keeps_norms_encoder_and_heads_in_float32(tmp_path):

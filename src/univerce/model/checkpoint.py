@@ -29,6 +29,7 @@ BUNDLED_MODEL = "uce-mini"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
 _RELEASED = {"uce-4l": UCE_4L, "uce-33l": UCE_33L}
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_PRECISIONS = ("float32", "bfloat16")
 _NOT_WEIGHTS = {"pe_embedding.weight", "pos_encoder.pe"}  # the token table, and a table that follows from the config
 
 
@@ -131,11 +132,16 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     device
         Torch device.
     precision
-        ``"bfloat16"`` keeps the weights of the transformer layers in bfloat16.
+        ``"float32"``, or ``"bfloat16"``, which keeps the weights of the transformer layers in bfloat16.
 
     Returns
     -------
     The network in evaluation mode, without gradients.
+
+    Raises
+    ------
+    ValueError
+        When ``precision`` is unknown, or the weights lack a tensor of the network.
 
     Examples
     --------
@@ -143,11 +149,19 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     >>> uc.model.load_network(uc.model.find_model()).training
     False
     """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(_PRECISIONS)}.")
     with _NoMemory():
         network = UCE(model.config)
     low = _low_precision_names(network) if precision == "bfloat16" else set()
     state = {"pos_encoder.pe": network.pos_encoder.pe.to(device)}
     with safe_open(model.path / _WEIGHTS, framework="pt") as file:
+        if missing := sorted(network.state_dict().keys() - state.keys() - set(file.keys())):
+            names = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
+            raise ValueError(
+                f"{model.path / _WEIGHTS} has no {names}, which the network of its {_CONFIG} needs; convert or save the "
+                "model again."
+            )
         for name in network.state_dict().keys() - low - state.keys():
             state[name] = file.get_tensor(name).to(device)
     for name in low:
