@@ -323,7 +323,8 @@ def test_a_file_put_there_by_hand_is_checked_and_its_checksum_recorded(toy, cach
 def test_offline_says_where_it_looked_and_what_to_download(toy, cache):
     with settings.override(offline=True), pytest.raises(FileNotFoundError) as error:
         fetch(NAME)
-    assert str(cache / NAME) in str(error.value)
+    assert f"1 file is missing in {cache}" in str(error.value)
+    assert f"`univerce assets fetch {NAME}`" in str(error.value)
     assert f"{toy.url}/a" in str(error.value)
     assert toy.requests == []
     assert not cache.exists()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from univerce._settings import settings
-from univerce.genes.assets import RELEASED_SPECIES
+from univerce.genes.assets import ASSETS, RELEASED_SPECIES
 from univerce.genes.load import available_species, convert_released, load_table, species_digest
 from univerce.genes.table import make_table, table_digest, write_table
 
@@ -158,9 +158,44 @@ def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatc
     )
 
 
-def test_a_released_table_offline_says_what_to_download():
-    with settings.override(offline=True), pytest.raises(FileNotFoundError, match=r"species_chrom\.csv is not at"):
-        load_table("human", model="uce-4l")
+@pytest.mark.parametrize(
+    ("model", "cached", "missing"),
+    [
+        pytest.param(
+            "uce-4l",
+            [],
+            {
+                "species_chrom.csv": "4.1 MB",
+                "species_offsets.pkl": "139 bytes",
+                "4layer_model.torch": "3.4 GB",
+                "protein_embeddings.tar.gz": "2.74 GB",
+            },
+            id="nothing is there",
+        ),
+        pytest.param(
+            "uce-33l",
+            ["species_chrom.csv", "species_offsets.pkl"],
+            {"33l_8ep_1024t_1280.torch": "5.7 GB", "protein_embeddings.tar.gz": "2.74 GB"},
+            id="some are there",
+        ),
+        pytest.param(
+            "uce-4l",
+            ["species_chrom.csv", "species_offsets.pkl", "all_tokens.torch"],
+            {"protein_embeddings.tar.gz": "2.74 GB"},
+            id="one is missing",
+        ),
+    ],
+)
+def test_a_released_table_offline_names_every_missing_file_and_how_to_get_them(tmp_path, model, cached, missing):
+    for name in cached:
+        (tmp_path / name).touch()
+    with settings.override(offline=True, cache_dir=tmp_path), pytest.raises(FileNotFoundError) as error:
+        load_table("human", model=model)
+    text = str(error.value)
+    listed = [line for line in text.splitlines() if line.startswith("- ")]
+    assert listed == [f"- {name} ({size}), {ASSETS[name].urls[0]}" for name, size in missing.items()]
+    assert f"`univerce assets fetch {' '.join(missing)}`" in text
+    assert f"UNIVERCE_CACHE={tmp_path}" in text
 
 
 def test_listing_the_released_species_creates_nothing(tmp_path):

@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,18 +71,16 @@ def fetch(name: str, *, progress: bool | None = None) -> Path:
     >>> with uc.settings.override(offline=True, cache_dir="nowhere"):
     ...     fetch("species_chrom.csv")
     Traceback (most recent call last):
-    FileNotFoundError: species_chrom.csv is not at nowhere/species_chrom.csv, ...
+    FileNotFoundError: 1 file is missing in nowhere, and uc.settings.offline forbids fetching it:
+    - species_chrom.csv (4.1 MB), https://figshare.com/ndownloader/files/42706558
+    ...
     """
     from filelock import FileLock
 
     asset = get_asset(name)
     path = settings.cache_dir / asset.name
+    require([name])
     if not path.is_file():
-        if settings.offline:
-            raise FileNotFoundError(
-                f"{name} is not at {path}, and uc.settings.offline forbids fetching it. Download {asset.urls[0]} to "
-                "that path by hand, or set uc.settings.offline = False (UNIVERCE_OFFLINE=0)."
-            )
         _require_writable(settings.cache_dir)
         with FileLock(settings.cache_dir / f".{name}.lock"):
             if not path.is_file():  # another process may have fetched it while this one waited
@@ -91,6 +90,32 @@ def fetch(name: str, *, progress: bool | None = None) -> Path:
         raise ValueError(f"{path} is not {name}: {problem}. Delete it and fetch it again from {asset.urls[0]}.")
     _check_digest(asset, path)
     return path
+
+
+def require(names: Iterable[str]) -> None:
+    """Say at once all that is missing, when nothing may be fetched.
+
+    Parameters
+    ----------
+    names
+        The files that are about to be fetched.
+
+    Raises
+    ------
+    FileNotFoundError
+        When some are not in the cache and ``settings.offline`` is set. The message names each with its size and URL,
+        and the command that fetches them.
+    """
+    missing = [asset for asset in map(get_asset, names) if not (settings.cache_dir / asset.name).is_file()]
+    if not missing or not settings.offline:
+        return
+    files, them = ("1 file is", "it") if len(missing) == 1 else (f"{len(missing)} files are", "them")
+    lines = "".join(f"\n- {asset.name} ({_human_size(asset.size)}), {asset_urls(asset)[0]}" for asset in missing)
+    raise FileNotFoundError(
+        f"{files} missing in {settings.cache_dir}, and uc.settings.offline forbids fetching {them}:{lines}\n"
+        f"Fetch {them} with `univerce assets fetch {' '.join(asset.name for asset in missing)}` (UNIVERCE_OFFLINE=0, "
+        f"UNIVERCE_CACHE={settings.cache_dir}), or download {them} to that directory by hand."
+    )
 
 
 def list_assets() -> pd.DataFrame:
@@ -262,6 +287,13 @@ def _problem(asset: Asset, path: Path) -> str:
     if _is_web_page(head) or not head.startswith(MAGIC[asset.kind]):
         return f"it is no {asset.kind} file but {_describe(head)}"
     return ""
+
+
+def _human_size(size: int | None) -> str:
+    if size is None:
+        return "of unknown size"
+    unit, name = next(((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u), (1, "bytes"))
+    return f"{size / unit:.3g} {name}"
 
 
 def _wrong_size(asset: Asset, size: int) -> str:

@@ -10,7 +10,7 @@ import anndata as ad
 from univerce._settings import settings
 from univerce.genes.assets import BUNDLED_TABLES, RELEASED_MODELS, RELEASED_SPECIES, list_tables
 from univerce.genes.convert import convert_tables
-from univerce.genes.fetch import fetch
+from univerce.genes.fetch import fetch, require
 from univerce.genes.table import gene_table_info, read_table
 
 BUNDLED_MODEL = "uce-mini"
@@ -36,6 +36,8 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     ------
     ValueError
         When the model has no table of the species (the message lists those it has), or no such model is there.
+    FileNotFoundError
+        When released files would have to be fetched and ``settings.offline`` is set; the message lists all of them.
 
     Examples
     --------
@@ -129,6 +131,8 @@ def convert_released(
     ------
     ValueError
         For an unknown model, and as :func:`convert_tables` and :func:`fetch` do.
+    FileNotFoundError
+        When ``settings.offline`` is set and files are not in the cache; the message lists all of them.
 
     Examples
     --------
@@ -140,11 +144,14 @@ def convert_released(
         raise ValueError(f"model={model!r} was not released; use one of {', '.join(RELEASED_MODELS)}.")
     holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
     tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
+    names = ("species_chrom.csv", "species_offsets.pkl", tokens, "protein_embeddings.tar.gz")
+    require(names)
+    positions, offsets, token_file, proteins = (fetch(name, progress=progress) for name in names)
     return convert_tables(
-        fetch("species_chrom.csv", progress=progress),
-        fetch("species_offsets.pkl", progress=progress),
-        tokens=fetch(tokens, progress=progress),
-        protein_embeddings=fetch("protein_embeddings.tar.gz", progress=progress),
+        positions,
+        offsets,
+        tokens=token_file,
+        protein_embeddings=proteins,
         out_dir=_released_tables() if out_dir is None else out_dir,
         species=species,
         progress=progress,

@@ -90,6 +90,8 @@ def find_model(model: str | Path | None = None) -> Model:
     ------
     ValueError
         When there is no such model, or the weights are not those that were written.
+    FileNotFoundError
+        When a released model would have to be fetched and ``settings.offline`` is set.
 
     Examples
     --------
@@ -159,8 +161,8 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
         if missing := sorted(network.state_dict().keys() - state.keys() - set(file.keys())):
             names = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
             raise ValueError(
-                f"{model.path / _WEIGHTS} has no {names}, which the network of its {_CONFIG} needs; convert or save the "
-                "model again."
+                f"{model.path / _WEIGHTS} has no {names}, which the network of its {_CONFIG} needs; convert or save "
+                "the model again."
             )
         for name in network.state_dict().keys() - low - state.keys():
             state[name] = file.get_tensor(name).to(device)
