@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -196,6 +199,29 @@ def test_a_released_table_offline_names_every_missing_file_and_how_to_get_them(t
     assert listed == [f"- {name} ({size}), {ASSETS[name].urls[0]}" for name, size in missing.items()]
     assert f"`univerce assets fetch {' '.join(missing)}`" in text
     assert f"UNIVERCE_CACHE={tmp_path}" in text
+
+
+def test_callers_that_want_a_released_table_at_the_same_time_convert_it_once(monkeypatch, tmp_path):
+    both = threading.Barrier(2, timeout=60)
+    converted = []
+
+    def fetch(name, *, progress=None):
+        if name == "protein_embeddings.tar.gz":
+            both.wait()  # both have seen that there is no table before either converts it
+        return settings.cache_dir / name
+
+    def convert(*_, out_dir, species, **__):
+        converted.append(species)
+        time.sleep(0.2)
+        return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    monkeypatch.setattr(module, "convert_tables", convert)
+    with settings.override(cache_dir=tmp_path), ThreadPoolExecutor(2) as pool:
+        for table in pool.map(lambda _: load_table("pig", model="uce-4l"), range(2)):
+            assert table.uns["gene_table"]["species"] == "pig"
+            table.file.close()
+    assert converted == [["pig"]]
 
 
 def test_listing_the_released_species_creates_nothing(tmp_path):

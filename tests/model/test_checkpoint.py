@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -303,6 +305,50 @@ def test_an_interrupted_conversion_is_done_again(tmp_path, monkeypatch):
             find_model("uce-4l")
     assert list((uc.settings.cache_dir / "models" / "uce-4l").iterdir()) == []
     assert find_model("uce-4l").config == CONFIG
+
+
+_FIND = """
+import sys, time
+from pathlib import Path
+from dataclasses import replace
+from tests.model.test_checkpoint import CONFIG
+from univerce.model import checkpoint
+
+directory, name = Path(sys.argv[1]), sys.argv[2]
+convert = checkpoint.convert_checkpoint
+
+def fetch(_):
+    # both have seen that there is no model before either converts it
+    (directory / f"{name}.ready").touch()
+    while len(list(directory.glob("*.ready"))) < 2:
+        time.sleep(0.01)
+    return directory / "checkpoint.torch"
+
+def counted(*args, **kwargs):
+    (directory / f"{name}.converts").touch()
+    time.sleep(0.3)
+    return convert(*args, **kwargs)
+
+checkpoint.fetch, checkpoint.convert_checkpoint = fetch, counted
+checkpoint._RELEASED = {"uce-4l": replace(CONFIG, model_id="uce-4l")}
+print(checkpoint.find_model("uce-4l").digest)
+"""
+
+
+def test_two_processes_that_want_a_released_model_convert_it_once(tmp_path):
+    released_file(tmp_path)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _FIND, tmp_path, name], cwd=Path(__file__).parents[2], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for name in ("one", "other")
+    ]  # fmt: skip
+    answers = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    digests = {out for out, _ in answers}
+    assert digests == {f"{find_model(uc.settings.cache_dir / 'models' / 'uce-4l').digest}\n"}
+    assert len(list(tmp_path.glob("*.converts"))) == 1
 
 
 def test_the_bundled_model_is_the_default():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     """
     found = list_tables(_table_directory(model))
     if species not in found and model in RELEASED_MODELS and species in RELEASED_SPECIES:
-        found = convert_released(species=[species], model=str(model))
+        found = _convert_once(species, str(model))
     if species not in found:
         raise ValueError(
             f"There is no gene table of {species!r} for the model {str(model)!r}; "
@@ -142,20 +143,40 @@ def convert_released(
     """
     if model not in RELEASED_MODELS:
         raise ValueError(f"model={model!r} was not released; use one of {', '.join(RELEASED_MODELS)}.")
+    return _convert(
+        _released_files(model, progress), _released_tables() if out_dir is None else out_dir, species, progress
+    )
+
+
+def _released_files(model: str, progress: bool | None = None) -> list[Path]:
+    """Positions, offsets, tokens and protein embeddings, fetched where they are not in the cache."""
     holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
     tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
     names = ("species_chrom.csv", "species_offsets.pkl", tokens, "protein_embeddings.tar.gz")
     require(names)
-    positions, offsets, token_file, proteins = (fetch(name, progress=progress) for name in names)
+    return [fetch(name, progress=progress) for name in names]
+
+
+def _convert(
+    files: Sequence[Path], out_dir: Path | str, species: Sequence[str] | None, progress: bool | None = None
+) -> dict[str, Path]:
+    positions, offsets, tokens, proteins = files
     return convert_tables(
-        positions,
-        offsets,
-        tokens=token_file,
-        protein_embeddings=proteins,
-        out_dir=_released_tables() if out_dir is None else out_dir,
-        species=species,
+        positions, offsets, tokens=tokens, protein_embeddings=proteins, out_dir=out_dir, species=species,
         progress=progress,
-    )
+    )  # fmt: skip
+
+
+def _convert_once(species: str, model: str) -> dict[str, Path]:
+    """The released tables with that of ``species``; processes that want one at the same time wait for each other."""
+    from filelock import FileLock
+
+    files = _released_files(model)
+    directory = _released_tables()
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
+        found = list_tables(directory)
+        return found if species in found else _convert(files, directory, [species])
 
 
 def _released_tables() -> Path:

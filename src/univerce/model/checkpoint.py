@@ -102,9 +102,7 @@ def find_model(model: str | Path | None = None) -> Model:
     if model is None or model == BUNDLED_MODEL:
         path = _BUNDLED / BUNDLED_MODEL
     elif model in RELEASED_MODELS:
-        path = settings.cache_dir / "models" / str(model)
-        if not (path / _CONFIG).is_file():
-            convert_checkpoint(fetch(RELEASED_MODELS[str(model)]), path, config=_RELEASED[str(model)])
+        path = _released(str(model))
     else:
         path = Path(model)
     if not ((path / _CONFIG).is_file() and (path / _WEIGHTS).is_file()):
@@ -122,6 +120,20 @@ def find_model(model: str | Path | None = None) -> Model:
             f"{path / _WEIGHTS} or its {_CONFIG} was changed after it was written; convert or fetch it again."
         )
     return Model(config, digest, path)
+
+
+def _released(model: str) -> Path:
+    """Directory of a released model, converted at first use; processes that come meanwhile wait for the first."""
+    from filelock import FileLock
+
+    path = settings.cache_dir / "models" / model
+    if not (path / _CONFIG).is_file():
+        source = fetch(RELEASED_MODELS[model])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{model}.lock")):
+            if not (path / _CONFIG).is_file():
+                convert_checkpoint(source, path, config=_RELEASED[model])
+    return path
 
 
 def load_network(model: Model, *, device: str | torch.device = "cpu", precision: str = "float32") -> UCE:
