@@ -450,6 +450,23 @@ def test_official_padding_depends_on_the_25_rows_of_a_batch_alone(cells, tiny_mo
     np.testing.assert_allclose(embed(cells, tiny_model, padding="official", batch_size=4), whole, **CLOSE)
 
 
+def test_official_windows_count_empty_cells_and_are_made_per_species(tiny_model):
+    human, mouse = tiny_cells(n=40, empty=(3,)), tiny_cells("mouse", 35)
+    with pytest.warns(UserWarning, match="1 of 40 cells"):
+        whole = embed(human, tiny_model, padding="official")
+        first = embed(human[:25].copy(), tiny_model, padding="official")
+    np.testing.assert_allclose(first, whole[:25], **CLOSE)
+    data = ad.concat([human, mouse], join="outer", fill_value=0, label="organism", keys=["human", "mouse"])
+    order = np.argsort(np.concatenate([np.arange(40), np.arange(35)]), kind="stable")  # one of each in turn
+    mixed = data[order].copy()
+    with pytest.warns(UserWarning, match="1 of 75 cells"):
+        uc.tl.uce_embed(mixed, model=tiny_model, padding="official")
+    np.testing.assert_allclose(mixed[human.obs_names].obsm["X_uce"], whole, **CLOSE)
+    np.testing.assert_allclose(
+        mixed[mouse.obs_names].obsm["X_uce"], embed(mouse, tiny_model, padding="official"), **CLOSE
+    )
+
+
 def test_bfloat16_is_near_and_recorded(cells, expected, tiny_model):
     low = uc.tl.uce_embed(cells, model=tiny_model, precision="bfloat16", copy=True)
     assert low.uns["X_uce"]["params"]["precision"] == "bfloat16"

@@ -24,7 +24,7 @@ from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
 logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
-"""Rows that the reference embeds, and pads, together."""
+"""Rows that the reference embeds, and pads, together; empty ones, which it never meets, count too."""
 _ACTIVATIONS = 8 * 2**20
 """CPU: bytes of a batch's activations; with fewer the weights are repacked too often, more leave the caches."""
 _CUDA_BATCH = 64

@@ -87,7 +87,10 @@ def uce_embed(
         ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
     padding
         ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows
-        to the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file.
+        to the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file. A cell
+        without counts takes up one of the 25 rows. The windows are made per species, and with several species anew
+        every 500 rows of the file. To repeat the reference, embed one species at a time, and first drop what it drops:
+        genes in fewer than 10 cells, then cells with fewer than 25 genes.
     store
         Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
         interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
