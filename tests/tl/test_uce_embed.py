@@ -454,6 +454,7 @@ def test_official_windows_count_empty_cells_and_are_made_per_species(tiny_model)
     human, mouse = tiny_cells(n=40, empty=(3,)), tiny_cells("mouse", 35)
     with pytest.warns(UserWarning, match="1 of 40 cells"):
         whole = embed(human, tiny_model, padding="official")
+    with pytest.warns(UserWarning, match="1 of 25 cells"):
         first = embed(human[:25].copy(), tiny_model, padding="official")
     np.testing.assert_allclose(first, whole[:25], **CLOSE)
     data = ad.concat([human, mouse], join="outer", fill_value=0, label="organism", keys=["human", "mouse"])
