@@ -485,6 +485,23 @@ def test_settings_stand_behind_auto(cells, tiny_model):
         uc.tl.uce_embed(cells, model=tiny_model)
 
 
+@pytest.mark.parametrize("options", [{}, {"n_draws": 3}, {"padding": "official"}], ids=["plain", "draws", "official"])
+def test_a_bar_ends_at_the_whole_with_empty_cells(with_empty, tiny_model, monkeypatch, options):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 10)
+    bars = []
+
+    class Bar(module.tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            bars.append(self)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    with pytest.warns(UserWarning, match="2 of 30 cells"):
+        uc.tl.uce_embed(with_empty, model=tiny_model, progress=True, **options)
+    (bar,) = bars
+    assert bar.n == bar.total == N * options.get("n_draws", 1)
+
+
 def test_a_bar_counts_every_sentence(cells, tiny_model, capsys):
     uc.tl.uce_embed(cells, model=tiny_model, n_draws=2, progress=True)
     assert f"{2 * N}/{2 * N}" in capsys.readouterr().err

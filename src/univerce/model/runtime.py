@@ -160,12 +160,14 @@ class Embedder:
         bag
             ``[n_cells, n_tokens]`` log(x + 1), for a network with a bag.
         done
-            Told the number of cells after every batch.
+            Told the number of sentences after every batch, and before the first that of the empty ones.
 
         Returns
         -------
         ``[n_cells, output_dim]`` float32, NaN for empty sentences.
         """
+        if done is not None:
+            done(int(np.sum(sentences.lengths == 0)))
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
         bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
