@@ -53,6 +53,24 @@ def test_several_species_are_one_key_per_cell(species, column):
     assert list(keys.categories) == ["human", "mouse"]
 
 
+@pytest.mark.parametrize(
+    ("adata", "uns", "expected"),
+    [
+        pytest.param(_adata(), {"organism": "Mus musculus"}, "mouse", id="of the MuData alone"),
+        pytest.param(_adata(), {"organism_ontology_term_id": "NCBITaxon:9606"}, "human", id="as a term"),
+        pytest.param(_adata({"organism": "human"}), {"organism": "mouse"}, "human", id="uns of the modality first"),
+        pytest.param(_adata(species=["human"] * 3), {"organism": "mouse"}, "human", id="obs of the modality first"),
+    ],
+)
+def test_a_modality_without_a_species_has_that_of_its_mudata(adata, uns, expected):
+    assert species_of(adata, within=_adata(uns)) == expected
+
+
+def test_a_species_of_a_mudata_that_is_unknown_is_an_error_that_says_where():
+    with pytest.raises(ValueError, match=r"mdata\.uns\['species'\]: .*'alien' is not known"):
+        species_of(_adata(), within=_adata({"species": "alien"}))
+
+
 def test_own_species_are_known():
     assert species_of(_adata(), "Axolotl", known=["axolotl"]) == "axolotl"
     assert species_of(_adata(species=["Axolotl"] * 3), known=["axolotl"]) == "axolotl"

@@ -232,6 +232,18 @@ def test_a_modality_of_a_mudata(cells, expected, tiny_model):
     assert not data["protein"].obsm
 
 
+def test_a_mudata_may_state_the_species_for_all_its_modalities(cells, expected, tiny_model):
+    del cells.uns["organism"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mudata's own
+        data = MuData({"rna": cells})
+    data.uns["organism"] = "Homo sapiens"
+    uc.tl.uce_embed(data, model=tiny_model, mod="rna")
+    np.testing.assert_array_equal(data["rna"].obsm["X_uce"], expected)
+    uc.pp.map_genes(data, model=tiny_model, mod="rna")
+    assert list(data["rna"].uns["uce_gene"]) == ["human"]
+
+
 def test_a_layer_instead_of_x(cells, expected, tiny_model):
     cells.layers["counts"] = cells.X.copy()
     cells.X = np.log1p(cells.X)

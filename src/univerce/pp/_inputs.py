@@ -91,7 +91,7 @@ def resolve_inputs(
     X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
 
     name = BUNDLED_MODEL if model is None else model
-    keys = species_of(adata, species, known=available_species(name))
+    keys = species_of(adata, species, known=available_species(name), within=data)
     cells = pd.Categorical([keys] * adata.n_obs if isinstance(keys, str) else keys).remove_unused_categories()
     # Tables and models may have to be fetched: only when the data are known to be counts.
     resolved = resolve_genes(adata, keys, name, layer=layer, gene_key=gene_key)

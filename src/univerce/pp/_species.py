@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -14,7 +15,9 @@ _UNS_KEYS = ("organism", "species", "organism_ontology_term_id")
 _OBS_KEYS = ("organism", "species", "organism_ontology_term_id")
 
 
-def species_of(adata: ad.AnnData, species: str | None = None, *, known: Iterable[str] = ()) -> str | pd.Categorical:
+def species_of(
+    adata: ad.AnnData, species: str | None = None, *, known: Iterable[str] = (), within: Any = None
+) -> str | pd.Categorical:
     """The species of the cells.
 
     Parameters
@@ -24,9 +27,11 @@ def species_of(adata: ad.AnnData, species: str | None = None, *, known: Iterable
     species
         A species, by any name :func:`~univerce.genes.species.resolve_species` knows, or the column of ``obs`` that
         holds one per cell. When it is ``None``, the first of ``organism``, ``species`` and
-        ``organism_ontology_term_id`` in ``uns`` and then in ``obs`` counts.
+        ``organism_ontology_term_id`` in ``uns`` and then in ``obs`` counts, and in the end in ``within.uns``.
     known
         Keys of further species.
+    within
+        The MuData that ``adata`` is a modality of, if it is one.
 
     Returns
     -------
@@ -47,16 +52,25 @@ def species_of(adata: ad.AnnData, species: str | None = None, *, known: Iterable
             raise ValueError(
                 f"{error} Nor is it a column of obs: {', '.join(map(str, adata.obs)) or 'none'}."
             ) from None
-    for key in _UNS_KEYS:
-        if isinstance(adata.uns.get(key), str):
-            return _resolve(adata.uns[key], f"adata.uns[{key!r}]", known)
+    if (found := _in_uns(adata.uns, "adata", known)) is not None:
+        return found
     for key in _OBS_KEYS:
         if key in adata.obs:
             return _per_cell(adata.obs[key], known)
+    if within is not None and (found := _in_uns(within.uns, "mdata", known)) is not None:
+        return found
     raise ValueError(
         'The species is not stated. Pass species=, for example species="human", or the column of obs that holds it; '
         'or set adata.uns["organism"].'
     )
+
+
+def _in_uns(uns: Mapping[str, Any], owner: str, known: tuple[str, ...]) -> str | None:
+    """The species that ``uns`` states, if any."""
+    for key in _UNS_KEYS:
+        if isinstance(uns.get(key), str):
+            return _resolve(uns[key], f"{owner}.uns[{key!r}]", known)
+    return None
 
 
 def _resolve(name: str, where: str, known: tuple[str, ...]) -> str:

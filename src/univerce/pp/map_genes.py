@@ -81,7 +81,7 @@ def map_genes(
     species
         Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
         holds it per cell. ``None`` looks for ``organism``, ``species`` and ``organism_ontology_term_id`` in ``uns`` and
-        ``obs``.
+        ``obs``, and then in ``uns`` of a MuData.
     model
         Model whose gene tables are used: a name or a folder. ``None`` is the bundled ``"uce-mini"``.
     mod
@@ -139,7 +139,7 @@ def map_genes(
     model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
     check_writable(adata)
-    keys = species_of(adata, species, known=available_species(model))
+    keys = species_of(adata, species, known=available_species(model), within=data)
     resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key)
     reports: dict[str, dict[str, Any]] = {}
     for name, found in resolved.items():

@@ -45,7 +45,8 @@ def uce_tokenize(
     adata
         AnnData with raw counts, or MuData. It is never reordered and no cell is dropped.
     species
-        Species of the cells, or the column of ``obs`` that holds it per cell; ``None`` reads it from the data.
+        Species of the cells, or the column of ``obs`` that holds it per cell; ``None`` reads it from the data, see
+        :func:`map_genes`.
     model
         ``None`` is the bundled ``"uce-mini"``; ``"uce-4l"``, ``"uce-33l"``, or the directory of a model.
     mod

@@ -60,7 +60,8 @@ def uce_embed(
         and never made dense. Every cell keeps its row.
     species
         Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
-        holds it per cell. ``None`` reads ``organism`` or ``species`` from ``uns`` and ``obs``.
+        holds it per cell. ``None`` reads ``organism`` or ``species`` from ``uns`` and ``obs``, and then from ``uns`` of
+        a MuData.
     model
         ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are
         the released models, fetched and converted at first use; anything else is the directory of a model.
