@@ -704,6 +704,9 @@ def test_what_is_no_count_is_refused_and_nothing_is_written(cells, tiny_model, t
         pytest.param({"batch_size": True}, ValueError, "batch_size=True must be", id="a batch that is a flag"),
         pytest.param({"n_draws": 0}, ValueError, "n_draws=0 must be a whole number from 1 on", id="no draw"),
         pytest.param({"rng": None}, TypeError, "rng=None must be a whole number or", id="no seed"),
+        pytest.param(
+            {"copy": True, "store": "s.zarr"}, ValueError, "copy=True .* store='s.zarr'.*leave one", id="copy and store"
+        ),
         pytest.param({"rng": -1}, ValueError, "rng=-1 must lie between", id="negative seed"),
     ],
 )  # fmt: skip

@@ -96,7 +96,7 @@ def uce_embed(
         Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
         interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
     copy
-        Return a changed copy and leave ``adata`` as it is.
+        Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
     progress
         Show a progress bar; ``None`` does as ``settings.progress`` says.
 
@@ -116,8 +116,8 @@ def uce_embed(
     ------
     ValueError
         When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
-        the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, or ``store`` holds an
-        embedding of other inputs.
+        the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, ``copy`` and
+        ``store`` are both given, or ``store`` holds an embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -137,6 +137,11 @@ def uce_embed(
         isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1
     ):
         raise ValueError(f"batch_size={batch_size!r} must be 'auto' or a whole number from 1 on.")
+    if copy and store is not None:
+        raise ValueError(
+            f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
+            "one of them out. anndata.read_zarr(store) opens the result."
+        )
     where = choose_device(settings.device if device == "auto" else device)
     data = adata.copy() if copy else adata
     if store is None:
