@@ -301,3 +301,40 @@ def test_what_is_no_table_is_neither_written_nor_read(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no gene table at .*t\.h5ad"):
         read_table(tmp_path / "t.h5ad")
+
+
+def _change(table: ad.AnnData, part: str) -> None:
+    if part == "features":
+        table.X[3, 2] += 1
+    elif part == "chromosome features":
+        table.uns["chromosome_features"][0, 0] += 1
+    else:
+        values = table.obs[part].to_numpy(copy=True)
+        values[3] = values[3] * 2
+        table.obs[part] = values
+
+
+@pytest.mark.parametrize("name", ["t.h5ad", "t.zarr.zip"])
+@pytest.mark.parametrize("part", ["features", "chromosome features", "symbol", "start"])
+def test_a_table_that_is_not_what_its_digest_says_is_neither_written_nor_read(tmp_path, monkeypatch, name, part):
+    table = toy_table()
+    noted = table.uns["gene_table"]["digest"]
+    _change(table, part)
+    said = rf"was changed after it was made: its digest is {table_digest(table)[:12]}.* says {noted[:12]}.*make_table"
+    with pytest.raises(ValueError, match=f"The gene table {said}"):
+        write_table(table, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "_CHECKED_BYTES", -1)
+        path = write_table(table, tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{path} {said}"):
+        read_table(path)
+
+
+def test_the_digest_of_a_large_table_is_not_computed_to_read_it(tmp_path, monkeypatch):
+    path = write_table(toy_table(), tmp_path / "t.h5ad")
+    monkeypatch.setattr(tables, "table_digest", lambda table: pytest.fail("the whole table was read"))
+    monkeypatch.setattr(tables, "_CHECKED_BYTES", N * DIM * 4 - 1)
+    table = read_table(path)
+    assert table.shape == (N, DIM)
+    table.file.close()

@@ -27,6 +27,7 @@ import zarr
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
 _DIGEST_ROWS = 4096
+_CHECKED_BYTES = 2**24  # of features: the digest of a table that is no larger takes some milliseconds
 _PACKED = ".zarr.zip"
 _OBS_COLUMNS = ("symbol", "ensembl_id", "chromosome", "start", "chromosome_code")
 _UNS_ARRAYS = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
@@ -202,6 +203,7 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
 def table_digest(table: ad.AnnData) -> str:
     """SHA-256 over everything of a gene table that can change a sentence or an embedding."""
     sha = hashlib.sha256()
+    # Nothing separates one column from the next: to add it now would give every existing table another digest.
     for column in ("symbol", "ensembl_id"):
         sha.update("\n".join(table.obs[column]).encode())
     for column in ("start", "chromosome_code"):
@@ -211,6 +213,19 @@ def table_digest(table: ad.AnnData) -> str:
     for begin in range(0, table.n_obs, _DIGEST_ROWS):
         sha.update(np.ascontiguousarray(table.X[begin : begin + _DIGEST_ROWS]).tobytes())
     return sha.hexdigest()
+
+
+def _check_digest(table: ad.AnnData, what: str) -> None:
+    """Raise ``ValueError`` when a table that is small enough is not what its digest says."""
+    if table.n_obs * table.n_vars * np.dtype(table.X.dtype).itemsize > _CHECKED_BYTES:
+        return
+    noted, found = gene_table_info(table).get("digest"), table_digest(table)
+    if found != noted:
+        raise ValueError(
+            f"{what} was changed after it was made: its digest is {found[:12]}..., and uns['gene_table']['digest'] says "
+            f"{str(noted)[:12]}... Fetch or convert it again; if the change is meant, put the parts through "
+            "univerce.genes.make_table, so that embeddings made with it can be told from others."
+        )
 
 
 def write_table(table: ad.AnnData, path: Path | str) -> Path:
@@ -231,7 +246,8 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     Raises
     ------
     ValueError
-        When ``table`` is no gene table, or the name ends in neither.
+        When ``table`` is no gene table, the name ends in neither, or its digest is not that of its content (looked at
+        as in :func:`read_table`).
 
     Examples
     --------
@@ -247,6 +263,7 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     validate_table(table)
     if not path.name.endswith((".h5ad", _PACKED)):
         raise ValueError(f"{path.name!r} is not a name for a gene table; let it end in .h5ad or {_PACKED}.")
+    _check_digest(table, "The gene table")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         temporary = Path(scratch) / path.name
@@ -275,7 +292,8 @@ def read_table(path: Path | str) -> ad.AnnData:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file holds something else.
+        When the file holds something else, or its digest is not that of its content. Tables with more than 16 MiB of
+        features, such as those of the released models, are not read whole to find out.
 
     Examples
     --------
@@ -298,6 +316,7 @@ def read_table(path: Path | str) -> ad.AnnData:
     else:
         table = ad.read_h5ad(path, backed="r")
     validate_table(table)
+    _check_digest(table, str(path))
     return table
 
 
