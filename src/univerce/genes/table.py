@@ -222,8 +222,8 @@ def _check_digest(table: ad.AnnData, what: str) -> None:
     noted, found = gene_table_info(table).get("digest"), table_digest(table)
     if found != noted:
         raise ValueError(
-            f"{what} was changed after it was made: its digest is {found[:12]}..., and uns['gene_table']['digest'] says "
-            f"{str(noted)[:12]}... Fetch or convert it again; if the change is meant, put the parts through "
+            f"{what} was changed after it was made: its digest is {found[:12]}..., and uns['gene_table']['digest'] "
+            f"says {str(noted)[:12]}... Fetch or convert it again; if the change is meant, put the parts through "
             "univerce.genes.make_table, so that embeddings made with it can be told from others."
         )
 
