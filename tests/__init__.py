@@ -1,0 +1,1 @@
+"""A package, so that ``from tests.tiny import ...`` never finds the ``tests`` that some package installs."""
