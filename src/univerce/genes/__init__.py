@@ -2,6 +2,7 @@
 
 from univerce.genes.annotation import read_annotation, text_tables, write_text_tables
 from univerce.genes.convert import convert_tables
+from univerce.genes.features import feature_report
 from univerce.genes.fetch import fetch, list_assets
 from univerce.genes.load import available_species, convert_released, load_table
 from univerce.genes.mapping import map_names
@@ -14,6 +15,7 @@ __all__ = [
     "available_species",
     "convert_released",
     "convert_tables",
+    "feature_report",
     "fetch",
     "list_assets",
     "load_table",

@@ -98,7 +98,7 @@ def resolve_inputs(
     found = find_model(model)
     method = found.config.sampling if sampling is None else sampling
     for key, r in resolved.items():
-        _check_table(r.table, key, found)
+        check_table(r.table, key, found)
     species_names = list(cells.categories)
     params = {
         "model": found.config.model_id,
@@ -123,7 +123,8 @@ def resolve_inputs(
     )  # fmt: skip
 
 
-def _check_table(table: ad.AnnData, species: str, model: Model) -> None:
+def check_table(table: ad.AnnData, species: str, model: Model) -> None:
+    """Raise ``ValueError`` when the features of a gene table are not those that the model reads."""
     encoder = gene_table_info(table)["encoder"]
     if encoder != model.config.token_encoder or table.n_vars != model.config.token_dim:
         raise ValueError(

@@ -47,7 +47,7 @@ def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_U
     Traceback (most recent call last):
     ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
     """
-    mine, theirs = _params(adata, "adata", use_rep), _params(other, "other", use_rep)
+    mine, theirs = recorded_params(adata, "adata", use_rep), recorded_params(other, "other", use_rep)
     if mine["model_digest"] != theirs["model_digest"]:
         raise ValueError(
             f"The embeddings in obsm[{use_rep!r}] are of two models, {_name(mine)} and {_name(theirs)}: their "
@@ -62,7 +62,7 @@ def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_U
         )
 
 
-def _params(adata: ad.AnnData, name: str, key: str) -> Mapping[str, Any]:
+def recorded_params(adata: ad.AnnData, name: str, key: str) -> Mapping[str, Any]:
     """What was recorded of an embedding."""
     if key not in adata.obsm:
         raise KeyError(

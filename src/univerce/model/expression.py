@@ -1,0 +1,53 @@
+"""The expression head over whole matrices: every cell against every gene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from univerce.model.network import UCE
+
+_ACTIVATIONS = 64 * 2**20
+"""Bytes of the widest layer over the pairs of one block."""
+
+
+@torch.inference_mode()
+def expression_logits(
+    network: UCE, cells: np.ndarray, features: np.ndarray, *, done: Callable[[int], Any] | None = None
+) -> np.ndarray:
+    """Logit of the head for every pair of a cell and a gene, in blocks that bound the memory.
+
+    Parameters
+    ----------
+    network
+        From :func:`~univerce.model.checkpoint.load_network`.
+    cells
+        ``[n_cells, output_dim]`` embeddings.
+    features
+        ``[n_genes, token_dim]`` as in the gene table.
+    done
+        Told the number of pairs after every block.
+
+    Returns
+    -------
+    ``[n_cells, n_genes]`` float32.
+    """
+    device = network.pos_encoder.pe.device
+    config = network.config
+    pairs = max(1, _ACTIVATIONS // (4 * max(config.output_dim + config.gene_dim, *config.head_dims)))
+    n_genes = max(1, min(len(features), pairs))
+    n_cells = max(1, pairs // n_genes)
+    embedded = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))
+    queries = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+    out = np.empty((len(cells), len(features)), dtype=np.float32)
+    for g in range(0, len(features), n_genes):
+        genes = queries[g : g + n_genes].to(device)
+        for c in range(0, len(cells), n_cells):
+            logits = network.predict(embedded[c : c + n_cells].to(device), genes)
+            out[c : c + n_cells, g : g + n_genes] = logits.float().cpu().numpy()
+            if done is not None:
+                done(logits.numel())
+    return out
