@@ -309,6 +309,18 @@ def test_no_cells_give_no_sentences():
 # Nothing but the cell, its name and the seed decides
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_was_in_memory_before_never_shows(monkeypatch, threads):
+    counts = sp.vstack([toy_counts(6, N_GENES), sp.csr_matrix((2, N_GENES), dtype=np.float32)], format="csr")
+    keys = cell_keys([str(i) for i in range(8)], seed=0)
+    expected = tokenise(counts, ROWS, ORDER, keys, n_sample=50)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 99, dtype=dtype))
+    found = tokenise(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
+    assert same(found, expected)
+    for ids, length in zip(found.ids, found.lengths, strict=True):
+        assert (ids[length:] == PAD).all()
+
+
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_order_subset_blocks_and_threads_do_not_change_a_sentence(sampling):
     counts, keys = toy_counts(31, N_GENES, seed=8), keys_of(31)

@@ -182,7 +182,7 @@ def tokenise(
         raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
     n_cells = counts.shape[0]
     width = max_sentence_length(n_sample, len(order.chromosome_token), max_length)
-    ids = np.full((n_cells, width), PAD, dtype=np.int32)
+    ids = np.empty((n_cells, width), dtype=np.int32)  # each thread fills its rows, and takes their memory, itself
     lengths = np.zeros(n_cells, dtype=np.int32)
     pooled = np.zeros(n_cells, dtype=np.bool_)
     var_rank = order.var_rank(rows)
@@ -221,6 +221,7 @@ def _tokenise(  # type: ignore[no-untyped-def]
     for cell in range(begin, end):
         n = gather(indptr[cell], indptr[cell + 1], indices, data, var_rank, total, seen, ranks, weights)
         if n == 0:
+            ids[cell] = PAD
             continue
         accumulate_log(weights, n)
         state[0] = keys[cell]
@@ -228,6 +229,7 @@ def _tokenise(  # type: ignore[no-untyped-def]
             ranks, weights, n, gene_token, chromosome, chromosome_token, state, n_sample, systematic,
             max_chromosomes, points, drawn, starts, order, ids[cell],
         )  # fmt: skip
+        ids[cell, lengths[cell] :] = PAD
 
 
 @numba.njit(nogil=True, cache=True)
