@@ -7,8 +7,9 @@ import gzip
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 
-from univerce.genes import TextEncoder, read_annotation, read_table, text_tables, write_text_tables
+from univerce.genes import TextEncoder, read_annotation, read_table, text_tables, write_table, write_text_tables
 from univerce.genes.table import gene_table_info, table_digest
 from univerce.genes.text import hashed_tokens, quantise
 
@@ -93,15 +94,15 @@ def test_every_species_gets_a_table_of_its_genes():
         assert table.X.dtype == table.uns["special_features"].dtype == np.int8
         info = gene_table_info(table)
         assert (info["species"], info["source"]) == (species, "made up")
-        assert info["encoder"].startswith("text-svd2-rp16-s0-")
+        assert info["encoder"].startswith("text-svd2-sign16-s0-")
         assert info["digest"] == table_digest(table)
 
 
 def test_features_are_those_of_an_encoder_fitted_to_all_species():
     tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="made up")
     fitted = encoder().fit(pd.concat([HUMAN, MOUSE]))
-    np.testing.assert_array_equal(tables["human"].X, quantise(fitted.encode(HUMAN)))
-    np.testing.assert_array_equal(tables["mouse"].X, quantise(fitted.encode(MOUSE)))
+    np.testing.assert_array_equal(tables["human"].X, fitted.encode(HUMAN))
+    np.testing.assert_array_equal(tables["mouse"].X, fitted.encode(MOUSE))
 
 
 def test_chromosome_codes_count_the_sorted_names_of_all_species():
@@ -141,3 +142,21 @@ def test_a_directory_without_annotations_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no <species>\.tsv\.gz in"):
         write_text_tables(tmp_path, tmp_path / "tables", encoder(), source="made up")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_packed_table_leaves_out_the_signs_and_has_them_again_when_read(tmp_path):
+    table = text_tables({"human": HUMAN}, encoder(), source="made up")["human"]
+    path = write_table(table, tmp_path / "human.zarr.zip")
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        assert zarr.open_array(store, path="X", mode="r").shape == (len(HUMAN), 2)
+    np.testing.assert_array_equal(read_table(path).X, table.X)
+
+
+def test_a_packed_table_keeps_features_that_the_symbols_do_not_tell(tmp_path):
+    table = text_tables({"human": HUMAN}, encoder(), source="made up")["human"]
+    table.X[0, -1] = 7
+    table.uns["gene_table"]["digest"] = table_digest(table)
+    path = write_table(table, tmp_path / "human.zarr.zip")
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        assert zarr.open_array(store, path="X", mode="r").shape == table.shape
+    np.testing.assert_array_equal(read_table(path).X, table.X)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from univerce.genes import TextEncoder, load_table
-from univerce.genes.text import hashed_tokens, quantise
+from univerce.genes.text import hashed_tokens, identity_signs, quantise
 
 GENES = pd.DataFrame(
     [
@@ -56,10 +58,10 @@ def test_the_same_genes_and_seed_give_the_same_features(encoder):
 
 
 def test_the_name_tells_the_widths_the_seed_and_the_genes_it_was_fitted_to():
-    names = [TextEncoder(3, 4, seed=7).fit(genes).name for genes in (GENES, GENES, GENES.iloc[1:])]
-    assert names[0].startswith("text-svd3-rp4-s7-")
+    names = [TextEncoder(3, 8, seed=7).fit(genes).name for genes in (GENES, GENES, GENES.iloc[1:])]
+    assert names[0].startswith("text-svd3-sign8-s7-")
     assert names[0] == names[1] != names[2]
-    assert TextEncoder(3, 4).dim == 7
+    assert TextEncoder(3, 8).dim == 11
 
 
 def test_an_encoder_has_no_name_before_it_is_fitted():
@@ -79,40 +81,50 @@ def test_a_gene_is_encoded_the_same_alone_as_among_others(encoder):
         np.testing.assert_allclose(encoder.encode(GENES.iloc[[i]])[0], together[i], atol=1e-6)
 
 
-def test_both_halves_have_unit_length_and_nothing_known_is_zero(encoder):
+def test_both_parts_are_known_for_a_named_gene_and_zero_where_nothing_is_written(encoder):
     features = encoder.encode(GENES)
-    assert features.dtype == np.float32
+    assert features.dtype == np.int8
     assert features.shape == (len(GENES), N_SEMANTIC + N_IDENTITY)
-    known = (GENES["symbol"] + GENES["description"]).to_numpy() != ""
-    for half in (features[:, :N_SEMANTIC], features[:, N_SEMANTIC:]):
-        np.testing.assert_allclose(np.linalg.norm(half[known], axis=1), 1, atol=1e-5)
-    assert not features[~known].any()
+    written = (GENES["symbol"] + GENES["description"]).to_numpy() != ""
+    np.testing.assert_array_equal(features[:, :N_SEMANTIC].any(axis=1), written)
+    named = (GENES["symbol"] != "").to_numpy()
+    assert set(np.unique(features[named, N_SEMANTIC:])) == {-2, 2}
+    assert not features[~named, N_SEMANTIC:].any()
 
 
-def test_relatives_are_near_in_the_semantic_half(encoder):
+def test_relatives_are_near_in_the_semantic_part(encoder):
     semantic = dict(zip(GENES["symbol"], encoder.encode(GENES)[:, :N_SEMANTIC], strict=True))
     assert cosine(semantic["SLC2A1"], semantic["SLC2A3"]) > 0.8
     assert cosine(semantic["COL1A1"], semantic["COL3A1"]) > 0.8
     assert cosine(semantic["SLC2A1"], semantic["COL1A1"]) < 0.3
 
 
-def test_the_identity_half_keeps_genes_of_one_description_apart(encoder):
+def test_the_identity_part_keeps_genes_of_one_description_apart(encoder):
     twins = pd.DataFrame({"symbol": ["AAA1", "AAA2"], "description": ["the same words"] * 2})
     identity = encoder.encode(twins)[:, N_SEMANTIC:]
-    assert cosine(*identity) < 0.9
+    assert abs(cosine(*identity)) < 0.5
 
 
-def test_rare_words_weigh_more_than_frequent_ones(encoder):
-    def half(description: str) -> np.ndarray:
-        return encoder.encode(one_gene("", description))[0, N_SEMANTIC:]
+def test_a_gene_without_a_symbol_goes_by_its_identifier():
+    genes = pd.DataFrame({"symbol": ["", "ENSG1", "INS"], "ensembl_id": ["ensg1", "ENSG9", "ENSG1"]})
+    signs = identity_signs(genes, 64)
+    np.testing.assert_array_equal(signs[0], signs[1])
+    assert abs(cosine(signs[1], signs[2])) < 0.5
 
-    both = half("member glucagon")
-    assert cosine(both, half("glucagon")) > cosine(both, half("member"))
+
+def test_signs_are_the_bits_of_a_keyed_hash_of_the_name():
+    bits = b"".join(hashlib.blake2b(b"CD3E", salt=b"7", person=block).digest() for block in (b"0", b"1"))
+    expected = [2 if byte >> (7 - k) & 1 else -2 for byte in bits for k in range(8)][:1000]
+    np.testing.assert_array_equal(identity_signs(pd.DataFrame({"symbol": ["Cd3e"]}), 1000, seed=7)[0], expected)
+
+
+def test_signs_come_in_bytes():
+    with pytest.raises(ValueError, match="multiple of 8, not 12"):
+        identity_signs(GENES, 12)
 
 
 def test_words_that_were_not_there_when_fitting_are_encoded(encoder):
-    features = encoder.encode(one_gene("ZZZ9", "wholly unheard of"))
-    assert np.linalg.norm(features[0, N_SEMANTIC:]) == pytest.approx(1, abs=1e-5)
+    assert encoder.encode(one_gene("ZZZ9", "wholly unheard of"))[0, N_SEMANTIC:].any()
 
 
 def test_an_unfitted_encoder_says_so():

@@ -30,8 +30,6 @@ FEATURES = torch.from_numpy(np.random.default_rng(1).standard_normal((9, 12)).as
 def network(config: UCEConfig = CONFIG, seed: int = 0) -> UCE:
     made = UCE(config).eval()
     made.load_state_dict(generated_state(made, seed), strict=False)
-    if config.bag:
-        made.whiten.observe(torch.randn(20, 10, generator=torch.Generator().manual_seed(seed)), momentum=1)
     return made
 
 

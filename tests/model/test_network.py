@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.reference import ReferenceUCE, generated_state, generated_tokens
 from univerce.model import UCE, UCEConfig
-from univerce.model.network import Layer, Whitening, sinusoids
+from univerce.model.network import Layer, sinusoids
 
 TINY = UCEConfig(
     token_dim=24, d_model=20, n_heads=5, d_hidden=36, n_layers=3, output_dim=18, decoder_dim=30, gene_dim=14,
@@ -165,45 +165,21 @@ def test_pre_norm_layers_change_the_embedding(tiny):
 def with_bag() -> UCE:
     network = UCE(replace(TINY, bag=True)).eval().requires_grad_(requires_grad=False)
     network.load_state_dict(generated_state(network, 6), strict=False)
-    network.whiten.observe(torch.randn(30, 18, generator=torch.Generator().manual_seed(1)) + 0.2, momentum=1)
     return network
 
 
-def test_the_bag_is_added_to_the_decoder_then_whitened(with_bag, tiny):
+def test_the_bag_is_added_to_the_decoder(with_bag, tiny):
     tokens = tiny.fast.encode_tokens(tiny.features)[tiny.ids]
     bag = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 24)).astype(np.float32))
     decoded = with_bag.decoder(with_bag.transformer_encoder(tokens + with_bag.pos_encoder.pe[:64, 0], None))
-    direction = bag / bag.norm(dim=1, keepdim=True)
-    cell = (decoded + direction @ with_bag.bag.project.weight.T).numpy()
-    cell = (cell - with_bag.whiten.mean.numpy()) @ with_bag.whiten.matrix.numpy()
+    cell = (decoded + with_bag.bag.cell(bag)).numpy()
     expected = cell / np.linalg.norm(cell, axis=1, keepdims=True)
     np.testing.assert_allclose(with_bag.embed(tokens, bag=bag), expected, atol=1e-5)
 
 
-def test_whitened_cells_have_no_mean_and_the_same_variance_in_all_directions():
-    rng = np.random.default_rng(2)
-    x = torch.from_numpy(rng.standard_normal((500, 5)) @ rng.standard_normal((5, 5)) + 3).float()
-    whiten = Whitening(5, shrinkage=1e-6)
-    whiten.observe(x, momentum=1)
-    y = whiten.eval()(x).numpy()
-    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(y.T @ y / 500, np.eye(5), atol=1e-2)
-    np.testing.assert_allclose(whiten.matrix, whiten.matrix.T, atol=1e-5)  # no turn beside the stretch
-
-
-def test_shrinkage_keeps_a_direction_without_variance_finite():
-    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0.0])
-    whiten = Whitening(3)
-    whiten.observe(x, momentum=1)
-    spread = x.var(0, correction=0).mean().item()
-    assert whiten.matrix[2, 2].item() == pytest.approx((0.01 * spread) ** -0.5, rel=1e-3)
-
-
-def test_a_gene_enters_the_bag_gated_and_centred(with_bag):
-    features = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
-    unit = features / features.norm(dim=1, keepdim=True)
-    gate = torch.log(1 + torch.exp(with_bag.bag.gate(unit)))
-    torch.testing.assert_close(with_bag.bag(features), gate * (unit - with_bag.bag.center))
+def test_without_a_sentence_the_cell_is_its_bag(with_bag):
+    bag = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 24)).astype(np.float32))
+    torch.testing.assert_close(with_bag.embed(None, bag=bag), F.normalize(with_bag.bag.cell(bag), dim=1))
 
 
 def test_a_bilinear_term_joins_the_logits_of_a_model_with_a_bag(with_bag, tiny):

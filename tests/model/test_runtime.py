@@ -244,7 +244,7 @@ def test_a_token_does_not_depend_on_those_it_is_encoded_with(width, d_model):
     np.testing.assert_array_equal(together._bag, apart._bag)
 
 
-def test_the_bag_sums_log_counts_of_every_gene(table, genes):
+def test_the_bag_sums_the_log_shares_of_every_gene(table, genes):
     network = tiny_network(bag=True)
     X, rows = counts(genes, 12, empty=(4,)), slice(0, 12)
     ((_, (group,)),) = prepare(
@@ -259,7 +259,8 @@ def test_the_bag_sums_log_counts_of_every_gene(table, genes):
         total = torch.zeros(CONFIG.token_dim)
         for row in range(table.n_obs):
             count = dense[cell, genes.rows == row].sum()
-            total += np.log(1 + count) * network.bag(unit[N_SPECIAL + row])
+            share = count / dense[cell, genes.rows >= 0].sum()
+            total += np.log(1 + 100 * share) * network.bag(unit[N_SPECIAL + row])
         ids = group.draws[0].ids[cell, : group.draws[0].lengths[cell]]
         tokens = network.encode_tokens(unit[torch.from_numpy(ids).long()])[None]
         np.testing.assert_allclose(out[cell], network.embed(tokens, bag=total[None])[0], atol=1e-5)

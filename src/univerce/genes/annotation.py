@@ -102,10 +102,12 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
         full = [f"{species}_{c}" for c in chromosomes]
         tables[species] = make_table(
             genes.assign(chromosome_code=[code[f"{species}_{c}"] for c in genes["chromosome"]]),
-            quantise(encoder.encode(genes)),
+            encoder.encode(genes),
             species=species,
             encoder=encoder.name,
             source=source,
+            n_identity=encoder.n_identity,
+            identity_seed=encoder.seed,
             special_features=special,
             chromosome_names=chromosomes,
             chromosome_codes=[code[name] for name in full],

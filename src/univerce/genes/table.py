@@ -24,6 +24,8 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from univerce.genes.text import identity_signs
+
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
 _DIGEST_ROWS = 4096
@@ -312,7 +314,7 @@ def read_table(path: Path | str) -> ad.AnnData:
         raise FileNotFoundError(f"There is no gene table at {path}.")
     if path.name.endswith(_PACKED):
         with zarr.storage.ZipStore(path, mode="r") as store:
-            table = ad.read_zarr(store)
+            table = _unpack(ad.read_zarr(store))
     else:
         table = ad.read_h5ad(path, backed="r")
     validate_table(table)
@@ -321,11 +323,33 @@ def read_table(path: Path | str) -> ad.AnnData:
 
 
 def _write_packed(table: ad.AnnData, path: Path) -> None:
-    """Write a zarr and zip it: one compression (of the zip), fixed time stamps, sorted names."""
+    """Write a zarr and zip it: fixed time stamps, sorted names, and without what the symbols tell."""
     directory = path.with_name("unpacked.zarr")
-    ad.io.write_elem(zarr.open_group(directory, mode="w", zarr_format=2), "/", table)
+    group = zarr.open_group(directory, mode="w", zarr_format=2)
+    ad.io.write_elem(group, "/", _pack(table), dataset_kwargs={"compressor": None})  # the zip compresses, better
     with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_LZMA) as archive:
         for file in sorted(p for p in directory.rglob("*") if p.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(directory).as_posix())
             entry.compress_type = zipfile.ZIP_LZMA
             archive.writestr(entry, file.read_bytes())
+
+
+def _pack(table: ad.AnnData) -> ad.AnnData:
+    """The table without the columns of X that :func:`_unpack` makes again."""
+    width = table.n_vars - int(gene_table_info(table).get("n_identity", 0))
+    features = table.X[:]
+    if width == table.n_vars or not np.array_equal(features[:, width:], _identity(table)):
+        return table
+    return ad.AnnData(X=features[:, :width], obs=table.obs, uns=dict(table.uns))
+
+
+def _unpack(table: ad.AnnData) -> ad.AnnData:
+    special = table.uns.get("special_features")
+    if special is None or table.n_vars == special.shape[1]:
+        return table
+    return ad.AnnData(X=np.hstack([table.X, _identity(table)]), obs=table.obs, uns=dict(table.uns))
+
+
+def _identity(table: ad.AnnData) -> np.ndarray:
+    info = gene_table_info(table)
+    return identity_signs(table.obs, int(info["n_identity"]), seed=int(info["identity_seed"]))

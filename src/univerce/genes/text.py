@@ -1,9 +1,9 @@
 """Gene features from what is written about a gene: its symbol and its description.
 
-A stand-in for protein embeddings where no protein language model can run. Two halves do two jobs: a truncated SVD of
-TF-IDF weighted character n-grams and words brings relatives together (families, orthologues), and a random projection
-of the exact words and the symbol keeps genes apart that the SVD would merge (INS, GCG and SST share every frequent
-word).
+A stand-in for protein embeddings where no protein language model can run. Two parts do two jobs: a truncated SVD of
+TF-IDF weighted character n-grams and words brings relatives together (families, orthologues), and random signs, drawn
+from the symbol alone, keep genes apart that the SVD would merge (INS, GCG and SST share every frequent word) and let
+orthologues of one name agree. The signs are a function of the symbol, so that files need not hold them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 _WORD = re.compile(r"[a-z0-9]+")
-_SYMBOL_WEIGHT = 2.0  # the symbol is one word against about five of a description
+_SIGN = 2  # as large in a row of int8 as makes the two parts of about the same length
 
 
 @dataclass
@@ -29,13 +29,13 @@ class TextEncoder:
     Parameters
     ----------
     n_semantic
-        Width of the half that brings relatives together.
+        Width of the part that brings relatives together.
     n_identity
-        Width of the half that keeps genes apart.
+        Width of the part that keeps genes apart, a multiple of 8.
     n_hash
         Number of hashed n-gram features below the SVD.
     seed
-        Seed of the randomised SVD and of the random projection.
+        Seed of the randomised SVD and of the signs.
 
     Examples
     --------
@@ -53,21 +53,19 @@ class TextEncoder:
     """
 
     n_semantic: int = 64
-    n_identity: int = 64
+    n_identity: int = 512
     n_hash: int = 2**17
     seed: int = 0
     _idf: Any = field(default=None, init=False, repr=False)
     _svd: Any = field(default=None, init=False, repr=False)
-    _word_idf: dict[str, float] = field(default_factory=dict, init=False, repr=False)
     _digest: str = field(default="", init=False, repr=False)
-    _unseen_idf: float = field(default=1.0, init=False, repr=False)
 
     @property
     def name(self) -> str:
         """The name a gene table records: it tells encoders apart that were fitted to other genes."""
         if not self._digest:
             raise ValueError("The encoder is not fitted and has no name yet; call fit(genes) first.")
-        return f"text-svd{self.n_semantic}-rp{self.n_identity}-s{self.seed}-{self._digest[:8]}"
+        return f"text-svd{self.n_semantic}-sign{self.n_identity}-s{self.seed}-{self._digest[:8]}"
 
     @property
     def dim(self) -> int:
@@ -94,10 +92,6 @@ class TextEncoder:
         counts = self._ngram_counts(genes)
         self._idf = TfidfTransformer(sublinear_tf=True).fit(counts)
         self._svd = TruncatedSVD(self.n_semantic, random_state=self.seed).fit(self._idf.transform(counts))
-        frequency = pd.Series([w for words in _words(genes) for w in set(words)]).value_counts()
-        idf = np.log((1 + len(genes)) / (1 + frequency.to_numpy())) + 1
-        self._word_idf = dict(zip(frequency.index, idf, strict=True))
-        self._unseen_idf = float(np.log(1 + len(genes)) + 1)
         return self
 
     def encode(self, genes: pd.DataFrame) -> np.ndarray:
@@ -106,11 +100,13 @@ class TextEncoder:
         Parameters
         ----------
         genes
-            One row per gene with the columns ``symbol`` and ``description``.
+            One row per gene with the columns ``symbol`` and ``description``, and optionally ``ensembl_id``, which
+            stands in where a gene has no symbol.
 
         Returns
         -------
-        ``[n_genes, dim]`` float32. Each half has unit length, or is zero for a gene about which nothing is written.
+        ``[n_genes, dim]`` int8, of which only the direction of a row matters. Each part is zero for a gene about which
+        nothing is written.
 
         Raises
         ------
@@ -120,7 +116,7 @@ class TextEncoder:
         if self._svd is None:
             raise ValueError("The encoder is not fitted; call fit(genes) with the genes of all species first.")
         semantic = self._svd.transform(self._idf.transform(self._ngram_counts(genes)))
-        return np.hstack([_unit(semantic), _unit(self._identity(genes))]).astype(np.float32)
+        return np.hstack([quantise(semantic), identity_signs(genes, self.n_identity, seed=self.seed)])
 
     def _ngram_counts(self, genes: pd.DataFrame) -> sparse.csr_matrix:
         from sklearn.feature_extraction.text import HashingVectorizer
@@ -131,21 +127,34 @@ class TextEncoder:
         words = HashingVectorizer(analyzer="word", token_pattern=r"\S+", **common).transform(text)
         return sparse.hstack([grams, words], format="csr")
 
-    def _identity(self, genes: pd.DataFrame) -> np.ndarray:
-        vectors: dict[str, np.ndarray] = {}
-        out = np.zeros((len(genes), self.n_identity))
-        for row, (words, symbol) in enumerate(zip(_words(genes), genes["symbol"].str.lower(), strict=True)):
-            for word in words:
-                if word not in vectors:
-                    vectors[word] = _hashed_direction(word, self.n_identity, self.seed)
-                out[row] += vectors[word] * self._word_idf.get(word, self._unseen_idf)
-            if symbol:
-                out[row] += (
-                    _hashed_direction(f"symbol:{symbol}", self.n_identity, self.seed)
-                    * self._unseen_idf
-                    * _SYMBOL_WEIGHT
-                )
-        return out
+
+def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarray:
+    """The part of the features that is a function of a gene's name alone.
+
+    Parameters
+    ----------
+    genes
+        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, for genes without a symbol. Case does
+        not matter.
+    dim
+        Width, a multiple of 8.
+    seed
+        Another seed gives other signs.
+
+    Returns
+    -------
+    ``[n_genes, dim]`` int8 of two values of opposite sign, or zero for a gene without a name.
+    """
+    if dim % 8:
+        raise ValueError(f"The width of the signs must be a multiple of 8, not {dim}.")
+    names = genes["symbol"].astype(str)
+    if "ensembl_id" in genes:
+        names = names.where(names != "", genes["ensembl_id"].astype(str))
+    keys = [name.upper().encode() for name in names]
+    bits = np.frombuffer(b"".join(_hashed_bytes(key, dim // 8, seed) for key in keys), dtype=np.uint8)
+    signs = np.unpackbits(bits).reshape(len(keys), dim).astype(np.int8) * (2 * _SIGN) - _SIGN
+    signs[[not key for key in keys]] = 0
+    return signs
 
 
 def quantise(features: np.ndarray, *, levels: int = 15) -> np.ndarray:
@@ -158,14 +167,16 @@ def _words(genes: pd.DataFrame) -> list[list[str]]:
     return [_WORD.findall(f"{s} {d}".lower()) for s, d in zip(genes["symbol"], genes["description"], strict=True)]
 
 
+def _hashed_bytes(key: bytes, n: int, seed: int) -> bytes:
+    """Bytes that look random and depend on the key and the seed alone."""
+    blocks = range(-(-n // hashlib.blake2b.MAX_DIGEST_SIZE))
+    salt = str(seed).encode()
+    return b"".join(hashlib.blake2b(key, salt=salt, person=str(i).encode()).digest() for i in blocks)[:n]
+
+
 def _hashed_direction(word: str, dim: int, seed: int) -> np.ndarray:
     key = hashlib.blake2b(word.encode(), digest_size=8, key=str(seed).encode()).digest()
     return np.random.default_rng(int.from_bytes(key, "little")).standard_normal(dim)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(norm > 1e-9, norm, 1)
 
 
 def hashed_tokens(names: Sequence[str], dim: int, *, seed: int = 0) -> np.ndarray:

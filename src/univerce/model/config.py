@@ -60,6 +60,8 @@ class UCEConfig:
     """Pre-norm transformer layers."""
     bag: bool = False
     """Add a gated sum of the features of all expressed genes to the cell, so that the network starts from a bag."""
+    bag_scale: float = 100.0
+    """A gene enters the bag with log(1 + ``bag_scale`` * its share of the cell's counts)."""
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail far from its cause."""
@@ -117,7 +119,7 @@ class UCEConfig:
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
 UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)
 UCE_MINI = UCEConfig(
-    model_id="uce-mini", token_dim=128, token_encoder="text-svd64-rp64-s0-33c4cb27", d_model=128, n_heads=4,
-    d_hidden=512, n_layers=2, output_dim=128, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,
+    model_id="uce-mini", token_dim=576, token_encoder="text-svd64-sign512-s0-33c4cb27", d_model=128, n_heads=4,
+    d_hidden=512, n_layers=2, output_dim=512, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,
     n_sample=256, sampling="systematic", norm_first=True, bag=True,
 )  # fmt: skip

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from univerce.model.bag import Bag
 from univerce.model.config import UCEConfig
 
 OFFICIAL_PAD_BIAS = 1.0
@@ -130,63 +131,6 @@ class Transformer(nn.Module):
         return self.layers[-1](x, bias, cls_only=True)[:, 0]
 
 
-class Bag(nn.Module):
-    """A gated sum of the features of all expressed genes, mapped to the cell embedding (not in the released models).
-
-    The gate learns which genes tell cells apart, the centre is what all cells share. Every expressed gene counts with
-    log(x + 1), the expectation of the sentence's draws, so that the bag has no sampling noise.
-    """
-
-    def __init__(self, config: UCEConfig) -> None:
-        super().__init__()
-        self.gate = nn.Sequential(nn.Linear(config.token_dim, 128), nn.GELU(), nn.Linear(128, 1))
-        self.center = nn.Parameter(torch.zeros(config.token_dim))
-        self.project = nn.Linear(config.token_dim, config.output_dim, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """What a gene adds to the bag, ``[..., token_dim]``, from its features."""
-        unit = F.normalize(features, dim=-1, eps=1e-12)
-        return F.softplus(self.gate(unit)) * (unit - self.center)
-
-
-class Whitening(nn.Module):
-    """Give all directions of the embedding the same variance over the training cells (not in the released models).
-
-    What all cells share, and the few directions in which whole data sets differ, are the easiest way to a lower loss:
-    left alone they grow until all cells look alike. Whitened, they count no more than what tells cell types apart.
-    The statistics are fixed after training, so that a cell's embedding does not depend on other cells.
-    """
-
-    mean: Tensor
-    covariance: Tensor
-    matrix: Tensor
-
-    def __init__(self, dim: int, *, shrinkage: float = 0.01) -> None:
-        super().__init__()
-        self.shrinkage = shrinkage
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("covariance", torch.eye(dim))
-        self.register_buffer("matrix", torch.eye(dim))
-
-    @torch.no_grad()
-    def observe(self, x: Tensor, momentum: float) -> None:
-        """Move the statistics towards those of ``x`` ``[cells, dim]``; with ``momentum`` 1 they become them."""
-        self.mean.lerp_(x.mean(0), momentum)
-        centred = x - self.mean
-        self.covariance.lerp_(centred.T @ centred / len(x), momentum)
-        spread = torch.diagonal(self.covariance).mean()
-        values, vectors = torch.linalg.eigh(self.covariance.double().cpu())
-        scale = (values.clamp_min(0) + self.shrinkage * float(spread)).rsqrt()
-        self.matrix.copy_(((vectors * scale) @ vectors.T).to(self.matrix))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Centre and whiten ``[cells, dim]`` by the statistics; while training they follow the batches."""
-        with torch.autocast(x.device.type, enabled=False):
-            if self.training:
-                self.observe(x.detach(), momentum=0.01)
-            return (x - self.mean) @ self.matrix
-
-
 def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
 
@@ -230,7 +174,6 @@ class UCE(nn.Module):
         self.binary_decoder = nn.Sequential(*(_block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
         if config.bag:
             self.bag = Bag(config)
-            self.whiten = Whitening(out)
             self.bilinear = nn.Linear(config.token_dim, out, bias=False)
 
     def encode_tokens(self, features: Tensor) -> Tensor:
@@ -249,25 +192,43 @@ class UCE(nn.Module):
         return self.encoder(unit) * math.sqrt(self.config.d_model)
 
     def embed(
-        self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, bag: Tensor | None = None
+        self,
+        tokens: Tensor | None,
+        lengths: Tensor | None = None,
+        *,
+        official: bool = False,
+        bag: Tensor | None = None,
     ) -> Tensor:
         """Embed sentences of encoded tokens.
 
         Parameters
         ----------
         tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
+            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`; None leaves the transformer out, so that a model
+            with a bag has nothing else.
         lengths
             ``[cells]`` number of tokens of each sentence; None when no sentence has pads.
         official
             Let pads be attended to with +1 on their logits, as the reference does, instead of masking them.
         bag
-            ``[cells, token_dim]`` sum over a cell's genes of log(x + 1) times :class:`Bag`; needed by models with one.
+            ``[cells, token_dim]`` sum over a cell's genes of :func:`~univerce.model.bag.bag_weights` times
+            :class:`~univerce.model.bag.Bag`; needed by models with one.
 
         Returns
         -------
         ``[cells, output_dim]`` float32, of unit length.
         """
+        if self.config.bag and bag is None:
+            raise ValueError("This model has a bag of genes; embed() needs it.")
+        parts = []
+        if tokens is not None:
+            parts.append(self._read(tokens, lengths, official=official))
+        if bag is not None:
+            parts.append(self.bag.cell(bag).float())
+        return F.normalize(sum(parts[1:], parts[0]), dim=-1)
+
+    def _read(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
+        """The decoded CLS position, ``[cells, output_dim]``."""
         length = tokens.shape[1]
         bias = None
         if lengths is not None:
@@ -276,12 +237,8 @@ class UCE(nn.Module):
                 is_pad, OFFICIAL_PAD_BIAS if official else float("-inf")
             )[:, None, None]
         tokens = tokens + self.pos_encoder.pe[:length, 0]  # the caller's may go
-        cell = self.decoder(self.transformer_encoder(tokens, bias))
-        if self.config.bag:
-            if bag is None:
-                raise ValueError("This model has a bag of genes; embed() needs it.")
-            cell = self.whiten(cell.float() + self.bag.project(F.normalize(bag, dim=-1)).float())
-        return F.normalize(cell, dim=-1)
+        decoded: Tensor = self.decoder(self.transformer_encoder(tokens, bias))
+        return decoded
 
     def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
         """Logit that a gene is expressed in a cell.

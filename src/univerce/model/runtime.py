@@ -16,6 +16,7 @@ from scipy import sparse
 from univerce._settings import DEVICES
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
+from univerce.model.bag import bag_weights
 from univerce.model.blocks import iter_blocks
 from univerce.model.config import Sampling
 from univerce.model.network import UCE
@@ -73,7 +74,7 @@ class Group:
     """Places in the block."""
     draws: list[Sentences]
     bag: sparse.csr_matrix | None
-    """``[cells, n_tokens]`` log(x + 1), for models with a bag."""
+    """``[cells, n_tokens]`` counts, for models with a bag."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Embedder:
         sentences
             Sentences of local token ids.
         bag
-            ``[n_cells, n_tokens]`` log(x + 1), for a network with a bag.
+            ``[n_cells, n_tokens]`` counts, for a network with a bag.
         done
             Told the number of sentences after every batch, and before the first that of the empty ones.
 
@@ -243,7 +244,7 @@ class Embedder:
         for part, features in self._features(ids):
             self._bag[part] = self.network.bag(features)[: len(part)].cpu().numpy()
         self._bag_known[ids] = True
-        return np.asarray(bag @ self._bag, dtype=np.float32)
+        return np.asarray(bag_weights(bag, self.network.config.bag_scale) @ self._bag, dtype=np.float32)
 
     def _features(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Tokens and their features, always the same number of rows, beyond the tokens zero.
@@ -317,7 +318,7 @@ def prepare(
                     )
                     for draw in range(drawing.n_draws)
                 ]  # fmt: skip
-            groups.append(Group(int(k), cells, draws, _log_counts(mine, to_tokens[k]) if with_bag else None))
+            groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
         yield rows, groups
 
 
@@ -363,10 +364,10 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
-def _log_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:
-    logs = (counts.astype(np.float32) @ to_tokens).tocsr()
-    logs.data = np.log1p(logs.data)
-    return logs
+def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:
+    tokens = sparse.csr_matrix(counts.astype(np.float32) @ to_tokens)
+    tokens.sort_indices()
+    return tokens
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
