@@ -1,94 +1,139 @@
-"""Cell types told apart by the bundled model, its untrained twin, principal components and the majority class."""
+"""Quality of a model on labelled data it has not seen, beside what costs nothing; ``docs/uce-mini.md`` has the scores.
+
+``UNIVERCE_QUALITY_MODEL`` names another model than the bundled one, or its directory; ``UNIVERCE_QUALITY_CSV`` a file
+for all scores.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import scanpy as sc
-import torch
-from sklearn.dummy import DummyClassifier
-from sklearn.model_selection import StratifiedKFold, cross_val_score
-from sklearn.neighbors import KNeighborsClassifier
 
-import univerce as uc
+from tests.perf import quality_tasks as tasks
+from tests.perf.quality_methods import Methods
+from tests.perf.quality_sets import BATCHED
 from tests.perf.table import print_table
-from univerce.genes.assets import BUNDLED_TABLES
 
 pytestmark = pytest.mark.perf
 
-MIN_CELLS = 10  # of a type
-KNN = KNeighborsClassifier(15)
+MODEL = os.environ.get("UNIVERCE_QUALITY_MODEL")  # read here: tests run without the variables of the package
+CSV = os.environ.get("UNIVERCE_QUALITY_CSV")
 
 
 @pytest.fixture(scope="module")
-def untrained(tmp_path_factory) -> Path:
-    """The bundled model with the weights it began with."""
-    directory = tmp_path_factory.mktemp("untrained")
-    torch.manual_seed(0)
-    uc.model.save_model(uc.model.UCE(uc.model.find_model().config), directory)
-    (directory / "tables").symlink_to(BUNDLED_TABLES, target_is_directory=True)
-    return directory
+def methods(test_data, tmp_path_factory) -> Methods:
+    return Methods(test_data, tmp_path_factory.mktemp("quality"), model=MODEL)
 
 
-def test_every_cell_of_the_evaluation_sets_is_embedded(test_data, untrained):
-    results = {}
-    for path in sorted((test_data / "eval").glob("*.h5ad")):
-        adata = labelled(path)
-        labels = adata.obs["cell_type"].to_numpy(dtype=str)
-        values = {
-            "uce-mini": embedding(adata, "uce-mini"),
-            "untrained": embedding(adata, untrained),
-            "PCA": components(adata),
-        }
-        assert all(np.isfinite(x).all() for x in values.values())
-        scores = {name: accuracy(KNN, x, labels) for name, x in values.items()}
-        scores["majority"] = accuracy(DummyClassifier(), labels[:, None], labels)
-        print(path.stem, {name: f"{score:.3f}" for name, score in scores.items()}, flush=True)
-        results[path.stem] = (adata.n_obs, len(np.unique(labels)), scores)
-    assert results
+@pytest.fixture(scope="module")
+def record():
+    """Prints tables as they are done and keeps all scores for the file."""
+    done: list[pd.DataFrame] = []
 
-    mean = pd.DataFrame({name: scores for name, (_, _, scores) in results.items()}).mean(axis=1)
-    rows = [(name, n, k, *(f"{s:.3f}" for s in scores.values())) for name, (n, k, scores) in results.items()]
-    header = ("set", "cells", "types", *mean.index)
-    print_table(
-        "Accuracy of cell types within a set, 15 nearest neighbours, 5 folds",
-        header,
-        [*rows, ("mean", "", "", *(f"{s:.3f}" for s in mean))],
+    def keep(scores: pd.DataFrame, **titles: str) -> None:
+        done.append(scores)
+        for measure, title in titles.items():
+            show(scores[scores["measure"] == measure.replace("_", " ")], title)
+
+    yield keep
+    if CSV and done:
+        path = Path(CSV)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.concat(done).to_csv(path, index=False)
+
+
+def show(scores: pd.DataFrame, title: str, *, mean: bool = True) -> None:
+    """Sets in the rows, methods in the columns, seeds averaged; the mean of the sets, and its spread over the seeds."""
+    order = {key: scores[key].drop_duplicates().tolist() for key in ("set", "method")}
+    table = scores.pivot_table(index="set", columns="method", values="value", aggfunc="mean", observed=True, sort=False)
+    table = table.reindex(index=order["set"], columns=order["method"])
+    rows = [(name, *map(number, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    if not mean:
+        return print_table(title, ("", *table.columns), rows)
+    kinds = table.index.str.extract(r"^(.*?): ", expand=False)
+    if kinds.notna().all():
+        rows += [(f"mean, {kind}", *map(number, table[kinds == kind].mean())) for kind in kinds.unique()]
+    rows.append(("mean", *map(number, table.mean())))
+    seeds = scores.groupby(["method", "seed"], sort=False)["value"].mean().groupby("method").agg(["std", "size"])
+    if (seeds["size"] > 1).any():
+        rows.append(("sd of the mean over seeds", *map(number, seeds["std"].reindex(table.columns))))
+    return print_table(title, ("", *table.columns), rows)
+
+
+def number(x: float) -> str:
+    return "" if np.isnan(x) else f"{x:.0f}" if x > 1 and x == int(x) else f"{x:.3f}"
+
+
+def announce(what: str, begin: float) -> None:
+    print(f"{what}: {time.perf_counter() - begin:.0f} s", flush=True)
+
+
+def test_cell_types_within_a_set(methods, record):
+    parts = []
+    for name in methods.names:
+        begin = time.perf_counter()
+        assert all(np.isfinite(x).all() for x in methods.whole(name).values())
+        parts.append(tasks.within_set(methods, name))
+        announce(name, begin)
+    record(
+        pd.concat(parts),
+        kNN_accuracy="Accuracy within a set, 15 nearest neighbours, 5 folds",
+        kNN_macro_F1="Macro-F1 within a set, 15 nearest neighbours, 5 folds",
+        logistic_accuracy="Accuracy within a set, logistic regression, 5 folds",
+        logistic_macro_F1="Macro-F1 within a set, logistic regression, 5 folds",
     )
 
 
-def labelled(path: Path) -> ad.AnnData:
-    """The cells whose type has enough of them for five folds."""
-    adata = ad.read_h5ad(path)
-    types = adata.obs["cell_type"].astype(object)
-    counts = types.value_counts()
-    return adata[types.isin(counts.index[counts >= MIN_CELLS]).to_numpy()].copy()
+def test_cell_types_from_another_set(methods, record):
+    begin = time.perf_counter()
+    scores = tasks.transfers(methods)
+    announce("transfers", begin)
+    record(
+        scores,
+        kNN_accuracy="Accuracy on another set, 15 nearest neighbours",
+        logistic_accuracy="Accuracy on another set, logistic regression",
+        logistic_macro_F1="Macro-F1 on another set, logistic regression",
+    )
 
 
-def embedding(adata: ad.AnnData, model: str | Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # names of old annotations
-        done = uc.tl.uce_embed(adata, species="species", model=model, progress=False, copy=True)
-    return done.obsm["X_uce"]
-
-
-def components(adata: ad.AnnData) -> np.ndarray:
-    """50 principal components of the 2,000 most variable genes, fitted to the set itself."""
+def test_integration_of_batches(methods, record):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logs = adata.copy()
-        sc.pp.normalize_total(logs, target_sum=1e4)
-        sc.pp.log1p(logs)
-        sc.pp.highly_variable_genes(logs, n_top_genes=2000)
-        sc.pp.pca(logs, n_comps=50, random_state=0)
-    return logs.obsm["X_pca"]
+        pytest.importorskip("scib_metrics", reason='needs scib-metrics: pip install "univerce[bench]"')
+    parts = []
+    for name in BATCHED:
+        begin = time.perf_counter()
+        parts.append(tasks.integration(methods, name))
+        announce(name, begin)
+    record(
+        pd.concat(parts),
+        Bio_conservation="scIB: conservation of biology",
+        Batch_correction="scIB: correction of batches",
+        Total="scIB: total",
+    )
 
 
-def accuracy(classifier, x: np.ndarray, labels: np.ndarray) -> float:
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    return float(cross_val_score(classifier, x, labels, cv=folds).mean())
+def test_seeds_and_spread(methods, record):
+    begin = time.perf_counter()
+    record(tasks.repeatability(methods), cosine="Cosine of a cell with itself under another seed")
+    record(tasks.spread(methods), cosine="Mean cosine between two random cells")
+    announce("seeds and spread", begin)
+
+
+def test_hidden_genes_are_predicted(methods, record):
+    begin = time.perf_counter()
+    scores = pd.concat([tasks.hidden_genes(methods, name) for name in methods.names])
+    announce("hidden genes", begin)
+    record(scores, AUROC="AUROC per cell of hidden against silent genes")
+
+
+def test_gene_features_know_genes(methods, record):
+    scores = tasks.gene_features(methods)
+    record(scores)
+    show(scores, "Gene features (uc.genes.feature_report)", mean=False)

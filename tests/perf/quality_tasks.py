@@ -1,0 +1,204 @@
+"""What is measured: each function gives one row per set, method, seed and measure."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from scipy.special import logit
+from sklearn.neighbors import NearestNeighbors
+
+import univerce as uc
+from tests.perf.quality import (
+    across,
+    cell_auroc,
+    enough_cells,
+    hide,
+    logistic_regression,
+    mean_cosine,
+    nearest_neighbours,
+    paired_cosine,
+    silent_genes,
+    subset_for_logistic,
+    within,
+)
+from tests.perf.quality_methods import PCA, Key, Methods
+from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
+from univerce.genes.assets import RELEASED_MODELS
+
+COLUMNS = ["task", "set", "method", "seed", "measure", "value"]
+KNN, LOGISTIC = "kNN", "logistic"
+N_REPEATED = 100
+"""Cells of each set whose embeddings are compared with each other and between seeds."""
+N_HIDDEN = 50
+"""Cells of each set of which genes are hidden."""
+HIDDEN_SHARE = 0.2
+
+
+def _rows(task: str, name: str, key: Key, scores: dict[str, float], what: str = "") -> Iterator[tuple]:
+    for measure, value in scores.items():
+        yield task, name, *key, f"{what} {measure}".strip(), value
+
+
+def _frame(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def within_set(methods: Methods, name: str) -> pd.DataFrame:
+    """Cell types told apart within one set: nearest neighbours and logistic regression, five folds."""
+    labels = methods.labels(name)
+    kept = np.flatnonzero(enough_cells(labels))
+    labels = labels[kept]
+    some = subset_for_logistic(labels)
+    rows = []
+    for key, cells in methods.within(name, kept).items():
+        knn = within(nearest_neighbours(cells.metric), cells.neighbours, labels)
+        logistic = within(logistic_regression(), cells.logistic[some], labels[some])
+        rows += [*_rows("within", name, key, knn, KNN), *_rows("within", name, key, logistic, LOGISTIC)]
+    majority = pd.Series(labels).value_counts(normalize=True).iloc[0]
+    rows.append(("within", name, "majority", -1, f"{KNN} accuracy", majority))
+    return _frame(rows)
+
+
+def transfers(methods: Methods) -> pd.DataFrame:
+    """Cell types told apart by a classifier that was trained on another set."""
+    rows = []
+    for transfer in TRANSFERS:
+        for train, test in transfer.directions():
+            (i, labels), (j, labels_test) = side_cells(methods, train), side_cells(methods, test)
+            kept = enough_cells(labels)
+            i, labels = i[kept], labels[kept]
+            name = f"{transfer.kind}: {train.label} > {test.label}"
+            for key, (a, b) in methods.across(train.name, i, test.name, j).items():
+                knn = across(nearest_neighbours(a.metric), a.neighbours, labels, b.neighbours, labels_test)
+                logistic = across(logistic_regression(), a.logistic, labels, b.logistic, labels_test)
+                rows += [*_rows("transfer", name, key, knn, KNN), *_rows("transfer", name, key, logistic, LOGISTIC)]
+    return _frame(rows)
+
+
+def side_cells(methods: Methods, side: Side) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the cells of one side and their coarse types."""
+    labels = pd.Series(methods.labels(side.name))
+    if side.types is not None:
+        labels = labels.map(side.types)
+    kept = labels.notna().to_numpy()
+    if side.column is not None:
+        kept &= (methods.read(side.name).obs[side.column].astype(str) == side.value).to_numpy()
+    rows = np.flatnonzero(kept)
+    return rows, labels.to_numpy(dtype=object)[rows]
+
+
+def integration(methods: Methods, name: str) -> pd.DataFrame:
+    """Scores of scib-metrics for a set with batches: 0.6 x bio conservation + 0.4 x batch correction is the total.
+
+    Expression itself is left out: the k-means of scib-metrics takes a minute for 2,000 dimensions.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from scib_metrics.benchmark import Benchmarker
+        from scib_metrics.nearest_neighbors import NeighborsResults
+
+        def neighbours(x: np.ndarray, k: int) -> NeighborsResults:
+            distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
+            return NeighborsResults(indices=indices, distances=distances)
+
+        labels = methods.labels(name)
+        kept = np.flatnonzero(enough_cells(labels))
+        adata = ad.AnnData(sp.csr_matrix((len(kept), 1), dtype=np.float32))
+        adata.obs["label"] = pd.Categorical(labels[kept])
+        adata.obs["batch"] = pd.Categorical(methods.read(name).obs[BATCHED[name]].astype(str).to_numpy()[kept])
+        keys = [key for key in methods.whole(name) if key[1] < 1] + [(PCA, -1)]
+        cells = methods.within(name, kept)
+        for key in keys:
+            adata.obsm[key[0]] = np.ascontiguousarray(cells[key].logistic, dtype=np.float32)
+        bench = Benchmarker(
+            adata, "batch", "label", [key[0] for key in keys], pre_integrated_embedding_obsm_key=PCA,
+            progress_bar=False,
+        )  # fmt: skip
+        bench.prepare(neighbours)
+        bench.benchmark()
+        scores = bench.get_results(min_max_scale=False)
+    measures = ["Bio conservation", "Batch correction", "Total"]
+    return _frame(
+        [row for key in keys for row in _rows("scIB", name, key, scores.loc[key[0], measures].astype(float).to_dict())]
+    )
+
+
+def _some_cells(methods: Methods, name: str, n: int) -> np.ndarray:
+    size = methods.read(name).n_obs
+    return np.sort(np.random.default_rng(0).permutation(size)[:n])
+
+
+def repeatability(methods: Methods, seeds: tuple[int, int] = (0, 1)) -> pd.DataFrame:
+    """Cosine of a cell's embeddings with two seeds, by how sentences are drawn."""
+    settings = [{"sampling": s, "n_draws": n} for s in ("multinomial", "systematic") for n in (1, 4)]
+    if "n_sample" in inspect.signature(uc.tl.uce_embed).parameters:
+        longer = 4 * methods.found.config.n_sample
+        settings += [{"sampling": s, "n_sample": longer} for s in ("multinomial", "systematic")]
+    rows = []
+    for name in methods.names:
+        adata = methods.read(name)[_some_cells(methods, name, N_REPEATED)].copy()
+        for options in settings:
+            a, b = (methods.embed(adata, rng=seed, **options) for seed in seeds)
+            how = ", ".join(f"{k}={v}" if k != "sampling" else str(v) for k, v in options.items())
+            cosine = paired_cosine(a, b)
+            rows += _rows("seeds", name, (how, -1), {"cosine": float(cosine.mean()), "lowest": float(cosine.min())})
+    return _frame(rows)
+
+
+def spread(methods: Methods) -> pd.DataFrame:
+    """Mean cosine between two random cells of a set, and of all sets, as many from each."""
+    parts: dict[Key, list[np.ndarray]] = {}
+    rows = []
+    for name in methods.names:
+        some = _some_cells(methods, name, N_REPEATED)
+        for key, x in methods.whole(name).items():
+            parts.setdefault(key, []).append(x[some])
+            rows += _rows("spread", name, key, {"cosine": mean_cosine(x[some])})
+    for key, x in parts.items():
+        rows += _rows("spread", "all sets", key, {"cosine": mean_cosine(np.concatenate(x))})
+    return _frame(rows)
+
+
+def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
+    """AUROC, per cell, of telling genes that were hidden from the cell from genes without a count.
+
+    ``frequency`` is how many of the set's other cells express a gene, ``head`` the prediction without it, and
+    ``head + frequency`` the prediction that is given it.
+    """
+    adata, table = methods.read(name), methods.table(methods.species(name))
+    genes, var_rows = np.unique(uc.genes.map_names(adata.var_names, table).rows, return_inverse=True)
+    to_genes = sp.csr_matrix((np.ones(len(var_rows), np.float32), (np.arange(len(var_rows)), var_rows)))
+    counts = (adata.X @ to_genes).tocsr()[:, genes >= 0]
+    genes = genes[genes >= 0]
+    counts.sort_indices()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(adata.n_obs)
+    n = min(N_HIDDEN, adata.n_obs // 2)
+    some, others = np.sort(order[:n]), order[n:]
+    frequency = np.bincount(counts[others].indices, minlength=len(genes)) / len(others)
+    shown, hidden = hide(counts[some], HIDDEN_SHARE, rng)
+    silent = silent_genes(counts[some], [len(h) for h in hidden], np.arange(len(genes)), rng)
+    cells = ad.AnnData(shown, obs=adata.obs.iloc[some], var=pd.DataFrame(index=table.obs_names[genes]))
+    cells = methods.embedded(cells)
+    head = uc.tl.predict_expression(cells, cells.var_names, model=methods.model, progress=False).to_numpy()
+    scores = {"frequency": np.broadcast_to(frequency, shown.shape), "head": head}
+    if methods.model not in RELEASED_MODELS:  # what gene_frequency= would give
+        scores["head + frequency"] = logit(head) + logit(frequency.clip(1e-4, 1 - 1e-4))
+    return _frame(
+        [("hidden genes", name, m, -1, "AUROC", cell_auroc(x, hidden, silent).mean()) for m, x in scores.items()]
+    )
+
+
+def gene_features(methods: Methods) -> pd.DataFrame:
+    """The report on the gene features of the model's tables, in the form of the other tasks."""
+    species = uc.genes.available_species(methods.model)
+    report = uc.genes.feature_report({s: methods.table(s) for s in species})
+    return _frame(
+        [("gene features", s, measure, -1, "report", v) for s, row in report.iterrows() for measure, v in row.items()]
+    )
