@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.toy import toy_counts, toy_table
 from univerce.genes.table import CLS, N_SPECIAL, RIGHT, chromosome_index
-from univerce.model.corpus import Batch, Corpus, TrainingSet
+from univerce.model.corpus import Batch, Corpus, Plan, TrainingSet
 
 ONE, OTHER = toy_table(40, 5, seed=0), toy_table(25, 3, seed=1, species="other")
 BASES = {id(ONE): 0, id(OTHER): N_SPECIAL + 40 + 5}
@@ -49,7 +49,13 @@ def by_gene(s: TrainingSet) -> np.ndarray:
 
 def batch_of(c: Corpus, part: int, cells, seed: int = 0) -> Batch:
     """A batch of known cells."""
-    return c._batch([(part, np.asarray(cells))], np.random.default_rng(seed))
+    return c.draw(plan_of([part] * len(cells), cells, seed))
+
+
+def plan_of(parts, cells, seed: int = 0) -> Plan:
+    """A plan of known cells."""
+    keys = np.random.default_rng(seed).integers(2**64, size=len(cells), dtype=np.uint64)
+    return Plan(np.asarray(parts), np.asarray(cells), keys)
 
 
 def genes_of(tokens, s: TrainingSet) -> list[int]:
@@ -90,7 +96,7 @@ def test_cells_are_masked_sampled_and_queried_as_the_objective_says(part):
         assert len(kept) == len(set(kept))
         assert set(kept) <= expressed
         assert len(masked) == min(max(round(0.25 * len(expressed)), 1), len(expressed) - 1)
-        np.testing.assert_allclose(batch.bag[i].data, np.log1p(counts[cell, kept]), rtol=1e-6)
+        np.testing.assert_array_equal(batch.bag[i].data, counts[cell, kept])
 
         sentence = Counter(sentence_genes(batch.ids[i, : batch.lengths[i]], s))
         assert (batch.ids[i, batch.lengths[i] :] == 0).all()
@@ -138,7 +144,9 @@ def test_species_share_a_vocabulary_without_a_clash():
 
 def test_a_batch_of_several_species_keeps_each_cell_together():
     c = corpus()
-    batch = c._batch([(0, c._parts[0].training[:4]), (1, c._parts[1].training[:3])], np.random.default_rng(0))
+    cells = [*c._parts[0].training[:4], *c._parts[1].training[:3]]
+    batch = c.draw(plan_of([0] * 4 + [1] * 3, cells))
+    assert batch.sets.tolist() == [0] * 4 + [1] * 3
     assert batch.ids.shape == (7, batch.lengths.max())
     assert batch.bag.shape == (7, len(c.features))
     for i, s in enumerate([SETS[0]] * 4 + [SETS[1]] * 3):
@@ -313,10 +321,11 @@ COUNTS, ROWS = toy_counts(5, 6), np.arange(6, dtype=np.int32)
 @pytest.mark.parametrize(
     "counts, rows, message",
     [
-        pytest.param(COUNTS.tocsc(), ROWS, "'bad' needs counts in CSR .* they are in CSC", id="another format"),
-        pytest.param(COUNTS, ROWS[:4], "column for each of its 4 rows; .* with 6 columns", id="columns and rows"),
-        pytest.param(COUNTS * 0.3, ROWS, "the data set 'bad' holds values that are not whole", id="no counts"),
-        pytest.param(-COUNTS, ROWS, "the data set 'bad' holds negative values", id="negative"),
+        pytest.param(
+            COUNTS, ROWS[:4], "'bad' has 6 columns and rows of the table for 4 of them", id="columns and rows"
+        ),
+        pytest.param(COUNTS * 0.3, ROWS, "The data set 'bad' holds values that are not whole", id="no counts"),
+        pytest.param(-COUNTS, ROWS, "The data set 'bad' holds negative values", id="negative"),
         pytest.param(COUNTS, np.full(6, -1), "'bad' has no cell to train on", id="no gene of the table"),
         pytest.param(COUNTS * 0, ROWS, "'bad' has no cell to train on", id="no count"),
     ],

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
 import json
-import logging
 import math
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce.genes.table import gene_table_info
+from univerce.model.bag import bag_weights, start_from_bag
+from univerce.model.checkpoint import Model, find_model, load_network
 from univerce.model.config import UCEConfig
-from univerce.model.corpus import Batch, Corpus, TrainingSet
+from univerce.model.corpus import Corpus, TrainingSet
+from univerce.model.monitor import Log, evaluate, validation_batches
 from univerce.model.network import UCE
+from univerce.model.objective import Objective, Task
+from univerce.model.processes import Alone, launch, n_processes, seeded
 
-logger = logging.getLogger("univerce")
-_SETTLING_BATCHES = 64
+_START_CELLS = 4000
+_ORDERS = ("genome", "shuffled")
 
 
 @dataclass(frozen=True)
@@ -61,20 +64,72 @@ class PretrainConfig:
     """Decay of the averaged weights, which are the ones exported."""
     temperature: float = 0.7
     """A data set is picked with probability proportional to its number of cells to this power."""
+    sets_per_step: int = 0
+    """Data sets that share the cells of a step evenly; 0 lets every cell draw its own."""
+    accumulate: int = 1
+    """Parts in which every process works through its cells of a step, to save memory."""
     frequency_offset: bool = True
     """Give the head each gene's frequency in its data set: the loss pays only for what frequency leaves open."""
     start_from_bag: bool = True
     """Start the bag of a network that has one as the inverse-frequency weighted mean of the features."""
+    order: str = "genome"
+    """Order of the genes in a sentence: ``"genome"``, or ``"shuffled"``, an ablation that is judged by its validation
+    loss alone: no embedding is made of such sentences."""
+    chromosome_tokens: bool = True
+    """Keep the tokens that begin and end a chromosome; without them it is an ablation as above."""
+    positions: bool = True
+    """Tell the transformer the positions in the sentence; without, the model is exported with a zero position table."""
+    hard_negatives: bool = False
+    """Draw the genes without a count in proportion to their frequency in the data set; in validation never."""
+    contrastive: float = 0.0
+    """Weight of InfoNCE between two views of each cell, against the other cells of its data set (not in the paper).
+    Needs several cells of a data set in every part of a step: see ``sets_per_step``."""
+    continue_from: str | None = None
+    """Model, by name or directory, whose weights to begin with; the result is another space all the same."""
     held_out: float = 0.05
-    """Share of every data set's cells kept for validation."""
+    """Share of every data set's cells kept for validation, at most 1,000 cells."""
+    held_out_sets: tuple[str, ...] = ()
+    """Names of data sets that are only validated on."""
+    validation_cells: int = 64
+    """Held-out cells of every data set that an evaluation looks at."""
     autocast: bool = True
     """bfloat16 products."""
+    buffer_cells: int = 65536
+    """Cells of data sets on disk that are in memory at a time, all sets together: some 16 kB each."""
+    block_rows: int = 256
+    """Cells of a data set on disk that are read at a time."""
     seed: int = 0
     """Seed of the weights, the split and the batches."""
     evaluate_every: int = 500
     """Steps between two evaluations."""
     checkpoint_every: int = 250
     """Steps between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Check what would otherwise fail far from its cause."""
+        object.__setattr__(self, "held_out_sets", tuple(self.held_out_sets))
+        for name in (
+            "steps", "batch_size", "accumulate", "validation_cells", "buffer_cells", "block_rows", "evaluate_every",
+            "checkpoint_every",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.order not in _ORDERS:
+            raise ValueError(f"order={self.order!r} is not known; use one of {', '.join(_ORDERS)}.")
+        if self.sets_per_step < 0 or (self.sets_per_step and self.batch_size % self.sets_per_step):
+            raise ValueError(f"sets_per_step={self.sets_per_step} must divide batch_size={self.batch_size}, or be 0.")
+        if self.contrastive < 0:
+            raise ValueError(f"contrastive={self.contrastive} must not be negative.")
+
+    def for_training_only(self) -> dict[str, Any]:
+        """The switches that no embedding can honour, with their values; empty for a model that can embed.
+
+        Returns
+        -------
+        Field name to value.
+        """
+        changed = {"order": self.order != "genome", "chromosome_tokens": not self.chromosome_tokens}
+        return {name: getattr(self, name) for name, is_changed in changed.items() if is_changed}
 
 
 def pretrain(
@@ -84,34 +139,50 @@ def pretrain(
     out_dir: Path | str,
     *,
     device: str = "cpu",
+    devices: int = 1,
+    tensorboard: bool = False,
     progress: bool | None = None,
 ) -> UCE:
     """Train a UCE network on raw counts without labels (Rosen et al., Methods, "Training objective").
 
+    Data sets on disk are read in blocks, which are shuffled in a buffer; memory holds ``config.buffer_cells`` cells of
+    them. The result depends on the recipe and the data, not on how many processes share the work, beyond the last bits.
+
     Parameters
     ----------
     sets
-        The data sets with their gene tables.
+        The data sets with their gene tables, see :func:`univerce.pp.training_set`.
     model
-        The network to train.
+        The network to train. With ``config.continue_from`` it has the shape of that model and a ``model_id`` of its
+        own.
     config
         The recipe.
     out_dir
         Gets ``checkpoint.pt`` and ``log.csv``; an interrupted call with the same arguments continues from there.
     device
-        Torch device.
+        Torch device, or ``"auto"``.
+    devices
+        Number of devices of this machine to train on; more than one needs lightning (``pip install univerce[train]``).
+        Started by ``torchrun``, its processes are taken instead. A script that asks for several must be importable:
+        call this under ``if __name__ == "__main__":``.
+    tensorboard
+        Write the log for TensorBoard too.
     progress
         Show a progress bar; by default ``settings.progress``.
 
     Returns
     -------
-    The network with the averaged weights, in evaluation mode.
+    The network with the averaged weights, in evaluation mode. What :func:`univerce.model.save_model` writes of it can
+    embed, unless the recipe is an ablation of the sentences (``config.for_training_only()``): hand it the recipe too.
 
     Raises
     ------
     ValueError
-        When ``out_dir`` holds a checkpoint of another recipe or model, the gene tables do not fit the model, or no data
-        set has two cells to validate on; and for a data set without counts, or without a cell to train on.
+        When ``out_dir`` holds a checkpoint of another recipe, model or data, the gene tables do not fit the model, no
+        data set has two cells to validate on, or the cells of a step cannot be shared evenly; and for a data set
+        without counts, or without a cell to train on.
+    ImportError
+        When lightning or TensorBoard is needed and not installed.
 
     Examples
     --------
@@ -132,122 +203,226 @@ def pretrain(
     >>> network.training
     False
     """
+    if config.batch_size % (config.accumulate * n_processes(devices)):
+        raise ValueError(
+            f"batch_size={config.batch_size} cannot be shared evenly by {n_processes(devices)} processes with "
+            f"accumulate={config.accumulate}; make it a multiple of {config.accumulate * n_processes(devices)}."
+        )
+    out_dir = Path(out_dir)
+    show = settings.progress if progress is None else progress
+    args: tuple[Any, ...] = (list(sets), model, config, out_dir, tensorboard, show)
+    if devices > 1:
+        args = ([_in_memory_table(s) for s in sets], *args[1:])
+    network = launch(_train, *args, device=device, devices=devices)
+    if network is None:
+        saved = torch.load(out_dir / "checkpoint.pt", weights_only=True, map_location="cpu")
+        network = UCE(model).requires_grad_(requires_grad=False)
+        network.load_state_dict(saved["average"])
+    return network.eval()
+
+
+def _in_memory_table(s: TrainingSet) -> TrainingSet:
+    """With a gene table that can be sent to another process."""
+    return dataclasses.replace(s, table=s.table.to_memory()) if s.table.isbacked else s
+
+
+def _train(
+    fabric: Any,
+    sets: Sequence[TrainingSet],
+    model: UCEConfig,
+    config: PretrainConfig,
+    out_dir: Path,
+    tensorboard: bool,
+    show: bool,
+) -> UCE:
+    """Train in one of the processes."""
     corpus = Corpus(
         sets, n_queries=config.n_queries, mask_fraction=config.mask_fraction, n_sample=model.n_sample,
-        systematic=model.sampling == "systematic", max_length=model.max_length, held_out=config.held_out,
-        seed=config.seed,
+        systematic=model.sampling == "systematic", max_length=model.max_length, shuffled=config.order == "shuffled",
+        chromosome_tokens=config.chromosome_tokens, hard_negatives=config.hard_negatives, held_out=config.held_out,
+        held_out_sets=config.held_out_sets, temperature=config.temperature, cells_per_step=config.batch_size,
+        block_rows=config.block_rows, buffer_cells=config.buffer_cells, seed=config.seed,
     )  # fmt: skip
     if corpus.features.shape[1] != model.token_dim:
         raise ValueError(f"The gene tables are {corpus.features.shape[1]} wide, the model reads {model.token_dim}.")
     if other := {str(gene_table_info(s.table)["encoder"]) for s in sets} - {model.token_encoder}:
         raise ValueError(f"The gene tables are of {', '.join(sorted(other))}, the model reads {model.token_encoder!r}.")
-    if not (corpus.sizes(validation=True) >= 2).any():
+    if not (corpus.sizes(validation=True)[~corpus.is_held_out] >= 2).any():
         raise ValueError(f"held_out={config.held_out} leaves no data set two cells to validate on; raise it.")
-    out_dir = Path(out_dir)
+    source = _find_source(config.continue_from, model) if config.continue_from is not None else None
     out_dir.mkdir(parents=True, exist_ok=True)
-    run = _Run(corpus, model, config, out_dir, device)
-    show = settings.progress if progress is None else progress
-    for step in tqdm(range(run.step, config.steps), initial=run.step, total=config.steps, disable=not show):
-        run.train_step(step)
-        if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
-            run.settle(run.average)
-            run.log(evaluate(run.average, corpus, run.vocabulary, config, device=device))
-        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-            run.save()
-    return run.average.eval()
+    run = _Run(corpus, model, config, out_dir, fabric, source=source, tensorboard=tensorboard)
+    show = show and fabric.global_rank == 0
+    try:
+        for step in tqdm(range(run.step, config.steps), initial=run.step, total=config.steps, disable=not show):
+            run.train_step(step)
+            if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
+                run.evaluate()
+            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+                run.save()
+    finally:
+        run.close()
+    return run.average
+
+
+def _find_source(name: str, model: UCEConfig) -> Model:
+    """The model to continue from, which must have the shape of ``model`` and another name."""
+    source = find_model(name)
+    free = {"model_id": "", "dropout": 0.0, "n_sample": 1, "sampling": "multinomial"}
+    mine, theirs = (config.to_dict() | free for config in (model, source.config))
+    if different := [
+        f"{key}={value!r} (it has {theirs[key]!r})" for key, value in mine.items() if value != theirs[key]
+    ]:
+        raise ValueError(f"continue_from={name!r} has another shape than the model: {', '.join(different)}.")
+    if model.model_id == source.config.model_id:
+        raise ValueError(
+            f"model_id={model.model_id!r} is the name of the model that is continued from; the result is a space of "
+            "its own and needs a name of its own."
+        )
+    return source
 
 
 class _Run:
     """The state of a training: what a checkpoint holds."""
 
-    def __init__(self, corpus: Corpus, model: UCEConfig, config: PretrainConfig, out_dir: Path, device: str) -> None:
-        self.corpus, self.config, self.out_dir, self.device = corpus, config, out_dir, device
+    def __init__(
+        self,
+        corpus: Corpus,
+        model: UCEConfig,
+        config: PretrainConfig,
+        out_dir: Path,
+        fabric: Any = None,
+        *,
+        source: Model | None = None,
+        tensorboard: bool = False,
+    ) -> None:
+        self.corpus, self.config, self.out_dir = corpus, config, out_dir
+        self.fabric = Alone("cpu") if fabric is None else fabric
+        self.device: torch.device = self.fabric.device
         self.recipe = json.dumps(
-            {"model": model.to_dict(), "pretrain": dataclasses.asdict(config), "sets": corpus.names}
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.network = UCE(model).to(device)
-            self.vocabulary = torch.from_numpy(corpus.features).to(device)
-            if model.bag and config.start_from_bag:
-                _start_from_bag(self.network, self.vocabulary, corpus.token_frequency())
-            self.settle(self.network)
+            {
+                "model": model.to_dict(), "pretrain": dataclasses.asdict(config), "sets": corpus.describe(),
+                "source": None if source is None else source.digest,
+            }
+        )  # fmt: skip
+        with seeded(self.device, config.seed):
+            self.network = UCE(model).to(self.device)
+            self.vocabulary = torch.from_numpy(corpus.features).to(self.device)
+            if source is not None:
+                self.network.load_state_dict(load_network(source).state_dict())
+            elif model.bag and config.start_from_bag:
+                cells = corpus.sample(_START_CELLS, np.random.default_rng(config.seed), temperature=0)
+                weights = bag_weights(cells.bag, model.bag_scale)
+                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), weights)
+        if not config.positions:
+            self.network.pos_encoder.pe.zero_()
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).eval()
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
         self.step = 0
         self.loss = math.nan
-        self.started = time.perf_counter()
-        self.cells = 0
         self._resume()
-        self._forget_later_rows()
+        self.objective = self.fabric.setup_module(Objective(self.network, self.vocabulary, config))
+        self._log = Log(out_dir, self.step, tensorboard=tensorboard) if self._is_first else None
+        self._ahead = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[list[Task]]] | None = None
+        self._validation: dict[int, Any] | None = None
+        self._seconds = 0.0
+        self._cells = 0
 
     def train_step(self, step: int) -> None:
+        began = time.perf_counter()
         config = self.config
-        rng = np.random.default_rng([config.seed, step])
-        batch = self.corpus.sample(config.batch_size, rng, temperature=config.temperature)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
         self.network.train()
-        with torch.random.fork_rng(devices=[]):  # dropout depends on the step alone, so a resumed run repeats it
-            torch.manual_seed(int(rng.integers(2**62)))
-            _, logits = _forward(self.network, batch, self.vocabulary, config, self.device)
-            loss = F.binary_cross_entropy_with_logits(logits, _targets(logits))
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        tasks = self._tasks_of(step)
+        for i, task in enumerate(tasks, start=1):
+            with (
+                seeded(self.device, task.seed),  # dropout depends on the step alone, so a resumed run repeats it
+                self.fabric.no_backward_sync(self.objective, enabled=i < len(tasks)),
+            ):
+                loss = self.objective(task) / len(tasks)
+                self.fabric.backward(loss)
+            total += loss.detach()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimiser.step()
         decay = min(config.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 a.lerp_(b, 1 - decay)
-            for kept, new in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                kept.copy_(new)  # the statistics of the whitening
         self.step = step + 1
-        self.cells += config.batch_size
-        self.loss = loss.item()
+        self.loss = self.fabric.all_reduce(total).item()
+        self._cells += config.batch_size
+        self._seconds += time.perf_counter() - began
 
-    def settle(self, network: UCE) -> None:
-        """Take the statistics of the whitening from cells of all data sets, as the weights are now."""
-        if not network.config.bag:
-            return
-        seen = []
-        hook = network.whiten.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-        network.eval()
-        with torch.inference_mode():
-            for i in range(_SETTLING_BATCHES):
-                batch = self.corpus.sample(
-                    self.config.batch_size, np.random.default_rng([self.config.seed, i]), temperature=0.5
-                )
-                _forward(network, batch, self.vocabulary, self.config, self.device)
-        hook.remove()
-        network.whiten.observe(torch.cat(seen), momentum=1)
+    def _tasks_of(self, step: int) -> list[Task]:
+        """What to do in a step; that of the next one is prepared meanwhile."""
+        ahead, self._next = self._next, None
+        # Only the thread moves the windows over data on disk.
+        tasks = ahead[1] if ahead is not None and ahead[0] == step else self._ahead.submit(self._prepare, step)
+        if step + 1 < self.config.steps:
+            self._next = step + 1, self._ahead.submit(self._prepare, step + 1)
+        return tasks.result()
 
-    def log(self, scores: dict[str, float]) -> None:
-        row = {
-            "step": self.step, "train_loss": round(self.loss, 5),
-            "cells_per_second": round(self.cells / (time.perf_counter() - self.started), 1),
-        } | {k: round(v, 5) for k, v in scores.items()}  # fmt: skip
-        path = self.out_dir / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        logger.info("%s", row)
+    def _prepare(self, step: int) -> list[Task]:
+        """The cells of a step, in as many parts as there are processes and accumulated gradients; those of this one.
+
+        A part does not depend on the process that works on it.
+        """
+        config, fabric = self.config, self.fabric
+        rng = np.random.default_rng([config.seed, step])
+        plan = self.corpus.plan(config.batch_size, rng, step=step, sets_per_step=config.sets_per_step)
+        n_parts = config.accumulate * fabric.world_size
+        seeds = rng.integers(2**62, size=n_parts)
+        tasks = []
+        for i in range(fabric.global_rank * config.accumulate, (fabric.global_rank + 1) * config.accumulate):
+            mine = plan.share(i, n_parts)
+            views = self.corpus.views(mine) if config.contrastive else None
+            tasks.append(Task(self.corpus.draw(mine), views, int(seeds[i])))
+        return tasks
+
+    def evaluate(self) -> None:
+        """Score the averaged network and log it."""
+        if self._log is not None:
+            if self._validation is None:
+                self._validation = validation_batches(self.corpus, self.config)
+            scores = evaluate(self.average, self.corpus, self.vocabulary, self.config, batches=self._validation)
+            self._log.write(
+                {
+                    "step": self.step, "learning_rate": float(f"{self.optimiser.param_groups[0]['lr']:.4g}"),
+                    "train_loss": round(self.loss, 5), "cells_per_second": round(self._cells / self._seconds, 1),
+                } | {name: round(score, 5) for name, score in scores.items()}
+            )  # fmt: skip
+            self._cells, self._seconds = 0, 0.0
+        self.fabric.barrier()
 
     def save(self) -> None:
-        temporary = self.out_dir / "checkpoint.pt.part"
-        torch.save(
-            {
-                "recipe": self.recipe, "step": self.step, "network": self.network.state_dict(),
-                "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
-            },
-            temporary,
-        )  # fmt: skip
-        os.replace(temporary, self.out_dir / "checkpoint.pt")
+        """Write the checkpoint."""
+        if self._is_first:
+            temporary = self.out_dir / "checkpoint.pt.part"
+            torch.save(
+                {
+                    "recipe": self.recipe, "step": self.step, "network": self.network.state_dict(),
+                    "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
+                },
+                temporary,
+            )  # fmt: skip
+            os.replace(temporary, self.out_dir / "checkpoint.pt")
+        self.fabric.barrier()
+
+    def close(self) -> None:
+        """End the thread and close the log."""
+        self._ahead.shutdown(cancel_futures=True)
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def _is_first(self) -> bool:
+        return int(self.fabric.global_rank) == 0
 
     def _resume(self) -> None:
         path = self.out_dir / "checkpoint.pt"
@@ -255,110 +430,30 @@ class _Run:
             return
         saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=self.device)
         if saved["recipe"] != self.recipe:
-            raise ValueError(f"{path} belongs to another recipe; use a new out_dir or remove it.")
+            raise ValueError(
+                f"{path} belongs to another recipe{_difference(saved['recipe'], self.recipe)}; use a new out_dir or "
+                "remove it."
+            )
         self.network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.step = saved["step"]
 
-    def _forget_later_rows(self) -> None:
-        """Drop the evaluations after the checkpoint, which will be logged again."""
-        path = self.out_dir / "log.csv"
-        if not path.exists():
-            return
-        header, *rows = path.read_bytes().splitlines(keepends=True)
-        temporary = path.with_name("log.csv.part")
-        temporary.write_bytes(b"".join([header, *(row for row in rows if int(row.split(b",")[0]) <= self.step)]))
-        os.replace(temporary, path)
 
-
-def evaluate(
-    network: UCE,
-    corpus: Corpus,
-    vocabulary: torch.Tensor,
-    config: PretrainConfig,
-    *,
-    device: str = "cpu",
-    n_cells: int = 64,
-) -> dict[str, float]:
-    """Loss and AUROC on held-out cells beside what the frequency of genes gives, and how far cells differ.
-
-    Returns
-    -------
-    ``loss``, ``auroc`` (mean over data sets of the AUROC over all queries), the same of the frequency baseline,
-    ``gap_closed`` (share of the baseline's loss that the network saves), ``cosine`` (mean over data sets of the mean
-    cosine between two of its cells) and ``rank`` (effective rank of all embeddings: exponential of the spectrum's
-    entropy).
-    """
-    from sklearn.metrics import roc_auc_score
-
-    scores: list[tuple[float, ...]] = []
-    cells = []
-    network.eval()
-    for part, size in enumerate(corpus.sizes(validation=True)):
-        if size < 2:
-            continue
-        batch = corpus.validation(part, np.random.default_rng([config.seed, part]), n_cells=n_cells)
-        with torch.inference_mode():
-            embedding, logits = _forward(network, batch, vocabulary, config, device)
-        logits, embedding = logits.float().cpu(), embedding.float().cpu()
-        offsets = torch.from_numpy(batch.offsets)
-        target = _targets(logits)
-        scores.append(
-            (
-                float(F.binary_cross_entropy_with_logits(logits, target)),
-                float(roc_auc_score(target.ravel(), logits.ravel())),
-                float(F.binary_cross_entropy_with_logits(offsets, target)),
-                float(roc_auc_score(target.ravel(), offsets.ravel())),
-                _mean_cosine(embedding.numpy()),
-            )
-        )
-        cells.append(embedding.numpy())
-    loss, auroc, frequency_loss, frequency_auroc, cosine = np.mean(scores, axis=0)
-    spectrum = np.linalg.svd(np.concatenate(cells), compute_uv=False) ** 2
-    spectrum = spectrum[spectrum > 0] / spectrum.sum()
-    return {
-        "loss": loss, "auroc": auroc, "frequency_loss": frequency_loss, "frequency_auroc": frequency_auroc,
-        "gap_closed": 1 - loss / frequency_loss, "cosine": cosine,
-        "rank": float(np.exp(-(spectrum * np.log(spectrum)).sum())),
-    }  # fmt: skip
-
-
-def _forward(
-    network: UCE, batch: Batch, vocabulary: torch.Tensor, config: PretrainConfig, device: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings and logits of a batch; only the tokens that occur in it are encoded."""
-    used, where = np.unique(batch.ids, return_inverse=True)
-    places = torch.from_numpy(where.reshape(batch.ids.shape)).to(device)
-    lengths = torch.from_numpy(batch.lengths).to(device)
-    with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=config.autocast):
-        tokens = network.encode_tokens(vocabulary[torch.from_numpy(used).to(device)])
-        full = bool((batch.lengths == batch.ids.shape[1]).all())
-        bag = _bag(network, batch, vocabulary) if network.config.bag else None
-        cells = network.embed(F.embedding(places, tokens), None if full else lengths, bag=bag)
-    logits = network.predict(cells.float(), vocabulary[torch.from_numpy(batch.queries).to(device)])
-    if config.frequency_offset:
-        logits = logits + torch.from_numpy(batch.offsets).to(device)
-    return cells, logits
-
-
-def _bag(network: UCE, batch: Batch, vocabulary: torch.Tensor) -> torch.Tensor:
-    device = vocabulary.device
-    used, places = np.unique(batch.bag.indices, return_inverse=True)
-    with torch.autocast(device.type, enabled=False):
-        vectors = network.bag(vocabulary[torch.from_numpy(used).to(device)])
-        return F.embedding_bag(
-            torch.from_numpy(places).to(device), vectors,
-            torch.from_numpy(batch.bag.indptr[:-1].astype(np.int64)).to(device),
-            per_sample_weights=torch.from_numpy(batch.bag.data).to(device), mode="sum",
-        )  # fmt: skip
-
-
-def _targets(logits: torch.Tensor) -> torch.Tensor:
-    """The first half of the queries is expressed."""
-    target = torch.zeros_like(logits)
-    target[:, : logits.shape[1] // 2] = 1
-    return target
+def _difference(saved: str, mine: str) -> str:
+    """What differs between two recipes, for a message."""
+    old, new = json.loads(saved), json.loads(mine)
+    found = [
+        f"{key}={new[part].get(key)!r} instead of {old[part].get(key)!r}"
+        for part in ("model", "pretrain")
+        for key in sorted({*old[part], *new[part]})
+        if old[part].get(key) != new[part].get(key)
+    ]
+    if old.get("sets") != new["sets"]:
+        found.append("the data sets are not the same")
+    if old.get("source") != new["source"]:
+        found.append("the model that is continued from is another")
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _schedule(step: int, config: PretrainConfig) -> float:
@@ -367,33 +462,3 @@ def _schedule(step: int, config: PretrainConfig) -> float:
         return (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _mean_cosine(x: np.ndarray) -> float:
-    """Mean cosine between two different rows of unit length."""
-    n = len(x)
-    return float((np.square(x.sum(0)).sum() - np.square(x).sum()) / (n * (n - 1)))
-
-
-def _start_from_bag(network: UCE, vocabulary: torch.Tensor, frequency: np.ndarray, *, steps: int = 300) -> None:
-    """Fit the gate to the inverse document frequency, centre by the weighted mean token, and silence the rest."""
-    seen = np.flatnonzero(frequency > 0)
-    unit = F.normalize(vocabulary[torch.from_numpy(seen)], dim=-1)
-    freq = torch.from_numpy(frequency[seen]).float().to(unit.device)
-    idf = torch.log(1 / freq.clamp_min(1e-3))
-    idf = idf / idf.mean()
-    weight = freq / freq.sum()
-    bag = network.bag
-    optimiser = torch.optim.Adam(bag.gate.parameters(), lr=1e-2)
-    for _ in range(steps):
-        loss = (torch.sqrt(weight) * (F.softplus(bag.gate(unit)[:, 0]) - idf) ** 2).sum() / torch.sqrt(weight).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    with torch.no_grad():
-        gate = F.softplus(bag.gate(unit)[:, 0]) * freq
-        bag.center.copy_((gate[:, None] * unit).sum(0) / gate.sum())
-        torch.nn.init.eye_(bag.project.weight)
-        for silent in (network.decoder[-1], network.binary_decoder[-1], network.bilinear):
-            for parameter in silent.parameters():
-                torch.nn.init.zeros_(parameter)
