@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator
 
@@ -100,8 +101,11 @@ def integration(methods: Methods, name: str) -> pd.DataFrame:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import scib_metrics
         from scib_metrics.benchmark import Benchmarker
         from scib_metrics.nearest_neighbors import NeighborsResults
+
+        scib_metrics.settings.verbosity = logging.WARNING
 
         def neighbours(x: np.ndarray, k: int) -> NeighborsResults:
             distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)

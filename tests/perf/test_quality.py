@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -48,26 +49,25 @@ def record():
         pd.concat(done).to_csv(path, index=False)
 
 
-def show(scores: pd.DataFrame, title: str, *, mean: bool = True) -> None:
+def show(scores: pd.DataFrame, title: str, *, mean: bool = True, digits: int = 3) -> None:
     """Sets in the rows, methods in the columns, seeds averaged; the mean of the sets, and its spread over the seeds."""
+
+    def text(values: Iterable[float]) -> list[str]:
+        return ["" if np.isnan(x) else f"{x:.{digits}f}" for x in values]
+
     order = {key: scores[key].drop_duplicates().tolist() for key in ("set", "method")}
     table = scores.pivot_table(index="set", columns="method", values="value", aggfunc="mean", observed=True, sort=False)
     table = table.reindex(index=order["set"], columns=order["method"])
-    rows = [(name, *map(number, row)) for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    if not mean:
-        return print_table(title, ("", *table.columns), rows)
-    kinds = table.index.str.extract(r"^(.*?): ", expand=False)
-    if kinds.notna().all():
-        rows += [(f"mean, {kind}", *map(number, table[kinds == kind].mean())) for kind in kinds.unique()]
-    rows.append(("mean", *map(number, table.mean())))
-    seeds = scores.groupby(["method", "seed"], sort=False)["value"].mean().groupby("method").agg(["std", "size"])
-    if (seeds["size"] > 1).any():
-        rows.append(("sd of the mean over seeds", *map(number, seeds["std"].reindex(table.columns))))
-    return print_table(title, ("", *table.columns), rows)
-
-
-def number(x: float) -> str:
-    return "" if np.isnan(x) else f"{x:.0f}" if x > 1 and x == int(x) else f"{x:.3f}"
+    rows = [(name, *text(row)) for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    if mean:
+        kinds = table.index.str.extract(r"^(.*?): ", expand=False)
+        if kinds.notna().all():
+            rows += [(f"mean, {kind}", *text(table[kinds == kind].mean())) for kind in kinds.unique()]
+        rows.append(("mean", *text(table.mean())))
+        seeds = scores.groupby(["method", "seed"], sort=False)["value"].mean().groupby("method").agg(["std", "size"])
+        if (seeds["size"] > 1).any():
+            rows.append(("sd of the mean over seeds", *text(seeds["std"].reindex(table.columns))))
+    print_table(title, ("", *table.columns), rows)
 
 
 def announce(what: str, begin: float) -> None:
@@ -121,8 +121,12 @@ def test_integration_of_batches(methods, record):
 
 def test_seeds_and_spread(methods, record):
     begin = time.perf_counter()
-    record(tasks.repeatability(methods), cosine="Cosine of a cell with itself under another seed")
-    record(tasks.spread(methods), cosine="Mean cosine between two random cells")
+    seeds, spread = tasks.repeatability(methods), tasks.spread(methods)
+    record(seeds)
+    record(spread)
+    for measure, what in (("cosine", "mean of the cells"), ("lowest", "lowest of the cells")):
+        show(seeds[seeds["measure"] == measure], f"Cosine of a cell with itself under another seed, {what}", digits=5)
+    show(spread, "Mean cosine between two random cells", mean=False)
     announce("seeds and spread", begin)
 
 
@@ -136,4 +140,6 @@ def test_hidden_genes_are_predicted(methods, record):
 def test_gene_features_know_genes(methods, record):
     scores = tasks.gene_features(methods)
     record(scores)
-    show(scores, "Gene features (uc.genes.feature_report)", mean=False)
+    is_number = scores["method"].str.startswith("n_")
+    for title, part, digits in (("scores", scores[~is_number], 3), ("numbers of genes", scores[is_number], 0)):
+        show(part, f"Gene features (uc.genes.feature_report), {title}", mean=False, digits=digits)
