@@ -168,12 +168,15 @@ def with_bag() -> UCE:
     return network
 
 
-def test_the_bag_is_added_to_the_decoder(with_bag, tiny):
+def test_the_sentence_is_added_to_the_bag_within_bounds(with_bag, tiny):
     tokens = tiny.fast.encode_tokens(tiny.features)[tiny.ids]
     bag = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 24)).astype(np.float32))
     decoded = with_bag.decoder(with_bag.transformer_encoder(tokens + with_bag.pos_encoder.pe[:64, 0], None))
-    cell = (decoded + with_bag.bag.cell(bag)).numpy()
-    expected = cell / np.linalg.norm(cell, axis=1, keepdims=True)
+    plain, read = with_bag.bag.cell(bag).numpy(), decoded.numpy()
+    length = np.linalg.norm(read, axis=1, keepdims=True)
+    added = 0.25 * np.linalg.norm(plain, axis=1, keepdims=True) * length / (1 + length) * (read / length)
+    assert (np.linalg.norm(added, axis=1) < 0.25 * np.linalg.norm(plain, axis=1)).all()
+    expected = (plain + added) / np.linalg.norm(plain + added, axis=1, keepdims=True)
     np.testing.assert_allclose(with_bag.embed(tokens, bag=bag), expected, atol=1e-5)
 
 
@@ -193,6 +196,11 @@ def test_a_bilinear_term_joins_the_logits_of_a_model_with_a_bag(with_bag, tiny):
 def test_a_model_with_a_bag_refuses_to_embed_without(with_bag, tiny):
     with pytest.raises(ValueError, match="bag of genes"):
         with_bag.embed(tiny.fast.encode_tokens(tiny.features)[tiny.ids], tiny.lengths)
+
+
+def test_a_network_without_a_bag_needs_a_sentence(tiny):
+    with pytest.raises(ValueError, match="got neither"):
+        tiny.fast.embed(None)
 
 
 # Precision

@@ -34,6 +34,10 @@ def sinusoids(config: UCEConfig) -> Tensor:
     return pe
 
 
+SENTENCE_SHARE = 0.25
+"""Beside a bag, the sentence adds to the cell at most this share of the length of the bag."""
+
+
 class PositionTable(nn.Module):
     """Holds the position table under its released name."""
 
@@ -135,6 +139,21 @@ def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
 
 
+def _join(read: Tensor | None, bag: Tensor | None) -> Tensor:
+    """What the sentence and the bag say of a cell together.
+
+    Beside a bag the sentence has its say within bounds: without them it grows until it drowns the bag, because what it
+    knows best, the data set and the depth of the cell, helps the head most and tells cell types apart least.
+    """
+    if bag is None or read is None:
+        if (one := bag if read is None else read) is None:
+            raise ValueError("A cell needs a sentence, or a bag; embed() got neither.")
+        return one
+    bag = bag.float()
+    bound = SENTENCE_SHARE * bag.norm(dim=-1, keepdim=True)
+    return bag + bound * read / (1 + read.norm(dim=-1, keepdim=True))
+
+
 class UCE(nn.Module):
     """Universal Cell Embedding network (Rosen et al. 2024).
 
@@ -220,12 +239,9 @@ class UCE(nn.Module):
         """
         if self.config.bag and bag is None:
             raise ValueError("This model has a bag of genes; embed() needs it.")
-        parts = []
-        if tokens is not None:
-            parts.append(self._read(tokens, lengths, official=official))
-        if bag is not None:
-            parts.append(self.bag.cell(bag).float())
-        return F.normalize(sum(parts[1:], parts[0]), dim=-1)
+        read = None if tokens is None else self._read(tokens, lengths, official=official)
+        cell = _join(read, None if bag is None else self.bag.cell(bag))
+        return F.normalize(cell, dim=-1)
 
     def _read(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
         """The decoded CLS position, ``[cells, output_dim]``."""
