@@ -16,6 +16,7 @@ import scanpy as sc
 import scipy.sparse as sp
 
 import univerce as uc
+from tests.tiny import tiny_cells
 from univerce import cli
 from univerce.cli import main
 
@@ -342,3 +343,99 @@ def test_arguments_that_make_no_command_exit_with_2(arguments: list[str], capsys
         main(arguments)
     assert error.value.code == 2
     assert "usage: univerce" in capsys.readouterr().err
+
+
+RECIPE = """
+out = "run"
+tables = "{tables}"
+
+[model]
+model_id = "mine"
+d_model = 16
+n_heads = 2
+d_hidden = 24
+n_layers = 1
+output_dim = 10
+decoder_dim = 14
+gene_dim = 8
+head_dims = [8]
+n_sample = 20
+max_length = 64
+
+[pretrain]
+steps = 4
+batch_size = 8
+n_queries = 8
+held_out = 0.2
+evaluate_every = 2
+checkpoint_every = 2
+buffer_cells = 32
+block_rows = 8
+{pretrain}
+
+[[data]]
+path = "human.h5ad"
+
+[[data]]
+path = "mouse.zarr"
+species = "mouse"
+
+[[data]]
+path = "human.h5ad"
+name = "unseen"
+held_out = true
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_model: Path) -> Path:
+    """Two data sets in files, one of them twice, and what to train on them."""
+    tiny_cells("human", 40).write_h5ad(tmp_path / "human.h5ad")
+    cli._write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", zarr=True)
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(tables=tiny_model, pretrain=""))
+    return tmp_path / "recipe.toml"
+
+
+def test_pretrain_makes_a_model_that_embeds(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
+    said = capsys.readouterr()
+    assert "human: 40 cells, 60 of 61 variables are genes of human\n" in said.err
+    assert "unseen: 40 cells, 60 of 61 variables are genes of human, held out" in said.err
+    assert "mine: 1 layers of width 16, 4 steps of 8 cells" in said.err
+    assert "run/model: mine, digest" in said.out
+    log = pd.read_csv(tmp_path / "run/log.csv")
+    assert log["step"].tolist() == [2, 4]
+    assert np.isfinite(log[["loss", "frequency_loss", "unseen_loss", "unseen_global_frequency_auroc"]]).all(axis=None)
+    adata = tiny_cells("zebrafish", 5)  # of a species that it has not seen
+    uc.tl.uce_embed(adata, model=tmp_path / "run/model", progress=False)
+    assert adata.obsm["X_uce"].shape == (5, 10)
+    assert adata.uns["X_uce"]["params"]["model"] == "mine"
+    assert np.isfinite(adata.obsm["X_uce"]).all()
+
+
+def test_a_training_that_is_complete_is_exported_again_to_the_same_digest(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = []
+    for _ in range(2):
+        assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
+        digests.append(uc.model.find_model(tmp_path / "run/model").digest)
+    assert digests[0] == digests[1]
+    assert "Goes on from" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
+
+
+def test_an_ablation_says_that_it_cannot_embed(
+    tmp_path: Path, recipe: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(RECIPE.format(tables=tiny_model, pretrain='order = "shuffled"'))
+    assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
+    assert "an ablation (order), which cannot embed; judge it by" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="order='shuffled'"):
+        uc.model.find_model(tmp_path / "run/model")
+
+
+def test_a_recipe_at_fault_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.toml").write_text("steps = 3")
+    assert main(["pretrain", str(tmp_path / "recipe.toml")]) == 2
+    assert "holds steps, which nothing reads" in capsys.readouterr().err

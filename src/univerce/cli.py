@@ -1,4 +1,4 @@
-"""The command line: ``univerce embed``, ``univerce assets`` and ``univerce demo``.
+"""The command line: ``univerce embed``, ``univerce pretrain``, ``univerce assets`` and ``univerce demo``.
 
 What takes long to import is imported by the command that needs it.
 """
@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--seed", type=int, default=0, help="default: 0")
     embed.add_argument("--store", type=Path, help="directory that lets a killed run be resumed")
 
+    pretrain = _add(
+        commands, "pretrain", _pretrain, [common], "Train a model on raw counts; an interrupted training goes on."
+    )
+    pretrain.add_argument("config", type=Path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
+    pretrain.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what CONFIG says, or auto)")
+    pretrain.add_argument("--devices", type=int, help="number of devices (default: what CONFIG says, or 1)")
+
     assets = commands.add_parser("assets", help="The released models and gene tables.").add_subparsers(
         required=True, metavar="ACTION"
     )
@@ -166,6 +173,56 @@ def _take_from_store(adata: ad.AnnData, store: Path, key: str) -> None:
     adata.uns[key] = done.uns[key]
     for column in done.obs:
         adata.obs[column] = done.obs[column]
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    from univerce import pp
+    from univerce.genes import read_table
+    from univerce.model import pretrain, save_model
+    from univerce.model.processes import is_first
+    from univerce.model.recipe import place_tables, read_recipe
+
+    recipe = read_recipe(args.config)
+    config = recipe.pretrain
+    say = _say if is_first() else _say_nothing
+    sets = []
+    for entry in recipe.data:
+        table = None if entry.table is None else read_table(entry.table)
+        s = pp.training_set(
+            entry.path, name=entry.name, species=entry.species, model=recipe.tables, table=table, layer=entry.layer,
+            gene_key=entry.gene_key,
+        )  # fmt: skip
+        n_cells, n_vars = s.counts.shape
+        say(
+            f"{entry.name}: {n_cells:,} cells, {(s.rows >= 0).sum():,} of {n_vars:,} variables are genes of "
+            f"{s.table.uns['gene_table']['species']}{', held out' if entry.name in config.held_out_sets else ''}"
+        )
+        sets.append(s)
+    model = recipe.model_config(sets[0].table)
+    say(
+        f"{model.model_id}: {model.n_layers} layers of width {model.d_model}, {config.steps:,} steps of "
+        f"{config.batch_size} cells; {recipe.out / 'log.csv'} has the scores"
+    )
+    if config.continue_from is not None:
+        say(f"Continues from {config.continue_from}: the result is a space of its own")
+    if (recipe.out / "checkpoint.pt").exists():
+        say(f"Goes on from {recipe.out / 'checkpoint.pt'}")
+    network = pretrain(
+        sets, model, config, recipe.out, device=args.device or recipe.device, devices=args.devices or recipe.devices,
+        tensorboard=recipe.tensorboard,
+    )  # fmt: skip
+    if not is_first():
+        return
+    with _replacing(recipe.out / "model") as part:
+        digest = save_model(network, part, pretraining=config).digest
+        place_tables(recipe, part / "tables")
+    if only := config.for_training_only():
+        print(
+            f"{recipe.out / 'model'}: an ablation ({', '.join(only)}), which cannot embed; judge it by "
+            f"{recipe.out / 'log.csv'}."
+        )
+    else:
+        print(f"{recipe.out / 'model'}: {model.model_id}, digest {digest[:12]}...; embed with model=, or --model.")
 
 
 def _list_assets(args: argparse.Namespace) -> None:
@@ -349,3 +406,7 @@ def _remove(path: Path) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _say_nothing(text: str) -> None:
+    """What all processes but the first say."""

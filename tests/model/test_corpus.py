@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,7 +13,8 @@ from scipy import stats
 
 from tests.toy import toy_counts, toy_table
 from univerce.genes.table import CLS, N_SPECIAL, RIGHT, chromosome_index
-from univerce.model.corpus import Batch, Corpus, Plan, TrainingSet
+from univerce.model.corpus import Batch, Corpus, Plan, TrainingSet, _split
+from univerce.model.window import OnDisk
 
 ONE, OTHER = toy_table(40, 5, seed=0), toy_table(25, 3, seed=1, species="other")
 BASES = {id(ONE): 0, id(OTHER): N_SPECIAL + 40 + 5}
@@ -333,3 +336,304 @@ COUNTS, ROWS = toy_counts(5, 6), np.arange(6, dtype=np.int32)
 def test_a_data_set_that_cannot_be_trained_on_is_refused_by_name(counts, rows, message):
     with pytest.raises(ValueError, match=message):
         corpus([TrainingSet("bad", counts, rows, ONE)])
+
+
+# Data on disk
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory) -> list[TrainingSet]:
+    """The sets with their counts in files."""
+    directory = tmp_path_factory.mktemp("corpus")
+    sets = []
+    for s in SETS:
+        path = directory / f"{s.name}.h5ad"
+        ad.AnnData(s.counts).write_h5ad(path)
+        sets.append(replace(s, counts=OnDisk(path, "X")))
+    return sets
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    for field in ("sets", "ids", "lengths", "queries", "offsets", "global_offsets"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field), err_msg=field)
+    assert (one.bag != other.bag).nnz == 0
+
+
+def test_a_buffer_that_holds_everything_gives_the_batches_of_data_in_memory(on_disk):
+    memory, disk = corpus(held_out=0.2), corpus(on_disk, held_out=0.2)
+    assert disk.describe() == memory.describe()
+    np.testing.assert_array_equal(disk.token_frequency(), memory.token_frequency())
+    for step in (0, 7):
+        assert_same_batch(
+            *(c.sample(20, np.random.default_rng(step), step=step) for c in (memory, disk))
+        )  # fmt: skip
+    for part in range(3):
+        assert_same_batch(*(c.validation(part, np.random.default_rng(0), n_cells=5) for c in (memory, disk)))
+
+
+def test_a_small_buffer_draws_training_cells_alone_and_the_same_ones_after_a_jump(on_disk):
+    args = {"held_out": 0.2, "block_rows": 4, "buffer_cells": 24, "cells_per_step": 20}
+    walked, jumped = corpus(on_disk, **args), corpus(on_disk, **args)
+    seen = [set() for _ in SETS]
+    for step in range(120):
+        plan = walked.plan(20, np.random.default_rng(step), step=step)
+        assert sum(len(rows._blocks) for rows in walked._rows) * 4 <= 24
+        for k, cell in zip(plan.sets, plan.cells, strict=True):
+            seen[k].add(int(cell))
+    batch = walked.draw(plan)
+    assert_same_batch(batch, jumped.draw(jumped.plan(20, np.random.default_rng(119), step=119)))
+    for k, part in enumerate(walked._parts):
+        assert seen[k] <= set(part.training.tolist())
+        assert len(seen[k]) > 0.95 * len(part.training)
+
+
+def test_without_a_step_cells_are_drawn_that_are_always_in_memory(on_disk):
+    c = corpus(on_disk, block_rows=4, buffer_cells=24)
+    c.draw(c.plan(40, np.random.default_rng(0)))
+    assert not any(rows._blocks for rows in c._rows)
+
+
+def test_a_buffer_that_cannot_hold_a_block_of_each_data_set_is_refused(on_disk):
+    with pytest.raises(ValueError, match="buffer_cells=20 cannot hold a block of block_rows=8 cells of each of the 3"):
+        corpus(on_disk, block_rows=8, buffer_cells=20)
+
+
+# Which data sets
+
+
+def test_data_sets_are_known_by_shape_counts_genes_and_table():
+    def description(s: TrainingSet) -> dict:
+        return corpus([s]).describe()[0]
+
+    s = SETS[0]
+    more = s.counts.copy()
+    more.data[0] += 1
+    genes = s.rows.copy()
+    genes[[0, 1]] = genes[[1, 0]]
+    table = toy_table(40, 5, seed=9)
+    base = description(s)
+    assert base == description(replace(s, counts=s.counts.copy()))
+    assert base["shape"] == list(s.counts.shape)
+    assert base["counts"] == s.counts.sum()
+    changes = ({"name": "x"}, {"counts": more}, {"counts": s.counts[:-1]}, {"rows": genes}, {"table": table})
+    changed = [{k for k, v in description(replace(s, **c)).items() if v != base[k]} for c in changes]
+    assert changed[:2] == [{"name"}, {"counts"}]
+    assert changed[2] >= {"shape"}
+    assert changed[3:] == [{"genes"}, {"genes", "table"}]
+
+
+def test_copies_of_a_gene_table_are_in_the_vocabulary_once():
+    copies = [replace(s, table=s.table.copy()) for s in SETS]
+    np.testing.assert_array_equal(corpus(copies).features, corpus().features)
+    assert_same_batch(*(corpus(s).sample(9, np.random.default_rng(0)) for s in (SETS, copies)))
+
+
+def test_a_data_set_that_is_held_out_is_never_trained_on_nor_counted_in_the_global_frequency():
+    c, without = corpus(held_out_sets=["third"], held_out=0.1), corpus(SETS[:2], held_out=0.1)
+    assert c.is_held_out.tolist() == [False, False, True]
+    assert c.sizes()[2] == 0
+    n_usable = len(c._parts[2].training) + len(c._parts[2].validation)
+    assert c.sizes(validation=True)[2] == round(0.5 * n_usable)
+    assert set(c.plan(3000, np.random.default_rng(0)).sets) == {0, 1}
+    np.testing.assert_array_equal(c.token_frequency(), without.token_frequency())
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["fourth"], "held_out_sets names fourth, but the data sets are first, second, third"),
+        (["first", "second", "third"], "All data sets are held out"),
+    ],
+    ids=["unknown", "all"],
+)
+def test_data_sets_that_cannot_be_held_out_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        corpus(held_out_sets=names)
+
+
+def test_two_data_sets_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="Two data sets are named first"):
+        corpus([SETS[0], replace(SETS[1], name="first")])
+
+
+def test_the_data_sets_of_a_step_share_its_cells_evenly():
+    c = corpus()
+    picked = np.zeros(3)
+    for seed in range(300):
+        plan = c.plan(12, np.random.default_rng(seed), sets_per_step=3)
+        n = np.bincount(plan.sets, minlength=3)
+        assert n.sum() == 12
+        assert not (n % 4).any()
+        assert (np.diff(plan.sets) >= 0).all()
+        picked += n / 4
+    weight = c.sizes() ** 0.7
+    assert stats.chisquare(picked, 900 * weight / weight.sum()).pvalue > P_VALUE
+
+
+def test_the_shares_of_a_plan_are_the_plan_and_their_batches_the_batch():
+    c = corpus()
+    plan = c.plan(12, np.random.default_rng(0))
+    whole, parts = c.draw(plan), [c.draw(plan.share(i, 3)) for i in range(3)]
+    for field in ("sets", "lengths", "queries", "offsets"):
+        np.testing.assert_array_equal(np.concatenate([getattr(p, field) for p in parts]), getattr(whole, field))
+    assert (sp.vstack([p.bag for p in parts]) != whole.bag).nnz == 0
+
+
+# The frequency of genes
+
+
+def test_global_offsets_are_log_odds_by_the_frequency_in_all_data_sets_of_the_species():
+    c = corpus()
+    n = c.sizes().sum()
+    token_frequency, _ = c._token_frequency()
+    batch = batch_of(c, 0, c._parts[0].training)
+    measured = np.unique(SETS[0].rows[SETS[0].rows >= 0]) + BASES[id(ONE)] + N_SPECIAL
+    p = np.clip(token_frequency, 0.5 / n, 1 - 0.5 / n)
+    mean = p[measured].mean()
+    expected = np.log(p[batch.queries] / (1 - p[batch.queries])) - np.log(mean / (1 - mean))
+    np.testing.assert_allclose(batch.global_offsets, expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(batch.global_offsets, batch.offsets)
+
+
+def test_genes_that_no_training_set_measures_have_no_global_offset():
+    c = corpus(held_out_sets=["second"], held_out=0.1)  # the only one of its species
+    assert not c.validation(1, np.random.default_rng(0), n_cells=5).global_offsets.any()
+
+
+# Ablations of the sentence
+
+
+def sentences(seed: int = 0, **changes) -> Batch:
+    c = corpus(**changes)
+    return batch_of(c, 0, c._parts[0].training, seed)
+
+
+def test_shuffling_permutes_the_genes_of_a_sentence_over_their_places():
+    plain, shuffled = sentences(), sentences(shuffled=True)
+    is_gene = (plain.ids >= N_SPECIAL) & (plain.ids < N_SPECIAL + 40)
+    np.testing.assert_array_equal((shuffled.ids >= N_SPECIAL) & (shuffled.ids < N_SPECIAL + 40), is_gene)
+    np.testing.assert_array_equal(shuffled.ids[~is_gene], plain.ids[~is_gene])
+    np.testing.assert_array_equal(shuffled.queries, plain.queries)
+    moved = 0
+    for i in range(len(plain.ids)):
+        assert Counter(shuffled.ids[i][is_gene[i]]) == Counter(plain.ids[i][is_gene[i]])
+        moved += (shuffled.ids[i] != plain.ids[i]).sum()
+    assert moved > 0.8 * is_gene.sum()
+
+
+def test_every_order_of_the_genes_is_as_likely():
+    s = replace(single_cell(4), counts=sp.csr_matrix(np.eye(1, 30, 0) * 0 + (np.arange(30) < 4) * 1.0))
+    c = corpus([s], held_out=0, n_sample=3, shuffled=True)  # one of four is masked; systematic: each other once
+    batch = batch_of(c, 0, np.zeros(3000, dtype=int))
+    is_gene = (batch.ids >= N_SPECIAL) & (batch.ids < N_SPECIAL + 40)
+    orders = Counter(tuple(np.argsort(row[keep])) for row, keep in zip(batch.ids, is_gene, strict=True))
+    assert len(orders) == 6
+    assert stats.chisquare(list(orders.values())).pvalue > P_VALUE
+
+
+def test_without_chromosome_tokens_a_sentence_has_its_genes_alone():
+    plain, without = sentences(), sentences(chromosome_tokens=False)
+    for i in range(len(plain.ids)):
+        genes = [t for t in plain.ids[i] if N_SPECIAL <= t < N_SPECIAL + 40]
+        assert without.ids[i, : without.lengths[i]].tolist() == [CLS, *genes]
+        assert not without.ids[i, without.lengths[i] :].any()
+
+
+# Hard negatives
+
+
+def frequent_first(n_cells: int = 200) -> TrainingSet:
+    """Two genes that all cells express and others of falling frequency."""
+    rng = np.random.default_rng(5)
+    p = np.concatenate([[1, 1], np.geomspace(0.9, 0.02, 18)])
+    counts = (rng.random((n_cells, 20)) < p).astype(np.float32)
+    counts[0] = np.arange(20) < 2  # all other genes are without a count in the first cell
+    return TrainingSet("frequent", sp.csr_matrix(counts), np.arange(20, dtype=np.int32), ONE)
+
+
+def test_hard_negatives_are_drawn_by_frequency_without_replacement():
+    s = frequent_first()
+    c = corpus([s], held_out=0, n_queries=6, hard_negatives=True)
+    batch = batch_of(c, 0, np.zeros(20_000, dtype=int))
+    silent = batch.queries[:, 3:] - N_SPECIAL
+    assert (silent >= 2).all()
+    assert all(len(set(row)) == 3 for row in silent.tolist())
+    weight = (s.counts.toarray()[:, 2:] > 0).mean(axis=0).clip(0.5 / 200, 1 - 0.5 / 200)
+    weight /= weight.sum()
+    # The chance that a gene is among three drawn one after the other by their weight, from all ordered triples.
+    i, j, k = np.ix_(*[range(18)] * 3)
+    chance = weight[i] * weight[j] / (1 - weight[i]) * weight[k] / (1 - weight[i] - weight[j])
+    chance = np.where((i != j) & (i != k) & (j != k), chance, 0)
+    expected = chance.sum(axis=(1, 2)) + chance.sum(axis=(0, 2)) + chance.sum(axis=(0, 1))
+    assert expected.sum() == pytest.approx(3)
+    seen = np.bincount(silent.ravel() - 2, minlength=18) / len(silent)
+    error = np.sqrt(expected * (1 - expected) / len(silent))
+    assert (np.abs(seen - expected) < 5 * error).all()
+
+
+def test_too_few_hard_negatives_are_drawn_with_replacement_by_frequency():
+    s = frequent_first()
+    c = corpus([s], held_out=0, n_queries=60, hard_negatives=True)
+    silent = batch_of(c, 0, np.zeros(1000, dtype=int)).queries[:, 30:] - N_SPECIAL - 2
+    weight = (s.counts.toarray()[:, 2:] > 0).mean(axis=0).clip(0.5 / 200, 1 - 0.5 / 200)
+    seen = np.bincount(silent.ravel(), minlength=18)
+    assert stats.chisquare(seen, seen.sum() * weight / weight.sum()).pvalue > P_VALUE
+
+
+def test_with_hard_negatives_the_offset_is_calibrated_to_them_and_validation_stays_as_it_was():
+    hard, plain = corpus(hard_negatives=True, held_out=0.2), corpus(held_out=0.2)
+    assert_same_batch(*(c.validation(0, np.random.default_rng(0), n_cells=9) for c in (hard, plain)))
+    batch = batch_of(hard, 0, hard._parts[0].training)
+    s = SETS[0]
+    p = (by_gene(s)[hard._parts[0].training] > 0).mean(axis=0)
+    p = p.clip(0.5 / len(batch.ids), 1 - 0.5 / len(batch.ids))
+    measured = np.unique(s.rows[s.rows >= 0])
+    asked, silent = p / p[measured].sum(), p * (1 - p) / (p * (1 - p))[measured].sum()
+    rows = genes_of(batch.queries.ravel(), s)
+    np.testing.assert_allclose(batch.offsets.ravel(), np.log(asked / silent)[rows], rtol=1e-4, atol=1e-5)
+
+
+# Views
+
+
+def test_two_views_share_no_count_and_each_lacks_three_tenths_of_its_genes():
+    s = training_set("poor", ONE, 300, seed=4, rate=0.1)
+    c = corpus([s])
+    cells = c._parts[0].training
+    plan = plan_of([0] * len(cells), cells)
+    counts = by_gene(s)[cells]
+    views = c.views(plan)
+    halves = [
+        x.toarray() @ np.eye(s.table.n_obs + 1)[np.where(s.rows >= 0, s.rows, s.table.n_obs)]
+        for x in _split(s.counts[cells], plan.keys)
+    ]
+    np.testing.assert_array_equal(halves[0][:, :-1] + halves[1][:, :-1], counts)
+    base = BASES[id(s.table)] + N_SPECIAL
+    for view, half in zip(views, halves, strict=True):
+        kept = view.bag.toarray()[:, base : base + s.table.n_obs]
+        n = (half[:, :-1] > 0).sum(axis=1)
+        expected_drop = np.where(n > 1, np.clip(np.round(0.3 * n), 1, n - 1), 0)
+        np.testing.assert_array_equal(n - (kept > 0).sum(axis=1), expected_drop)
+        assert ((kept == half[:, :-1]) | (kept == 0)).all()
+        assert view.queries.shape == (len(cells), 0)
+        for i in np.flatnonzero(n):
+            assert set(sentence_genes(view.ids[i, : view.lengths[i]], s)) == set(np.flatnonzero(kept[i]))
+        for i in np.flatnonzero(n == 0):
+            assert view.ids[i, : view.lengths[i]].tolist() == [CLS]
+    assert (halves[0][:, :-1].sum(axis=1) == 0).any()  # some cells have so few counts
+
+
+def test_the_share_of_a_view_is_even_between_its_bounds():
+    counts = sp.csr_matrix(np.full((2000, 4), 10_000.0))
+    keys = np.random.default_rng(0).integers(2**64, size=2000, dtype=np.uint64)
+    one, other = (x.sum(axis=1).A1 if hasattr(x.sum(axis=1), "A1") else x.sum(axis=1) for x in _split(counts, keys))
+    assert (one + other == 40_000).all()
+    assert stats.kstest(one / 40_000, stats.uniform(0.15, 0.7).cdf).pvalue > P_VALUE
+
+
+def test_views_follow_from_the_plan_whichever_process_makes_them():
+    c = corpus()
+    plan = c.plan(12, np.random.default_rng(0), sets_per_step=3)
+    whole, parts = c.views(plan), [c.views(plan.share(i, 3)) for i in range(3)]
+    for k in (0, 1):
+        assert (sp.vstack([p[k].bag for p in parts]) != whole[k].bag).nnz == 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import shutil
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -21,6 +25,7 @@ from univerce.model import PretrainConfig, TrainingSet, UCEConfig, pretrain, tra
 from univerce.model.bag import start_from_bag
 from univerce.model.corpus import Corpus
 from univerce.model.training import _Run, _schedule, evaluate
+from univerce.model.window import OnDisk
 
 TABLE = toy_table(40, 4, token_dim=10)
 OTHER = toy_table(30, 3, token_dim=10, seed=1, species="other")
@@ -131,7 +136,9 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine_to_a_hundredth()
 # Interruptions
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, directory: Path, at: int, model: UCEConfig) -> None:
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, at: int, model: UCEConfig, recipe=RECIPE, sets=SETS
+) -> None:
     """Train until the step ``at`` begins, and be killed."""
     step = _Run.train_step
 
@@ -143,7 +150,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, directory: Path, at: int, model
     with monkeypatch.context() as context:
         context.setattr(_Run, "train_step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(directory, model)
+            train(directory, model, recipe, sets)
 
 
 @pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
@@ -260,6 +267,154 @@ def test_the_scores_are_those_computed_by_hand(tmp_path, model):
     )  # fmt: skip
 
 
+# Data on disk, parts of a step, several processes
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory) -> list[TrainingSet]:
+    """The sets with their counts in files."""
+    directory = tmp_path_factory.mktemp("training")
+    sets = []
+    for s in SETS:
+        path = directory / f"{s.name}.h5ad"
+        ad.AnnData(s.counts).write_h5ad(path)
+        sets.append(replace(s, counts=OnDisk(path, "X")))
+    return sets
+
+
+def test_counts_on_disk_train_to_the_bytes_of_counts_in_memory_when_the_buffer_holds_them(tmp_path, on_disk):
+    assert as_bytes(train(tmp_path / "disk", sets=on_disk)) == as_bytes(train(tmp_path / "memory"))
+
+
+SMALL_BUFFER = replace(
+    RECIPE, accumulate=2, sets_per_step=2, contrastive=0.1, hard_negatives=True, order="shuffled", buffer_cells=32,
+    block_rows=8,
+)  # fmt: skip
+
+
+def test_a_killed_training_with_everything_switched_on_continues_to_the_same_bytes(tmp_path, monkeypatch, on_disk):
+    whole = train(tmp_path / "whole", recipe=SMALL_BUFFER, sets=on_disk)
+    interrupted(monkeypatch, tmp_path / "parts", 5, MODEL, SMALL_BUFFER, on_disk)
+    assert as_bytes(train(tmp_path / "parts", recipe=SMALL_BUFFER, sets=on_disk)) == as_bytes(whole)
+    logs = [rows_of(tmp_path / d) for d in ("whole", "parts")]
+    for row in (*logs[0], *logs[1]):
+        del row["cells_per_second"]
+    assert logs[0] == logs[1]
+
+
+def close(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_step_in_parts_is_the_whole_step(tmp_path):
+    still = replace(MODEL, dropout=0.0)  # dropout is drawn for each part
+    whole, parts = (train(tmp_path / str(n), still, replace(RECIPE, accumulate=n)) for n in (1, 4))
+    assert close(whole, parts)
+    logs = [rows_of(tmp_path / str(n)) for n in (1, 4)]
+    for one, other in zip(*logs, strict=True):
+        for name in ("train_loss", "loss", "auroc"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=2e-4)
+
+
+@pytest.mark.filterwarnings("default")  # those of lightning are not ours
+def test_two_processes_train_as_one_does_with_the_same_cells_in_a_step(tmp_path, on_disk):
+    pytest.importorskip("lightning", reason="several processes need the extra train")
+    alone = train(tmp_path / "one", recipe=replace(RECIPE, accumulate=2, steps=4), sets=on_disk)
+    recipe = replace(RECIPE, steps=4)
+    both = pretrain(on_disk, MODEL, recipe, tmp_path / "two", devices=2, progress=False)
+    assert close(alone, both)
+    assert not both.training
+    logs = [rows_of(tmp_path / d) for d in ("one", "two")]
+    assert [row["step"] for row in logs[1]] == ["3", "4"]
+    for one, other in zip(*logs, strict=True):
+        for name in ("train_loss", "loss", "auroc", "rank"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=2e-4)
+
+
+def test_several_devices_without_lightning_name_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    with pytest.raises(ImportError, match=r"2 devices needs lightning: pip install 'univerce\[train\]'"):
+        pretrain(SETS, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+
+
+def test_an_open_file_is_not_sent_to_other_processes(tmp_path, on_disk):
+    opened = [replace(s, counts=s.counts.open()) for s in on_disk]
+    with pytest.raises(ValueError, match=r"'one' is an open .* pass its path to univerce.pp.training_set"):
+        pretrain(opened, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+
+
+# Continued, and what a model can be used for
+
+
+def test_a_training_continues_from_the_weights_of_a_model_as_another_space(tmp_path):
+    source = uc.model.save_model(train(tmp_path / "first", BAG), tmp_path / "source")
+    mine = replace(BAG, model_id="mine", dropout=0.0)
+    recipe = replace(RECIPE, continue_from=str(source.path), learning_rate=0.0)
+    same = train(tmp_path / "still", mine, recipe)
+    loaded = uc.model.load_network(source).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in same.state_dict().items())
+    moved = uc.model.save_model(train(tmp_path / "moved", mine, replace(recipe, learning_rate=1e-3)), tmp_path / "mine")
+    assert moved.config.model_id == "mine"
+    assert moved.digest != source.digest
+
+
+def test_another_shape_or_the_same_name_is_no_continuation(tmp_path):
+    source = str(uc.model.save_model(uc.model.UCE(MODEL), tmp_path / "source").path)
+    recipe = replace(RECIPE, continue_from=source)
+    with pytest.raises(ValueError, match=r"another shape than the model: n_layers=3 \(it has 2\)"):
+        train(tmp_path / "run", replace(MODEL, model_id="mine", n_layers=3), recipe)
+    with pytest.raises(ValueError, match="model_id='toy' is the name of the model that is continued from"):
+        train(tmp_path / "run", MODEL, recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_continues_from_other_weights_is_refused(tmp_path):
+    source = uc.model.save_model(uc.model.UCE(MODEL), tmp_path / "source").path
+    recipe, mine = replace(RECIPE, continue_from=str(source), steps=1), replace(MODEL, model_id="mine")
+    train(tmp_path / "run", mine, recipe)
+    shutil.rmtree(source)
+    uc.model.save_model(uc.model.UCE(MODEL), source)
+    with pytest.raises(ValueError, match=r"the model that is continued from is another"):
+        train(tmp_path / "run", mine, recipe)
+
+
+def test_a_network_without_positions_is_saved_with_a_zero_table_and_found_again(tmp_path):
+    recipe = replace(RECIPE, positions=False, steps=2)
+    network = train(tmp_path / "run", recipe=recipe)
+    assert not network.pos_encoder.pe.any()
+    model = uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
+    loaded = uc.model.load_network(uc.model.find_model(model.path))
+    assert not loaded.pos_encoder.pe.any()
+    tokens = torch.randn(1, 6, MODEL.d_model, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(loaded.embed(tokens), network.embed(tokens), atol=1e-6)
+    swapped = tokens[:, [0, 2, 1, 3, 5, 4]]
+    assert torch.allclose(loaded.embed(swapped), loaded.embed(tokens), atol=1e-6)
+    assert uc.model.load_network(uc.model.find_model()).pos_encoder.pe.any()
+
+
+@pytest.mark.parametrize(
+    "switch, said",
+    [({"order": "shuffled"}, "order='shuffled'"), ({"chromosome_tokens": False}, "chromosome_tokens=False")],
+    ids=["shuffled", "without chromosomes"],
+)
+def test_an_ablation_of_the_sentences_cannot_be_used_to_embed(tmp_path, switch, said):
+    recipe = replace(RECIPE, steps=1, **switch)
+    network = train(tmp_path / "run", recipe=recipe)
+    assert recipe.for_training_only() == switch
+    uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
+    with pytest.raises(ValueError, match=f"was trained with {said}: no embedding is made of such sentences"):
+        uc.model.find_model(tmp_path / "model")
+
+
+def test_the_recipe_is_written_beside_the_model(tmp_path):
+    network = train(tmp_path / "run")
+    model = uc.model.save_model(network, tmp_path / "model", pretraining=RECIPE)
+    written = json.loads((model.path / "config.json").read_text())["pretraining"]
+    assert written.pop("for_training_only") == {}
+    assert PretrainConfig(**written) == RECIPE
+    assert model.digest == uc.model.save_model(network, tmp_path / "other").digest
+
+
 # What is refused
 
 
@@ -269,6 +424,7 @@ def test_the_scores_are_those_computed_by_hand(tmp_path, model):
         pytest.param(MODEL, replace(RECIPE, learning_rate=1e-4), SETS, id="another recipe"),
         pytest.param(replace(MODEL, n_sample=20), RECIPE, SETS, id="another model"),
         pytest.param(MODEL, RECIPE, SETS[:1], id="other data sets"),
+        pytest.param(MODEL, RECIPE, [SETS[0], replace(SETS[1], counts=SETS[1].counts * 2)], id="other counts"),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused_and_kept(tmp_path, model, recipe, sets):
@@ -289,12 +445,27 @@ def test_a_checkpoint_of_something_else_is_refused_and_kept(tmp_path, model, rec
             replace(MODEL, token_encoder="esm"), RECIPE, "tables are of toy, the model reads 'esm'", id="encoder"
         ),
         pytest.param(MODEL, replace(RECIPE, held_out=0.0), "held_out=0.0 leaves no data set two cells", id="held out"),
+        pytest.param(MODEL, replace(RECIPE, accumulate=3), "batch_size=8 cannot be shared evenly", id="uneven parts"),
     ],
 )
 def test_what_would_fail_later_is_refused_before_anything_is_written(tmp_path, model, recipe, message):
     with pytest.raises(ValueError, match=message):
         train(tmp_path / "run", model, recipe)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        pytest.param({"order": "random"}, "order='random' is not known; use one of genome, shuffled", id="order"),
+        pytest.param({"accumulate": 0}, "accumulate=0 must be at least 1", id="no part"),
+        pytest.param({"sets_per_step": 3}, "sets_per_step=3 must divide batch_size=64", id="uneven sets"),
+        pytest.param({"contrastive": -1.0}, "contrastive=-1.0 must not be negative", id="negative weight"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(**changes)
 
 
 def test_the_function_is_not_hidden_by_a_module():

@@ -80,6 +80,27 @@ def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
     return sorted(found | set(RELEASED_SPECIES) if model in RELEASED_MODELS else found)
 
 
+def table_files(model: str | Path) -> dict[str, Path]:
+    """Species to gene table file, for the tables of a model that are on disk.
+
+    Parameters
+    ----------
+    model
+        As in :func:`load_table`.
+
+    Returns
+    -------
+    Sorted by species.
+
+    Examples
+    --------
+    >>> from univerce.genes.load import table_files
+    >>> table_files("uce-mini")["human"].name
+    'human.zarr.zip'
+    """
+    return list_tables(_table_directory(model))
+
+
 def species_digest(species: str, *, model: str | Path = BUNDLED_MODEL) -> str:
     """The digest of a gene table, which tells tables apart that share a name.
 

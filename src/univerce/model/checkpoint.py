@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -24,6 +25,9 @@ from univerce.genes.fetch import fetch
 from univerce.genes.safe import load_torch
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 from univerce.model.network import UCE, Layer, sinusoids
+
+if TYPE_CHECKING:
+    from univerce.model.training import PretrainConfig
 
 BUNDLED_MODEL = "uce-mini"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
@@ -89,7 +93,8 @@ def find_model(model: str | Path | None = None) -> Model:
     Raises
     ------
     ValueError
-        When there is no such model, or the weights are not those that were written.
+        When there is no such model, the weights are not those that were written, or they were trained on sentences that
+        no embedding is made of.
     FileNotFoundError
         When a released model would have to be fetched and ``settings.offline`` is set.
 
@@ -113,6 +118,12 @@ def find_model(model: str | Path | None = None) -> Model:
     written = json.loads((path / _CONFIG).read_text())
     if not {"config", "digest"} <= set(written):
         raise ValueError(f"{path / _CONFIG} is not what save_model() or convert_checkpoint() writes.")
+    if only := written.get("pretraining", {}).get("for_training_only"):
+        switches = ", ".join(f"{name}={value!r}" for name, value in only.items())
+        raise ValueError(
+            f"{path} was trained with {switches}: no embedding is made of such sentences. It is an ablation, judged by "
+            "the validation loss in the log of its training."
+        )
     config = UCEConfig.from_dict(written["config"])
     digest = _digest(path / _WEIGHTS, config)
     if digest != written["digest"]:
@@ -170,6 +181,8 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     low = _low_precision_names(network) if precision == "bfloat16" else set()
     state = {"pos_encoder.pe": network.pos_encoder.pe.to(device)}
     with safe_open(model.path / _WEIGHTS, framework="pt") as file:
+        if "pos_encoder.pe" in file.keys():  # noqa: SIM118  (no mapping)
+            del state["pos_encoder.pe"]
         if missing := sorted(network.state_dict().keys() - state.keys() - set(file.keys())):
             names = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
             raise ValueError(
@@ -186,7 +199,7 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     return network.requires_grad_(requires_grad=False).eval()
 
 
-def save_model(network: UCE, path: Path | str) -> Model:
+def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | None = None) -> Model:
     """Write a network as a model directory.
 
     Parameters
@@ -196,6 +209,9 @@ def save_model(network: UCE, path: Path | str) -> Model:
     path
         The directory, which must not exist or be empty of a model. Gene tables that belong to the model go into its
         ``tables`` folder, see :func:`univerce.genes.write_table`.
+    pretraining
+        The recipe that it was trained with, which is written down. A model that it forbids to embed with
+        (:meth:`univerce.model.PretrainConfig.for_training_only`) will not be found by :func:`find_model`.
 
     Returns
     -------
@@ -210,7 +226,14 @@ def save_model(network: UCE, path: Path | str) -> Model:
     8
     """
     state = {name: tensor for name, tensor in network.state_dict().items() if name not in _NOT_WEIGHTS}
-    return _write(state, network.config, Path(path), {})
+    positions = network.pos_encoder.pe.cpu()
+    if not torch.equal(positions, sinusoids(network.config)):  # a network without positions
+        state["pos_encoder.pe"] = positions
+    extra: dict[str, Any] = {}
+    if pretraining is not None:
+        recipe = dataclasses.asdict(pretraining) | {"for_training_only": pretraining.for_training_only()}
+        extra = {"pretraining": recipe}
+    return _write(state, network.config, Path(path), extra)
 
 
 def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCEConfig | None = None) -> Model:

@@ -63,7 +63,7 @@ def evaluate(
         for guess in (logits.float().cpu(), torch.from_numpy(batch.offsets), torch.from_numpy(batch.global_offsets)):
             row += _loss_and_auroc(guess)
         scores[bool(corpus.is_held_out[part])].append(row)
-        cells.append(embedding.float().cpu().numpy())
+        cells.append(F.normalize(embedding.float(), dim=-1).cpu().numpy())  # bfloat16 lengths are not quite 1
         cosines.append(mean_cosine(cells[-1]))
     result: dict[str, float] = {}
     for held_out, prefix in ((False, ""), (True, "unseen_")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,13 +96,18 @@ def launch(function: Callable[..., Any], *args: Any, device: str, devices: int) 
         ) from error
     kind = choose_device(device).type
     if not outside:
-        # A function cannot be called in a process that runs the script anew; one that is spawned imports it.
-        Fabric(accelerator=kind, devices=devices, strategy="ddp_spawn").launch(function, *args)
+        # Spawned: a process that ran the whole script anew would do all else that the script does once more.
+        Fabric(accelerator=kind, devices=devices, strategy="ddp_spawn").launch(partial(_call, function, args))
         return None
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     fabric = Fabric(accelerator=kind, devices=local, num_nodes=n_processes(1) // local, strategy="ddp")
     fabric.launch()
     return function(fabric, *args)
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], fabric: Any) -> None:
+    """Keep arguments and result from Fabric, which looks into both for tensors and breaks on frozen dataclasses."""
+    function(fabric, *args)
 
 
 @contextmanager

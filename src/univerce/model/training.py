@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
@@ -28,6 +29,7 @@ from univerce.model.monitor import Log, evaluate, validation_batches
 from univerce.model.network import UCE
 from univerce.model.objective import Objective, Task
 from univerce.model.processes import Alone, launch, n_processes, seeded
+from univerce.model.window import OnDisk
 
 _START_CELLS = 4000
 _ORDERS = ("genome", "shuffled")
@@ -212,7 +214,7 @@ def pretrain(
     show = settings.progress if progress is None else progress
     args: tuple[Any, ...] = (list(sets), model, config, out_dir, tensorboard, show)
     if devices > 1:
-        args = ([_in_memory_table(s) for s in sets], *args[1:])
+        args = ([_portable(s) for s in sets], *args[1:])
     network = launch(_train, *args, device=device, devices=devices)
     if network is None:
         saved = torch.load(out_dir / "checkpoint.pt", weights_only=True, map_location="cpu")
@@ -221,8 +223,13 @@ def pretrain(
     return network.eval()
 
 
-def _in_memory_table(s: TrainingSet) -> TrainingSet:
-    """With a gene table that can be sent to another process."""
+def _portable(s: TrainingSet) -> TrainingSet:
+    """The data set as it can be sent to another process."""
+    if not (isinstance(s.counts, np.ndarray | OnDisk) or sparse.issparse(s.counts)):
+        raise ValueError(
+            f"The data set {s.name!r} is an open {type(s.counts).__name__}, which cannot be sent to other processes; "
+            "pass its path to univerce.pp.training_set."
+        )
     return dataclasses.replace(s, table=s.table.to_memory()) if s.table.isbacked else s
 
 

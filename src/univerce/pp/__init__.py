@@ -1,6 +1,7 @@
 """Preprocessing: from raw counts and gene names to cell sentences."""
 
 from univerce.pp.map_genes import map_genes
+from univerce.pp.training_set import training_set
 from univerce.pp.uce_tokenize import uce_tokenize
 
-__all__ = ["map_genes", "uce_tokenize"]
+__all__ = ["map_genes", "training_set", "uce_tokenize"]

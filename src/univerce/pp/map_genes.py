@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,6 +159,7 @@ def resolve_genes(
     *,
     layer: str | None = None,
     gene_key: str | None = None,
+    tables: Mapping[str, ad.AnnData] | None = None,
 ) -> dict[str, ResolvedGenes]:
     """For every species in the data its gene table and the row of every variable in it.
 
@@ -169,6 +171,8 @@ def resolve_genes(
         What :func:`~univerce.pp._species.species_of` returned: one key, or ``[n_obs]`` keys.
     model, layer, gene_key
         As in :func:`map_genes`.
+    tables
+        Gene tables by species that go before those of ``model``.
 
     Returns
     -------
@@ -194,7 +198,7 @@ def resolve_genes(
 
     resolved = {}
     for i, species in enumerate(cells.categories):
-        table = load_table(species, model=model)
+        table = tables[species] if tables and species in tables else load_table(species, model=model)
         key, names, mapping = _choose_names(adata, table, counts[i], gene_key)
         report = coverage(
             mapping,
