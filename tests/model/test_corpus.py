@@ -280,18 +280,31 @@ def test_validation_cells_are_held_out_cells():
         assert any(kept < set(p) and not silent & set(p) for p in profiles)
 
 
-def test_token_frequency_is_the_mean_over_the_data_sets_that_measure_a_gene():
-    c = corpus()
-    expected = np.zeros(len(c.features))
-    for table in (ONE, OTHER):
+def test_token_frequency_is_the_mean_over_the_data_sets_and_the_species_with_a_gene_of_the_name():
+    other = OTHER.copy()
+    other.obs["symbol"] = [symbol.lower() for symbol in ONE.obs["symbol"].iloc[:20]] + [""] * 5
+    sets = [SETS[0], replace(SETS[1], table=other), SETS[2]]
+    c = corpus(sets)
+    by_name: dict[str, list[float]] = {}
+    for table in (ONE, other):
         for row in range(table.n_obs):
             shares = [
                 (by_gene(s)[c._parts[k].training, row] > 0).mean()
-                for k, s in enumerate(SETS)
+                for k, s in enumerate(sets)
                 if s.table is table and row in s.rows
             ]
-            expected[BASES[id(table)] + N_SPECIAL + row] = np.mean(shares) if shares else 0
+            if shares:
+                by_name.setdefault(name_of(table, row), []).append(np.mean(shares))
+    assert sum(len(shares) == 2 for shares in by_name.values()) > 5
+    expected = np.zeros(len(c.features))
+    for base, table in ((0, ONE), (BASES[id(OTHER)], other)):
+        for row in range(table.n_obs):
+            expected[base + N_SPECIAL + row] = np.mean(by_name.get(name_of(table, row), [0]))
     np.testing.assert_allclose(c.token_frequency(), expected, atol=1e-12)
+
+
+def name_of(table, row: int) -> str:
+    return (table.obs["symbol"].iloc[row] or table.obs["ensembl_id"].iloc[row]).upper()
 
 
 # Arguments

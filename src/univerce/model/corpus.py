@@ -178,6 +178,7 @@ class Corpus:
         base = dict(zip(tables, bases.tolist(), strict=False))
         self.features = np.concatenate([_vocabulary(t) for t in tables.values()])
         """``[n_tokens, token_dim]`` features of the whole vocabulary; each species brings its special tokens."""
+        self._gene_names = np.concatenate([_names(t, b) for t, b in zip(tables.values(), bases, strict=False)])
         orders = {d: GenomeOrder.build(chromosome_index(t), t.obs["start"].to_numpy()) for d, t in tables.items()}
         self._parts: list[_Part] = []
         for i, s in enumerate(sets):
@@ -222,8 +223,15 @@ class Corpus:
         return np.array([0 if out else len(p.training) for p, out in zip(self._parts, self.is_held_out, strict=True)])
 
     def token_frequency(self) -> np.ndarray:
-        """Share of all training cells that express each token of the vocabulary, averaged over the data sets."""
-        return self._token_frequency()[0]
+        """Share of the training cells that express a gene of each token's name.
+
+        It is averaged over the data sets of a species, then over the species that have a gene of the name; 0 for a name
+        that no data set measures.
+        """
+        frequency, seen = self._token_frequency()
+        _, name = np.unique(self._gene_names, return_inverse=True)
+        total, count = np.bincount(name, frequency * seen), np.bincount(name, seen)
+        return np.divide(total, count, out=np.zeros_like(total), where=count > 0)[name]
 
     def _token_frequency(self) -> tuple[np.ndarray, np.ndarray]:
         """The frequency, and which tokens a data set that is trained on measures."""
@@ -433,6 +441,14 @@ class _Part:
             queries,
             sparse.csr_matrix(bag, shape=(n_cells, len(corpus.features))),
         )
+
+
+def _names(table: ad.AnnData, base: int) -> np.ndarray:
+    """The symbol of each token, or its identifier, without case; other tokens have names of their own."""
+    symbol = table.obs["symbol"].astype(str)
+    names = symbol.where(symbol != "", table.obs["ensembl_id"].astype(str)).str.upper().to_numpy(dtype=str)
+    own = [f"token {base + k}" for k in range(N_SPECIAL + len(table.uns["chromosome_codes"]))]
+    return np.concatenate([own[:N_SPECIAL], names, own[N_SPECIAL:]])
 
 
 def _unique_names(sets: Sequence[TrainingSet]) -> list[str]:

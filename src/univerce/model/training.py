@@ -46,7 +46,7 @@ class PretrainConfig:
     0.2
     """
 
-    steps: int = 1500
+    steps: int = 800
     """Optimiser steps."""
     batch_size: int = 64
     """Cells in a step."""
@@ -74,6 +74,8 @@ class PretrainConfig:
     """Give the head each gene's frequency in its data set: the loss pays only for what frequency leaves open."""
     start_from_bag: bool = True
     """Start the bag of a network that has one as the inverse-frequency weighted mean of the features."""
+    train_bag: bool = False
+    """Train the bag too; by default it stays as it starts (see the model card of ``uce-mini`` for why)."""
     order: str = "genome"
     """Order of the genes in a sentence: ``"genome"``, or ``"shuffled"``, an ablation that is judged by its validation
     loss alone: no embedding is made of such sentences."""
@@ -102,7 +104,7 @@ class PretrainConfig:
     """Cells of a data set on disk that are read at a time."""
     seed: int = 0
     """Seed of the weights, the split and the batches."""
-    evaluate_every: int = 500
+    evaluate_every: int = 200
     """Steps between two evaluations."""
     checkpoint_every: int = 250
     """Steps between two checkpoints."""
@@ -321,6 +323,8 @@ class _Run:
                 cells = corpus.sample(_START_CELLS, np.random.default_rng(config.seed), temperature=0)
                 weights = bag_weights(cells.bag, model.bag_scale)
                 start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), weights)
+        if model.bag and not config.train_bag:
+            self.network.bag.requires_grad_(requires_grad=False)
         if not config.positions:
             self.network.pos_encoder.pe.zero_()
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).eval()
