@@ -1,0 +1,120 @@
+"""What the analyses read of an AnnData: an embedding, by blocks of cells, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce._keys import X_UCE
+from univerce.tl.check_same_space import check_same_space
+
+BLOCK_ROWS = 65536
+
+
+def get_embedding(adata: ad.AnnData, use_rep: str = X_UCE, *, name: str = "adata") -> Any:
+    """The embedding ``[n_obs, n_dims]`` as it lies there: numpy, zarr, HDF5 or dask; rows are read by slicing.
+
+    Raises
+    ------
+    KeyError
+        When there is no such key; the message lists those there are.
+    ValueError
+        When it is not a dense matrix of numbers with at least one column.
+    """
+    if use_rep not in adata.obsm:
+        available = ", ".join(map(repr, adata.obsm)) or "none"
+        raise KeyError(
+            f"{name}.obsm[{use_rep!r}] does not exist; its keys are: {available}. Embed the cells with "
+            f"uc.tl.uce_embed({name}, key_added={use_rep!r}), or pass use_rep=."
+        )
+    rep = adata.obsm[use_rep]
+    rep = rep.to_numpy() if isinstance(rep, pd.DataFrame) else rep
+    if hasattr(rep, "indptr") or getattr(rep, "ndim", 0) != 2 or rep.shape[1] == 0 or rep.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name}.obsm[{use_rep!r}] is no embedding: a dense matrix of numbers [n_obs, n_dims] is needed, not "
+            f"{type(rep).__name__} of shape {getattr(rep, 'shape', None)}."
+        )
+    return rep
+
+
+def iter_rows(rep: Any, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of rows of an embedding as float32, wherever it lies."""
+    for start in range(0, rep.shape[0], block_rows):
+        rows = slice(start, min(start + block_rows, rep.shape[0]))
+        yield rows, np.asarray(rep[rows], dtype=np.float32)
+
+
+def known_cells(rep: Any) -> np.ndarray:
+    """``[n_obs]`` whether a cell has an embedding; a row with NaN or infinity is none."""
+    known = np.ones(rep.shape[0], dtype=bool)
+    for rows, block in iter_rows(rep):
+        known[rows] = np.isfinite(block).all(axis=1)
+    return known
+
+
+def check_comparable(
+    adata: ad.AnnData, reference: ad.AnnData, use_rep: str, *, check_space: bool, names: tuple[str, str]
+) -> None:
+    """Raise unless the embeddings of two AnnData may be compared.
+
+    Parameters
+    ----------
+    adata, reference
+        The two; their embeddings must be equally wide.
+    use_rep
+        Key of the embedding in both.
+    check_space
+        Demand that :func:`univerce.tl.check_same_space` finds one space; False takes the caller's word for it, which
+        embeddings of other methods need.
+    names
+        How messages call the two.
+
+    Raises
+    ------
+    ValueError
+        When the widths differ, or the spaces.
+    KeyError
+        When either has no such embedding, or no record of its space.
+    """
+    widths = [get_embedding(a, use_rep, name=n).shape[1] for a, n in zip((adata, reference), names, strict=True)]
+    if widths[0] != widths[1]:
+        raise ValueError(
+            f"obsm[{use_rep!r}] has {widths[0]} columns in {names[0]} and {widths[1]} in {names[1]}: they are not one "
+            "space. Embed both with the same model."
+        )
+    if not check_space:
+        return
+    try:
+        check_same_space(adata, reference, use_rep=use_rep)
+    except (KeyError, ValueError) as error:
+        hint = "Pass check_space=False if you know that both lie in one space, such as the latent space of one scVI model."
+        raise type(error)(f"{error.args[0]} {hint}") from error
+
+
+def get_labels(adata: ad.AnnData, key: str, *, name: str = "adata") -> pd.Categorical:
+    """The labels of the cells; a missing label is NaN, and only categories that occur are kept.
+
+    Raises
+    ------
+    KeyError
+        When there is no such column; the message lists those there are.
+    ValueError
+        When no cell has a label, or the column holds fractions.
+    """
+    if key not in adata.obs:
+        available = ", ".join(map(repr, adata.obs.columns)) or "none"
+        raise KeyError(f"{name}.obs[{key!r}] does not exist; its columns are: {available}.")
+    column = adata.obs[key]
+    if column.dtype.kind == "f" and (column.dropna() % 1 != 0).any():
+        raise ValueError(f"{name}.obs[{key!r}] holds fractions, not labels.")
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        labels = column.cat.remove_unused_categories().cat.rename_categories(str).array
+    else:
+        labels = pd.Categorical(column.astype(object).where(column.isna(), column.astype(str)))
+    if len(labels.categories) == 0:
+        raise ValueError(f"{name}.obs[{key!r}] has no label at all; every cell is missing one.")
+    return labels
