@@ -91,7 +91,7 @@ def check_comparable(
     try:
         check_same_space(adata, reference, use_rep=use_rep)
     except (KeyError, ValueError) as error:
-        hint = "Pass check_space=False if you know that both lie in one space, such as the latent space of one scVI model."
+        hint = "If you know that both lie in one space, as those of one scVI model, pass check_space=False."
         raise type(error)(f"{error.args[0]} {hint}") from error
 
 
