@@ -15,6 +15,9 @@ import scipy.sparse as sp
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.tl._inputs import get_labels, iter_rows
 
+LOGNORM = "lognorm"
+"""What the baseline in log-normalised expression is called."""
+
 _BLOCK_ROWS = 4096
 _TARGET_SUM = 1e4
 

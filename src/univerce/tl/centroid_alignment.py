@@ -14,10 +14,8 @@ from univerce._keys import X_UCE
 from univerce._validate import as_seed
 from univerce.tl._alignment import check_options
 from univerce.tl._alignment_tables import OVERALL, Centroids, compare
-from univerce.tl._groups import Groups, embedding_means, get_groups, has_counts, lognorm_means, shared_genes
+from univerce.tl._groups import LOGNORM, Groups, embedding_means, get_groups, has_counts, lognorm_means, shared_genes
 from univerce.tl._inputs import check_comparable, get_embedding, known_cells
-
-LOGNORM = "lognorm"
 
 logger = logging.getLogger(__name__)
 
