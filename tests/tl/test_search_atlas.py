@@ -1,0 +1,247 @@
+"""uc.tl.search_atlas: neighbours, their labels, indices kept in files, and what it refuses."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from anndata.io import write_elem
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+from univerce.tl.centroids import centroids
+from univerce.tl.search_atlas import _summarise, search_atlas
+
+PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
+CENTRES = np.random.default_rng(11).normal(size=(6, 12))
+
+
+def cells(n: int, seed: int, *, dtype: type = np.float32, **params) -> ad.AnnData:
+    rng = np.random.default_rng([3, seed])
+    kind = rng.integers(0, len(CENTRES), n)
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical([f"type {k}" for k in kind])}, index=[f"{seed}-{i}" for i in range(n)]
+    )
+    rep = (CENTRES[kind] + 0.8 * rng.normal(size=(n, 12))).astype(dtype)
+    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS | params}})
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    return cells(80, 0)
+
+
+@pytest.fixture
+def atlas() -> ad.AnnData:
+    return cells(900, 1, dtype=np.float16)
+
+
+def write(adata: ad.AnnData, path):
+    write_elem(zarr.open_group(path, mode="w", zarr_format=2), "/", adata)
+    return path
+
+
+def search(adata, atlas, **options) -> ad.AnnData:
+    out = adata.copy()
+    search_atlas(out, atlas, progress=False, **options)
+    return out
+
+
+def test_neighbours_and_labels_are_those_of_scikit_learn(adata, atlas):
+    out = search(adata, atlas, n_neighbors=15)
+    reference, query = (a.obsm["X_uce"].astype(float) for a in (atlas, adata))
+    distances, indices = NearestNeighbors(n_neighbors=15, algorithm="brute").fit(reference).kneighbors(query)
+    np.testing.assert_array_equal(out.obsm["atlas_indices"], indices)
+    np.testing.assert_allclose(out.obsm["atlas_distances"], distances, rtol=1e-5)
+    np.testing.assert_allclose(out.obs["atlas_distance"], np.median(distances, axis=1), rtol=1e-5)
+    voter = KNeighborsClassifier(15, algorithm="brute").fit(reference, atlas.obs["cell_type"].astype(str))
+    share = voter.predict_proba(query)
+    np.testing.assert_allclose(out.obs["atlas_share"], share.max(axis=1), rtol=1e-6)
+    sure = np.sort(share, axis=1)[:, -1] > np.sort(share, axis=1)[:, -2]
+    assert sure.sum() > 60
+    np.testing.assert_array_equal(out.obs["atlas_label"].astype(str)[sure], voter.predict(query)[sure])
+    params = out.uns["atlas"]["params"]
+    assert (params["method"], params["n_neighbors"], params["atlas"], params["atlas_n_obs"]) == (
+        "exact",
+        15,
+        "AnnData",
+        900,
+    )
+    assert "recall" not in params
+
+
+@pytest.mark.parametrize("name", ["atlas.zarr", "atlas.h5ad"])
+def test_an_atlas_on_disk_gives_the_same_as_one_in_memory(adata, atlas, tmp_path, name):
+    path = tmp_path / name
+    write(atlas, path) if name.endswith("zarr") else atlas.write_h5ad(path)
+    mine, theirs = search(adata, str(path)), search(adata, atlas)
+    pd.testing.assert_frame_equal(mine.obs, theirs.obs)
+    for key in ("atlas_indices", "atlas_distances"):
+        np.testing.assert_array_equal(mine.obsm[key], theirs.obsm[key])
+    assert mine.uns["atlas"]["params"] == theirs.uns["atlas"]["params"] | {"atlas": str(path)}
+
+
+@pytest.mark.parametrize("method", ["exact", "ivf", "hnsw"])
+def test_the_result_can_be_written_and_read(adata, atlas, tmp_path, method):
+    adata.obsm["X_uce"][3] = np.nan
+    out = search(adata, atlas, method=method, key_added="near")
+    out.write_h5ad(tmp_path / "out.h5ad")
+    back = ad.read_h5ad(tmp_path / "out.h5ad")
+    pd.testing.assert_frame_equal(back.obs, out.obs)
+    np.testing.assert_array_equal(back.obsm["near_indices"], out.obsm["near_indices"])
+    assert back.uns["near"]["params"] == out.uns["near"]["params"]
+
+
+@pytest.mark.parametrize("method", ["exact", "ivf"])
+def test_missing_embeddings_have_no_neighbours_and_are_nobodys(adata, atlas, method, caplog):
+    adata.obsm["X_uce"][[2, 70]] = np.nan
+    atlas.obsm["X_uce"][100:150] = np.nan
+    kept = np.delete(np.arange(900), np.arange(100, 150))
+    with caplog.at_level(logging.INFO, logger="univerce"):
+        out = search(adata, atlas, n_neighbors=9, method=method, target_recall=1.0)
+    assert "50 cells of the atlas have no embedding" in caplog.text
+    assert "2 of 80 cells have no embedding" in caplog.text
+    known = np.setdiff1d(np.arange(80), [2, 70])
+    expected = search(adata[known], atlas[kept], n_neighbors=9)
+    np.testing.assert_array_equal(out.obsm["atlas_indices"][known], kept[expected.obsm["atlas_indices"]])
+    assert (out.obsm["atlas_indices"][[2, 70]] == -1).all()
+    assert np.isnan(out.obsm["atlas_distances"][[2, 70]]).all()
+    assert out.obs[["atlas_label", "atlas_share", "atlas_distance"]].iloc[[2, 70]].isna().all(axis=None)
+    assert out.obs.iloc[known].notna().all(axis=None)
+
+
+def test_neighbours_without_a_label_count_for_none(adata, atlas):
+    first = search(adata, atlas, n_neighbors=10)
+    atlas.obs.loc[atlas.obs_names[first.obsm["atlas_indices"][0]], "cell_type"] = np.nan
+    atlas.obs.loc[atlas.obs_names[first.obsm["atlas_indices"][1][:7]], "cell_type"] = np.nan
+    out = search(adata, atlas, n_neighbors=10)
+    assert out.obs["atlas_label"].isna().iloc[0]
+    assert out.obs["atlas_share"].iloc[0] == 0
+    counts = atlas.obs["cell_type"].iloc[first.obsm["atlas_indices"][1]].value_counts()
+    assert out.obs["atlas_share"].iloc[1] == np.float32(counts.iloc[0] / 10)
+
+
+def test_of_equally_common_labels_the_nearest_counts():
+    codes = np.array([0, 1, 1, 0, 2, -1, -1])
+    indices = np.array([[1, 0, 3, 2], [0, 2, 1, 3], [5, 4, 6, -1], [5, 6, -1, -1], [-1, -1, -1, -1]])
+    labels, shares = _summarise(indices, codes, 3)
+    np.testing.assert_array_equal(labels, [1, 0, 2, -1, -1])
+    np.testing.assert_allclose(shares, [1 / 2, 1 / 2, 1 / 3, 0, np.nan], rtol=1e-6)
+
+
+def test_the_summary_counts_as_a_counter_does(monkeypatch):
+    rng = np.random.default_rng(0)
+    codes, indices = rng.integers(-1, 5, 60), rng.integers(-1, 60, (200, 7))
+    monkeypatch.setattr("univerce.tl.search_atlas._SUMMARY_ENTRIES", 50)  # many blocks
+    labels, shares = _summarise(indices, codes, 5)
+    for row, label, share in zip(indices, labels, shares, strict=True):
+        mine = [int(codes[i]) for i in row if i >= 0 and codes[i] >= 0]
+        common = Counter(mine).most_common(1)  # keeps the order of first occurrence
+        assert (label, share) == ((common[0][0], np.float32(common[0][1] / (row >= 0).sum())) if common else (-1, 0))
+
+
+@pytest.mark.parametrize("method", ["ivf", "hnsw"])
+def test_an_index_reports_the_recall_it_was_asked_for(adata, atlas, method):
+    exact = search(adata, atlas, n_neighbors=10).obsm["atlas_indices"]
+    out = search(adata, atlas, n_neighbors=10, method=method, target_recall=0.9)
+    params = out.uns["atlas"]["params"]
+    shared = [len(set(a) & set(b)) for a, b in zip(out.obsm["atlas_indices"], exact, strict=True)]
+    assert params["n_sampled"] == 80  # all of them, so the recall is that of the result
+    assert params["recall"] == pytest.approx(np.mean(shared) / 10)
+    assert params["recall"] >= 0.9
+    assert params["effort"] >= 1
+
+
+def test_a_recall_out_of_reach_is_said(adata, atlas, caplog, monkeypatch):
+    monkeypatch.setattr("univerce.tl.search_atlas.tune", lambda *args, **options: (4, 0.8))
+    search(adata, atlas, method="ivf")
+    assert "finds 0.800 of the neighbours at best, not target_recall=0.95" in caplog.text
+
+
+def test_an_index_is_kept_and_built_again_when_the_atlas_changes(adata, atlas, tmp_path, monkeypatch):
+    path, built = tmp_path / "atlas.faiss", []
+    module = "univerce.tl.search_atlas"
+    from univerce.tl._faiss import build_index
+
+    monkeypatch.setattr(f"{module}.build_index", lambda *a, **o: built.append(a[1]) or build_index(*a, **o))
+    first = search(adata, atlas, method="ivf", index=path)
+    again = search(adata, atlas, method="ivf", index=path)
+    assert built == ["ivf"]
+    np.testing.assert_array_equal(first.obsm["atlas_indices"], again.obsm["atlas_indices"])
+    atlas.obsm["X_uce"][0, 0] += 1
+    search(adata, atlas, method="ivf", index=path)
+    search(adata, atlas, method="hnsw", index=path)
+    assert built == ["ivf", "ivf", "hnsw"]
+
+
+def test_the_order_of_the_cells_changes_nothing(adata, atlas):
+    order = np.random.default_rng(0).permutation(80)
+    for method in ("exact", "ivf"):
+        mine, theirs = search(adata, atlas, method=method)[order], search(adata[order], atlas, method=method)
+        np.testing.assert_array_equal(mine.obsm["atlas_indices"], theirs.obsm["atlas_indices"])
+        pd.testing.assert_frame_equal(mine.obs, theirs.obs)
+
+
+def test_centroids_are_an_atlas_too(adata, atlas):
+    out = search(adata, centroids(atlas, "cell_type"), n_neighbors=1)
+    assert (out.obs["atlas_label"].astype(str) == adata.obs["cell_type"].astype(str)).mean() > 0.8
+
+
+def test_labels_can_be_left_out_and_named(adata, atlas):
+    atlas.obs = atlas.obs.rename(columns={"cell_type": "kind"})
+    assert list(search(adata, atlas, labels=None).obs.columns) == ["cell_type", "atlas_distance"]
+    assert search(adata, atlas, labels="kind").uns["atlas"]["params"]["labels"] == "kind"
+    with pytest.raises(KeyError, match=r"atlas\.obs\['cell_type'\] does not exist; its columns are: 'kind'"):
+        search(adata, atlas)
+
+
+def test_another_space_is_refused_unless_the_caller_knows(adata, atlas):
+    other = cells(100, 2, model_digest="another")
+    with pytest.raises(ValueError, match=r"two models.*check_space=False"):
+        search(adata, other)
+    del other.uns["X_uce"]
+    with pytest.raises(KeyError, match=r"does not say which model.*check_space=False"):
+        search(adata, other)
+    assert "atlas_indices" in search(adata, other, check_space=False).obsm
+    other.obsm["X_uce"] = other.obsm["X_uce"][:, :5]
+    with pytest.raises(ValueError, match="12 columns in adata and 5 in atlas"):
+        search(adata, other, check_space=False)
+
+
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        pytest.param({"method": "flat"}, ValueError, "method='flat' is not known", id="unknown method"),
+        pytest.param({"index": "i.faiss"}, ValueError, "method='exact' has none", id="an index that is not used"),
+        pytest.param({"n_neighbors": 901}, ValueError, "901 neighbours .* 900 embeddings", id="too many neighbours"),
+        pytest.param({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbours", id="too many for an index"),
+        pytest.param({"n_neighbors": 0}, ValueError, "n_neighbors=0 must", id="no neighbours"),
+        pytest.param({"target_recall": 0}, ValueError, "target_recall=0 must", id="no recall"),
+        pytest.param({"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist", id="no such embedding"),
+        pytest.param({"rng": None}, TypeError, "rng=None must", id="no seed"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(adata, atlas, options, error, said):
+    before = adata.copy()
+    with pytest.raises(error, match=said):
+        search_atlas(adata, atlas, progress=False, **options)
+    assert list(adata.obsm) == list(before.obsm)
+
+
+def test_nothing_to_search_with_or_in_is_refused(adata, atlas, tmp_path):
+    with pytest.raises(ValueError, match=r"50 neighbours .* has 0 embeddings"):
+        search(adata, atlas[:0].copy(), labels=None)
+    with pytest.raises(FileNotFoundError, match=r"nothing at .*missing"):
+        search(adata, tmp_path / "missing")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "text").write_text("no atlas")
+    for name in ("directory", "text"):
+        with pytest.raises(ValueError, match=r"is no AnnData; an \.h5ad file or a \.zarr"):
+            search(adata, tmp_path / name)
+    adata.obsm["X_uce"][:] = np.nan
+    with pytest.raises(ValueError, match="No cell has an embedding"):
+        search(adata, atlas)
