@@ -1,0 +1,110 @@
+"""What a transfer finds out about cells, and how it is written into their AnnData."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from univerce._settings import settings
+from univerce.tl._backoff import Ladders, climb, first_sure
+from univerce.tl._inputs import get_embedding
+from univerce.tl.label_classifier import LabelClassifier, iter_proba
+
+_UNKNOWN_COLOR = "#d3d3d3"
+_NO_CELL = -2
+
+
+@dataclass
+class Found:
+    best: np.ndarray
+    """``[n_obs]`` class, -2 for a cell without an embedding."""
+    second: np.ndarray
+    term: np.ndarray
+    """``[n_obs]`` term that a cell got instead of its class, -1 for none."""
+    rejected: np.ndarray
+    confidence: np.ndarray
+    probability: np.ndarray | None
+
+
+def predict(
+    adata: ad.AnnData, classifier: LabelClassifier, ladders: Ladders | None, threshold: float, *, use_rep: str,
+    keep: bool, progress: bool | None,
+) -> Found:  # fmt: skip
+    n, n_classes = adata.n_obs, len(classifier.classes)
+    found = Found(
+        best=np.full(n, _NO_CELL), second=np.full(n, _NO_CELL), term=np.full(n, -1), rejected=np.zeros(n, dtype=bool),
+        confidence=np.full(n, np.nan, dtype=np.float32),
+        probability=np.full((n, n_classes), np.nan, dtype=np.float32) if keep else None,
+    )  # fmt: skip
+    show = settings.progress if progress is None else progress
+    with tqdm(total=n, unit="cell", desc="transfer", disable=not show) as bar:
+        for rows, known, proba in iter_proba(classifier, get_embedding(adata, use_rep)):
+            where = rows.start + np.flatnonzero(known)
+            order = np.argsort(-proba, axis=1, kind="stable")
+            best = order[:, 0]
+            found.best[where], found.second[where] = best, order[:, 1]
+            values, terms = proba[np.arange(len(best)), best][:, None], np.full((len(best), 1), -1)
+            if ladders is not None:
+                values, terms = climb(proba, best, ladders)
+            step = np.zeros(len(best), dtype=np.int64) if np.isnan(threshold) else first_sure(values, threshold)
+            found.rejected[where] = step < 0
+            step = np.maximum(step, 0)
+            found.term[where] = terms[np.arange(len(best)), step]
+            found.confidence[where] = values[np.arange(len(best)), step]
+            if found.probability is not None:
+                found.probability[where] = proba
+            bar.update(known.size)
+    return found
+
+
+def write(
+    adata: ad.AnnData, key: str, found: Found, classifier: LabelClassifier, ladders: Ladders | None, ids: list[str],
+    unknown: str,
+) -> None:  # fmt: skip
+    classes = classifier.classes
+    names = list(classes.index)
+    terms = [] if ladders is None else ladders.names
+    everything = list(dict.fromkeys([*names, *sorted(terms), unknown]))
+    position = {name: i for i, name in enumerate(everything)}
+    codes = np.where(found.best >= 0, found.best, -1)
+    if ladders is not None and terms:
+        of_term = np.array([position[name] for name in terms])
+        codes = np.where(found.term >= 0, of_term[np.maximum(found.term, 0)], codes)
+    codes[found.rejected] = position[unknown]
+    written = pd.Categorical.from_codes(codes.tolist(), categories=pd.Index(everything)).remove_unused_categories()
+    adata.obs[key] = written
+    adata.obs[f"{key}_confidence"] = found.confidence
+    for what, values in (("best", found.best), ("second", found.second)):
+        column = pd.Categorical.from_codes(np.maximum(values, -1).tolist(), categories=pd.Index(names))
+        adata.obs[f"{key}_{what}"] = column.remove_unused_categories()
+    if ladders is not None:
+        id_of = np.array([*ids, *ladders.terms, ""], dtype=object)
+        where = np.where(found.term >= 0, len(ids) + found.term, found.best)
+        where[found.rejected | (found.best < 0)] = -1
+        found_ids = pd.Series(id_of[where], dtype=object)
+        adata.obs[f"{key}_ontology_id"] = pd.Categorical(found_ids.where(found_ids != ""))
+    if found.probability is not None:
+        adata.obsm[f"{key}_probability"] = found.probability
+    _write_colors(adata, key, list(written.categories), classes, ladders, unknown)
+
+
+def _write_colors(
+    adata: ad.AnnData, key: str, written: list[str], classes: pd.DataFrame, ladders: Ladders | None, unknown: str
+) -> None:
+    """Colours of the reference; a term has the mean colour of the labels that it stands for."""
+    adata.uns.pop(f"{key}_colors", None)
+    own = {name: color for name, color in classes["color"].items() if color}
+    if len(own) < len(classes):
+        return
+    from matplotlib.colors import to_hex, to_rgb
+
+    colors = own | {unknown: _UNKNOWN_COLOR}
+    if ladders is not None:
+        rgb = np.array([to_rgb(color) for color in own.values()])
+        for name, members in zip(ladders.names, ladders.members.T, strict=True):
+            colors.setdefault(name, to_hex(rgb[members].mean(axis=0)))
+    adata.uns[f"{key}_colors"] = [colors[name] for name in written]

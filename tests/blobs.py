@@ -1,0 +1,36 @@
+"""Labelled clouds of points as embeddings, for analyses that take any embedding."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+PARAMS = {"model": "toy", "model_digest": "abc", "table_digest": {"human": "xyz"}}
+
+
+def blobs(
+    sizes: dict[str, int],
+    *,
+    seed: int = 0,
+    n_dims: int = 8,
+    spread: float = 1.0,
+    n_batches: int = 3,
+    shift: float = 0.3,
+) -> ad.AnnData:
+    """Cells of some types around centres that depend on the type's name alone.
+
+    ``obs`` holds ``type`` and ``batch`` (each batch is shifted a little), ``obsm["X_toy"]`` the points and
+    ``uns["X_toy"]`` what a model would record of its space.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(list(sizes), list(sizes.values())))
+    center = {name: np.random.default_rng(list(name.encode())).normal(size=n_dims) for name in sizes}
+    batch = rng.integers(n_batches, size=len(labels))
+    points = np.array([center[name] for name in labels]) + shift * rng.normal(size=(n_batches, n_dims))[batch]
+    points += spread * rng.normal(size=points.shape)
+    obs = pd.DataFrame(
+        {"type": pd.Categorical(labels, categories=list(sizes)), "batch": [f"b{b}" for b in batch]},
+        index=[f"cell {seed}-{i}" for i in range(len(labels))],
+    )
+    return ad.AnnData(obs=obs, obsm={"X_toy": points.astype(np.float32)}, uns={"X_toy": {"params": dict(PARAMS)}})
