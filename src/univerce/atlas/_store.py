@@ -1,0 +1,182 @@
+"""Atlases on disk: one writer at a time, a temporary name until all is written."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.tl._disk import open_anndata
+
+FORMAT = "univerce-atlas-1"
+CHUNK_ROWS = 4096
+
+
+@contextmanager
+def locked(path: Path, wait: float) -> Iterator[None]:
+    """Be the only process that writes the atlas at ``path``; what a killed one left behind is removed.
+
+    Raises
+    ------
+    TimeoutError
+        When another process writes it for longer than ``wait`` seconds.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TimeoutError(
+            f"Another process is writing the atlas {str(path)!r}; it did not finish within wait={wait:g} seconds."
+        ) from None
+    try:
+        old = _old(path)
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for leftover in (old, *path.parent.glob(f".{path.name}.*.part")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+class Writer:
+    """Writes an atlas from beginning to end; made by :func:`new_atlas`."""
+
+    def __init__(self, directory: Path, use_rep: str) -> None:
+        import zarr
+
+        self.use_rep = use_rep
+        self._root = zarr.open_group(directory, mode="w", zarr_format=2)
+        self._array: Any = None
+        self._obs: list[pd.DataFrame] = []
+
+    def add(self, values: np.ndarray, obs: pd.DataFrame | None = None) -> None:
+        """Append rows ``[n, n_dims]``, and what is known of them, at once or afterwards."""
+        if self._array is None:
+            # Noise does not compress.
+            self._array = self._root.create_array(
+                f"obsm/{self.use_rep}", shape=(0, values.shape[1]), chunks=(CHUNK_ROWS, values.shape[1]),
+                dtype=np.float16, compressors=None, fill_value=np.nan,
+            )  # fmt: skip
+            self._array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        if len(values):
+            self._array.append(np.asarray(values, dtype=np.float16))
+        if obs is not None:
+            self._obs.append(obs)
+
+    def copy(self, rep: Any, obs: pd.DataFrame, rows: np.ndarray | None = None) -> None:
+        """Append the cells of an atlas, or some of them, in ascending order."""
+        for start in range(0, rep.shape[0], CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, rep.shape[0])
+            here = np.arange(stop - start) if rows is None else rows[(rows >= start) & (rows < stop)] - start
+            if len(here):
+                self.add(np.asarray(rep[start:stop])[here])
+        self._obs.append(obs if rows is None else obs.iloc[rows])
+
+    def finish(self, uns: Mapping[str, Any]) -> None:
+        """Write everything but the embedding.
+
+        Raises
+        ------
+        ValueError
+            When there are no cells, or two of one name.
+        """
+        import zarr
+
+        obs = concat_obs(self._obs)
+        if len(obs) == 0:
+            raise ValueError(
+                "The atlas would be empty: no cell passed the filters and has an embedding. Lower min_counts=, or look "
+                "at the log."
+            )
+        if not obs.index.is_unique:
+            raise ValueError(f"Two cells would be called {obs.index[obs.index.duplicated()][0]!r}; rename a data set.")
+        obsm = self._root["obsm"]
+        obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        ad.io.write_elem(self._root, "obs", obs)
+        ad.io.write_elem(self._root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
+        ad.io.write_elem(self._root, "uns", dict(uns))
+        for name in ("layers", "varm", "obsp", "varp"):
+            ad.io.write_elem(self._root, name, {})
+        self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        zarr.consolidate_metadata(self._root.store, zarr_format=2)
+
+
+@contextmanager
+def new_atlas(path: Path, use_rep: str) -> Iterator[Writer]:
+    """A writer whose atlas replaces the one at ``path``, if any, once the block ends without an error."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield Writer(part, use_rep)
+        if path.exists():  # a directory cannot be replaced in one step; `locked` and `open_atlas` put the old one back
+            path.rename(_old(path))
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(_old(path), ignore_errors=True)
+
+
+def open_atlas(path: Path) -> ad.AnnData:
+    """The atlas at ``path``, whose embedding stays on disk.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing.
+    ValueError
+        When it is no atlas.
+    """
+    if not path.exists() and _old(path).exists():  # another process replaces it just now, or was killed then
+        with locked(path, wait=10):
+            pass
+    adata = open_anndata(path)
+    require_atlas(adata, repr(str(path)))
+    return adata
+
+
+def require_atlas(adata: ad.AnnData, called: str) -> Mapping[str, Any]:
+    """``uns["atlas"]``; ``ValueError`` when there is none."""
+    entry = adata.uns.get("atlas")
+    if not isinstance(entry, Mapping) or entry.get("format") != FORMAT:
+        raise ValueError(f"{called} is no atlas: uns['atlas'] does not say how it was made. Build one: uc.atlas.build.")
+    return entry
+
+
+def new_path(path: Path) -> Path:
+    """``path``; ``FileExistsError`` when there is something already."""
+    if path.exists():
+        raise FileExistsError(f"{str(path)!r} exists; choose another path, remove it, or add to it: uc.atlas.append.")
+    return path
+
+
+def concat_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of cells below each other; a column that one lacks is missing there, and text is categorical."""
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    out = pd.DataFrame(index=pd.Index(np.concatenate([table.index.to_numpy(dtype=object) for table in tables])))
+    for column in columns:
+        parts = [
+            table[column] if column in table else pd.Series(np.nan, index=table.index, dtype=object) for table in tables
+        ]
+        text = any(isinstance(p.dtype, pd.CategoricalDtype) or (p.dtype == object and p.notna().any()) for p in parts)
+        if text:
+            values = np.concatenate([p.to_numpy(dtype=object) for p in parts])
+            out[column] = values if column == "obs_name" else pd.Categorical(values)
+        else:
+            out[column] = np.concatenate(
+                [p.to_numpy(dtype=float) if p.dtype == object else p.to_numpy() for p in parts]
+            )
+    return out
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")

@@ -1,0 +1,48 @@
+"""Open an atlas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+
+from univerce.atlas._store import open_atlas
+
+
+def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
+    """Open an atlas, without reading its embedding.
+
+    Parameters
+    ----------
+    path
+        The atlas, as :func:`univerce.atlas.build` made it.
+    lazy
+        Whether the embedding stays on disk, as a :class:`zarr.Array`, of which rows are read by slicing. The functions
+        of ``uc.tl`` read it in blocks; ``atlas[rows]`` reads those rows. Such an AnnData has no ``copy()``: call
+        ``to_memory()``, which is what ``lazy=False`` does.
+
+    Returns
+    -------
+    AnnData ``[n_obs, 0]``: ``obs`` and ``uns`` in memory, the embedding float16 in ``obsm``, no expression. It is for
+    reading; changes stay in memory.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing at ``path``.
+    ValueError
+        When it is no atlas.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> pbmc = uc.datasets.pbmc68k_reduced()[:40]
+    >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", labels="cell_type", progress=False)
+    >>> atlas = uc.atlas.open("cells.zarr")
+    >>> atlas.obsm["X_uce"][:2].shape
+    (2, 512)
+    >>> uc.tl.centroids(atlas, "cell_type").obs["n_cells"].sum()
+    np.int64(40)
+    """
+    atlas = open_atlas(Path(path))
+    return atlas if lazy else atlas.to_memory()
