@@ -1,0 +1,123 @@
+"""Which term of an ontology a cell or a group is, and how the ontology divides terms at each depth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.tl._inputs import get_labels
+from univerce.tl._ontology import resolve_terms
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from univerce.tl._groups import Groups
+
+logger = logging.getLogger(__name__)
+
+
+def cell_terms(
+    adata: ad.AnnData, ontology: nx.DiGraph, ontology_ids: str | Mapping[str, str], groupby: str
+) -> np.ndarray:
+    """``[n_obs]`` id of the term of each cell, NaN for a cell without one.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    ontology
+        Graph of :func:`univerce.tl.read_ontology`.
+    ontology_ids
+        Column of ``obs`` with ids or names of terms, or such a term for each label of ``groupby``.
+    groupby
+        Column of ``obs`` with the labels that a mapping speaks of.
+
+    Raises
+    ------
+    ValueError
+        When a term is unknown, or no label has one.
+    """
+    mapped = isinstance(ontology_ids, Mapping)
+    labels = get_labels(adata, groupby if mapped else str(ontology_ids))
+    names = {label: ontology_ids[label] for label in labels.categories if label in ontology_ids} if mapped else {}
+    if mapped and not names:
+        raise ValueError(
+            f"ontology_ids names none of the labels in obs[{groupby!r}], such as {labels.categories[0]!r}; it has "
+            f"{', '.join(map(repr, list(ontology_ids)[:5]))}."
+        )
+    if mapped and len(names) < len(labels.categories):
+        missing = labels.categories.difference(names)
+        logger.info("%d labels without a term are left out: %s.", len(missing), ", ".join(map(repr, missing)))
+    names = names or {label: label for label in labels.categories}
+    found = resolve_terms(ontology, names.values(), what="terms in ontology_ids")
+    terms = np.array([*(found[names[c]] if c in names else np.nan for c in labels.categories), np.nan], dtype=object)
+    return terms[labels.codes]
+
+
+def group_terms(terms: np.ndarray, groups: Groups, groupby: str) -> np.ndarray:
+    """``[n_groups]`` the term of each group, NaN for a group without one.
+
+    Raises
+    ------
+    ValueError
+        When the cells of a group are of several terms.
+    """
+    used = (groups.codes >= 0) & pd.notna(terms)
+    distinct = pd.DataFrame({"group": groups.codes[used], "term": terms[used]}).drop_duplicates()
+    several = distinct[distinct["group"].duplicated(keep=False)].sort_values(["group", "term"])
+    if len(several):
+        first = several["group"].iloc[0]
+        ids = several.loc[several["group"] == first, "term"]
+        raise ValueError(
+            f"{several['group'].nunique()} groups of obs[{groupby!r}] are of several terms, such as "
+            f"{groups.table[groupby].iloc[first]!r} of {', '.join(ids)}. Group by the terms instead, or pass a mapping "
+            "from groups to terms as ontology_ids."
+        )
+    out = np.full(len(groups.table), np.nan, dtype=object)
+    out[distinct["group"]] = distinct["term"]
+    if (bare := pd.isna(out)).any():
+        names = ", ".join(map(repr, groups.table.loc[bare, groupby]))
+        logger.info("%d groups of obs[%r] have no term: %s.", bare.sum(), groupby, names)
+    return out
+
+
+def tree_paths(ontology: nx.DiGraph, terms: Sequence[str]) -> list[list[str]]:
+    """The way from a root down to each term, along one parent of each.
+
+    A term of the Cell Ontology is often of several kinds at once. Of its parents the most specific is taken, the one
+    with the fewest terms below it, and the first by its id among equals; that makes a tree of the ontology.
+    """
+    import networkx as nx
+
+    size: dict[str, int] = {}
+    paths = []
+    for term in terms:
+        path = [term]
+        while parents := list(ontology.successors(path[-1])):
+            size |= {p: len(nx.ancestors(ontology, p)) for p in parents if p not in size}  # edges lead upwards
+            path.append(min(parents, key=lambda parent: (size[parent], parent)))
+        paths.append(path[::-1])
+    return paths
+
+
+def depth_cuts(paths: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """The term at each depth that each path leads through; a path that has ended stays where it is.
+
+    Returns
+    -------
+    ``[n_terms, n_cuts]`` with the depths as columns; each partition once, and neither all in one nor all alone.
+    """
+    cuts: dict[int, list[str]] = {}
+    seen: set[tuple[int, ...]] = set()
+    for depth in range(max(map(len, paths))):
+        cut = [path[min(depth, len(path) - 1)] for path in paths]
+        partition = tuple(pd.factorize(np.array(cut, dtype=object))[0].tolist())
+        if 1 < len(set(partition)) < len(paths) and partition not in seen:
+            cuts[depth] = cut
+            seen.add(partition)
+    return pd.DataFrame(cuts)
