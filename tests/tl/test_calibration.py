@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from univerce.tl._calibration import (
+    at_threshold,
     choose_threshold,
     cross_fitted,
     expected_error,
@@ -136,6 +137,10 @@ def test_a_threshold_by_hand():
     assert curve["threshold"].tolist() == [0.9, 0.8, 0.6, 0.2]
     np.testing.assert_allclose(curve["coverage"], [0.2, 0.6, 0.8, 1])
     np.testing.assert_allclose(curve["accuracy"], [1, 2 / 3, 3 / 4, 3 / 5])
+    assert at_threshold(curve, 0.7) == {"coverage_at_threshold": 0.6, "accuracy_at_threshold": 2 / 3}
+    assert at_threshold(curve, 0.2) == {"coverage_at_threshold": 1.0, "accuracy_at_threshold": 0.6}
+    assert at_threshold(curve, 0.95)["coverage_at_threshold"] == 0
+    assert np.isnan([at_threshold(curve, 0.95)["accuracy_at_threshold"], *at_threshold(curve, np.nan).values()]).all()
     assert choose_threshold(curve, accuracy=0.75) == 0.6
     assert choose_threshold(curve, accuracy=0.7) == 0.6
     assert choose_threshold(curve, accuracy=1.0) == 0.9

@@ -157,6 +157,13 @@ def choose_threshold(
     return float(enough["threshold"].iloc[0])
 
 
+def at_threshold(curve: pd.DataFrame, threshold: float) -> dict[str, float]:
+    """Coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN where nothing is labelled."""
+    row = int((curve["threshold"] >= threshold).sum()) - 1
+    at = curve.iloc[row] if row >= 0 else {"coverage": 0.0 if threshold > 0 else np.nan, "accuracy": np.nan}
+    return {f"{name}_at_threshold": float(at[name]) for name in ("coverage", "accuracy")}
+
+
 def thin(curve: pd.DataFrame, most: int = _MAX_POINTS) -> pd.DataFrame:
     """At most so many rows of a curve, its ends among them, under a text index."""
     rows = np.unique(np.linspace(0, len(curve) - 1, most).round().astype(int))

@@ -14,7 +14,7 @@ import pandas as pd
 from univerce._keys import X_UCE
 from univerce._validate import check_writable
 from univerce.tl._backoff import Ladders, climb, make_ladders, right_steps
-from univerce.tl._calibration import choose_threshold, risk_coverage, thin
+from univerce.tl._calibration import at_threshold, choose_threshold, risk_coverage, thin
 from univerce.tl._inputs import check_comparable, get_embedding
 from univerce.tl._ontology import as_ontology, resolve_terms
 from univerce.tl._reference import open_reference
@@ -133,7 +133,8 @@ def transfer_labels(
         ``[n_obs, n_classes]`` float32, on request; the columns are the rows of ``uns[key_added]["classes"]``.
     ``uns[key_added]``
         ``params`` (options, temperature, threshold), ``scores`` (of held-out cells: accuracy, macro-F1, calibration
-        error before and after), tables ``reliability``, ``risk_coverage``, ``classes`` and ``left_out``.
+        error before and after, coverage and accuracy at the threshold), tables ``reliability``, ``risk_coverage``,
+        ``classes`` and ``left_out``. :func:`univerce.pl.label_transfer` draws them.
 
     Raises
     ------
@@ -196,7 +197,7 @@ def transfer_labels(
             "threshold": float(threshold),
             "ontology": "" if graph is None else f"{graph.graph['name']} {graph.graph['version']}",
         },
-        "scores": {k: v for k, v in classifier.scores.items() if k != "reliability"},
+        "scores": {k: v for k, v in classifier.scores.items() if k != "reliability"} | at_threshold(curve, threshold),
         "reliability": classifier.scores["reliability"].copy(),
         "risk_coverage": thin(curve),
         "classes": classifier.classes.copy(),

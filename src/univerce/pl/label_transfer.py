@@ -1,0 +1,161 @@
+"""Draw how far the confidence of a label transfer can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.pl._figure import (
+    BASELINE,
+    CHANCE,
+    DOUBLE,
+    MATCH,
+    MISMATCH,
+    MM,
+    SINGLE,
+    finish,
+    get_axes,
+    get_result,
+    new_figure,
+    style,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+View = Literal["both", "reliability", "risk_coverage"]
+_HEIGHT = 85 * MM
+_Z = 1.96
+
+
+def label_transfer(
+    adata: ad.AnnData,
+    key: str,
+    *,
+    view: View = "both",
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | np.ndarray | None:
+    """Draw how often confident labels are right, and what calling unsure cells unknown buys.
+
+    Both are measured on held-out cells of the reference. In the reliability diagram a disc is the cells of a bin of
+    confidence, after calibration: on the dashed line they are right as often as they are confident. Its line is the
+    95 % interval (Wilson), and the bars below are the share of the cells that each bin holds. The other curve says
+    which share of the labels is right when only the most confident cells keep theirs; the diamond is the threshold that
+    was used, the dotted line the share of the cells of ``adata`` that kept a label, or a term above it.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`univerce.tl.transfer_labels`.
+    key
+        Its ``key_added``.
+    view
+        ``"reliability"``, ``"risk_coverage"`` or the two side by side.
+    figsize
+        Inches; ``None`` is as wide as a page (one column for one view).
+    ax
+        Draw into these axes, which takes one view.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes (two for ``view="both"``), or the figure with ``return_fig``.
+
+    Raises
+    ------
+    KeyError
+        When the results are not in ``uns``.
+    ValueError
+        When ``view`` is unknown, or ``ax`` is given for both views.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> query, reference = adata[::2].copy(), adata[1::2].copy()
+    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9, progress=False)
+    >>> axes = uc.pl.label_transfer(query, "cell_type_transferred", show=False)
+    >>> len(axes)
+    2
+    """
+    found = get_result(
+        adata, key, made_by="uc.tl.transfer_labels", needs=("params", "scores", "reliability", "risk_coverage")
+    )
+    if view not in get_args(View):
+        raise ValueError(f"view={view!r} is not known; use one of {', '.join(get_args(View))}.")
+    if view == "both" and ax is not None:
+        raise ValueError('ax= takes one view; pass view="reliability" or view="risk_coverage" as well.')
+    with style():
+        width, height = figsize or (DOUBLE if view == "both" else SINGLE, _HEIGHT)
+        if view == "both":
+            figure, axes = new_figure(width, height, ncols=2)
+        else:
+            figure, one = get_axes(ax, width, height)
+            axes = np.array([one])
+        if view != "risk_coverage":
+            _draw_reliability(axes[0], found["reliability"], found["scores"])
+        if view != "reliability":
+            params = found["params"]
+            _draw_risk_coverage(axes[-1], found["risk_coverage"], params, found["scores"], _kept(adata, key, params))
+        return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
+
+
+def _draw_reliability(ax: Axes, table: pd.DataFrame, scores: Any) -> None:
+    share = table["n_cells"] / table["n_cells"].sum()
+    low, high = table["low"].to_numpy(), table["high"].to_numpy()
+    ax.bar((low + high) / 2, share, width=0.9 * (high - low), color=CHANCE, zorder=0, label="share of the cells")
+    ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=(0, (4, 3)), zorder=1, label="right as often as confident")
+    full = table[table["n_cells"] > 0]
+    lower, upper = wilson(full["accuracy"].to_numpy(), full["n_cells"].to_numpy())
+    ax.vlines(full["confidence"], lower, upper, color=MATCH, linewidth=0.8, zorder=2)
+    ax.plot(full["confidence"], full["accuracy"], "o", color=MATCH, markersize=4, zorder=3, label="held-out cells")
+    ax.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="Confidence", ylabel="Share that is right")
+    ax.set_title(f"Calibration error {scores['ece_after']:.3f} ({scores['ece_before']:.3f} before calibration)")
+    _legend_below(ax)
+
+
+def _draw_risk_coverage(ax: Axes, curve: pd.DataFrame, params: Any, scores: Any, kept: float) -> None:
+    ax.plot(curve["coverage"], curve["accuracy"], color=MATCH, label="held-out cells of the reference")
+    threshold, bottom = float(params["threshold"]), float(curve["accuracy"].min())
+    if np.isfinite(threshold):
+        coverage, accuracy = float(scores["coverage_at_threshold"]), float(scores["accuracy_at_threshold"])
+        text = f"threshold {threshold:.2f}: {coverage:.0%} labelled, {accuracy:.0%} of these right"
+        ax.plot(coverage, accuracy, "D", color=MISMATCH, markersize=5, label=text, clip_on=False, zorder=3)
+    if np.isfinite(kept):
+        ax.axvline(kept, color="black", linestyle=":", linewidth=0.9, label=f"these cells: {kept:.0%} labelled")
+    bottom = max(0.0, np.floor(bottom * 20 - 0.5) / 20)
+    ax.set(xlim=(0, 1.01), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
+    ax.set(xlabel="Share of the cells that keep a label", ylabel="Share of these that is right")
+    ax.set_title(f"Accuracy {scores['accuracy']:.2f}, macro-F1 {scores['macro_f1']:.2f} without rejection")
+    _legend_below(ax)
+
+
+def _legend_below(ax: Axes) -> None:
+    """Where it covers nothing, whatever the curves do."""
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), borderaxespad=0)
+
+
+def _kept(adata: ad.AnnData, key: str, params: Any) -> float:
+    """Share of the cells with an embedding that have a label, NaN when it is not known or nothing was rejected."""
+    if key not in adata.obs or not np.isfinite(float(params["threshold"])):
+        return np.nan
+    written = adata.obs[key].dropna()
+    return float((written != params["unknown"]).mean()) if len(written) else np.nan
+
+
+def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95 % interval of shares of ``n`` cells (Wilson 1927)."""
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return middle - half, middle + half

@@ -1,0 +1,134 @@
+"""Label transfer between the labelled sets: accuracy, macro-F1, calibration error, and what rejection buys.
+
+Prints one table: a row for each transfer and representation, mean and standard deviation over the seeds. The seed is
+that of the model's sentences and of the folds of the calibration. ``UNIVERCE_TRANSFER_KINDS`` (such as
+``condition,technology``) chooses kinds of transfers, ``UNIVERCE_TRANSFER_METHOD`` the classifier.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.perf.quality import enough_cells, label_scores
+from tests.perf.quality_methods import EXPRESSION, PCA, PROJECTED, Methods
+from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
+from tests.perf.quality_tasks import side_cells
+from tests.perf.table import print_table
+from univerce.tl._calibration import expected_error, reliability
+from univerce.tl.transfer_labels import transfer_labels
+
+pytestmark = pytest.mark.perf
+SEEDS = (0, 1, 2)
+COVERAGE = 0.8
+MEASURES = ["accuracy", "macro F1", "calibration error", f"accuracy at {COVERAGE:.0%}", "held-out error"]
+KINDS = os.environ.get("UNIVERCE_TRANSFER_KINDS", "")
+METHOD = os.environ.get("UNIVERCE_TRANSFER_METHOD", "logistic")
+
+
+@pytest.fixture(scope="module")
+def methods(test_data, tmp_path_factory) -> Methods:
+    return Methods(test_data, tmp_path_factory.mktemp("transfer"), seeds=SEEDS)
+
+
+def score(
+    reference: ad.AnnData, query: ad.AnnData, truth: np.ndarray, batch: str | None, seed: int
+) -> dict[str, float]:
+    """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises."""
+    transfer_labels(
+        query, reference, labels="label", method=METHOD, use_rep="X", key_added="found", batch=batch,
+        check_space=False, rng=seed, progress=False,
+    )  # fmt: skip
+    found, confidence = query.obs["found"].astype(str).to_numpy(), query.obs["found_confidence"].to_numpy()
+    right = found == truth
+    sure = np.argsort(-confidence, kind="stable")[: round(COVERAGE * len(truth))]
+    values = [
+        *label_scores(truth.astype(str), found).values(),
+        expected_error(reliability(confidence, right)),
+        right[sure].mean(),
+        query.uns["found"]["scores"]["ece_after"],
+    ]
+    return dict(zip(MEASURES, values, strict=True))
+
+
+def batch_column(methods: Methods, side: Side, rows: np.ndarray) -> pd.Series | None:
+    """Batches of the reference, where they are not its types and there are two."""
+    if side.name not in BATCHED:
+        return None
+    batch = methods.read(side.name).obs[BATCHED[side.name]].astype(str).iloc[rows]
+    return batch if batch.nunique() > 1 else None
+
+
+def transfer(methods: Methods, train: Side, test: Side) -> list[tuple]:
+    (i, labels), (j, truth) = side_cells(methods, train), side_cells(methods, test)
+    kept = enough_cells(labels)
+    i, labels = i[kept], labels[kept]
+    known = np.isin(truth, labels)
+    j, truth = j[known], truth[known]
+    batch = batch_column(methods, train, i)
+    out = []
+    for (name, seed), (a, b) in methods.across(train.name, i, test.name, j).items():
+        if name not in (methods.name, PCA, PROJECTED, EXPRESSION):
+            continue
+        reference = ad.AnnData(obs=pd.DataFrame({"label": labels}, index=[f"r{k}" for k in i]), obsm={"X": a.logistic})
+        if batch is not None:
+            reference.obs["batch"] = batch.to_numpy()
+        query = ad.AnnData(obs=pd.DataFrame(index=[f"q{k}" for k in j]), obsm={"X": b.logistic})
+        for s in SEEDS if seed < 0 else (seed,):
+            scores = score(reference, query, truth, None if batch is None else "batch", s)
+            out += [(name, s, measure, value) for measure, value in scores.items()]
+    return out
+
+
+def test_label_transfer_between_sets(methods):
+    rows = []
+    for pair in TRANSFERS:
+        if KINDS and pair.kind not in KINDS.split(","):
+            continue
+        for train, test in pair.directions():
+            begin = time.perf_counter()
+            name = f"{pair.kind}: {train.label} > {test.label}"
+            rows += [(pair.kind, name, *row) for row in transfer(methods, train, test)]
+            print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
+    scores = pd.DataFrame(rows, columns=["kind", "set", "method", "seed", "measure", "value"])
+    assert scores["value"].between(0, 1).all()
+    show(scores)
+    lost = losses(scores, methods.name)
+    print(
+        f"\n  {methods.name} is less accurate than the best of the others in {len(lost)} of {scores['set'].nunique()}:"
+    )
+    print("\n".join(f"    {line}" for line in lost))
+
+
+def show(scores: pd.DataFrame) -> None:
+    """Each transfer, the mean of each kind, and the mean of all, with the spread over the seeds."""
+    parts = [
+        scores,
+        scores.assign(set="mean, " + scores["kind"]),
+        scores.assign(set="mean of all"),
+    ]
+    lines = []
+    for part in parts:
+        by_seed = part.groupby(["set", "method", "measure", "seed"], sort=False)["value"].mean()
+        found = by_seed.groupby(["set", "method", "measure"], sort=False).agg(["mean", "std"])
+        for (name, method), table in found.groupby(["set", "method"], sort=False):
+            cells = table.droplevel([0, 1]).loc[MEASURES]
+            lines.append((name, method, *(f"{mean:.3f} ± {sd:.3f}" for mean, sd in cells.to_numpy())))
+    print_table(f"Label transfer, {METHOD}, mean ± sd of {len(SEEDS)} seeds", ("", "cells as", *MEASURES), lines)
+
+
+def losses(scores: pd.DataFrame, ours: str) -> list[str]:
+    table = scores[scores["measure"] == "accuracy"].pivot_table(
+        index="set", columns="method", values="value", sort=False
+    )
+    others = table.drop(columns=ours)
+    return [
+        f"{name}: {table.loc[name, ours]:.3f}, {others.loc[name].idxmax()} {others.loc[name].max():.3f}"
+        for name in table.index
+        if others.loc[name].max() > table.loc[name, ours]
+    ]
