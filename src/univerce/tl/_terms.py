@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.tl._inputs import get_labels
-from univerce.tl._ontology import resolve_terms
+from univerce.tl._ontology import depths, resolve_terms
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -87,20 +87,18 @@ def group_terms(terms: np.ndarray, groups: Groups, groupby: str) -> np.ndarray:
 
 
 def tree_paths(ontology: nx.DiGraph, terms: Sequence[str]) -> list[list[str]]:
-    """The way from a root down to each term, along one parent of each.
+    """The longest way from a root down to each term.
 
-    A term of the Cell Ontology is often of several kinds at once. Of its parents the most specific is taken, the one
-    with the fewest terms below it, and the first by its id among equals; that makes a tree of the ontology.
+    A term of the Cell Ontology is often of several kinds at once: an enterocyte is an absorptive cell and an epithelial
+    cell of the intestine. Of its parents the deepest is taken, which is the most specific one, and among equals the
+    first by its id; that makes a tree of the ontology.
     """
-    import networkx as nx
-
-    size: dict[str, int] = {}
+    depth = depths(ontology)
     paths = []
     for term in terms:
         path = [term]
         while parents := list(ontology.successors(path[-1])):
-            size |= {p: len(nx.ancestors(ontology, p)) for p in parents if p not in size}  # edges lead upwards
-            path.append(min(parents, key=lambda parent: (size[parent], parent)))
+            path.append(min(parents, key=lambda parent: (-depth[parent], parent)))
         paths.append(path[::-1])
     return paths
 

@@ -46,9 +46,9 @@ def dendrogram(
     Euclidean distance). The result has the form of :func:`scanpy.tl.dendrogram`, so scanpy's figures draw it.
 
     With an ontology, its terms are cut at every depth: types belong together when the way down to them leads through
-    the same term. Terms of several kinds are reached through their most specific parent. The tree of the embedding is
-    cut into as many clusters, and the adjusted Rand index tells how well both agree: 1 is the same division, 0 what
-    chance gives. Types without a term are left out of the comparison.
+    the same term. Of a term that is of several kinds, the longest way counts. The tree of the embedding is cut into as
+    many clusters, and the adjusted Rand index tells how well both agree: 1 is the same division, 0 what chance gives.
+    Types without a term are left out of the comparison.
 
     Parameters
     ----------
