@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +43,8 @@ def locked(path: Path, wait: float) -> Iterator[None]:
         old = _old(path)
         if old.exists() and not path.exists():
             old.rename(path)
-        for leftover in (old, *path.parent.glob(f".{path.name}.*.part")):
+        part = re.compile(rf"{re.escape(f'.{path.name}')}\.[0-9a-f]{{32}}\.part")
+        for leftover in (old, *(each for each in path.parent.iterdir() if part.fullmatch(each.name))):
             shutil.rmtree(leftover, ignore_errors=True)
         yield
     finally:
