@@ -314,5 +314,5 @@ def test_a_path_that_is_no_anndata_is_refused(content, tmp_path):
     path.mkdir() if content is None else path.write_bytes(content)
     with pytest.raises(ValueError, match="is no AnnData"):
         fit(path)
-    with pytest.raises(FileNotFoundError, match="There is no reference at"):
+    with pytest.raises(FileNotFoundError, match="There is nothing at"):
         fit(tmp_path / "nowhere.zarr")

@@ -420,3 +420,30 @@ def test_real_cells_of_one_half_label_the_other(test_data):
     found, truth = query.obs["cell_type_transferred"].astype(str), query.obs["cell_type"].astype(str)
     assert (found == truth)[found != "unknown"].mean() > 0.9
     assert query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_query_without_any_embedding_gets_no_label(reference, query, method):
+    query.obsm["X_toy"][:] = np.nan
+    found = transfer(query, reference, method=method, coverage=0.9)
+    assert found.isna().all()
+    assert query.obs[f"{KEY}_confidence"].isna().all()
+    assert query.uns[f"{KEY}_colors"] == []
+
+
+def test_embeddings_that_are_computed_when_read(reference, query):
+    da = pytest.importorskip("dask.array")
+    transfer(query, reference)
+    expected = query.obs.copy()
+    for adata in (reference, query):
+        adata.obsm["X_toy"] = da.from_array(adata.obsm["X_toy"], chunks=(17, 8))
+    transfer(query, reference)
+    pd.testing.assert_frame_equal(query.obs, expected)
+
+
+def test_two_labels_are_enough(query):
+    reference = blobs({"CD4 T": 40, "B": 40})
+    found = transfer(query, reference)
+    other = np.where(found == "B", "CD4 T", "B")
+    assert query.obs[f"{KEY}_second"].astype(str).tolist() == other.tolist()
+    assert (query.obs[f"{KEY}_confidence"] >= 0.5).all()

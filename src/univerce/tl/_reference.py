@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -18,45 +16,6 @@ from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cell
 logger = logging.getLogger(__name__)
 BLOCK_ROWS = 16384
 _NO_BATCH = "\0missing"
-
-
-def open_reference(path: str | os.PathLike[str], use_rep: str) -> ad.AnnData:
-    """The AnnData of a ``.zarr`` or ``.h5ad``, without expression; its embedding stays on disk.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is nothing at ``path``.
-    KeyError
-        When it holds no such embedding.
-    ValueError
-        When it is no AnnData.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no reference at {str(path)!r}.")
-    group = _open_group(path)
-    if group is None or "obs" not in group or "obsm" not in group:
-        raise ValueError(f"{str(path)!r} is no AnnData; a reference is an .h5ad or a .zarr with obs and obsm.")
-    if use_rep not in group["obsm"]:
-        available = ", ".join(map(repr, group["obsm"])) or "none"
-        raise KeyError(f"obsm[{use_rep!r}] is not in {str(path)!r}; its keys are: {available}. Pass use_rep=.")
-    read = ad.io.read_elem
-    return ad.AnnData(
-        obs=read(group["obs"]), uns=read(group["uns"]) if "uns" in group else {}, obsm={use_rep: group["obsm"][use_rep]}
-    )
-
-
-def _open_group(path: Path) -> Any:
-    import h5py
-    import zarr
-
-    if path.is_dir():
-        try:
-            return zarr.open_group(path, mode="r")
-        except FileNotFoundError:
-            return None
-    return h5py.File(path, "r") if h5py.is_hdf5(path) else None
 
 
 def count_labels(

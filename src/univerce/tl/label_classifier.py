@@ -20,6 +20,7 @@ from univerce._settings import settings
 from univerce._validate import as_seed
 from univerce.tl._calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
 from univerce.tl._classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
+from univerce.tl._disk import open_anndata
 from univerce.tl._inputs import check_comparable, get_embedding, iter_rows
 from univerce.tl._reference import (
     BLOCK_ROWS,
@@ -29,7 +30,6 @@ from univerce.tl._reference import (
     count_labels,
     gather,
     get_batches,
-    open_reference,
     plain,
     recorded_space,
 )
@@ -136,7 +136,7 @@ class LabelClassifier:
         _check_options(method, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds, n_neighbors=n_neighbors)
         seed = as_seed(rng)
         if not isinstance(reference, ad.AnnData):
-            reference = open_reference(reference, use_rep)
+            reference = open_anndata(Path(reference))
         codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells)
         rows = choose_cells(codes, reference.obs_names, max_cells=max_cells, seed=seed)
         x, y = gather(get_embedding(reference, use_rep, name="reference"), rows), codes[rows]

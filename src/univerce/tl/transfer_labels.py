@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
@@ -15,9 +16,9 @@ from univerce._keys import X_UCE
 from univerce._validate import check_writable
 from univerce.tl._backoff import Ladders, climb, make_ladders, right_steps
 from univerce.tl._calibration import at_threshold, choose_threshold, risk_coverage, thin
+from univerce.tl._disk import open_anndata
 from univerce.tl._inputs import check_comparable, get_embedding
 from univerce.tl._ontology import as_ontology, resolve_terms
-from univerce.tl._reference import open_reference
 from univerce.tl._transferred import predict, write
 from univerce.tl.label_classifier import LabelClassifier, check_cells, is_saved_classifier
 
@@ -230,7 +231,7 @@ def _get_classifier(
     """The classifier that was given, or one that is fitted to the reference."""
     if isinstance(reference, str | os.PathLike):
         saved = is_saved_classifier(reference)
-        reference = LabelClassifier.load(reference) if saved else open_reference(reference, options["use_rep"])
+        reference = LabelClassifier.load(reference) if saved else open_anndata(Path(reference))
     if isinstance(reference, ad.AnnData):
         if options["labels"] is None:
             raise ValueError(
