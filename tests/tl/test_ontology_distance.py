@@ -13,7 +13,7 @@ from scipy import stats
 
 from tests.obo import TERMS, write_obo
 from univerce.tl._ontology import read_obo
-from univerce.tl._pairs import density, draw_pairs, pair_distances, successive
+from univerce.tl._pairs import density, draw_pairs, pair_distances, successive, type_means
 from univerce.tl.ontology_distance import ontology_distance
 
 IDS = {name: term for term, (name, _) in TERMS.items()}
@@ -53,8 +53,14 @@ def test_distances_equal_those_of_all_pairs(adata, obo, metric):
     error = 6 * expected["std"].to_numpy() / np.sqrt(table["n_pairs"])
     assert (np.abs(table["mean"] - expected["mean"].to_numpy()) < error).all()
     np.testing.assert_allclose(table["n_pairs"] / 60_000, expected["count"] / len(rows), atol=0.012)
-    assert adata.uns["ontology_distance"]["spearman"] > 0.2
-    assert adata.uns["ontology_distance"]["spearman_types"] > 0.5
+    expected = stats.spearmanr(*np.transpose(rows)).statistic
+    assert adata.uns["ontology_distance"]["spearman"] == pytest.approx(expected, abs=0.02)
+
+
+def test_every_two_types_count_once_whatever_their_cells():
+    a, b = np.array([0, 1, 1, 2, 2]), np.array([1, 0, 1, 0, 2])
+    steps, means = type_means(a, b, np.array([3, 3, 0, 5, 0]), np.array([1.0, 2, 9, 4, 9]))
+    assert (steps.tolist(), means.tolist()) == ([3, 5], [1.5, 4])
 
 
 def test_successive_distances_are_compared_as_scipy_does():

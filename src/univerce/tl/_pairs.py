@@ -88,3 +88,10 @@ def density(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
         varies = len(here) > 1 and np.ptp(here) > 0
         out[str(int(group))] = gaussian_kde(here)(grid) if varies else np.full(_GRID, np.nan)
     return pd.DataFrame(out)
+
+
+def type_means(a: np.ndarray, b: np.ndarray, steps: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ontology distance and mean distance of every two different types that a pair was drawn of."""
+    pairs = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "steps": steps, "apart": apart})
+    means = pairs[a != b].groupby(["a", "b"]).mean()
+    return means["steps"].to_numpy(), means["apart"].to_numpy()

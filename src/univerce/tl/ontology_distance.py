@@ -15,7 +15,7 @@ from univerce._validate import as_seed
 from univerce.tl._alignment import METRICS
 from univerce.tl._inputs import get_embedding, iter_rows, known_cells
 from univerce.tl._ontology import as_ontology, tree_distances
-from univerce.tl._pairs import density, draw_pairs, pair_distances, successive
+from univerce.tl._pairs import density, draw_pairs, pair_distances, successive, type_means
 from univerce.tl._terms import cell_terms
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def ontology_distance(
         "distances": table,
         "density": density(steps, apart),
         "spearman": _spearman(steps, apart),
-        "spearman_types": _spearman(*_type_means(codes[first], codes[second], steps, apart)),
+        "spearman_types": _spearman(*type_means(codes[first], codes[second], steps, apart)),
         "params": {
             "groupby": groupby, "use_rep": use_rep, "metric": metric, "n_pairs": int(n_pairs), "seed": seed,
             "ontology": str(graph.graph.get("name")), "ontology_version": str(graph.graph.get("version")),
@@ -159,13 +159,6 @@ def _rows(rep: Any, rows: np.ndarray) -> np.ndarray:
     wanted = np.zeros(rep.shape[0], dtype=bool)
     wanted[rows] = True
     return np.concatenate([block[wanted[where]] for where, block in iter_rows(rep)]).astype(np.float64)
-
-
-def _type_means(a: np.ndarray, b: np.ndarray, steps: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ontology distance and mean distance of every two different types that a pair was drawn of."""
-    pairs = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "steps": steps, "apart": apart})
-    means = pairs[a != b].groupby(["a", "b"]).mean()
-    return means["steps"].to_numpy(), means["apart"].to_numpy()
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

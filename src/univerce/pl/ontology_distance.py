@@ -1,0 +1,117 @@
+"""Draw distances in an embedding by distances in an ontology."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+
+from univerce.pl._figure import MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_OVERLAP = 1.6
+
+
+def ontology_distance(
+    adata: ad.AnnData,
+    *,
+    key: str = "ontology_distance",
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | None:
+    """Draw a ridge for every ontology distance: the density of the distances of its pairs of cells in the embedding.
+
+    The tick under a ridge is the median. The columns beside the ridges are the number of pairs, and Cohen's d and the
+    one-sided p-value of the step from the distance above. All ridges are scaled to one height.
+
+    Parameters
+    ----------
+    adata
+        Data that :func:`univerce.tl.ontology_distance` has written to.
+    key
+        Where the results are in ``uns``.
+    figsize
+        Inches; ``None`` is one column wide, and as high as there are distances.
+    ax
+        Draw into these axes.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+
+    Raises
+    ------
+    KeyError
+        When the results are not in ``uns``.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import networkx as nx
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> ontology = nx.DiGraph([("monocyte", "cell"), ("lymphocyte", "cell"), ("B", "lymphocyte"), ("T", "lymphocyte")])
+    >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
+    >>> ontology.graph |= {"alternative": {}, "obsolete": {}}
+    >>> ids = {"CD14+ Monocyte": "monocyte", "CD19+ B": "B", "CD8+ Cytotoxic T": "T"}
+    >>> _ = uc.tl.ontology_distance(adata, ontology=ontology, ontology_ids=ids, n_pairs=2000)
+    >>> uc.pl.ontology_distance(adata, show=False)
+    <Axes: ...>
+    """
+    found = get_result(adata, key, made_by="uc.tl.ontology_distance", needs=("distances", "density", "params"))
+    table, densities = found["distances"], found["density"]
+    with style():
+        import matplotlib as mpl
+
+        own = ax is None
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
+        colours = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
+        x = densities["x"].to_numpy(dtype=float)
+        for (_, row), colour, y in zip(table.iterrows(), colours, range(len(table)), strict=True):
+            height = densities[str(int(row["ontology_distance"]))].to_numpy(dtype=float)
+            if np.isfinite(height).all():
+                ax.fill_between(
+                    x, y, y - _OVERLAP * height / height.max(), color=colour, alpha=0.85, linewidth=0, zorder=y
+                )
+                ax.plot(x, y - _OVERLAP * height / height.max(), color="white", linewidth=0.6, zorder=y)
+            ax.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)
+            ax.plot(row["median"], y, marker=2, color="black", markersize=4, markeredgewidth=0.9, zorder=len(table) + 1)
+            _beside(ax, y, _texts(row))
+        _beside(ax, -1, ("pairs", "d", "p"), weight="bold")
+        ax.set_yticks(range(len(table)), table["ontology_distance"].astype(str))
+        ax.set_ylim(len(table) - 0.6, -_OVERLAP - 0.1)
+        ax.set_xlim(x[0], x[-1])
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.set(xlabel=f"Distance in {found['params']['use_rep']}", ylabel="Distance in the ontology")
+        ax.set_title(f"Spearman: cells {found['spearman']:.2f}, types {found['spearman_types']:.2f}", weight="normal")
+        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+
+
+def _beside(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:
+    """Three columns to the right of the axes, points away from them, for which the layout makes room."""
+    for points, text in zip((30, 52, 82), texts, strict=True):
+        ax.annotate(
+            text, (1, y), (points, 1), xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
+            va="bottom", size=6, weight=weight,
+        )  # fmt: skip
+
+
+def _texts(row: pd.Series) -> tuple[str, str, str]:
+    """Number of pairs, effect size and p-value; empty when the distance is not compared with another."""
+    if not np.isfinite(row["d"]):
+        return f"{int(row['n_pairs']):,}", "", ""
+    p = f"{row['p_value']:.2g}" if row["p_value"] >= 1e-300 else "<1e-300"
+    return f"{int(row['n_pairs']):,}", f"{row['d']:+.2f}", p
