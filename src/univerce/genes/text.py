@@ -53,7 +53,7 @@ class TextEncoder:
     """
 
     n_semantic: int = 64
-    n_identity: int = 512
+    n_identity: int = 1024
     n_hash: int = 2**17
     seed: int = 0
     _idf: Any = field(default=None, init=False, repr=False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GATE_WIDTH = 128
 _RAREST = 1e-3  # a gene seen in fewer cells tells no more than one seen in so many
 _RARITY_POWER = 1.5
+_BETWEEN_SETS = 30.0
 
 
 def bag_weights(counts: sparse.csr_matrix, scale: float) -> sparse.csr_matrix:
@@ -55,7 +56,6 @@ class Bag(nn.Module):
         self.gate = nn.Sequential(nn.Linear(d, _GATE_WIDTH), nn.GELU(), nn.Linear(_GATE_WIDTH, 1))
         self.center = nn.Parameter(torch.zeros(d))
         self.project = nn.Linear(d, out, bias=False)
-        self.refine = nn.Sequential(nn.Linear(out, 2 * out), nn.GELU(), nn.Linear(2 * out, out))
 
     def forward(self, features: Tensor) -> Tensor:
         """What a gene adds to the bag, ``[..., token_dim]``, from its features: rare genes count for more."""
@@ -63,18 +63,18 @@ class Bag(nn.Module):
         return F.softplus(self.gate(unit * unit.shape[-1] ** 0.5)) * unit
 
     def cell(self, bag: Tensor) -> Tensor:
-        """The cell ``[cells, output_dim]`` from the sum over its genes ``[cells, token_dim]``.
-
-        The refinement sees the direction alone and grows with the length, so that the direction of the result does not
-        depend on the length either.
-        """
-        linear = self.project(bag - self.center)
-        scale = linear.norm(dim=-1, keepdim=True).clamp_min(1e-6) / linear.shape[-1] ** 0.5
-        return linear + scale * self.refine(linear / scale)
+        """The cell ``[cells, output_dim]`` from the sum over its genes ``[cells, token_dim]``."""
+        return self.project(bag - self.center)
 
 
 def start_from_bag(
-    network: UCE, vocabulary: Tensor, frequency: np.ndarray, bags: sparse.csr_matrix, *, steps: int = 1500
+    network: UCE,
+    vocabulary: Tensor,
+    frequency: np.ndarray,
+    bags: sparse.csr_matrix,
+    sets: np.ndarray,
+    *,
+    steps: int = 1500,
 ) -> None:
     """Set the weights of the bag in closed form, and silence all else that adds to the cell or to the logits.
 
@@ -92,6 +92,8 @@ def start_from_bag(
         ``[n_tokens]`` share of cells that express a gene, 0 where unknown.
     bags
         ``[n_cells, n_tokens]`` :func:`bag_weights` of cells of all data sets.
+    sets
+        ``[n_cells]`` data set of each cell.
     steps
         Steps of the fit of the gate.
     """
@@ -114,22 +116,27 @@ def start_from_bag(
         sums = compact @ bag(vocabulary[torch.from_numpy(used).to(device)]).cpu().numpy()
         center = sums.mean(axis=0)
         bag.center.copy_(torch.from_numpy(center))
-        bag.project.weight.copy_(torch.from_numpy(_soft_whitening(sums - center, network.config.output_dim)))
-        silent: list[Any] = [network.decoder[-1], network.binary_decoder[-1], network.bilinear, bag.refine[-1]]
+        bag.project.weight.copy_(torch.from_numpy(_soft_whitening(sums - center, sets, network.config.output_dim)))
+        silent: list[Any] = [network.decoder[-1], network.binary_decoder[-1], network.bilinear]
         for module in silent:
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
 
 
-def _soft_whitening(centred: np.ndarray, n_components: int) -> np.ndarray:
-    """``[n_components, dim]`` principal axes scaled by (variance + mean variance)^-1/2.
+def _soft_whitening(centred: np.ndarray, sets: np.ndarray, n_components: int) -> np.ndarray:
+    """``[n_components, dim]`` principal axes scaled by (variance + mean variance)^-1/2, those that vary most first.
 
-    Full whitening would blow up the directions that hold nothing but noise. With more components than dimensions the
-    last rows are zero.
+    The variance is that of the cells and, many times over, that of the means of the data sets: what tells data sets
+    apart is mostly technology. Full whitening would blow up the directions that hold nothing but noise. With more
+    components than dimensions the last rows are zero.
     """
-    values, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred / len(centred))
-    values, axes = np.maximum(values[::-1], 0), axes[:, ::-1]
-    scaled = (axes / np.sqrt(values + values.mean())).T[:n_components]
+    centred = centred.astype(np.float64)
+    means = np.stack([centred[sets == s].mean(axis=0) for s in np.unique(sets)])
+    covariance = centred.T @ centred / len(centred) + _BETWEEN_SETS * means.T @ means / len(means)
+    values, axes = np.linalg.eigh(covariance)
+    values = np.maximum(values, 0)
+    scaled = (axes / np.sqrt(values + values.mean())).T
+    order = np.argsort(-np.square(centred @ scaled.T).mean(axis=0))[:n_components]
     out = np.zeros((n_components, centred.shape[1]), dtype=np.float32)
-    out[: len(scaled)] = scaled
+    out[: len(order)] = scaled[order]
     return out

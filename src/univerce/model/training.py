@@ -46,7 +46,7 @@ class PretrainConfig:
     0.2
     """
 
-    steps: int = 800
+    steps: int = 1000
     """Optimiser steps."""
     batch_size: int = 64
     """Cells in a step."""
@@ -54,7 +54,7 @@ class PretrainConfig:
     """Query genes per cell, half of them expressed."""
     mask_fraction: float = 0.2
     """Share of the expressed genes that is hidden (the paper's default; 0.1 did better in its ablation)."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Highest learning rate."""
     warmup: int = 100
     """Steps in which the learning rate rises."""
@@ -322,7 +322,7 @@ class _Run:
             elif model.bag and config.start_from_bag:
                 cells = corpus.sample(_START_CELLS, np.random.default_rng(config.seed), temperature=0)
                 weights = bag_weights(cells.bag, model.bag_scale)
-                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), weights)
+                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), weights, cells.sets)
         if model.bag and not config.train_bag:
             self.network.bag.requires_grad_(requires_grad=False)
         if not config.positions:
