@@ -292,3 +292,18 @@ def test_blood_of_two_laboratories_lands_on_its_own_types(test_data):
     assert share(scores, "either", 3, rep="X_uce")["hits"] >= 4
     assert share(scores, "cross", 3, rep="X_uce")["n"] == 5
     assert sets[0].uns["centroid_alignment"]["params"]["n_shared_genes"] > 10_000
+
+
+def test_a_view_of_a_file_is_refused_before_anything_is_computed(query, reference, tmp_path):
+    query.write_h5ad(tmp_path / "a.h5ad")
+    backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    with pytest.raises(ValueError, match="view of a backed AnnData"):
+        centroid_alignment(backed[:3], reference, **FREE)
+    scores = centroid_alignment(backed, reference, baseline=None, **FREE)
+    pd.testing.assert_frame_equal(scores, centroid_alignment(query, reference, baseline=None, **FREE))
+    backed.file.close()
+
+
+def test_types_are_no_tissues(query, reference):
+    with pytest.raises(ValueError, match="tissue='cell_type' is the column of the types"):
+        centroid_alignment(query, reference, tissue="cell_type", **FREE)

@@ -23,7 +23,7 @@ def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, me
     out = np.empty(len(first))
     for start in range(0, len(first), _BLOCK_PAIRS):
         rows = slice(start, start + _BLOCK_PAIRS)
-        a, b = points[first[rows]], points[second[rows]]
+        a, b = (points[side[rows]].astype(np.float64) for side in (first, second))
         if metric == "cosine":
             norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
             out[rows] = 1 - np.einsum("ij,ij->i", a, b) / np.where(norms > 0, norms, 1)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import check_options
 from univerce.tl._alignment_tables import OVERALL, Centroids, compare
 from univerce.tl._groups import LOGNORM, Groups, embedding_means, get_groups, has_counts, lognorm_means, shared_genes
@@ -115,8 +115,8 @@ def centroid_alignment(
     KeyError
         When an embedding, a column or the layer does not exist, or the space of an embedding is not recorded.
     ValueError
-        When the spaces differ, the two share no type, ``baseline="lognorm"`` finds no shared gene or no counts, or an
-        option is out of range.
+        When the spaces differ, the two share no type, ``baseline="lognorm"`` finds no shared gene or no counts, an
+        option is out of range, or the query is a view of a file.
 
     Examples
     --------
@@ -129,6 +129,9 @@ def centroid_alignment(
     [['X_uce', 8, 10], ['lognorm', 9, 10]]
     """
     ks = check_options(k, metric, n_permutations, min_cells)
+    if tissue == groupby:
+        raise ValueError(f"tissue={tissue!r} is the column of the types; name another one.")
+    check_writable(query)
     seed = as_seed(rng)
     if use_rep == baseline:
         raise ValueError(f"baseline={baseline!r} is the embedding itself; name another representation or None.")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import METRICS, distances
 from univerce.tl._groups import embedding_means, get_groups
 from univerce.tl._inputs import get_embedding, known_cells
@@ -95,8 +95,8 @@ def dendrogram(
         When the embedding or a column does not exist.
     ValueError
         When there are fewer than two types (three with an ontology), an option is unknown, only one of ``ontology`` and
-        ``ontology_ids`` is given, a term is unknown, the cells of a type have several terms, or the ontology divides
-        them at no depth.
+        ``ontology_ids`` is given, a term is unknown, the cells of a type have several terms, the ontology divides
+        them at no depth, or ``adata`` is a view of a file.
     ImportError
         When an ontology is to be read and obonet is not installed.
 
@@ -121,6 +121,7 @@ def dendrogram(
     if (ontology is None) != (ontology_ids is None):
         given, other = ("ontology_ids", "ontology") if ontology is None else ("ontology", "ontology_ids")
         raise ValueError(f"{given}= is given without {other}=; the comparison with an ontology needs both.")
+    check_writable(adata)
     seed = as_seed(rng)
     rep = get_embedding(adata, use_rep)
     groups = get_groups(adata, [groupby], known_cells(rep), min_cells=min_cells)

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import METRICS, self_distances, summarise
 from univerce.tl._alignment_tables import OVERALL
 from univerce.tl._groups import embedding_means, get_groups
@@ -112,8 +112,8 @@ def lineage_colocalisation(
     KeyError
         When the embedding or a column does not exist.
     ValueError
-        When a term is unknown, the cells of a type have several terms, fewer than two lineages have types, or an option
-        is out of range.
+        When a term is unknown, the cells of a type have several terms, fewer than two lineages have types, an option is
+        out of range, or ``adata`` is a view of a file.
     ImportError
         When an ontology is to be read and obonet is not installed.
 
@@ -139,6 +139,7 @@ def lineage_colocalisation(
         raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
     if OVERALL in lineages:
         raise ValueError(f"A lineage is called {OVERALL!r}, as the sum of all is called; rename it.")
+    check_writable(adata)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
     rep = get_embedding(adata, use_rep)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import METRICS
 from univerce.tl._inputs import get_embedding, iter_rows, known_cells
 from univerce.tl._ontology import as_ontology, tree_distances
@@ -90,7 +90,8 @@ def ontology_distance(
     KeyError
         When the embedding or a column does not exist.
     ValueError
-        When a term is unknown, fewer than two terms have cells, nothing connects them, or an option is out of range.
+        When a term is unknown, fewer than two terms have cells, nothing connects them, an option is out of range, or
+        ``adata`` is a view of a file.
     ImportError
         When an ontology is to be read and obonet is not installed.
 
@@ -113,6 +114,7 @@ def ontology_distance(
         raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
     if isinstance(n_pairs, bool) or not isinstance(n_pairs, int | np.integer) or n_pairs < 1:
         raise ValueError(f"n_pairs={n_pairs!r} must be a whole number from 1 on.")
+    check_writable(adata)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
     rep = get_embedding(adata, use_rep)
@@ -138,7 +140,9 @@ def ontology_distance(
     if not connected.all():
         logger.info("%s pairs of terms that nothing connects are left out.", f"{(~connected).sum():,}")
     first, second, steps = first[connected], second[connected], steps[connected].astype(np.int64)
-    apart = pair_distances(_rows(rep, used), first, second, metric)
+    drawn, place = np.unique(used[np.concatenate([first, second])], return_inverse=True)
+    first_row, second_row = np.split(place, 2)
+    apart = pair_distances(_rows(rep, drawn), first_row, second_row, metric)
 
     table = successive(steps, apart)
     adata.uns[key_added] = {
@@ -155,10 +159,10 @@ def ontology_distance(
 
 
 def _rows(rep: Any, rows: np.ndarray) -> np.ndarray:
-    """Some rows of an embedding, wherever it lies, in double precision."""
+    """Some rows of an embedding, ascending, wherever it lies."""
     wanted = np.zeros(rep.shape[0], dtype=bool)
     wanted[rows] = True
-    return np.concatenate([block[wanted[where]] for where, block in iter_rows(rep)]).astype(np.float64)
+    return np.concatenate([block[wanted[where]] for where, block in iter_rows(rep)])
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import METRICS
 from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells
 
@@ -70,7 +70,8 @@ def silhouette_by_type(
     KeyError
         When an embedding or the column does not exist.
     ValueError
-        When there are fewer than two types, no type has two cells, or an option is out of range.
+        When there are fewer than two types, no type has two cells, an option is out of range, or ``adata`` is a view of
+        a file.
 
     Examples
     --------
@@ -89,6 +90,7 @@ def silhouette_by_type(
         raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
     if isinstance(max_cells, bool) or not isinstance(max_cells, int | np.integer) or max_cells < 2:
         raise ValueError(f"max_cells={max_cells!r} must be a whole number from 2 on.")
+    check_writable(adata)
     seed = as_seed(rng)
     labels = np.asarray(get_labels(adata, groupby), dtype=object)
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_writable
 from univerce.tl._alignment import any_same, check_options, first_same, shuffle_within, summarise
 from univerce.tl._alignment_tables import OVERALL
 from univerce.tl._groups import LOGNORM, embedding_means, get_groups, has_counts, lognorm_means
@@ -90,7 +90,8 @@ def tissue_homogeneity(
     KeyError
         When an embedding, a column or the layer does not exist.
     ValueError
-        When no type occurs in two tissues, ``baseline="lognorm"`` finds no counts, or an option is out of range.
+        When no type occurs in two tissues, ``baseline="lognorm"`` finds no counts, an option is out of range, or
+        ``adata`` is a view of a file.
 
     Examples
     --------
@@ -102,6 +103,9 @@ def tissue_homogeneity(
     ['representation', 'by', 'name', 'k', 'n', 'hits', 'share']
     """
     ks = check_options(k, metric, n_permutations, min_cells)
+    if tissue == groupby:
+        raise ValueError(f"tissue={tissue!r} is the column of the types; name another one.")
+    check_writable(adata)
     seed = as_seed(rng)
     if baseline == use_rep:
         raise ValueError(f"baseline={baseline!r} is the embedding itself; name another representation or None.")
