@@ -51,7 +51,7 @@ def cell_terms(
             f"{', '.join(map(repr, list(ontology_ids)[:5]))}."
         )
     if mapped and len(names) < len(labels.categories):
-        missing = labels.categories.difference(names)
+        missing = labels.categories.difference(list(names))
         logger.info("%d labels without a term are left out: %s.", len(missing), ", ".join(map(repr, missing)))
     names = names or {label: label for label in labels.categories}
     found = resolve_terms(ontology, names.values(), what="terms in ontology_ids")
