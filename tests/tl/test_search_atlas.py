@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 
 import anndata as ad
@@ -13,9 +14,11 @@ import zarr
 from anndata.io import write_elem
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from univerce.tl._faiss import build_index
 from univerce.tl.centroids import centroids
 from univerce.tl.search_atlas import _summarise, search_atlas
 
+MODULE = sys.modules["univerce.tl.search_atlas"]  # the package holds the function under this name
 PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
 CENTRES = np.random.default_rng(11).normal(size=(6, 12))
 
@@ -136,7 +139,7 @@ def test_of_equally_common_labels_the_nearest_counts():
 def test_the_summary_counts_as_a_counter_does(monkeypatch):
     rng = np.random.default_rng(0)
     codes, indices = rng.integers(-1, 5, 60), rng.integers(-1, 60, (200, 7))
-    monkeypatch.setattr("univerce.tl.search_atlas._SUMMARY_ENTRIES", 50)  # many blocks
+    monkeypatch.setattr(MODULE, "_SUMMARY_ENTRIES", 50)  # many blocks
     labels, shares = _summarise(indices, codes, 5)
     for row, label, share in zip(indices, labels, shares, strict=True):
         mine = [int(codes[i]) for i in row if i >= 0 and codes[i] >= 0]
@@ -157,17 +160,14 @@ def test_an_index_reports_the_recall_it_was_asked_for(adata, atlas, method):
 
 
 def test_a_recall_out_of_reach_is_said(adata, atlas, caplog, monkeypatch):
-    monkeypatch.setattr("univerce.tl.search_atlas.tune", lambda *args, **options: (4, 0.8))
+    monkeypatch.setattr(MODULE, "tune", lambda *args, **options: (4, 0.8))
     search(adata, atlas, method="ivf")
     assert "finds 0.800 of the neighbours at best, not target_recall=0.95" in caplog.text
 
 
 def test_an_index_is_kept_and_built_again_when_the_atlas_changes(adata, atlas, tmp_path, monkeypatch):
     path, built = tmp_path / "atlas.faiss", []
-    module = "univerce.tl.search_atlas"
-    from univerce.tl._faiss import build_index
-
-    monkeypatch.setattr(f"{module}.build_index", lambda *a, **o: built.append(a[1]) or build_index(*a, **o))
+    monkeypatch.setattr(MODULE, "build_index", lambda *a, **o: built.append(a[1]) or build_index(*a, **o))
     first = search(adata, atlas, method="ivf", index=path)
     again = search(adata, atlas, method="ivf", index=path)
     assert built == ["ivf"]

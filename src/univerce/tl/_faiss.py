@@ -140,7 +140,9 @@ def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed:
 
 
 def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
-    """The least effort, in powers of two, at which ``index`` finds a share of the ``exact`` neighbours, and that share.
+    """The least effort at which ``index`` finds a share of the ``exact`` neighbours, and the share that it finds.
+
+    Effort is doubled until it suffices, and then narrowed down by halves, as if more of it never found less.
 
     Parameters
     ----------
@@ -151,15 +153,22 @@ def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float)
     exact
         ``[n, k]`` exact neighbours of ``query``.
     target
-        The share wanted; when it is out of reach, the most that there is.
+        The share wanted; when it is out of reach, the most effort there is.
     """
-    k, effort = exact.shape[1], 1
-    while True:
-        effort = min(effort, index.most_effort)
-        found = recall(index.search(query, k, effort=effort)[0], exact)
-        if not found < target or effort == index.most_effort:
-            return effort, found
-        effort *= 2
+
+    def share(effort: int) -> float:
+        return recall(index.search(query, exact.shape[1], effort=effort)[0], exact)
+
+    low, high = 0, 1
+    while (found := share(high)) < target and high < index.most_effort:
+        low, high = high, min(2 * high, index.most_effort)
+    while high - low > 1 and found >= target:
+        middle = (low + high) // 2
+        if (less := share(middle)) < target:
+            low = middle
+        else:
+            high, found = middle, less
+    return high, found
 
 
 def write_index(path: Path | str, index: NeighbourIndex, *, digest: str) -> None:

@@ -23,7 +23,7 @@ from univerce.tl._neighbours import exact_neighbours
 
 logger = logging.getLogger(__name__)
 METHODS = ("exact", "ivf", "hnsw")
-_SAMPLE = 500
+_SAMPLE = 256
 _SUMMARY_ENTRIES = 2**24
 
 
@@ -65,7 +65,7 @@ def search_atlas(
         longer to build, and several threads never build the same one twice.
     target_recall
         Share of the exact neighbours that an index shall find. As much effort is spent as reaches it on a sample of at
-        most 500 cells, for which the exact neighbours are computed too.
+        most 256 cells, for which the exact neighbours are computed too.
     index
         File in which the index is kept. It is read when it is of this atlas and method, by the digest of the embedding,
         and else built and written. ``None`` builds it anew in every call.
