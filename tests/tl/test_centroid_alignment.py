@@ -289,8 +289,9 @@ def test_blood_of_two_laboratories_lands_on_its_own_types(test_data):
         uce_embed(adata, progress=False)
         sets.append(adata)
     scores = centroid_alignment(*sets)
-    assert share(scores, "either", 3, rep="X_uce")["hits"] >= 4
-    assert share(scores, "cross", 3, rep="X_uce")["n"] == 5
+    found = share(scores, "cross", 3, rep="X_uce")
+    assert found["n"] == 5
+    assert found["share"] > found["chance_high"]
     assert sets[0].uns["centroid_alignment"]["params"]["n_shared_genes"] > 10_000
 
 
