@@ -23,7 +23,14 @@ import univerce as uc
 ROOT = Path(__file__).parents[1]
 ROOMS = [name for name in uc.__all__ if name != "settings"]
 VERBS = [room for room in ("pp", "tl", "pl", "atlas", "bench") if room in ROOMS]  # rooms whose functions act on data
-FIRST = {}  # "room.name": first parameter of a function of these rooms that does not act on one data set, and why
+FIRST = {  # "room.name": first parameter of a function of these rooms that does not act on one data set
+    "atlas.append": "path",
+    "atlas.build": "data",
+    "atlas.open": "path",
+    "atlas.subset": "atlas",
+    "tl.centroid_alignment": "query",
+    "tl.read_ontology": "path",
+}
 
 
 def _public(rooms: list[str]) -> Iterator[tuple[str, object]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -272,9 +273,15 @@ class UCE(nn.Module):
         """
         unit = F.normalize(gene_features, dim=-1, eps=1e-12)
         genes = self.gene_embedding_layer(unit)
-        shape = (len(cells), unit.shape[-2], -1)
-        pairs = torch.cat([cells[:, None].expand(shape), genes.expand(shape)], dim=-1)
-        logits = self.binary_decoder(pairs)[..., 0]
+        modules: list[Any] = [m for m in self.binary_decoder.modules() if not isinstance(m, nn.Sequential)]
+        linear, *after = modules
+        # The first layer reads the cell and the gene side by side: the cell's half is the same for all its queries.
+        of_cell, of_gene = linear.weight.split([cells.shape[-1], genes.shape[-1]], dim=1)
+        pairs: Tensor = F.linear(cells, of_cell)[:, None] + F.linear(genes, of_gene, linear.bias)
+        for module in after:
+            pairs = module(pairs)
+        logits = pairs[..., 0]
         if self.config.bag:
-            logits = logits + (self.bilinear(unit).expand(shape) @ cells[..., None])[..., 0]
+            of_cell = cells @ self.bilinear.weight  # [cells, token_dim]: few, where the queries are many
+            logits = logits + torch.einsum("cd,cqd->cq" if unit.ndim == 3 else "cd,qd->cq", of_cell, unit)
         return logits

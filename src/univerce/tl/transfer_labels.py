@@ -154,8 +154,8 @@ def transfer_labels(
     >>> uc.tl.uce_embed(adata, progress=False)
     >>> query, reference = adata[:200].copy(), adata[200:].copy()
     >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9, progress=False)
-    >>> query.obs["cell_type_transferred"].value_counts().index[0]
-    'Dendritic'
+    >>> bool((query.obs["cell_type_transferred"] == "unknown").mean() < 0.5)
+    True
     >>> query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.7
     True
     """

@@ -1,0 +1,8 @@
+"""Plots of what the tools wrote: they draw, and compute nothing that a table does not hold."""
+
+from univerce.pl.centroid_alignment import centroid_alignment
+from univerce.pl.dendrogram import dendrogram
+from univerce.pl.label_transfer import label_transfer
+from univerce.pl.ontology_distance import ontology_distance
+
+__all__ = ["centroid_alignment", "dendrogram", "label_transfer", "ontology_distance"]
