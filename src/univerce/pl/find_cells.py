@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROW = 4.2 * MM
+_LINE = 2.8 * MM
 _AROUND = 22 * MM
 _FEW = 3
 
@@ -93,12 +94,13 @@ def find_cells(
     if ax is not None and len(drawn) > 1:
         raise ValueError(f"ax= takes one panel; choose one of {', '.join(map(repr, counted))} with by=.")
     parts = [table[table["by"].astype(str) == name] for name in drawn]
-    n_rows = max(min(len(part), n_top) for part in parts)
+    n_rows = max(_FEW, *(min(len(part), n_top) for part in parts))
+    n_lines = max(label.count("\n") + 1 for part in parts for label in wrap(part["group"].iloc[:n_top]))
     with style():
         import matplotlib.pyplot as plt
 
         own = ax is None
-        size = figsize or (SINGLE if len(drawn) == 1 else DOUBLE, max(n_rows, _FEW) * _ROW + _AROUND)
+        size = figsize or (SINGLE if len(drawn) == 1 else DOUBLE, n_rows * (_ROW + (n_lines - 1) * _LINE) + _AROUND)
         if len(drawn) == 1:
             figure, one = get_axes(ax, *size)
             axes = np.array([one])
@@ -124,10 +126,8 @@ def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, fal
         ax.annotate(text, place, (3, 0), textcoords="offset points", va="center", size=6)
     ax.set_yticks(y, wrap(top["group"]))
     ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1.35 * right), ylim=(max(n_rows, _FEW) - 0.4, -0.6), xlabel="Cells found (%)")
+    ax.set(xlim=(0, 1.35 * right), ylim=(n_rows - 0.4, -0.6))
+    ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false:.2g} %, as of held-out other cells")
+    ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(100, 1.35 * right)])
     more = f" (first {len(top)} of {len(table)})" if len(table) > len(top) else ""
     ax.set_title(f"{name}{more}")
-    ax.annotate(
-        f"dashed: {100 * false:.2g} % of held-out other cells", (1, 1), (0, 2), xycoords="axes fraction",
-        textcoords="offset points", ha="right", va="bottom", size=6, color="#555555",
-    )  # fmt: skip

@@ -209,7 +209,7 @@ def _abundance(columns: dict[str, pd.Categorical], score: np.ndarray, found: np.
         part = grouped.agg(n_cells=("known", "sum"), n_found=("found", "sum"), mean_score=("score", "mean"))
         part.insert(0, "by", by)
         part["share"] = part["n_found"] / part["n_cells"].where(part["n_cells"] > 0)
-        part["low"], part["high"] = kernels.wilson(part["n_found"], part["n_cells"])
+        part["low"], part["high"] = kernels.wilson(part["n_found"].to_numpy(), part["n_cells"].to_numpy())
         part = part.reset_index().astype({"group": str})
         parts.append(part.sort_values(["share", "low"], ascending=False, kind="stable"))
     table = pd.concat(parts)[["by", "group", "n_cells", "n_found", "share", "low", "high", "mean_score"]]
