@@ -74,6 +74,12 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, bag):
     assert not any(p.requires_grad for p in back.parameters())
 
 
+def test_who_may_read_the_config_may_read_the_weights(tmp_path):
+    model = save_model(UCE(UCEConfig(token_dim=8, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8)), tmp_path)
+    modes = {(model.path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1
+
+
 def test_nothing_but_the_two_files_is_left_and_the_positions_are_not_among_the_weights(tmp_path):
     save_model(network(), tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["config.json", "model.safetensors"]

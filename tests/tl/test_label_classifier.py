@@ -210,7 +210,7 @@ def test_cells_without_label_or_embedding_are_left_out_and_counted(reference, ca
 def test_small_labels_are_left_out_and_named(reference, caplog):
     with caplog.at_level(logging.WARNING, logger="univerce"):
         found = fit(reference, min_cells=20)
-    assert "1 labels have fewer than 20 cells and are never predicted: 'DC' (12)" in caplog.text
+    assert "Labels with fewer than 20 cells are never predicted; there are 1: 'DC' (12)" in caplog.text
     assert found.classes.index.tolist() == ["T", "B", "NK"]
     assert found.left_out["n_cells"].to_dict() == {"DC": 12}
 

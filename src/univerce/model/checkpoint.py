@@ -318,6 +318,7 @@ def _write(state: Mapping[str, Tensor], config: UCEConfig, path: Path, extra: Ma
         digest = _digest(scratch / _WEIGHTS, config)
         content = {"config": config.to_dict(), "digest": digest, **extra}
         (scratch / _CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+        (scratch / _WEIGHTS).chmod((scratch / _CONFIG).stat().st_mode)  # safetensors lets nobody else read it
         os.replace(scratch / _WEIGHTS, path / _WEIGHTS)
         os.replace(scratch / _CONFIG, path / _CONFIG)
     finally:

@@ -50,7 +50,7 @@ def count_labels(
     if not enough.all():
         small = ", ".join(f"{name!r} ({n})" for name, n in table.loc[~enough, "n_cells"].items())
         logger.warning(
-            "%s labels have fewer than %s cells and are never predicted: %s.", (~enough).sum(), min_cells, small
+            "Labels with fewer than %s cells are never predicted; there are %s: %s.", min_cells, (~enough).sum(), small
         )
     if enough.sum() < 2:
         largest = table.sort_values("n_cells", ascending=False, kind="stable")["n_cells"].head(5)
