@@ -75,7 +75,8 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, bag):
 
 
 def test_who_may_read_the_config_may_read_the_weights(tmp_path):
-    model = save_model(UCE(UCEConfig(token_dim=8, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8)), tmp_path)
+    config = UCEConfig(token_dim=8, d_model=8, n_heads=2, d_hidden=8, n_layers=1, output_dim=8)
+    model = save_model(UCE(config), tmp_path)
     modes = {(model.path / name).stat().st_mode for name in ("config.json", "model.safetensors")}
     assert len(modes) == 1
 
