@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
 
 PARAMS = {"model": "toy", "model_digest": "abc", "table_digest": {"human": "xyz"}}
 
@@ -34,3 +35,14 @@ def blobs(
         index=[f"cell {seed}-{i}" for i in range(len(labels))],
     )
     return ad.AnnData(obs=obs, obsm={"X_toy": points.astype(np.float32)}, uns={"X_toy": {"params": dict(PARAMS)}})
+
+
+class OneScale(TransformerMixin, BaseEstimator):
+    """Centre the columns and divide all of them by one number, so that their mean variance is one."""
+
+    def fit(self, x, y=None):
+        self.mean_, self.scale_ = np.mean(x, axis=0), np.sqrt(np.mean(np.var(x, axis=0)))
+        return self
+
+    def transform(self, x):
+        return (x - self.mean_) / self.scale_

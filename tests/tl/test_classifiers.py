@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from tests.blobs import OneScale
 from univerce.tl._classifiers import (
     CLASSIFIERS,
     Centroids,
@@ -33,7 +33,7 @@ def test_logistic_equals_the_pipeline_of_scikit_learn(n_classes, balanced):
     x, y = cells(n_classes)
     new, _ = cells(n_classes, seed=1)
     weight = "balanced" if balanced else None
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight=weight)).fit(x, y)
+    oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=1000, class_weight=weight)).fit(x, y)
     found = np.exp(Logistic.fit(x, y, n_classes, balanced=balanced).log_proba(new))
     np.testing.assert_allclose(found, oracle.predict_proba(new), atol=1e-5)
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.predict(new))

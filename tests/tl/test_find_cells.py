@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from tests.blobs import blobs
+from tests.blobs import OneScale, blobs
 from univerce.tl.evaluate_find_cells import evaluate_find_cells
 from univerce.tl.find_cells import find_cells
 
@@ -41,7 +40,7 @@ def find(adata, known, **options) -> tuple[ad.AnnData, pd.DataFrame]:
 def test_the_scores_rank_cells_as_scikit_learns_own_pipeline_does():
     atlas, known = blobs({"norn": 20, "T": 200, "B": 180}, seed=1, **WIDE), blobs(SIZES, **WIDE)
     out, _ = find(atlas, known)
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model = make_pipeline(OneScale(), LogisticRegression(max_iter=1000))
     model.fit(known.obsm["X_toy"], known.obs["type"] == "norn")
     logit = model.decision_function(atlas.obsm["X_toy"])
     score = out.obs["found_score"].to_numpy(float)

@@ -14,9 +14,8 @@ import zarr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from tests.blobs import blobs
+from tests.blobs import OneScale, blobs
 from univerce.tl import _reference, label_classifier
 from univerce.tl._calibration import fit_temperature, soften
 from univerce.tl.label_classifier import LabelClassifier
@@ -37,7 +36,7 @@ def reference():
 def test_probabilities_are_those_of_scikit_learn_at_the_temperature(reference):
     query = blobs(SIZES, seed=1).obsm["X_toy"]
     classifier = fit(reference)
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=1000))
     oracle.fit(reference.obsm["X_toy"], reference.obs["type"].cat.codes)
     expected = soften(oracle.predict_log_proba(query), classifier.params["temperature"])
     found = classifier.predict_proba(query)
@@ -54,7 +53,7 @@ def test_held_out_cells_come_from_other_batches(reference):
     log_proba = np.empty((len(y), 4))
     for batch in ("b0", "b1", "b2"):
         here = (reference.obs["batch"] == batch).to_numpy()
-        oracle = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x[~here], y[~here])
+        oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=1000)).fit(x[~here], y[~here])
         log_proba[here] = oracle.predict_log_proba(x[here])
     assert classifier.params["temperature"] == pytest.approx(fit_temperature(log_proba, y), rel=1e-3)
     best = log_proba.argmax(axis=1)

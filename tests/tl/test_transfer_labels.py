@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from tests.blobs import blobs
+from tests.blobs import OneScale, blobs
 from univerce.tl._calibration import soften
 from univerce.tl.label_classifier import LabelClassifier
 from univerce.tl.read_ontology import read_ontology
@@ -75,7 +74,7 @@ def ontology(tmp_path):
 
 def test_labels_are_those_of_the_pipeline_of_scikit_learn(reference, query):
     found = transfer(query, reference, probabilities=True)
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=1000))
     oracle.fit(reference.obsm["X_toy"], reference.obs["type"].astype(str))
     assert found.astype(str).tolist() == oracle.predict(query.obsm["X_toy"]).tolist()
     classes = query.uns[KEY]["classes"].index

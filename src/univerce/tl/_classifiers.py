@@ -31,7 +31,12 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class Logistic:
-    """Multinomial logistic regression on standardised columns: scikit-learn's pipeline, its scaler folded in."""
+    """Multinomial logistic regression of scikit-learn on centred cells of mean variance one.
+
+    All columns are divided by one number, so that rotating the embedding changes nothing. Standardising each column
+    would blow up those in which the reference hardly varies, and a classifier that is carried to another data set
+    stumbles over them.
+    """
 
     mean: np.ndarray
     """``[n_dims]`` of the cells it was fitted on."""
@@ -47,19 +52,19 @@ class Logistic:
         """Fit; ``balanced`` weighs cells so that all classes count the same."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
 
         regression = LogisticRegression(max_iter=MAX_ITER, class_weight="balanced" if balanced else None)
+        mean = x.mean(axis=0, dtype=np.float64)
+        scale = np.sqrt(np.square(x - mean).mean()) or 1.0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a flat end of the way changes nothing
-            scaler, fitted = make_pipeline(StandardScaler(), regression).fit(x, y).named_steps.values()
+            fitted = regression.fit((x - mean) / scale, y)
         coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
         if len(coef) == 1:  # of two classes scikit-learn keeps the second's odds against the first
             coef, constant = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, constant)
         weight, intercept = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -np.inf)
-        weight[fitted.classes_], intercept[fitted.classes_] = coef / scaler.scale_, constant
-        return cls(np.asarray(scaler.mean_, np.float64), weight, intercept)
+        weight[fitted.classes_], intercept[fitted.classes_] = coef / scale, constant
+        return cls(mean, weight, intercept)
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
