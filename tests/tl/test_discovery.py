@@ -79,8 +79,14 @@ def test_sums_and_counts_per_million_by_hand():
     sums = kernels.sum_groups(X, np.array([0, 0, 1, -1]), 3)
     np.testing.assert_array_equal(sums, [[3, 3], [4, 4], [0, 0]])
     np.testing.assert_array_equal(kernels.sum_groups(X.toarray(), np.array([0, 0, 1, -1]), 3), sums)
+
+
+def test_logged_counts_per_million_by_the_formula_of_edger():
+    sums = np.array([[10.0, 90.0], [100.0, 200.0], [0, 0]])
     logged = kernels.log_cpm(sums)
-    np.testing.assert_allclose(logged[:2], np.log2(500001))
+    for row, size in zip((0, 1), (100, 300), strict=True):
+        prior = 2 * size / 200
+        np.testing.assert_allclose(logged[row], np.log2((sums[row] + prior) / (size + 2 * prior) * 1e6))
     assert np.isnan(logged[2]).all()
 
 

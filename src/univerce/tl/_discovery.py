@@ -112,10 +112,23 @@ def sum_groups(X: Any, codes: np.ndarray, n_groups: int) -> np.ndarray:
     return np.asarray(out.toarray() if sp.issparse(out) else out)
 
 
-def log_cpm(sums: np.ndarray) -> np.ndarray:
-    """log2(counts per million + 1) of sums of counts, ``[n_groups, n_genes]``; NaN for groups without counts."""
-    total = sums.sum(axis=1, keepdims=True)
-    return np.log2(sums / np.where(total > 0, total, np.nan) * 1e6 + 1)
+def log_cpm(sums: np.ndarray, prior_count: float = 2.0) -> np.ndarray:
+    """log2 counts per million of sums of counts, as ``cpm(log=TRUE)`` of edgeR; NaN for groups without counts.
+
+    A prior count, larger for larger groups, is added so that it means the same number per million in all of them: genes
+    of few counts, whose ratios are mostly chance, are drawn towards no change.
+
+    Parameters
+    ----------
+    sums
+        ``[n_groups, n_genes]``.
+    prior_count
+        Added to a group of average size.
+    """
+    size = sums.sum(axis=1, keepdims=True)
+    size = np.where(size > 0, size, np.nan)
+    prior = prior_count * size / np.nanmean(size) if np.isfinite(size).any() else size
+    return np.log2((sums + prior) / (size + 2 * prior) * 1e6)
 
 
 def benjamini_hochberg(p: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ def delete_genes(
     deletions = as_deletions(genes)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision={precision!r} is not known; use 'float32' or 'bfloat16'.")
-    labels = _one_group(adata) if groupby is None else get_labels(adata, groupby)
+    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)
     inputs = resolve_inputs(
         adata, species=species, model=model, mod=None, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,
@@ -210,7 +210,3 @@ def _means(shifts: Mapping[str, pd.DataFrame], expressing: np.ndarray, labels: p
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else np.nan
-
-
-def _one_group(adata: ad.AnnData) -> pd.Categorical:
-    return pd.Categorical(np.full(adata.n_obs, ALL, dtype=object))
