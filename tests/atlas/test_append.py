@@ -148,3 +148,12 @@ def test_an_index_of_the_old_atlas_is_not_used(path, tmp_path):
         query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0, progress=False
     )
     np.testing.assert_array_equal(query.obsm["atlas_indices"][:, 0], np.arange(30, 50))
+
+
+def test_what_was_not_checked_does_not_pass_for_one_space(path):
+    new = embedded(20, 2)
+    del new.uns["X_uce"]
+    atlas.append(path, {"two": new}, check_space=False, **OPTIONS)
+    assert "X_uce" not in atlas.open(path).uns
+    again = atlas.append(path, {"three": embedded(10, 3)}, check_space=False, **OPTIONS)
+    assert again.n_obs == 60

@@ -392,3 +392,12 @@ def test_real_cells_make_an_atlas_that_knows_its_own_kind(tmp_path, test_data):
     found = query.obs["atlas_label"].astype(str).to_numpy() == query.obs[label].astype(str).to_numpy()
     commonest = query.obs[label].value_counts(normalize=True).iloc[0]
     assert found.mean() > commonest + 0.2
+
+
+@pytest.mark.parametrize("silent", ["a", "b"])
+def test_without_a_check_a_data_set_may_say_nothing_of_its_space_beside_one_that_does(tmp_path, silent):
+    data = {"a": embedded(10, 1), "b": embedded(20, 2)}
+    del data[silent].uns["X_uce"]
+    out = build(data, tmp_path / "a.zarr", check_space=False)
+    assert out.n_obs == 30
+    assert "X_uce" not in out.uns

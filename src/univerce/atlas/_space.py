@@ -57,10 +57,10 @@ class Space:
         except (KeyError, ValueError) as error:
             raise type(error)(f"{called} cannot join the atlas. {error.args[0]}") from error
         params = mine.uns[self.use_rep]["params"]
+        merged = known.uns[self.use_rep]["params"]
         if self._known is None:
             self._known = mine
-        elif params:
-            merged = known.uns[self.use_rep]["params"]
+        elif params and merged:  # without a check, some data sets may say nothing of their space
             merged["table_digest"] |= params["table_digest"]
             merged["species"] = sorted({*merged["species"], *params["species"]})
 

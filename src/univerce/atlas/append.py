@@ -50,7 +50,8 @@ def append(
     coarse_map
         As for :func:`univerce.atlas.build`; ``None`` takes the one the atlas was built with, if any.
     rng, check_space, wait, progress
-        As for :func:`univerce.atlas.build`. With ``check_space=False`` the atlas need not say what its space is.
+        As for :func:`univerce.atlas.build`. With ``check_space=False`` the atlas need not say what its space is,
+        and does not say so afterwards.
 
     Returns
     -------
@@ -107,7 +108,7 @@ def append(
         with new_atlas(path, use_rep) as writer:
             writer.copy(rep, atlas.obs)
             records = fill(writer, sources, recipe, space)
-            uns = {**atlas.uns, **space.uns}
+            uns = {key: value for key, value in atlas.uns.items() if key != use_rep} | space.uns
             uns["atlas"] = {**provenance, **coarse_table(recipe), "data_sets": pd.concat([recorded, records])}
             writer.finish(uns)
     return open_atlas(path)
