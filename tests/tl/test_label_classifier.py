@@ -315,3 +315,11 @@ def test_a_path_that_is_no_anndata_is_refused(content, tmp_path):
         fit(path)
     with pytest.raises(FileNotFoundError, match="There is nothing at"):
         fit(tmp_path / "nowhere.zarr")
+
+
+def test_colours_go_with_labels_that_are_stored_as_floats():
+    adata = blobs({"0": 8, "1": 8})
+    adata.obs["type"] = adata.obs["type"].astype(float).astype("category")
+    adata.uns["type_colors"] = ["#000001", "#000002"]
+    found = LabelClassifier.fit(adata, labels="type", use_rep="X_toy", progress=False)
+    assert found.classes["color"].to_dict() == {"0": "#000001", "1": "#000002"}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce.tl.check_same_space import check_same_space
+from univerce.tl.check_same_space import compare_spaces
 
 BLOCK_ROWS = 65536
 
@@ -89,14 +89,16 @@ def check_comparable(
     if not check_space:
         return
     try:
-        check_same_space(adata, reference, use_rep=use_rep)
+        compare_spaces(adata, reference, use_rep, names)
     except (KeyError, ValueError) as error:
         hint = "If you know that both lie in one space, as those of one scVI model, pass check_space=False."
         raise type(error)(f"{error.args[0]} {hint}") from error
 
 
 def get_labels(adata: ad.AnnData, key: str, *, name: str = "adata") -> pd.Categorical:
-    """The labels of the cells; a missing label is NaN, and only categories that occur are kept.
+    """The labels of the cells as text; a missing label is NaN, and only categories that occur are kept.
+
+    Whole numbers read the same whether they are stored as integers or, as pandas does when one is missing, as floats.
 
     Raises
     ------
@@ -111,10 +113,20 @@ def get_labels(adata: ad.AnnData, key: str, *, name: str = "adata") -> pd.Catego
     column = adata.obs[key]
     if column.dtype.kind == "f" and (column.dropna() % 1 != 0).any():
         raise ValueError(f"{name}.obs[{key!r}] holds fractions, not labels.")
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        labels = column.cat.remove_unused_categories().cat.rename_categories(str).array
-    else:
-        labels = pd.Categorical(column.astype(object).where(column.isna(), column.astype(str)))
+    stated = isinstance(column.dtype, pd.CategoricalDtype)
+    labels = (column.array if stated else pd.Categorical(column)).remove_unused_categories()
     if len(labels.categories) == 0:
-        raise ValueError(f"{name}.obs[{key!r}] has no label at all; every cell is missing one.")
-    return labels
+        why = "every cell is missing one" if len(column) else "there is no cell"
+        raise ValueError(f"{name}.obs[{key!r}] has no label at all; {why}.")
+    names = label_names(labels.categories)
+    kept = names.unique() if stated else names.unique().sort_values()
+    codes = np.append(kept.get_indexer(names), -1)  # the last is where a missing label looks
+    return pd.Categorical.from_codes(codes[labels.codes], categories=kept)
+
+
+def label_names(labels: pd.Index) -> pd.Index:
+    """Labels as text; whole numbers have no decimal point."""
+    pairs = zip(labels, labels.astype(str), strict=True)
+    return pd.Index(
+        [str(int(x)) if isinstance(x, float) and x.is_integer() else text for x, text in pairs], dtype=object
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.model.tokens import cell_keys
-from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells
+from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells, label_names
 
 logger = logging.getLogger(__name__)
 BLOCK_ROWS = 16384
@@ -113,7 +113,7 @@ def category_colors(reference: ad.AnnData, labels: str) -> dict[str, str]:
     column, colors = reference.obs[labels], reference.uns.get(f"{labels}_colors")
     if colors is None or not isinstance(column.dtype, pd.CategoricalDtype):
         return {}
-    names = column.cat.categories.astype(str)
+    names = label_names(column.cat.categories)
     return dict(zip(names, map(str, colors), strict=True)) if len(names) == len(colors) else {}
 
 

@@ -47,7 +47,12 @@ def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_U
     Traceback (most recent call last):
     ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
     """
-    mine, theirs = recorded_params(adata, "adata", use_rep), recorded_params(other, "other", use_rep)
+    compare_spaces(adata, other, use_rep, ("adata", "other"))
+
+
+def compare_spaces(adata: ad.AnnData, other: ad.AnnData, use_rep: str, names: tuple[str, str]) -> None:
+    """As :func:`check_same_space`, with the names that messages give the two."""
+    mine, theirs = recorded_params(adata, names[0], use_rep), recorded_params(other, names[1], use_rep)
     if mine["model_digest"] != theirs["model_digest"]:
         raise ValueError(
             f"The embeddings in obsm[{use_rep!r}] are of two models, {_name(mine)} and {_name(theirs)}: their "

@@ -1,0 +1,61 @@
+"""Labels and spaces that the analyses read of an AnnData."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.blobs import blobs
+from univerce.tl._inputs import check_comparable, get_labels
+
+
+def labels_of(column) -> pd.Categorical:
+    adata = ad.AnnData(obs=pd.DataFrame(index=[str(i) for i in range(len(column))]))
+    adata.obs["type"] = pd.Series(column).set_axis(adata.obs_names)
+    return get_labels(adata, "type")
+
+
+@pytest.mark.parametrize(
+    ("column", "expected", "categories"),
+    [
+        pytest.param([10, 2, 10], ["10", "2", "10"], ["10", "2"], id="integers"),
+        pytest.param([10.0, np.nan, 2.0], ["10", None, "2"], ["10", "2"], id="integers of which one is missing"),
+        pytest.param(np.array([1, 2], np.float32), ["1", "2"], ["1", "2"], id="whole numbers in single precision"),
+        pytest.param(pd.array([1, None], dtype="Int64"), ["1", None], ["1"], id="nullable integers"),
+        pytest.param(pd.array([1.0, None], dtype="Float64"), ["1", None], ["1"], id="nullable floats"),
+        pytest.param([True, False], ["True", "False"], ["False", "True"], id="booleans"),
+        pytest.param(pd.array([True, None], dtype="boolean"), ["True", None], ["True"], id="nullable booleans"),
+        pytest.param(pd.Categorical([2.0, 1.0, np.nan]), ["2", "1", None], ["1", "2"], id="categories that are floats"),
+        pytest.param(pd.Categorical([1, "1"], [1, "1"]), ["1", "1"], ["1"], id="a number and the same as text"),
+        pytest.param(
+            pd.Categorical(["b", "a", "b"], ["c", "b", "a"]), ["b", "a", "b"], ["b", "a"], id="levels that do not occur"
+        ),
+        pytest.param(["b", None, "a"], ["b", None, "a"], ["a", "b"], id="text"),
+    ],
+)
+def test_labels_are_text_whatever_they_are_stored_as(column, expected, categories):
+    found = labels_of(column)
+    assert [None if pd.isna(label) else label for label in found] == expected
+    assert list(found.categories) == categories
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        pytest.param([0.5, 1.0], "holds fractions, not labels", id="fractions"),
+        pytest.param([None, None], "no label at all; every cell is missing one", id="all missing"),
+        pytest.param([], "no label at all; there is no cell", id="no cell"),
+    ],
+)
+def test_what_is_no_label_is_refused(column, message):
+    with pytest.raises(ValueError, match=message):
+        labels_of(column)
+
+
+def test_messages_call_the_two_as_the_caller_does():
+    query, atlas = blobs({"a": 3}), blobs({"a": 3})
+    del atlas.uns["X_toy"]
+    with pytest.raises(KeyError, match=r"^\"the_atlas.uns\['X_toy'\]\['params'\] does not say.*check_space=False"):
+        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "the_atlas"))
