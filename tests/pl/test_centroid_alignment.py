@@ -57,6 +57,17 @@ def test_marks_say_where_each_type_lands(query, reference):
     assert 0 < len(marks(ax, "o")) < 5
 
 
+def test_types_that_lie_on_each_other_can_be_drawn(query):
+    centroid_alignment(query, query.copy(), use_rep="X_e", check_space=False)
+    ax = plot(query, view="types", show=False)
+    assert marks(ax, "o") == marks(ax, "s")
+    order = [label.get_text() for label in ax.get_yticklabels()]
+    assert order == [label.get_text() for label in ax.get_xticklabels()]
+    turned = query[::-1].copy()
+    centroid_alignment(turned, query.copy(), use_rep="X_e", check_space=False)
+    assert [label.get_text() for label in plot(turned, view="types", show=False).get_yticklabels()] == order
+
+
 def test_colours_are_the_distances(query, reference):
     centroid_alignment(query, reference, use_rep="X_e", check_space=False)
     pairs = query.uns["centroid_alignment"]["pairs"].query("representation == 'lognorm'")

@@ -73,13 +73,14 @@ def _mark(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[str]) ->
 def _order(distance: pd.DataFrame) -> tuple[list[str], list[str], int]:
     """Rows and columns: the types of both in one order, like ones side by side, then those of one side."""
     from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
 
     shared = [label for label in distance.index if label in distance.columns]
     if len(shared) > 2:
         square = distance.loc[shared, shared].to_numpy(dtype=float)
         square = np.where(np.isnan(square), np.nanmax(square), square)
-        profile = square + square.T
-        shared = [shared[i] for i in leaves_list(linkage(profile, "average", optimal_ordering=True))]
+        apart = squareform(square + square.T, checks=False)  # without the diagonal, which need not be zero
+        shared = [shared[i] for i in leaves_list(linkage(apart, "average", optimal_ordering=True))]
     place = {label: i for i, label in enumerate(shared)}
     rest = [label for label in distance.index if label not in place]
     others = [label for label in distance.columns if label not in place]
