@@ -34,14 +34,13 @@ def adjusted_rand(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     -------
     ``[m]``: 1 for the same partition, 0 on average for one by chance.
     """
-    here = np.eye(a.max() + 1)[a]
-    there = np.eye(b.max() + 1)[b]
-    both = _pairs(np.einsum("nk,mnl->mkl", here, there)).sum(axis=(1, 2))
-    mine, theirs = _pairs(here.sum(axis=0)).sum(), _pairs(there.sum(axis=1)).sum(axis=1)
-    expected, most = mine * theirs / _pairs(np.float64(len(a))), (mine + theirs) / 2
+    cells = a * (b.max() + 1) + b
+    both, theirs = (np.array([_pairs(np.bincount(row)).sum() for row in rows]) for rows in (cells, b))
+    mine = _pairs(np.bincount(a)).sum()
+    expected, most = mine * theirs / _pairs(len(a)), (mine + theirs) / 2
     same = most == expected  # both all in one, or both all alone
     return np.where(same, 1.0, (both - expected) / np.where(same, 1, most - expected))
 
 
-def _pairs(n: np.ndarray | np.float64) -> np.ndarray:
+def _pairs(n: np.ndarray | int) -> np.ndarray:
     return np.asarray(n * (n - 1) / 2)
