@@ -150,6 +150,12 @@ def _why_not_whole(block: Any, high: float) -> str:
     )
 
 
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise ``ValueError`` unless the argument ``name`` is a whole number from ``least`` on; ``True`` is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name}={value!r} must be a whole number from {least} on.")
+
+
 def as_seed(rng: Any) -> int:
     """A seed from 0 to 2**63 - 1 from a seed or a numpy Generator, which is drawn from once.
 

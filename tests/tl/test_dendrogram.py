@@ -145,6 +145,8 @@ def test_a_result_with_an_ontology_survives_a_file(adata, obo, tmp_path):
         pytest.param({"linkage_method": "upgma"}, ValueError, "linkage_method='upgma' is not known", id="linkage"),
         pytest.param({"metric": "city"}, ValueError, "metric='city' is not known", id="metric"),
         pytest.param({"ontology_ids": "x"}, ValueError, "ontology_ids= is given without ontology=", id="no_ontology"),
+        pytest.param({"min_cells": 0}, ValueError, "min_cells=0 must be a whole number from 1 on", id="no_cells"),
+        pytest.param({"n_permutations": -1}, ValueError, "n_permutations=-1 must be a whole number", id="no_shuffles"),
         pytest.param({"min_cells": 4}, ValueError, "min_cells=4 cells or more", id="small_groups"),
         pytest.param({"groupby": "none"}, KeyError, r"obs\['none'\] does not exist", id="no_column"),
     ],

@@ -9,6 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 
+from univerce._validate import check_whole
+
 METRICS = ("euclidean", "cosine")
 
 
@@ -40,10 +42,9 @@ class Ranks:
 def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
     """``[n_a, n_b]`` distances in double precision, from the differences themselves: equal rows are 0 apart."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    check_metric(metric)
     if metric == "cosine":
         a, b = _unit(a), _unit(b)
-    elif metric != "euclidean":
-        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(METRICS)}.")
     return cdist(a, b) ** 2 / 2 if metric == "cosine" else cdist(a, b)
 
 
@@ -176,6 +177,12 @@ def summarise(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
     return {"n": n, "hits": hits, "share": hits / n if n else np.nan, **null}
 
 
+def check_metric(metric: str) -> None:
+    """Raise ``ValueError`` when the metric is not known."""
+    if metric not in METRICS:
+        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
+
+
 def check_options(k: int | Sequence[int], metric: str, n_permutations: int, min_cells: int) -> tuple[int, ...]:
     """The values of ``k``, sorted; raise ``ValueError`` when an option is out of range."""
     ks = sorted({k} if isinstance(k, int | np.integer) else set(k))
@@ -184,10 +191,8 @@ def check_options(k: int | Sequence[int], metric: str, n_permutations: int, min_
         ("n_permutations", n_permutations, 0),
         *(("k", x, 1) for x in ks),
     ):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name}={value!r} must be a whole number from {least} on.")
+        check_whole(name, value, least)
     if not ks:
         raise ValueError("k is empty; name at least one number of nearest centroids.")
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
+    check_metric(metric)
     return tuple(int(x) for x in ks)

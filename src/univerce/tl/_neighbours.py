@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numba
 import numpy as np
 
+from univerce._validate import check_whole
 from univerce.tl._inputs import iter_rows
 
 Metric = Literal["euclidean", "cosine"]
@@ -183,8 +184,7 @@ def recall(indices: np.ndarray, exact: np.ndarray) -> float:
 
 def check_sizes(query: Any, reference: Any, k: int) -> None:
     """Raise ``ValueError`` unless ``k`` neighbours of the rows of ``query`` can be looked for in ``reference``."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"k={k!r} must be a whole number from 1 on.")
+    check_whole("k", k, 1)
     if query.shape[1] != reference.shape[1]:
         raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
     if k > reference.shape[0]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
+from univerce._validate import check_whole
 from univerce.tl._groups import get_groups, group_means
 from univerce.tl._inputs import get_embedding, iter_rows, known_cells
 
@@ -69,8 +70,7 @@ def centroids(
     keys = [groupby] if isinstance(groupby, str) else list(groupby)
     if not keys or len(set(keys)) < len(keys) or "n_cells" in keys:
         raise ValueError(f"groupby={groupby!r} must name one or more columns of obs, each once and none 'n_cells'.")
-    if isinstance(min_cells, bool) or not isinstance(min_cells, int | np.integer) or min_cells < 1:
-        raise ValueError(f"min_cells={min_cells!r} must be a whole number from 1 on.")
+    check_whole("min_cells", min_cells, 1)
     rep = get_embedding(adata, use_rep)
     groups = get_groups(adata, keys, known_cells(rep), min_cells=int(min_cells))
     means = group_means(iter_rows(rep, _BLOCK_ROWS), groups).astype(np.float32)

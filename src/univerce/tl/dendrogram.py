@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_whole, check_writable
 from univerce.tl._alignment import METRICS, distances
 from univerce.tl._groups import embedding_means, get_groups
 from univerce.tl._inputs import get_embedding, known_cells
@@ -94,9 +94,9 @@ def dendrogram(
     KeyError
         When the embedding or a column does not exist.
     ValueError
-        When there are fewer than two types (three with an ontology), an option is unknown, only one of ``ontology`` and
-        ``ontology_ids`` is given, a term is unknown, the cells of a type have several terms, the ontology divides
-        them at no depth, or ``adata`` is a view of a file.
+        When there are fewer than two types (three with an ontology), an option is unknown or out of range, only one of
+        ``ontology`` and ``ontology_ids`` is given, a term is unknown, the cells of a type have several terms, the
+        ontology divides them at no depth, or ``adata`` is a view of a file.
     ImportError
         When an ontology is to be read and obonet is not installed.
 
@@ -118,6 +118,8 @@ def dendrogram(
         raise ValueError(f"linkage_method={linkage_method!r} is not known; use one of {', '.join(LINKAGES)}.")
     if metric not in METRICS or (metric != "euclidean" and linkage_method in ("ward", "centroid", "median")):
         raise ValueError(f"metric={metric!r} is not known, or does not go with linkage_method={linkage_method!r}.")
+    check_whole("min_cells", min_cells, 1)
+    check_whole("n_permutations", n_permutations, 0)
     if (ontology is None) != (ontology_ids is None):
         given, other = ("ontology_ids", "ontology") if ontology is None else ("ontology", "ontology_ids")
         raise ValueError(f"{given}= is given without {other}=; the comparison with an ontology needs both.")

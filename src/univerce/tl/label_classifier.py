@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_whole
 from univerce.tl._calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
 from univerce.tl._classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
 from univerce.tl._disk import open_anndata
@@ -316,9 +316,7 @@ def _check_options(method: str, *, max_cells: int | None, **least: int) -> None:
         raise ValueError(f"method={method!r} is not known; use one of {', '.join(CLASSIFIERS)}.")
     numbers = {**least, "max_cells": least["min_cells"] if max_cells is None else max_cells}
     for name, value in numbers.items():
-        low = 1 if name == "n_neighbors" else 2
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise ValueError(f"{name}={value!r} must be a whole number from {low} on.")
+        check_whole(name, value, 1 if name == "n_neighbors" else 2)
 
 
 def _scores(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_writable
-from univerce.tl._alignment import METRICS, self_distances, summarise
+from univerce._validate import as_seed, check_whole, check_writable
+from univerce.tl._alignment import check_metric, self_distances, summarise
 from univerce.tl._alignment_tables import OVERALL
 from univerce.tl._groups import embedding_means, get_groups
 from univerce.tl._inputs import get_embedding, known_cells
@@ -135,8 +135,9 @@ def lineage_colocalisation(
     >>> scores[["lineage", "hits", "n"]].values.tolist()
     [['overall', 4, 4], ['lymphoid', 2, 2], ['myeloid', 2, 2]]
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
+    check_metric(metric)
+    check_whole("min_cells", min_cells, 1)
+    check_whole("n_permutations", n_permutations, 0)
     if OVERALL in lineages:
         raise ValueError(f"A lineage is called {OVERALL!r}, as the sum of all is called; rename it.")
     check_writable(adata)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_writable
-from univerce.tl._alignment import METRICS
+from univerce._validate import as_seed, check_whole, check_writable
+from univerce.tl._alignment import check_metric
 from univerce.tl._inputs import get_embedding, iter_rows, known_cells
 from univerce.tl._ontology import as_ontology, tree_distances
 from univerce.tl._pairs import density, draw_pairs, pair_distances, successive, type_means
@@ -110,10 +110,8 @@ def ontology_distance(
     >>> table["ontology_distance"].tolist()
     [0, 2, 3]
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
-    if isinstance(n_pairs, bool) or not isinstance(n_pairs, int | np.integer) or n_pairs < 1:
-        raise ValueError(f"n_pairs={n_pairs!r} must be a whole number from 1 on.")
+    check_metric(metric)
+    check_whole("n_pairs", n_pairs, 1)
     check_writable(adata)
     seed = as_seed(rng)
     graph = as_ontology(ontology)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_whole, check_writable
 from univerce.model.tokens import cell_keys
 from univerce.tl._disk import embedding_digest, open_anndata
 from univerce.tl._faiss import NeighbourIndex, build_index, read_index, tune, write_index
@@ -128,8 +128,7 @@ def search_atlas(
         raise ValueError("index= keeps the index of method='ivf' or 'hnsw'; method='exact' has none.")
     if not 0 < target_recall <= 1:
         raise ValueError(f"target_recall={target_recall!r} must lie above 0 and be at most 1.")
-    if isinstance(n_neighbors, bool) or not isinstance(n_neighbors, int | np.integer) or n_neighbors < 1:
-        raise ValueError(f"n_neighbors={n_neighbors!r} must be a whole number from 1 on.")
+    check_whole("n_neighbors", n_neighbors, 1)
     check_writable(adata)
     where = "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas)
     reference = atlas if isinstance(atlas, ad.AnnData) else open_anndata(atlas)

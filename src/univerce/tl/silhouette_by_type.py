@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_writable
-from univerce.tl._alignment import METRICS
+from univerce._validate import as_seed, check_whole, check_writable
+from univerce.tl._alignment import check_metric
 from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells
 
 logger = logging.getLogger(__name__)
@@ -86,10 +86,8 @@ def silhouette_by_type(
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     if not keys:
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
-    if isinstance(max_cells, bool) or not isinstance(max_cells, int | np.integer) or max_cells < 2:
-        raise ValueError(f"max_cells={max_cells!r} must be a whole number from 2 on.")
+    check_metric(metric)
+    check_whole("max_cells", max_cells, 2)
     check_writable(adata)
     seed = as_seed(rng)
     labels = np.asarray(get_labels(adata, groupby), dtype=object)
