@@ -1,4 +1,4 @@
-"""A generated atlas of a million cells: opening, searching and averaging it, and the memory that this takes.
+"""A generated atlas of a million cells: opening, searching, averaging and labelling from it, and the memory that this takes.
 
 ``ATLAS_CELLS`` and ``ATLAS_QUERIES`` change its size, ``ATLAS_HNSW=1`` measures that index too, which takes long to
 build.
@@ -23,6 +23,7 @@ from univerce.atlas._store import CHUNK_ROWS, FORMAT, new_atlas
 from univerce.tl._neighbours import recall
 from univerce.tl.centroids import centroids
 from univerce.tl.search_atlas import search_atlas
+from univerce.tl.transfer_labels import transfer_labels
 
 pytestmark = pytest.mark.perf
 
@@ -123,6 +124,14 @@ def test_an_atlas_of_a_million_cells(tmp_path):
     def search(**options) -> None:
         search_atlas(queries, path, n_neighbors=K, progress=False, **options)
 
+    watch(
+        "label transfer, 50 cells of each type",
+        lambda: transfer_labels(
+            queries, path, labels="cell_type", method="centroid", max_cells=50, key_added="type", progress=False
+        ),
+        **query,
+    )
+    assert (queries.obs["type"].astype(str) == queries.obs["cell_type"]).mean() > 0.95
     search_atlas(queries[:2].copy(), atlas.subset(path, "row < 100"), progress=False)  # compiles
     watch("search, exact", search, **query)
     exact = queries.obsm["atlas_indices"].copy()
