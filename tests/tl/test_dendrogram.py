@@ -124,6 +124,17 @@ def test_types_without_a_term_are_drawn_and_not_compared(adata, obo, caplog):
     assert "1 labels without a term are left out: 'macrophage'." in caplog.text
 
 
+@pytest.mark.parametrize("kind", [dict, pd.Series])
+@pytest.mark.parametrize("missing", [None, np.nan, ""])
+def test_a_missing_term_of_a_mapping_is_none(adata, obo, missing, kind):
+    ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
+    expected = dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids=ids, n_permutations=10)
+    table = dendrogram(
+        adata, use_rep="X_e", ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10
+    )
+    pd.testing.assert_frame_equal(table, expected)
+
+
 def test_a_result_with_an_ontology_survives_a_file(adata, obo, tmp_path):
     table = dendrogram(
         adata, use_rep="X_e", ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree"

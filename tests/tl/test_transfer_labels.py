@@ -282,8 +282,12 @@ def test_terms_may_be_stated_in_several_places(reference, query, ontology, where
     assert found.astype(str).tolist() == expected.astype(str).tolist()
 
 
-def test_a_label_without_a_term_has_no_ancestors(reference, query, ontology):
-    found = transfer(query, reference, confidence=0.9, ontology=ontology, ontology_ids=IDS | {"B": ""})
+@pytest.mark.parametrize("missing", ["", None, np.nan])
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_label_without_a_term_has_no_ancestors(reference, query, ontology, missing, fitted):
+    if fitted:
+        reference = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
+    found = transfer(query, reference, confidence=0.9, ontology=ontology, ontology_ids=IDS | {"B": missing})
     best = query.obs[f"{KEY}_best"]
     assert set(found[best == "B"]) == {"B", "unknown"}
     assert query.obs[f"{KEY}_ontology_id"][found == "B"].isna().all()
@@ -327,6 +331,10 @@ def test_labels_of_the_classifier_may_be_repeated_but_not_changed(reference, que
         ((name, value),) = options.items()
         with pytest.raises(ValueError, match=f"{name}={value!r} is for fitting"):
             transfer(query, classifier, **options)
+    every = LabelClassifier.fit(reference, labels="type", max_cells=None, use_rep="X_toy", progress=False)
+    transfer(query, every, max_cells=None)
+    with pytest.raises(ValueError, match=r"max_cells=9 is for fitting, and the reference .* already\. Leave it out"):
+        transfer(query, every, max_cells=9)
     with pytest.raises(ValueError, match="ontology_ids='id' is for fitting"):
         transfer(query, classifier, confidence=0.5, ontology="x.obo", ontology_ids="id")
 
@@ -422,9 +430,11 @@ def test_real_cells_of_one_half_label_the_other(test_data):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_query_without_any_embedding_gets_no_label(reference, query, method):
+def test_a_query_without_any_embedding_gets_no_label(reference, query, method, caplog):
     query.obsm["X_toy"][:] = np.nan
-    found = transfer(query, reference, method=method, coverage=0.9)
+    with caplog.at_level(logging.INFO, "univerce"):
+        found = transfer(query, reference, method=method, coverage=0.9)
+    assert f"{query.n_obs} of {query.n_obs} cells have no embedding and get no label." in caplog.text
     assert found.isna().all()
     assert query.obs[f"{KEY}_confidence"].isna().all()
     assert query.uns[f"{KEY}_colors"] == []

@@ -12,6 +12,7 @@ import pandas as pd
 
 from univerce.model.tokens import cell_keys
 from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells, label_names
+from univerce.tl._terms import stated_terms
 
 logger = logging.getLogger(__name__)
 BLOCK_ROWS = 16384
@@ -124,7 +125,8 @@ def class_terms(
         return [""] * len(names)
     if isinstance(ids, str):
         return class_values(reference, ids, codes, names)
-    return [str(ids.get(name, "")) for name in names]
+    stated = stated_terms(ids)
+    return [stated.get(name, "") for name in names]
 
 
 def get_batches(reference: ad.AnnData, batch: str, rows: np.ndarray) -> np.ndarray:

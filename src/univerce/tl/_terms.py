@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.tl._inputs import get_labels
+from univerce.tl._inputs import get_labels, label_names
 from univerce.tl._ontology import depths, resolve_terms
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from univerce.tl._groups import Groups
 
 logger = logging.getLogger(__name__)
+
+
+def stated_terms(ids: Mapping[str, str] | pd.Series) -> dict[str, str]:
+    """The terms of a mapping from labels, without the labels whose term is missing or empty."""
+    terms = dict(ids)
+    pairs = zip(label_names(pd.Index(terms)), terms.values(), strict=True)
+    return {name: str(term) for name, term in pairs if pd.notna(term) and term != ""}
 
 
 def cell_terms(
@@ -42,13 +49,14 @@ def cell_terms(
     ValueError
         When a term is unknown, or no label has one.
     """
-    mapped = isinstance(ontology_ids, Mapping)
+    mapped = not isinstance(ontology_ids, str)
     labels = get_labels(adata, groupby if mapped else str(ontology_ids))
-    names = {label: ontology_ids[label] for label in labels.categories if label in ontology_ids} if mapped else {}
+    given = {} if isinstance(ontology_ids, str) else stated_terms(ontology_ids)
+    names = {label: given[label] for label in labels.categories if label in given}
     if mapped and not names:
         raise ValueError(
             f"ontology_ids names none of the labels in obs[{groupby!r}], such as {labels.categories[0]!r}; it has "
-            f"{', '.join(map(repr, list(ontology_ids)[:5]))}."
+            f"{', '.join(map(repr, list(given)[:5])) or 'none'}."
         )
     if mapped and len(names) < len(labels.categories):
         missing = labels.categories.difference(list(names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import anndata as ad
@@ -14,6 +15,7 @@ from univerce.tl._backoff import Ladders, climb, first_sure
 from univerce.tl._inputs import get_embedding
 from univerce.tl.label_classifier import LabelClassifier, iter_proba
 
+logger = logging.getLogger(__name__)
 _UNKNOWN_COLOR = "#d3d3d3"
 _NO_CELL = -2
 
@@ -58,6 +60,8 @@ def predict(
             if found.probability is not None:
                 found.probability[where] = proba
             bar.update(known.size)
+    if n_missing := int((found.best == _NO_CELL).sum()):
+        logger.info("%s of %s cells have no embedding and get no label.", f"{n_missing:,}", f"{n:,}")
     return found
 
 

@@ -19,6 +19,7 @@ from univerce.tl._calibration import at_threshold, choose_threshold, risk_covera
 from univerce.tl._disk import open_anndata
 from univerce.tl._inputs import check_comparable, get_embedding
 from univerce.tl._ontology import as_ontology, resolve_terms
+from univerce.tl._terms import stated_terms
 from univerce.tl._transferred import predict, write
 from univerce.tl.label_classifier import LabelClassifier, check_cells, is_saved_classifier
 
@@ -246,7 +247,7 @@ def _get_classifier(
     defaults = {name: p.default for name, p in inspect.signature(transfer_labels).parameters.items()}
     ours = {"use_rep", *(() if isinstance(options["ontology_ids"], str) else ("ontology_ids",))}
     for name, value in options.items():
-        fitted = reference.params.get(name)
+        fitted = reference.params.get(name) or None  # "" and 0 stand for None, which no file holds
         if name not in ours and value is not defaults[name] and value != defaults[name] and value != fitted:
             raise ValueError(
                 f"{name}={value!r} is for fitting, and the reference is a classifier that is fitted already"
@@ -258,12 +259,13 @@ def _get_classifier(
 def _get_ladders(classifier: LabelClassifier, ontology: nx.DiGraph, ontology_ids: Any) -> tuple[Ladders, list[str]]:
     """Terms above each label, and the term of each label (``""`` for none)."""
     names = classifier.classes.index
-    given = dict(classifier.classes["ontology_id"]) if not isinstance(ontology_ids, Mapping) else ontology_ids
-    if not any(given.get(name) for name in names):
+    by_class = ontology_ids is None or isinstance(ontology_ids, str)
+    given = stated_terms(classifier.classes["ontology_id"] if by_class else ontology_ids)
+    if not any(name in given for name in names):
         if ontology_ids is not None:
             raise ValueError(f"ontology_ids= has a term for none of the labels {', '.join(map(repr, names[:10]))}.")
         given = {name: name for name in names}
-    terms = {name: str(given[name]) for name in names if given.get(name)}
+    terms = {name: given[name] for name in names if name in given}
     resolved = resolve_terms(ontology, terms.values(), what="terms of labels (ontology_ids=)")
     ids = [resolved[terms[name]] if name in terms else "" for name in names]
     return make_ladders(ontology, list(names), ids), ids
