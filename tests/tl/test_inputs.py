@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.blobs import blobs
-from univerce.tl._inputs import check_comparable, get_labels
+from univerce.tl import _inputs
+from univerce.tl._inputs import check_comparable, gather, get_labels
 
 
 def labels_of(column) -> pd.Categorical:
@@ -59,3 +60,24 @@ def test_messages_call_the_two_as_the_caller_does():
     del atlas.uns["X_toy"]
     with pytest.raises(KeyError, match=r"^\"the_atlas.uns\['X_toy'\]\['params'\] does not say.*check_space=False"):
         check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "the_atlas"))
+
+
+class Recorded:
+    """An embedding that remembers which rows were read."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.read = values, values.shape, []
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.read.append((rows.start, rows.stop))
+        return self.values[rows]
+
+
+def test_rows_come_in_any_order_from_the_blocks_that_hold_them(monkeypatch):
+    monkeypatch.setattr(_inputs, "_GATHER_ROWS", 10)
+    rep = Recorded(np.random.default_rng(0).normal(size=(95, 3)).astype(np.float16))
+    rows = np.array([94, 3, 31, 3, 0, 39])
+    found = gather(rep, rows)
+    np.testing.assert_array_equal(found, rep.values[rows].astype(np.float32))
+    assert rep.read == [(0, 10), (30, 40), (90, 100)]
+    assert gather(rep, np.array([], dtype=int)).shape == (0, 3)

@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
 from tests.blobs import OneScale, blobs
-from univerce.tl import _reference, label_classifier
+from univerce.tl import _inputs, label_classifier
 from univerce.tl._calibration import fit_temperature, soften
 from univerce.tl.label_classifier import LabelClassifier
 
@@ -176,7 +176,7 @@ def test_a_reference_on_disk_is_read_in_blocks(reference, suffix, tmp_path, monk
     path = tmp_path / f"atlas.{suffix}"
     reference.uns["type_colors"] = ["#000001", "#000002", "#000003", "#000004"]
     getattr(reference, f"write_{suffix}")(path)
-    monkeypatch.setattr(_reference, "BLOCK_ROWS", 13)
+    monkeypatch.setattr(_inputs, "_GATHER_ROWS", 13)
     query = blobs(SIZES, seed=1).obsm["X_toy"]
     found = fit(path)
     assert found.predict_proba(query).tobytes() == fit(reference).predict_proba(query).tobytes()

@@ -22,7 +22,7 @@ from univerce.model.blocks import iter_blocks
 from univerce.model.checkpoint import find_model
 from univerce.model.tokens import cell_keys
 from univerce.pp._species import species_of
-from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells
+from univerce.tl._inputs import gather, get_embedding, get_labels, known_cells
 from univerce.tl.uce_embed import uce_embed
 
 logger = logging.getLogger(__name__)
@@ -89,12 +89,12 @@ def collect(source: Source, recipe: Recipe) -> Part:
     with source.opened() as adata:
         embedded = rep in adata.obsm
         enough, applied = _enough_counts(adata, recipe, called, embedded=embedded)
-        known = known_cells(adata.obsm[rep]) if embedded else np.ones(adata.n_obs, dtype=bool)
+        known = known_cells(get_embedding(adata, rep, name=called)) if embedded else np.ones(adata.n_obs, dtype=bool)
         names = adata.obs_names.astype(str).to_numpy(dtype=object)
         rows = sample_cells(names, enough & known, recipe.max_cells, recipe.seed)
         if embedded:
             params = known_params(adata.uns.get(rep))
-            values = take_rows(adata.obsm[rep], rows, np.float32)
+            values = gather(get_embedding(adata, rep, name=called), rows)
         else:
             values, params = _embed(adata, rows, source.name, recipe)
         found = np.isfinite(values).all(axis=1)
@@ -135,15 +135,6 @@ def sample_cells(names: np.ndarray, allowed: np.ndarray, max_cells: int | None, 
         return rows
     keys = cell_keys(names[rows], seed, draw=-1)  # the draws of the sentences have the numbers from 0 on
     return np.sort(rows[np.argsort(keys, kind="stable")[:max_cells]])
-
-
-def take_rows(rep: Any, rows: np.ndarray, dtype: Any) -> np.ndarray:
-    """``[n_rows, n_dims]`` rows in ascending order of an embedding that is read in blocks."""
-    out = np.empty((len(rows), rep.shape[1]), dtype=dtype)
-    for block_rows, block in iter_rows(rep, _BLOCK_ROWS):
-        first, last = np.searchsorted(rows, (block_rows.start, block_rows.stop))
-        out[first:last] = block[rows[first:last] - block_rows.start]
-    return out
 
 
 def _counts(adata: ad.AnnData, layer: str | None) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.atlas._store import concat_obs, locked, new_atlas, new_path, open_atlas, require_atlas
-from univerce.tl._inputs import iter_rows
+from univerce.tl._inputs import gather
 
 
 def subset(
@@ -75,10 +75,7 @@ def subset(
     uns = {**whole.uns, "atlas": _narrow(provenance, whole.obs.iloc[rows], where)}
     rep = whole.obsm[use_rep]
     if path is None:
-        values = np.empty((len(rows), rep.shape[1]), dtype=rep.dtype)
-        for block, each in iter_rows(rep):
-            first, last = np.searchsorted(rows, (block.start, block.stop))
-            values[first:last] = each[rows[first:last] - block.start]
+        values = gather(rep, rows).astype(rep.dtype)
         return ad.AnnData(obs=concat_obs([whole.obs.iloc[rows]]), obsm={use_rep: values}, uns=uns)
     path = Path(path)
     with locked(path, wait):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from univerce.tl._inputs import iter_rows, known_cells
+from univerce.tl._inputs import gather, iter_rows, known_cells
 from univerce.tl._neighbours import BLOCK_ROWS, recall, too_few
 
 IndexKind = Literal["ivf", "hnsw"]
@@ -122,10 +122,6 @@ def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed:
     n_lists = max(1, math.isqrt(len(rows)))
     chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _PER_LIST * n_lists), replace=False)
     chosen.sort()
-    sample = np.empty((len(chosen), reference.shape[1]), dtype=np.float32)
-    for block_rows, block in iter_rows(reference, BLOCK_ROWS):
-        first, last = np.searchsorted(chosen, (block_rows.start, block_rows.stop))
-        sample[first:last] = block[chosen[first:last] - block_rows.start]
     quantizer = faiss.IndexFlatL2(reference.shape[1])
     if half:
         sq = faiss.ScalarQuantizer.QT_fp16
@@ -135,7 +131,7 @@ def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed:
         index = faiss.IndexIVFFlat(quantizer, reference.shape[1], n_lists, faiss.METRIC_L2)
     index.cp.seed = seed % 2**31
     index.cp.min_points_per_centroid = 1
-    index.train(sample)
+    index.train(gather(reference, chosen))
     return index
 
 

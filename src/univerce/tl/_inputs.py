@@ -13,6 +13,7 @@ from univerce._keys import X_UCE
 from univerce.tl.check_same_space import compare_spaces
 
 BLOCK_ROWS = 65536
+_GATHER_ROWS = 16384
 
 
 def get_embedding(adata: ad.AnnData, use_rep: str = X_UCE, *, name: str = "adata") -> Any:
@@ -46,6 +47,16 @@ def iter_rows(rep: Any, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, n
     for start in range(0, rep.shape[0], block_rows):
         rows = slice(start, min(start + block_rows, rep.shape[0]))
         yield rows, np.asarray(rep[rows], dtype=np.float32)
+
+
+def gather(rep: Any, rows: np.ndarray) -> np.ndarray:
+    """``[n, n_dims]`` float32, some rows of an embedding in any order; blocks without any of them are not read."""
+    out = np.empty((len(rows), rep.shape[1]), dtype=np.float32)
+    block = rows // _GATHER_ROWS
+    for start in np.unique(block) * _GATHER_ROWS:
+        here = np.flatnonzero(block == start // _GATHER_ROWS)
+        out[here] = np.asarray(rep[start : start + _GATHER_ROWS], dtype=np.float32)[rows[here] - start]
+    return out
 
 
 def known_cells(rep: Any) -> np.ndarray:

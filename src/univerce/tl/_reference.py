@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from univerce.model.tokens import cell_keys
-from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells, label_names
+from univerce.tl._inputs import get_embedding, get_labels, known_cells, label_names
 from univerce.tl._terms import stated_terms
 
 logger = logging.getLogger(__name__)
-BLOCK_ROWS = 16384
 _NO_BATCH = "\0missing"
 
 
@@ -75,15 +74,6 @@ def choose_cells(codes: np.ndarray, names: pd.Index, *, max_cells: int | None, s
         return rows
     rank = pd.Series(codes[rows]).groupby(codes[rows]).cumcount().to_numpy()
     return rows[rank < max_cells]
-
-
-def gather(rep: Any, rows: np.ndarray) -> np.ndarray:
-    """``[n, n_dims]`` float32, some rows in any order of an embedding that is read in blocks."""
-    out = np.empty((len(rows), rep.shape[1]), dtype=np.float32)
-    for block_rows, block in iter_rows(rep, BLOCK_ROWS):
-        here = np.flatnonzero((rows >= block_rows.start) & (rows < block_rows.stop))
-        out[here] = block[rows[here] - block_rows.start]
-    return out
 
 
 def class_values(reference: ad.AnnData, column: str, codes: np.ndarray, names: pd.Index) -> list[str]:

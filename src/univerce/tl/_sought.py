@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from univerce.tl._disk import open_anndata
-from univerce.tl._inputs import get_embedding, get_labels, known_cells
-from univerce.tl._reference import choose_cells, gather
+from univerce.tl._inputs import gather, get_embedding, get_labels, known_cells
+from univerce.tl._reference import choose_cells
 from univerce.tl.label_classifier import LabelClassifier
 
 logger = logging.getLogger(__name__)

@@ -21,14 +21,12 @@ from univerce._validate import as_seed, check_whole
 from univerce.tl._calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
 from univerce.tl._classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
 from univerce.tl._disk import open_anndata
-from univerce.tl._inputs import check_comparable, get_embedding, iter_rows
+from univerce.tl._inputs import check_comparable, gather, get_embedding, iter_rows
 from univerce.tl._reference import (
-    BLOCK_ROWS,
     category_colors,
     choose_cells,
     class_terms,
     count_labels,
-    gather,
     get_batches,
     plain,
     recorded_space,
@@ -36,6 +34,7 @@ from univerce.tl._reference import (
 
 logger = logging.getLogger(__name__)
 STORED = "label_classifier"
+BLOCK_ROWS = 16384
 _FORMAT = 1
 
 

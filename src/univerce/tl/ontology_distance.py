@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable
 from univerce.tl._alignment import check_metric
-from univerce.tl._inputs import get_embedding, iter_rows, known_cells
+from univerce.tl._inputs import gather, get_embedding, known_cells
 from univerce.tl._ontology import as_ontology, tree_distances
 from univerce.tl._pairs import density, draw_pairs, pair_distances, successive, type_means
 from univerce.tl._terms import cell_terms
@@ -140,7 +140,7 @@ def ontology_distance(
     first, second, steps = first[connected], second[connected], steps[connected].astype(np.int64)
     drawn, place = np.unique(used[np.concatenate([first, second])], return_inverse=True)
     first_row, second_row = np.split(place, 2)
-    apart = pair_distances(_rows(rep, drawn), first_row, second_row, metric)
+    apart = pair_distances(gather(rep, drawn), first_row, second_row, metric)
 
     table = successive(steps, apart)
     adata.uns[key_added] = {
@@ -154,13 +154,6 @@ def ontology_distance(
         },
     }  # fmt: skip
     return table.copy()
-
-
-def _rows(rep: Any, rows: np.ndarray) -> np.ndarray:
-    """Some rows of an embedding, ascending, wherever it lies."""
-    wanted = np.zeros(rep.shape[0], dtype=bool)
-    wanted[rows] = True
-    return np.concatenate([block[wanted[where]] for where, block in iter_rows(rep)])
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:

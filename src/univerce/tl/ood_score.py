@@ -17,9 +17,8 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_writable
 from univerce.model.tokens import cell_keys
-from univerce.tl._inputs import check_comparable, get_embedding, get_labels, known_cells
+from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
-from univerce.tl._reference import gather
 from univerce.tl._sought import read
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from univerce._validate import as_seed, check_whole, check_writable
 from univerce.model.tokens import cell_keys
 from univerce.tl._disk import embedding_digest, open_anndata
 from univerce.tl._faiss import NeighbourIndex, build_index, read_index, tune, write_index
-from univerce.tl._inputs import check_comparable, get_embedding, get_labels, iter_rows, known_cells
+from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def search_atlas(
     else:
         found = _get_index(cells, method, index, seed, show)
         sample = _sample(adata, known, seed)
-        some = _rows(query, sample)
+        some = gather(query, sample)
         effort, share = tune(found, some, exact_neighbours(some, cells, k)[0], target=target_recall)
         if share < target_recall:
             logger.warning(
@@ -189,12 +189,6 @@ def _sample(adata: ad.AnnData, known: np.ndarray, seed: int) -> np.ndarray:
     rows = np.flatnonzero(known)
     keys = cell_keys(adata.obs_names[rows].astype(str).to_numpy(object), seed, draw=-1)
     return np.sort(rows[np.argsort(keys, kind="stable")[:_SAMPLE]])
-
-
-def _rows(rep: Any, wanted: np.ndarray) -> np.ndarray:
-    """``[n_wanted, n_dims]`` rows in ascending order of an embedding that is read in blocks."""
-    parts = [block[wanted[(wanted >= r.start) & (wanted < r.stop)] - r.start] for r, block in iter_rows(rep)]
-    return np.concatenate(parts)
 
 
 def _median(distances: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable
 from univerce.tl._alignment import check_metric
-from univerce.tl._inputs import get_embedding, get_labels, iter_rows, known_cells
+from univerce.tl._inputs import gather, get_embedding, get_labels, known_cells
 
 logger = logging.getLogger(__name__)
 
@@ -156,10 +156,6 @@ def _silhouettes(adata: ad.AnnData, key: str, cells: np.ndarray, codes: np.ndarr
     """``[n_types]`` mean silhouettes between 0 and 1."""
     from sklearn.metrics import silhouette_samples
 
-    rep = get_embedding(adata, key)
-    wanted = np.zeros(adata.n_obs, dtype=bool)
-    wanted[cells] = True
-    rows = np.concatenate([block[wanted[where]] for where, block in iter_rows(rep)])  # in the order of adata
-    points = rows[np.argsort(np.argsort(cells))]
+    points = gather(get_embedding(adata, key), cells)
     values = (silhouette_samples(points, codes, metric=metric) + 1) / 2
     return np.asarray(np.bincount(codes, values) / np.bincount(codes))
