@@ -155,5 +155,7 @@ def test_what_was_not_checked_does_not_pass_for_one_space(path):
     del new.uns["X_uce"]
     atlas.append(path, {"two": new}, check_space=False, **OPTIONS)
     assert "X_uce" not in atlas.open(path).uns
+    with pytest.raises(KeyError, match=r"^\"atlas.uns\['X_uce'\]\['params'\] does not say .* check_space=False"):
+        atlas.append(path, {"three": embedded(10, 3)}, **OPTIONS)
     again = atlas.append(path, {"three": embedded(10, 3)}, check_space=False, **OPTIONS)
     assert again.n_obs == 60

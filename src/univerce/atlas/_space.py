@@ -12,6 +12,9 @@ import pandas as pd
 from univerce import __version__
 from univerce.tl._inputs import check_comparable
 
+ATLAS = "atlas"
+"""What messages call the atlas that grows."""
+
 
 class Space:
     """What is known of it, gathered from data set to data set.
@@ -35,7 +38,7 @@ class Space:
         Parameters
         ----------
         called
-            How messages call the data set.
+            How messages call the data set, or :data:`ATLAS` for all those that are in it already.
         width
             Width of its embedding.
         entry
@@ -55,7 +58,8 @@ class Space:
                 mine, known, self.use_rep, check_space=self.check, names=(called, "the data sets before it")
             )
         except (KeyError, ValueError) as error:
-            raise type(error)(f"{called} cannot join the atlas. {error.args[0]}") from error
+            what = "" if called == ATLAS else f"{called} cannot join the atlas. "
+            raise type(error)(f"{what}{error.args[0]}") from error
         params = mine.uns[self.use_rep]["params"]
         merged = known.uns[self.use_rep]["params"]
         if self._known is None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from univerce.atlas._fill import check_sources, coarse_table, fill
 from univerce.atlas._recipe import Column, Data, Recipe, as_sources
-from univerce.atlas._space import Space
+from univerce.atlas._space import ATLAS, Space
 from univerce.atlas._store import locked, new_atlas, open_atlas, require_atlas
 
 
@@ -103,7 +103,7 @@ def append(
         rep = atlas.obsm[use_rep]
         checked, space = (Space(use_rep, check=check_space) for _ in range(2))
         for each in (checked, space):
-            each.enter(f"The atlas {str(path)!r}", rep.shape[1], atlas.uns.get(use_rep))
+            each.enter(ATLAS, rep.shape[1], atlas.uns.get(use_rep))
         check_sources(sources, recipe, checked)
         with new_atlas(path, use_rep) as writer:
             writer.copy(rep, atlas.obs)
