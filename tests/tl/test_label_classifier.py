@@ -317,6 +317,13 @@ def test_a_path_that_is_no_anndata_is_refused(content, tmp_path):
         fit(tmp_path / "nowhere.zarr")
 
 
+@pytest.mark.parametrize("embedding", [[[1.0, 2.0]], np.ones(8), np.ones((3, 7))], ids=["list", "vector", "width"])
+def test_what_is_no_such_embedding_is_named(embedding):
+    classifier = LabelClassifier.fit(blobs({"a": 8, "b": 8}), labels="type", use_rep="X_toy", progress=False)
+    with pytest.raises(ValueError, match=f"is a {type(embedding).__name__} of shape .* has 8 columns"):
+        classifier.predict_proba(embedding)
+
+
 def test_colours_go_with_labels_that_are_stored_as_floats():
     adata = blobs({"0": 8, "1": 8})
     adata.obs["type"] = adata.obs["type"].astype(float).astype("category")

@@ -313,6 +313,19 @@ def test_a_fitted_classifier_gives_the_same(reference, query, method, tmp_path):
         assert query.uns[KEY]["params"] == params | {"use_rep": "X_mine"}
 
 
+def test_a_classifier_knows_which_embedding_it_reads(reference, query):
+    query.obsm["X_uce"] = query.obsm["X_toy"][:, ::-1].copy()
+    transfer(query, reference)
+    expected = query.obs.copy()
+    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
+    transfer_labels(query, classifier, check_space=False, progress=False)
+    pd.testing.assert_frame_equal(query.obs, expected)
+    assert query.uns[KEY]["params"]["use_rep"] == "X_toy"
+    del query.obsm["X_toy"]
+    with pytest.raises(KeyError, match=r"adata.obsm\['X_toy'\] does not exist"):
+        transfer_labels(query, classifier, progress=False)
+
+
 @pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")
 def test_an_atlas_on_disk_gives_the_same(reference, query, tmp_path):
     transfer(query, reference, coverage=0.8)

@@ -203,6 +203,7 @@ class LabelClassifier:
         ValueError
             When the embedding has another width than the reference.
         """
+        _check_width(self, embedding)
         out = np.full((embedding.shape[0], len(self.classes)), np.nan, dtype=np.float32)
         for rows, known, proba in iter_proba(self, embedding):
             out[rows][known] = proba
@@ -288,16 +289,20 @@ def check_cells(classifier: LabelClassifier, adata: ad.AnnData, use_rep: str, *,
 
 def iter_proba(classifier: LabelClassifier, rep: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Rows of a block, which of them have an embedding, and the probabilities of those, in float64."""
-    n_dims = classifier.params["space"]["n_dims"]
-    if getattr(rep, "ndim", 0) != 2 or rep.shape[1] != n_dims:
-        raise ValueError(
-            f"The embedding has the shape {getattr(rep, 'shape', None)}; the reference of the classifier has "
-            f"{n_dims} columns. Embed both with the same model."
-        )
+    _check_width(classifier, rep)
     for rows, block in iter_rows(rep, BLOCK_ROWS):
         known = np.isfinite(block).all(axis=1)
         log_proba = classifier.model.log_proba(block[known])
         yield rows, known, soften(log_proba, float(classifier.params["temperature"]))
+
+
+def _check_width(classifier: LabelClassifier, rep: Any) -> None:
+    n_dims = classifier.params["space"]["n_dims"]
+    if getattr(rep, "ndim", 0) != 2 or rep.shape[1] != n_dims:
+        raise ValueError(
+            f"The embedding is a {type(rep).__name__} of shape {getattr(rep, 'shape', None)}; the reference of the "
+            f"classifier has {n_dims} columns. Embed both with the same model."
+        )
 
 
 def is_saved_classifier(path: Any) -> bool:

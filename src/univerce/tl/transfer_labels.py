@@ -17,7 +17,7 @@ from univerce._validate import check_writable
 from univerce.tl._backoff import Ladders, climb, make_ladders, right_steps
 from univerce.tl._calibration import at_threshold, choose_threshold, risk_coverage, thin
 from univerce.tl._disk import open_anndata
-from univerce.tl._inputs import check_comparable, get_embedding
+from univerce.tl._inputs import check_comparable
 from univerce.tl._ontology import as_ontology, resolve_terms
 from univerce.tl._terms import stated_terms
 from univerce.tl._transferred import predict, write
@@ -77,7 +77,7 @@ def transfer_labels(
         the votes of the nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each
         label.
     use_rep
-        Key of the embedding in ``obsm`` of both.
+        Key of the embedding in ``obsm`` of both. With a classifier the default is the key that it was fitted on.
     key_added
         Key of what is written; ``None`` is ``f"{labels}_transferred"``.
     batch
@@ -164,7 +164,6 @@ def transfer_labels(
     demands = {"accuracy": accuracy, "coverage": coverage, "confidence": confidence}
     _check_demands(demands, ontology, ontology_ids)
     check_writable(adata)
-    get_embedding(adata, use_rep)
     classifier = _get_classifier(
         adata, reference, check_space=check_space, progress=progress,
         options={
@@ -173,6 +172,7 @@ def transfer_labels(
             "rng": rng,
         },
     )  # fmt: skip
+    use_rep = classifier.params["use_rep"] if use_rep == X_UCE else use_rep
     check_cells(classifier, adata, use_rep, check_space=check_space)
     names = classifier.classes.index.to_numpy(object)
     if unknown in names and any(v is not None for v in demands.values()):
