@@ -42,6 +42,14 @@ def test_the_tree_merges_where_the_linkage_does(adata):
     assert labels == list(adata.uns["dendrogram_cell_type"]["categories_ordered"])
 
 
+def test_types_that_all_lie_on_one_point_can_be_drawn(adata):
+    adata.obsm["X_e"][:] = 1
+    dendrogram(adata, use_rep="X_e")
+    ax = plot(adata, show=False)
+    assert len(ax.get_yticklabels()) == 8
+    assert all((line.get_xdata() == 0).all() for line in ax.lines)
+
+
 def test_marks_are_the_terms_at_a_depth(compared):
     ax = plot(compared, view="tree", depth=2, show=False)
     found = compared.uns["dendrogram_cell_type"]

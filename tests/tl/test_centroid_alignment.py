@@ -305,6 +305,20 @@ def test_a_view_of_a_file_is_refused_before_anything_is_computed(query, referenc
     backed.file.close()
 
 
+def test_a_tissue_that_the_reference_lacks_tells_nothing(query, reference):
+    query, reference = (ad.concat([a, a], index_unique="-") for a in (query, reference))
+    query.obs["tissue"] = np.repeat(["gut", "skin"], query.n_obs // 2)
+    reference.obs["tissue"] = "gut"
+    scores = centroid_alignment(query, reference, tissue="tissue", **FREE)
+    overall, gut, skin = (
+        scores[scores["tissue"] == name].set_index(["representation", "score", "k"])
+        for name in ("overall", "gut", "skin")
+    )
+    pd.testing.assert_frame_equal(overall[["n", "hits"]], gut[["n", "hits"]])
+    assert (skin["n"] == 0).all()
+    assert skin["share"].isna().all()
+
+
 def test_types_are_no_tissues(query, reference):
     with pytest.raises(ValueError, match="tissue='cell_type' is the column of the types"):
         centroid_alignment(query, reference, tissue="cell_type", **FREE)

@@ -146,7 +146,7 @@ def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], clusters: 
     for places, heights in zip(np.array(info["icoord"]), np.array(info["dcoord"]), strict=True):
         ax.plot(heights, places, color="#555555", linewidth=0.8, solid_capstyle="projecting")
     at = np.arange(5, 10 * len(labels), 10)
-    top = float(np.max(info["dcoord"]))
+    top = float(np.max(info["dcoord"])) or 1.0  # types that all lie on one point
     ax.set_xlim(1.03 * top, -0.04 * top)
     ax.set_ylim(10 * len(labels), 0)
     ax.yaxis.tick_right()

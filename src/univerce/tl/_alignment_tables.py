@@ -77,7 +77,8 @@ def _count(
         shuffled = shuffled_hits(table, match, ks, n_permutations, np.random.default_rng(seed))
         for column, k in enumerate(ks):
             counted[score, k] = (int((found <= k).sum()), len(shared), shuffled[:, column])
-    counted["mixing", 1] = (int(_crossed(ranks).sum()), len(match), np.empty(0))
+    n_mixing = len(match) if ranks.cross.shape[1] else 0  # a tissue that the reference lacks tells nothing
+    counted["mixing", 1] = (int(_crossed(ranks).sum()), n_mixing, np.empty(0))
     return counted
 
 

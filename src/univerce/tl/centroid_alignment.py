@@ -53,7 +53,7 @@ def centroid_alignment(
     Each stands beside the share that shuffled type labels of the reference's centroids would give, and beside the same
     score in a baseline representation of the same cells, on the same shuffles. Centroids at the same distance count as
     nearer than the one that is looked for. A third row, ``"mixing"``, is the share of all types of the query whose
-    nearest centroid is one of the reference, whatever its type.
+    nearest centroid is one of the reference, whatever its type, in the tissues that the reference has.
 
     Parameters
     ----------
