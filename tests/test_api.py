@@ -29,6 +29,7 @@ FIRST = {  # "room.name": first parameter of a function of these rooms that does
     "atlas.open": "path",
     "atlas.subset": "atlas",
     "tl.centroid_alignment": "query",
+    "tl.gene_network": "genes",
     "tl.read_ontology": "path",
 }
 

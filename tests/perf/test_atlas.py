@@ -1,4 +1,4 @@
-"""A generated atlas of a million cells: opening, searching, averaging and labelling from it, and the memory that this takes.
+"""A generated atlas of a million cells: opening, searching, averaging and labelling from it, and its memory.
 
 ``ATLAS_CELLS`` and ``ATLAS_QUERIES`` change its size, ``ATLAS_HNSW=1`` measures that index too, which takes long to
 build.

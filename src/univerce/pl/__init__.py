@@ -2,7 +2,16 @@
 
 from univerce.pl.centroid_alignment import centroid_alignment
 from univerce.pl.dendrogram import dendrogram
+from univerce.pl.find_cells import find_cells
 from univerce.pl.label_transfer import label_transfer
+from univerce.pl.marker_fold_changes import marker_fold_changes
 from univerce.pl.ontology_distance import ontology_distance
 
-__all__ = ["centroid_alignment", "dendrogram", "label_transfer", "ontology_distance"]
+__all__ = [
+    "centroid_alignment",
+    "dendrogram",
+    "find_cells",
+    "label_transfer",
+    "marker_fold_changes",
+    "ontology_distance",
+]
