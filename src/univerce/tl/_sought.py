@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import anndata as ad
 import numpy as np
@@ -22,7 +23,7 @@ SOUGHT, REST = "sought", "rest"
 _LABEL, _BATCH = "sought", "batch"
 _FEWEST = 5
 
-Source = ad.AnnData | str | os.PathLike[str]
+Source: TypeAlias = ad.AnnData | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
