@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -128,7 +130,8 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     for parameter in network.parameters():
         shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
         parameter.copy_(shuffled.reshape(parameter.shape))
-    monkeypatch.setattr("univerce.tl.gene_attribution.load_network", lambda *_, **__: network)
+    module = import_module("univerce.tl.gene_attribution")  # the package has the function under this name
+    monkeypatch.setattr(module, "load_network", lambda *_, **__: network)
     random = gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False, tolerance=1)
     assert trained.var_names.equals(random.var_names)
     b_cells = (adata.obs["cell_type"] == "CD19+ B").to_numpy()
