@@ -84,8 +84,8 @@ def find_cells(
         Share of the sought cells in ``adata``, as far as it is known; scores and precision are those for this share.
         ``None`` takes that of the labelled cells.
     max_cells
-        Most cells of each kind that are learned from, from each of ``positives`` and ``negatives``; ``None`` uses all.
-        It does not change the prevalence.
+        Most cells of each kind that are learned from, of both sources together; ``None`` uses all. It
+        does not change the prevalence.
     n_folds
         Folds of the held-out cells.
     key_added
