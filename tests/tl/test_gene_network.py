@@ -85,6 +85,7 @@ def test_no_edge_leaves_an_empty_table(names, tiny_model):
         (["CD3D", "CD3E"], {}, "species= must say"),
         (["CD3D", "CD3E"], {"species": "human", "threshold": 2}, "threshold=2"),
         (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 0}, "n_neighbors=0"),
+        (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 2.5}, "n_neighbors=2.5"),
         (["CD3D", "CD3E"], {"species": "unicorn"}, "unicorn"),
     ],
 )

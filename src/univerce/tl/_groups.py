@@ -121,10 +121,10 @@ def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, group
     ValueError
         When the values are not counts.
     """
-    return group_means(_lognorm_blocks(adata, layer, genes, name), groups)
+    return group_means(lognorm_blocks(adata, layer, genes, name), groups)
 
 
-def _lognorm_blocks(
+def lognorm_blocks(
     adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
     matrix = get_layer(adata, layer)

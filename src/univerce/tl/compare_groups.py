@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_writable
+from univerce._validate import check_whole, check_writable
 from univerce.tl._discovery import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 from univerce.tl._inputs import get_labels
 from univerce.tl._pseudobulk import get_found, read_counts
@@ -91,8 +91,7 @@ def compare_groups(
     True
     """
     check_writable(adata)
-    if isinstance(min_cells, bool) or not isinstance(min_cells, int | np.integer) or min_cells < 1:
-        raise ValueError(f"min_cells={min_cells!r} must be a whole number from 1 on.")
+    check_whole("min_cells", min_cells, 1)
     state = get_found(adata, found)
     conditions, donors = get_labels(adata, condition), get_labels(adata, donor)
     others = _groups(conditions, condition, reference, groups)

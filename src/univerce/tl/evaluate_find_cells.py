@@ -13,10 +13,10 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_whole
 from univerce.model.tokens import cell_keys
 from univerce.tl import _discovery as kernels
-from univerce.tl._groups import _lognorm_blocks, has_counts
+from univerce.tl._groups import has_counts, lognorm_blocks
 from univerce.tl._inputs import get_embedding, get_labels, known_cells
 from univerce.tl._sought import SOUGHT, fit_finder, label_cells
 
@@ -92,8 +92,7 @@ def evaluate_find_cells(
     """
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     for name, value, low in (("min_cells", min_cells, 2 * _MIN_CELLS), ("n_comps", n_comps, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-            raise ValueError(f"{name}={value!r} must be a whole number from {low} on.")
+        check_whole(name, value, low)
     if not keys:
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
     seed = as_seed(rng)
@@ -131,7 +130,7 @@ def evaluate_find_cells(
 def _components(adata: ad.AnnData, layer: str | None, n_comps: int) -> np.ndarray:
     from scanpy.pp import pca
 
-    blocks = [block for _, block in _lognorm_blocks(adata, layer, np.arange(adata.n_vars), "adata")]
+    blocks = [block for _, block in lognorm_blocks(adata, layer, np.arange(adata.n_vars), "adata")]
     values = sp.csr_matrix(sp.vstack(blocks))
     return np.asarray(pca(values, n_comps=min(n_comps, min(values.shape) - 1), random_state=0))
 

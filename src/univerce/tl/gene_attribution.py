@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
+from univerce._validate import check_whole
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.model.attribution import Attributor, Average
 from univerce.model.bag import bag_weights
@@ -113,8 +114,7 @@ def gene_attribution(
     >>> bool("CD79A" in means.loc[means["group"] == "CD19+ B", "gene"].head(10).tolist())
     True
     """
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer) or n_steps < 1:
-        raise ValueError(f"n_steps={n_steps!r} must be a whole number from 1 on.")
+    check_whole("n_steps", n_steps, 1)
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance!r} must lie above 0.")
     labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._validate import check_whole
 from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
 from univerce.genes.mapping import map_names
 from univerce.genes.species import resolve_species
@@ -70,8 +71,8 @@ def gene_network(
     """
     if threshold is not None and not -1 <= threshold <= 1:
         raise ValueError(f"threshold={threshold!r} must lie between -1 and 1, as a cosine does.")
-    if n_neighbors is not None and (isinstance(n_neighbors, bool) or n_neighbors < 1):
-        raise ValueError(f"n_neighbors={n_neighbors!r} must be a whole number from 1 on.")
+    if n_neighbors is not None:
+        check_whole("n_neighbors", n_neighbors, 1)
     name = BUNDLED_MODEL if model is None else model
     key = _species(genes, species, name)
     table = load_table(key, model=name)

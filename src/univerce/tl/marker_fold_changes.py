@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import check_writable
+from univerce._validate import check_whole, check_writable
 from univerce.tl._discovery import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 from univerce.tl._inputs import get_labels
 from univerce.tl._pseudobulk import Counts, get_found, read_counts, t_of_means
@@ -100,8 +100,7 @@ def marker_fold_changes(
     """
     check_writable(adata)
     for name, value in (("n_genes", n_genes), ("min_cells", min_cells)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number from 1 on.")
+        check_whole(name, value, 1)
     state = get_found(adata, found)
     sets = pd.Categorical(np.full(adata.n_obs, "all")) if groupby is None else get_labels(adata, groupby)
     donors = None if donor is None else np.asarray(get_labels(adata, donor).codes)

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_whole, check_writable
 from univerce.model.tokens import cell_keys
 from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
@@ -122,8 +122,7 @@ def ood_score(
     """
     check_writable(adata)
     for name, value in (("n_neighbors", n_neighbors), ("n_calibration", n_calibration), ("n_shuffled", n_shuffled)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name}={value!r} must be a whole number from 1 on.")
+        check_whole(name, value, 1)
     seed, k = as_seed(rng), int(n_neighbors)
     where = "AnnData" if isinstance(reference, ad.AnnData) else str(reference)
     others = read(reference)
