@@ -1,4 +1,4 @@
-"""The command line: ``univerce embed``, ``univerce species``, ``univerce pretrain``, ``univerce assets`` and ``univerce demo``.
+"""The command line: ``univerce embed``, ``species``, ``pretrain``, ``assets`` and ``demo``.
 
 What takes long to import is imported by the command that needs it.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -195,6 +196,8 @@ def build_species(
         else:
             write_table(ad.read_h5ad(part), path)
     shutil.rmtree(blocks[0].parent)
+    with contextlib.suppress(OSError):  # other work of this species may wait there
+        (scratch / key).rmdir()
     logger.info("%s", report)
     for suspicion in report.suspicions:
         warnings.warn(f"{path.name}: {suspicion}", UserWarning, stacklevel=2)

@@ -139,7 +139,7 @@ def check_species(
     >>> bool(report.orthologues.loc["human", "rate"] > 0.5)
     True
     >>> report.suspicions[0]
-    'The names fit human better: ...'
+    "The names fit human better: ..."
     """
     validate_table(table)
     info = gene_table_info(table)

@@ -104,7 +104,7 @@ def gene_means(features: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, in
 def read_block(path: Path) -> tuple[np.ndarray, int] | None:
     """Features and number of proteins without any, or ``None`` when the block is not there whole."""
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return saved["features"], int(saved["n_missing"])
     # Of a killed process, or damaged: the checksums of a zip find it.
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anndata as ad
 
@@ -12,7 +12,7 @@ from univerce.genes.load import available_species
 from univerce.genes.table import gene_table_info, read_table, validate_table
 from univerce.pp._species import species_of
 
-Tables = ad.AnnData | Path | str | Sequence[ad.AnnData | Path | str]
+Tables: TypeAlias = ad.AnnData | Path | str | Sequence[ad.AnnData | Path | str]
 
 
 def given_tables(table: Tables | None) -> dict[str, ad.AnnData]:

@@ -26,6 +26,7 @@ SIZES = {  # layers and width of the published checkpoints
     "esm2_t36_3B_UR50D": (36, 2560),
     "esm2_t48_15B_UR50D": (48, 5120),
 }
+_ELSEWHERE = "Download it where there is a network (hf download ...) and pass its directory as encoder=."
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 
@@ -152,23 +153,31 @@ class ESM2:
         precision = choose_precision(
             settings.precision if self.precision == "auto" else self.precision, device, self.dim
         )
-        local = settings.offline or Path(self.checkpoint).is_dir()
+        checkpoint = self._cached() if settings.offline and not Path(self.checkpoint).is_dir() else self.checkpoint
         try:
             loaded: Any = EsmModel.from_pretrained(
-                self.checkpoint, add_pooling_layer=False, dtype=getattr(torch, precision), local_files_only=local,
-                output_loading_info=True,
-            )  # fmt: skip
-            vocabulary = EsmTokenizer.from_pretrained(self.checkpoint, local_files_only=local).get_vocab()
+                checkpoint, add_pooling_layer=False, dtype=getattr(torch, precision), output_loading_info=True
+            )
+            vocabulary = EsmTokenizer.from_pretrained(checkpoint).get_vocab()
         except OSError as error:
-            raise OSError(
-                f"The checkpoint {self.checkpoint!r} cannot be loaded: {error} Where there is no network, download it "
-                "elsewhere (hf download ...) and pass its directory as encoder=."
-            ) from error
+            raise OSError(f"The checkpoint {self.checkpoint!r} cannot be loaded: {error} {_ELSEWHERE}") from error
         model, info = loaded
         missing = [name for name in info["missing_keys"] if not name.startswith("contact_head")]
         if missing:
             raise ValueError(f"The checkpoint {self.checkpoint!r} lacks the weights {', '.join(sorted(missing)[:5])}.")
         self._model, self._vocabulary = model.to(device).eval(), vocabulary
+
+    def _cached(self) -> str:
+        """Directory of the checkpoint in the cache of transformers, which would ask the network for it otherwise."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.checkpoint, "config.json")
+        if not isinstance(found, str):
+            raise FileNotFoundError(
+                f"The checkpoint {self.checkpoint!r} is not in the cache of transformers, and uc.settings.offline "
+                f"forbids fetching it. {_ELSEWHERE}"
+            )
+        return str(Path(found).parent)
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
