@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,3 +66,11 @@ def write_fasta(path: Path, records: list[Record]) -> Path:
     text = "\n".join(record.text(i) for i, record in enumerate(records)) + "\n"
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
+
+
+def outcome(read: Callable[[Path], Any], path: Path) -> tuple[Any, str]:
+    """What was read, or ``None`` and the message with which it was refused; nothing else may be raised."""
+    try:
+        return read(path), ""
+    except ValueError as error:
+        return None, str(error)

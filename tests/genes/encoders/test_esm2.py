@@ -165,7 +165,7 @@ def test_offline_a_checkpoint_is_taken_from_the_cache_of_transformers_or_named(m
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     encoder = ESM2("esm2_t6_8M_UR50D", device="cpu", precision="float32")
     with uc.settings.override(offline=True):
-        with pytest.raises(FileNotFoundError, match=r"'facebook/esm2_t6_8M_UR50D' is not in the cache .* hf download"):
+        with pytest.raises(FileNotFoundError, match=r"'facebook/esm2_t6_8M_UR50D' is not in the cache .*hf download"):
             encoder.encode([Protein("a", "MKL")])
         repository = tmp_path / "models--facebook--esm2_t6_8M_UR50D"
         (repository / "refs").mkdir(parents=True)
