@@ -120,7 +120,8 @@ def test_a_table_built_from_fasta_is_the_one_converted_from_the_layout_of_the_re
     torch.save(torch.vstack([special, *vectors.values(), tokens]), tmp_path / "all_tokens.torch")
     path = convert_tables(
         tmp_path / "species_chrom.csv", {"human": 4}, tokens=tmp_path / "all_tokens.torch", protein_embeddings=tmp_path,
-        out_dir=tmp_path / "tables", dtype="float32", annotation={}, chrom_token_offset=4 + len(vectors), progress=False,
+        out_dir=tmp_path / "tables", dtype="float32", annotation={}, progress=False,
+        chrom_token_offset=4 + len(vectors),
     )["human"]  # fmt: skip
 
     converted, built = read_table(path), build(tmp_path, records, "human", taxonomy_id=9606)

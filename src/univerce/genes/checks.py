@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
+from univerce.genes.assets import list_tables
 from univerce.genes.coverage import LOW_COVERAGE, Coverage, coverage
 from univerce.genes.features import feature_report
-from univerce.genes.load import load_reference
+from univerce.genes.load import load_reference, registered_tables
 from univerce.genes.mapping import clean_names, map_names
 from univerce.genes.names import bundled_names
 from univerce.genes.table import gene_table_info, validate_table
@@ -113,8 +114,8 @@ def check_species(
     gene_key
         Column of ``adata.var`` with the gene names; ``None`` is ``var_names``.
     references
-        Gene tables of other species and the same encoder, by species. ``None`` takes those of human and mouse, where
-        they are at hand.
+        Gene tables of other species and the same encoder, by species. ``None`` takes those of human and mouse where
+        they are at hand, and else two others of the cache.
     n_sample
         Genes whose orthologues are looked for.
     rng
@@ -145,7 +146,7 @@ def check_species(
     info = gene_table_info(table)
     species, encoder = str(info["species"]), str(info["encoder"])
     if references is None:
-        references = {name: found for name in REFERENCES if (found := load_reference(name, encoder)) is not None}
+        references = _at_hand(encoder, species)
     orthologues = _orthologues(table, species, references, n_sample, rng)
     covered = None if adata is None else _coverage(table, adata, gene_key)
     suspicions = [
@@ -164,6 +165,12 @@ def check_species(
         elif covered.suspicion:
             suspicions.append(covered.suspicion)
     return SpeciesReport(species, encoder, _numbers(table), orthologues, covered, suspicions)
+
+
+def _at_hand(encoder: str, species: str) -> dict[str, ad.AnnData]:
+    found = {name: table for name in REFERENCES if (table := load_reference(name, encoder)) is not None}
+    others = [name for name in list_tables(registered_tables(encoder)) if name != species][: len(REFERENCES)]
+    return found or {name: table for name in others if (table := load_reference(name, encoder)) is not None}
 
 
 def _numbers(table: ad.AnnData) -> dict[str, int]:
