@@ -54,8 +54,8 @@ def test_recipe_and_entry_have_version_and_licence_of_the_package(recipe, entry)
 def test_the_entry_has_the_fields_that_the_registry_demands(entry):
     """Of version 2.0 of the schema of scverse/ecosystem-packages."""
     demanded = {
-        "name", "description", "project_home", "documentation_home", "install", "license", "tags", "version", "category",
-        "contact",
+        "name", "description", "project_home", "documentation_home", "install", "license", "tags", "version",
+        "category", "contact",
     }  # fmt: skip
     assert demanded <= set(entry)
     assert entry["name"] == entry["install"]["pypi"] == PROJECT["name"]
