@@ -69,7 +69,8 @@ if os.environ.get("READTHEDOCS"):
 html_theme = "sphinx_book_theme"
 html_title = "univerce"
 html_static_path = ["_static"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+html_css_files = ["custom.css"]
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_persistent": []}
 
 
 def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
