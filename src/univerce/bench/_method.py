@@ -29,8 +29,8 @@ class Method:
     embed: Callable[..., np.ndarray]
     """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``.
 
-    ``adata`` has raw counts in ``X`` and is the method's own to change, ``batch`` and ``labels`` name columns of ``obs``
-    or are None, ``rng`` is a seed.
+    ``adata`` has raw counts in ``X`` and is the method's own to change, ``batch`` and ``labels`` name columns of
+    ``obs`` or are None, ``rng`` is a seed.
     """
     citation: str
     """Where it is described."""
