@@ -1,0 +1,94 @@
+"""Training a model of scvi-tools: seeded, to convergence, in silence, and without a trace in the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from univerce._settings import settings
+from univerce.bench.methods._expression import with_variable_genes
+from univerce.model.runtime import choose_device
+
+logger = logging.getLogger("univerce")
+
+LATENT = {"n_latent": 30, "n_layers": 2, "gene_likelihood": "nb"}
+"""What the authors of scvi-tools use to integrate data sets."""
+_LOGGERS = ("scvi", "lightning", "lightning.pytorch", "lightning.fabric")
+_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
+
+
+@contextmanager
+def seeded_scvi(rng: int) -> Iterator[Any]:
+    """The module ``scvi`` with its seed set; on leaving, the state of every global generator, of the loggers and of the
+    environment is what it was before."""
+    try:
+        import scvi
+    except ImportError as error:
+        raise ImportError('This method needs scvi-tools: pip install "univerce[bench]"') from error
+    import torch
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    environment = {name: os.environ.get(name) for name in _VARIABLES}
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    seed = scvi.settings.seed
+    with isolate_rng(), warnings.catch_warnings():
+        # Advice on how to train faster, which the hardware of a reader may or may not follow.
+        warnings.filterwarnings("ignore", module=r"lightning\.|scvi\.")
+        try:
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.ERROR)
+            scvi.settings.seed = rng % 2**32
+            yield scvi
+        finally:
+            scvi.settings.seed = seed
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> ad.AnnData:
+    """The counts of variable genes of the cells that have any; a mean of nothing cannot be modelled."""
+    subset = with_variable_genes(adata, n_top_genes, batch=batch)
+    return subset[np.asarray(subset.X.sum(axis=1)).ravel() > 0].copy()
+
+
+def place() -> dict[str, Any]:
+    """The accelerator that ``settings.device`` means, in the words of lightning."""
+    device = choose_device(settings.device)
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    return {"accelerator": accelerator, "devices": [device.index or 0] if accelerator == "gpu" else 1}
+
+
+def train(model: Any, max_epochs: int, **options: Any) -> int:
+    """Train until the validation loss has not fallen for 45 epochs; the epochs it took.
+
+    ``max_epochs`` is the end in any case, and a warning in the log says that it came first.
+    """
+    model.train(
+        max_epochs=max_epochs, early_stopping=True, check_val_every_n_epoch=1, enable_progress_bar=False, **place(),
+        **options,
+    )  # fmt: skip
+    epochs = model.trainer.current_epoch
+    if epochs >= max_epochs:
+        logger.warning("%s has not converged after %d epochs.", type(model).__name__, epochs)
+    return epochs
+
+
+def in_rows(adata: ad.AnnData, trained: ad.AnnData, latent: np.ndarray) -> np.ndarray:
+    """``[n_obs, n_latent]`` in the rows of ``adata``; NaN for a cell that ``trained`` lacks."""
+    out = np.full((adata.n_obs, latent.shape[1]), np.nan, dtype=np.float32)
+    out[adata.obs_names.get_indexer(trained.obs_names)] = latent
+    return out
