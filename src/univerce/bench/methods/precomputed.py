@@ -64,8 +64,8 @@ def _read(path: Path, key: str) -> tuple[pd.Index, np.ndarray]:
         names = pd.Index(beside.read_text(encoding="utf-8").splitlines())
         return names, _numbers(np.load(path, allow_pickle=False), path)
     if path.suffix in (".csv", ".tsv"):
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", index_col=0, dtype={0: str})
-        return table.index.astype(str), _numbers(table, path)
+        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # 007 is no 7
+        return pd.Index(table.iloc[:, 0]), _numbers(table.iloc[:, 1:], path)
     if path.suffix == ".h5ad":
         stored = ad.read_h5ad(path, backed="r")
         try:
