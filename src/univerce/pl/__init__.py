@@ -2,6 +2,7 @@
 
 from univerce.pl.centroid_alignment import centroid_alignment
 from univerce.pl.dendrogram import dendrogram
+from univerce.pl.evaluate_find_cells import evaluate_find_cells
 from univerce.pl.find_cells import find_cells
 from univerce.pl.label_transfer import label_transfer
 from univerce.pl.lineage_colocalisation import lineage_colocalisation
@@ -14,6 +15,7 @@ from univerce.pl.tissue_homogeneity import tissue_homogeneity
 __all__ = [
     "centroid_alignment",
     "dendrogram",
+    "evaluate_find_cells",
     "find_cells",
     "label_transfer",
     "lineage_colocalisation",

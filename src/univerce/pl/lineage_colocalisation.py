@@ -1,15 +1,18 @@
-"""Do lineages stay together, as a figure?"""
+"""Draw whether lineages stay together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import AROUND, ROW, draw_shares
+import anndata as ad
+import numpy as np
+
+from univerce.pl._figure import MATCH, PALETTE, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._shares import AROUND, ROW, Series, draw_shares
 
 if TYPE_CHECKING:
-    import anndata as ad
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def lineage_colocalisation(
@@ -20,21 +23,24 @@ def lineage_colocalisation(
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Any:
-    r"""Draw for how many types of each lineage the nearest other type is of the same lineage.
+) -> Figure | Axes | None:
+    r"""Draw how many types of each lineage lie beside one of it, and of how many a classifier tells the lineage.
+
+    The line on a bar of the nearest types is the 95 % interval that shuffled lineages give, its tick their mean; the
+    tick on a bar of the classifier is what always naming the most frequent lineage gives. The numbers count types.
 
     Parameters
     ----------
     adata
-        AnnData that :func:`univerce.tl.lineage_colocalisation` wrote to.
+        AnnData after :func:`univerce.tl.lineage_colocalisation`.
     key
-        Key of the results in ``uns``.
+        Where the results are in ``uns``.
     figsize
-        Inches; by default one column of a journal, and as high as it needs.
+        Inches; ``None`` is one column wide, and as high as there are lineages.
     ax
-        Axes to draw into.
+        Draw into these axes.
     show
-        Show the figure; ``None`` does so unless ``ax`` is given.
+        Show the figure; ``None`` shows it unless ``ax`` is given.
     return_fig
         Return the figure.
 
@@ -67,10 +73,14 @@ def lineage_colocalisation(
     """
     found = get_result(adata, key, made_by="uc.tl.lineage_colocalisation", needs=("scores", "types"))
     scores = found["scores"]
+    guessed = scores[["n"]].assign(
+        hits=(scores["accuracy"] * scores["n"]).round(), share=scores["accuracy"], chance=scores["majority"],
+        chance_low=np.nan, chance_high=np.nan,
+    )  # fmt: skip
+    series = [Series("nearest type", scores, MATCH), Series("classifier, type held out", guessed, PALETTE[4])]
     names = scores["lineage"].astype(str).tolist()
-    size = figsize or (SINGLE, AROUND + 1.3 * ROW * len(names))
     with style():
         own = ax is None
-        figure, ax = get_axes(ax, *size)
-        draw_shares(ax, [("nearest type", scores)], names, "Types whose nearest type is of their lineage (%)")
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, AROUND + 2 * ROW * len(names))))
+        draw_shares(ax, series, names, label="Types found to be of their lineage (%)", chance="chance")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -1,16 +1,17 @@
-"""How far out cells lie, as a figure."""
+"""Draw how far out cells lie."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import anndata as ad
 import numpy as np
 
-from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._figure import BASELINE, MATCH, MISMATCH, SINGLE, finish, get_axes, get_result, style
 
 if TYPE_CHECKING:
-    import anndata as ad
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def ood_score(
@@ -21,21 +22,24 @@ def ood_score(
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Any:
+) -> Figure | Axes | None:
     """Draw the distances of cells to a reference beside those that cells of the reference have to each other.
+
+    The dashed line is the distance beyond which 5 % of the cells of the reference lie. Shuffled cells are drawn when
+    they were scored, with the AUROC by which the distance tells them from the real ones.
 
     Parameters
     ----------
     adata
-        AnnData that :func:`univerce.tl.ood_score` wrote to.
+        AnnData after :func:`univerce.tl.ood_score`.
     key
-        ``key_added`` of that call.
+        Its ``key_added``.
     figsize
-        Inches; by default one column of a journal.
+        Inches; ``None`` is one column wide.
     ax
-        Axes to draw into.
+        Draw into these axes.
     show
-        Show the figure; ``None`` does so unless ``ax`` is given.
+        Show the figure; ``None`` shows it unless ``ax`` is given.
     return_fig
         Return the figure.
 
@@ -58,25 +62,29 @@ def ood_score(
     >>> uc.pl.ood_score(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.ood_score", needs=("calibration", "report"))
+    found = get_result(adata, key, made_by="uc.tl.ood_score", needs=("calibration", "report", "params"))
     if f"{key}_score" not in adata.obs:
         raise KeyError(f"adata.obs[{key + '_score'!r}] does not exist. Call uc.tl.ood_score again.")
     score = adata.obs[f"{key}_score"].to_numpy(float)
-    score, calibration = score[~np.isnan(score)], np.asarray(found["calibration"], float)
-    limit = np.quantile(calibration, 0.95, method="higher")
-    bins = np.histogram_bin_edges(np.concatenate([score, calibration]), 40)
+    reference = np.asarray(found["calibration"], float)
+    drawn = [("reference", reference, BASELINE), ("cells", score[~np.isnan(score)], MATCH)]
+    if "shuffled" in found:
+        name = f"shuffled, AUROC {float(found['auroc']):.3f}"
+        drawn.append((name, np.asarray(found["shuffled"], float), MISMATCH))
+    limit = np.quantile(reference, 0.95, method="higher")
+    bins = np.histogram_bin_edges(np.concatenate([values for _, values, _ in drawn]), 40)
     with style():
         own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, 0.65 * SINGLE)))
-        series = (("reference", calibration, BASELINE, True), ("cells", score, MATCH, False))
-        for name, values, colour, fill in series:
-            share = np.histogram(values, bins)[0] / len(values)
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, 0.7 * SINGLE)))
+        for i, (name, values, color) in enumerate(drawn):
+            share = 100 * np.histogram(values, bins)[0] / len(values)
+            dashes = (0, (2, 1)) if i == 2 else "-"
             ax.stairs(
-                100 * share, bins, color=colour, fill=fill, alpha=0.6 if fill else 1, label=f"{name} ({len(values):,})"
-            )
+                share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1, linestyle=dashes,
+                label=f"{name} ({len(values):,})",
+            )  # fmt: skip
         ax.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
-        ax.set(xlabel=f"Distance to cell {int(found['params']['n_neighbors'])} of the reference", ylabel="Cells (%)")
-        if "auroc" in found:
-            ax.set_title(f"Shuffled cells are told by an AUROC of {float(found['auroc']):.3f}")
-        ax.legend(loc="upper right")
+        k = int(found["params"]["n_neighbors"])
+        ax.set(xlabel=f"Distance to the k-th nearest cell of the reference, k = {k}", ylabel="Cells (%)")
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, columnspacing=1)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -1,19 +1,17 @@
-"""Which embedding separates which type, as a figure."""
+"""Draw which embedding keeps which type together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+import anndata as ad
 
-from univerce.pl._figure import BASELINE, PALETTE, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl._shares import AROUND, ROW
+from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_height
 
 if TYPE_CHECKING:
-    import anndata as ad
     from matplotlib.axes import Axes
-
-_MARKERS = "osD^vP*X"
+    from matplotlib.figure import Figure
 
 
 def silhouette_by_type(
@@ -24,21 +22,24 @@ def silhouette_by_type(
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Any:
-    """Draw the silhouette of every type in each embedding, the types that differ least apart at the bottom.
+) -> Figure | Axes | None:
+    """Draw the silhouette of every type in each embedding, the type with the highest on top.
+
+    The vertical line is a cell between two types. The legend says what share of the types an embedding wins. Types
+    without a silhouette are not drawn.
 
     Parameters
     ----------
     adata
-        AnnData that :func:`univerce.tl.silhouette_by_type` wrote to.
+        AnnData after :func:`univerce.tl.silhouette_by_type`.
     key
-        Key of the results in ``uns``.
+        Where the results are in ``uns``.
     figsize
-        Inches; by default one column of a journal, and as high as it needs.
+        Inches; ``None`` is one column wide, and as high as there are types.
     ax
-        Axes to draw into.
+        Draw into these axes.
     show
-        Show the figure; ``None`` does so unless ``ax`` is given.
+        Show the figure; ``None`` shows it unless ``ax`` is given.
     return_fig
         Return the figure.
 
@@ -62,21 +63,11 @@ def silhouette_by_type(
     """
     found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("types", "summary"))
     types, won = found["types"], found["summary"].set_index("use_rep")["share_won"]
-    table = types.pivot(index="type", columns="use_rep", values="silhouette")[list(dict.fromkeys(types["use_rep"]))]
-    table = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]
-    size = figsize or (SINGLE, AROUND + 1.1 * ROW * len(table))
-    y = np.arange(len(table))
+    table = types.pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
     with style():
         own = ax is None
-        figure, ax = get_axes(ax, *size)
-        ax.hlines(y, table.min(axis=1), table.max(axis=1), color=BASELINE, linewidth=0.8, zorder=1)
-        for i, name in enumerate(table.columns):
-            ax.plot(
-                table[name], y, _MARKERS[i % len(_MARKERS)], color=PALETTE[i % len(PALETTE)], markersize=4,
-                label=f"{name}: {100 * won[name]:.0f} % won",
-            )  # fmt: skip
-        ax.set_yticks(y, wrap(table.index))
-        ax.tick_params(axis="y", length=0)
-        ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="Mean silhouette, scaled to 0 to 1")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        ax.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
+        names = {name: f"{name}: {100 * share:.0f} % won" for name, share in won.items()}
+        draw_points(ax, table, names, label="Mean silhouette, scaled to 0 to 1")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -1,15 +1,17 @@
-"""Are types the same in every tissue, as a figure?"""
+"""Draw whether types are the same in every tissue."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import AROUND, ROW, draw_shares
+import anndata as ad
+
+from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._shares import AROUND, ROW, Series, draw_shares
 
 if TYPE_CHECKING:
-    import anndata as ad
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def tissue_homogeneity(
@@ -22,25 +24,28 @@ def tissue_homogeneity(
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
-) -> Any:
-    """Draw how often the nearest centroids of a type are the same type of another tissue.
+) -> Figure | Axes | None:
+    """Draw how often the nearest centroids of a type include the same type of another tissue.
+
+    The numbers beside a bar count these centroids and those whose type a second tissue has. The line is the 95 %
+    interval that shuffled types give, its tick their mean.
 
     Parameters
     ----------
     adata
-        AnnData that :func:`univerce.tl.tissue_homogeneity` wrote to.
+        AnnData after :func:`univerce.tl.tissue_homogeneity`.
     by
-        A group of bars for each type, or for each tissue; the first is that of all.
+        A group of bars for each ``"type"`` or each ``"tissue"``, below that of all.
     k
         How many nearest centroids count; ``None`` is the smallest number that was scored.
     key
-        Key of the results in ``uns``.
+        Where the results are in ``uns``.
     figsize
-        Inches; by default one column of a journal, and as high as it needs.
+        Inches; ``None`` is one column wide, and as high as there are bars.
     ax
-        Axes to draw into.
+        Draw into these axes.
     show
-        Show the figure; ``None`` does so unless ``ax`` is given.
+        Show the figure; ``None`` shows it unless ``ax`` is given.
     return_fig
         Return the figure.
 
@@ -72,13 +77,13 @@ def tissue_homogeneity(
     if k not in counted:
         raise ValueError(f"k={k!r} was not scored; there is {', '.join(map(str, counted))}.")
     table = scores[(scores["k"] == k) & scores["by"].isin(["overall", by])]
-    series = list(dict.fromkeys(table["representation"].astype(str)))
     names = list(dict.fromkeys(table["name"].astype(str)))
-    parts = [(name, table[table["representation"].astype(str) == name]) for name in series]
-    size = figsize or (SINGLE, AROUND + ROW * len(names) * max(len(series), 1.3))
+    parts = table.groupby(table["representation"].astype(str), sort=False)
+    series = [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
+    many = "the nearest centroid is" if k == 1 else f"one of the {k} nearest centroids is"
     with style():
         own = ax is None
-        figure, ax = get_axes(ax, *size)
-        many = "the nearest centroid" if k == 1 else f"one of the {k} nearest centroids"
-        draw_shares(ax, parts, names, f"Centroids for which {many}\nis the same type elsewhere (%)")
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, AROUND + ROW * len(names) * max(len(series), 1.3))))
+        label = f"Centroids for which {many}\nof their type in another tissue (%)"
+        draw_shares(ax, series, names, label=label, chance="shuffled")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

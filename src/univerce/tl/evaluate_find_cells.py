@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole
+from univerce._validate import as_seed, check_whole, check_writable
 from univerce.model.tokens import cell_keys
 from univerce.tl import _discovery as kernels
 from univerce.tl._groups import has_counts, lognorm_blocks
@@ -35,6 +35,7 @@ def evaluate_find_cells(
     min_cells: int = 20,
     max_cells: int | None = 1000,
     rng: int | np.random.Generator = 0,
+    key_added: str = "evaluate_find_cells",
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Hide each cell type in one part of the cells, learn it in the others, and see whether it is found again.
@@ -46,7 +47,7 @@ def evaluate_find_cells(
     Parameters
     ----------
     adata
-        Labelled cells with embeddings.
+        Labelled cells with embeddings; results are written into ``uns``.
     groupby
         Column of ``obs`` with the types; cells without one are left out.
     split
@@ -64,6 +65,8 @@ def evaluate_find_cells(
         Most cells of each kind that are learned from; ``None`` uses all.
     rng
         Seed, or a generator that is drawn from once.
+    key_added
+        Key in ``uns``.
     progress
         Show a progress bar; ``None`` does as ``settings.progress`` says.
 
@@ -72,7 +75,12 @@ def evaluate_find_cells(
     A row for each type and embedding: ``type``, ``use_rep`` (``"lognorm_pca"`` for the principal components),
     ``n_hidden`` and ``n_found`` cells over the parts, ``precision`` and ``recall`` at a probability of 0.5, and
     ``average_precision`` (the mean over the parts) beside that of a random order, ``prevalence``. A precision of
-    nothing is NaN.
+    nothing is NaN. Written are:
+
+    ``uns[key_added]["scores"]``
+        The same table, which :func:`univerce.pl.evaluate_find_cells` draws.
+    ``uns[key_added]["params"]``
+        What was asked for.
 
     Raises
     ------
@@ -95,6 +103,7 @@ def evaluate_find_cells(
         check_whole(name, value, low)
     if not keys:
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
+    check_writable(adata)
     seed = as_seed(rng)
     labels = get_labels(adata, groupby)
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys]) & (labels.codes >= 0)
@@ -124,7 +133,15 @@ def evaluate_find_cells(
                     max_cells, seed,
                 ))  # fmt: skip
                 bar.update()
-    return _summarise(pd.DataFrame(rows))
+    table = _summarise(pd.DataFrame(rows)).rename(index=str)
+    adata.uns[key_added] = {
+        "scores": table.copy(),
+        "params": {
+            "groupby": groupby, "split": split or "", "layer": layer or "X", "n_comps": int(n_comps),
+            "min_cells": int(min_cells), "max_cells": max_cells or 0, "seed": seed,
+        },
+    }  # fmt: skip
+    return table
 
 
 def _components(adata: ad.AnnData, layer: str | None, n_comps: int) -> np.ndarray:

@@ -99,6 +99,8 @@ def ood_score(
         Sorted distances of the cells of the reference.
     ``uns[key_added]["auroc"]``
         Probability that a shuffled cell has a higher score than a real one; only with ``shuffled``.
+    ``uns[key_added]["shuffled"]``
+        Sorted distances of the shuffled cells; only with ``shuffled``.
     ``uns[key_added]["params"]``
         What was asked for.
 
@@ -149,7 +151,7 @@ def ood_score(
         chosen = _choose(adata.obs_names, np.flatnonzero(known), int(n_shuffled), seed, _DRAW_SHUFFLED)
         false = score(embed_shuffled(adata, chosen, use_rep, model, seed=seed, progress=progress))
         rows.append(_describe("shuffled", false, p_values(false, calibration)))
-        result["auroc"] = auroc(false, distance[known])
+        result |= {"auroc": auroc(false, distance[known]), "shuffled": np.sort(false)}
     if (~known).any():
         logger.info("%s of %s cells have no embedding and no score.", f"{(~known).sum():,}", f"{len(known):,}")
     report = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
