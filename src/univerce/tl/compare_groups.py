@@ -62,6 +62,8 @@ def compare_groups(
     and ``mean_reference`` (log2 counts per million), ``p_value`` and ``p_adjusted`` (Benjamini and Hochberg within the
     group). Written are:
 
+    ``uns[key_added]["genes"]``
+        The same table.
     ``uns[key_added]["abundance"]``
         ``condition``, ``n_donors``, ``n_donors_compared`` (with ``min_cells`` found cells), ``n_cells``, ``n_found``,
         ``mean_share`` over donors with its standard error ``sem``, and ``p_value`` against the reference.
@@ -124,7 +126,9 @@ def compare_groups(
                 }
             )
         )
+    result = pd.concat(tables, ignore_index=True)
     adata.uns[key_added] = {
+        "genes": result,
         "params": {
             "found": found, "condition": condition, "donor": donor, "reference": reference, "layer": layer or "X",
             "min_cells": int(min_cells),
@@ -132,7 +136,7 @@ def compare_groups(
         "donors": table.rename_axis("donor").reset_index().rename(index=str),
         "abundance": _abundance(table, reference, others),
     }  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
+    return result.copy()
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> np.ndarray:
