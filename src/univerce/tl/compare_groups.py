@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_whole, check_writable
+from univerce._validate import check_whole, check_writable, get_modality
 from univerce.tl._discovery import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 from univerce.tl._inputs import get_labels
 from univerce.tl._pseudobulk import get_found, read_counts
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 _FEWEST_DONORS = 2
 
 
 def compare_groups(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     found: str = "found",
     *,
     condition: str,
     donor: str,
     reference: str,
     groups: Sequence[str] | None = None,
+    mod: str | None = None,
     layer: str | None = None,
     min_cells: int = FEWEST,
     key_added: str = "compare_groups",
@@ -48,6 +52,8 @@ def compare_groups(
         The condition that the others are compared with.
     groups
         Conditions to compare with it; ``None`` takes all others.
+    mod
+        Modality, when ``adata`` is a MuData.
     layer
         Layer with the counts; ``None`` is ``X``.
     min_cells
@@ -92,6 +98,7 @@ def compare_groups(
     >>> bool(table["p_adjusted"].min() > 0.001)
     True
     """
+    adata = get_modality(adata, mod)
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
     state = get_found(adata, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -13,23 +13,27 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.model.tokens import cell_keys
 from univerce.tl import _discovery as kernels
 from univerce.tl._groups import has_counts, lognorm_blocks
 from univerce.tl._inputs import get_embedding, get_labels, known_cells
 from univerce.tl._sought import SOUGHT, fit_finder, label_cells
 
+if TYPE_CHECKING:
+    from mudata import MuData
+
 PCA = "lognorm_pca"
 _MIN_CELLS = 5
 
 
 def evaluate_find_cells(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     groupby: str,
     *,
     split: str | None = None,
     use_reps: str | Sequence[str] = X_UCE,
+    mod: str | None = None,
     layer: str | None = None,
     n_comps: int = 50,
     min_cells: int = 20,
@@ -55,6 +59,8 @@ def evaluate_find_cells(
         halves at random: that says nothing of other data sets, in which cells are harder to find.
     use_reps
         Key or keys of embeddings in ``obsm``.
+    mod
+        Modality, when ``adata`` is a MuData.
     layer
         Layer with the counts, for the principal components; ``None`` is ``X``. Without values there is no such row.
     n_comps
@@ -98,6 +104,7 @@ def evaluate_find_cells(
     >>> table["use_rep"].unique().tolist()
     ['X_uce', 'lognorm_pca']
     """
+    adata = get_modality(adata, mod)
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     for name, value, low in (("min_cells", min_cells, 2 * _MIN_CELLS), ("n_comps", n_comps, 1)):
         check_whole(name, value, low)
