@@ -17,8 +17,7 @@ import scipy.sparse as sp
 
 import univerce as uc
 from tests.tiny import tiny_cells
-from univerce import cli
-from univerce.cli import main
+from univerce.cli import _demo, _embed, _files, main
 
 N, DIM = 30, 8
 
@@ -169,7 +168,7 @@ def test_a_failed_write_leaves_the_old_output_and_nothing_else(
             path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(cli, "_write", full)
+    monkeypatch.setattr(_embed, "write", full)
     assert main(["embed", str(cells), "-o", str(out), "--overwrite"]) == 2
     assert read(out).obsm["X_uce"].shape == (N, DIM)
     assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", out.name}
@@ -312,11 +311,11 @@ def test_knn_accuracy_is_that_of_a_plain_vote_in_stratified_folds() -> None:
             nearest = train[np.argsort(((X[train] - X[i]) ** 2).sum(axis=1))[:15]]
             right += labels.iloc[nearest].mode().min() == labels.iloc[i]
         expected.append(right / len(test))
-    np.testing.assert_allclose(cli.knn_accuracy(X, labels), expected)
+    np.testing.assert_allclose(_demo.knn_accuracy(X, labels), expected)
 
 
 def test_colours_and_markers_tell_ten_types_apart() -> None:
-    assert len(set(cli.COLOURS)) == len(set(cli.MARKERS)) == 10
+    assert len(set(_demo.COLOURS)) == len(set(_demo.MARKERS)) == 10
 
 
 def test_help_and_version_load_nothing_heavy() -> None:
@@ -391,7 +390,7 @@ held_out = true
 def recipe(tmp_path: Path, tiny_model: Path) -> Path:
     """Two data sets in files, one of them twice, and what to train on them."""
     tiny_cells("human", 40).write_h5ad(tmp_path / "human.h5ad")
-    cli._write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", zarr=True)
+    _files.write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", zarr=True)
     (tmp_path / "recipe.toml").write_text(RECIPE.format(tables=tiny_model, pretrain=""))
     return tmp_path / "recipe.toml"
 

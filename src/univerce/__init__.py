@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from univerce._settings import settings
 
 if TYPE_CHECKING:
-    from univerce import atlas, datasets, genes, model, pl, pp, tl
+    from univerce import atlas, bench, datasets, genes, model, pl, pp, tl
 
 __version__ = "0.1.0"
-__all__ = ["atlas", "datasets", "genes", "model", "pl", "pp", "settings", "tl"]
+__all__ = ["atlas", "bench", "datasets", "genes", "model", "pl", "pp", "settings", "tl"]
 
 if not TYPE_CHECKING:  # a type checker would otherwise believe in every name
 

@@ -1,0 +1,57 @@
+"""The command line: ``univerce embed``, ``univerce pretrain``, ``univerce assets`` and ``univerce demo``.
+
+What takes long to import is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from univerce import __version__, settings
+from univerce.cli import _assets, _demo, _embed, _pretrain
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    Exit status: 0, or 2 when the arguments or the data are at fault (one line on stderr says how).
+
+    Examples
+    --------
+    >>> from univerce.cli import main
+    >>> main(["embed", "cells.h5ad", "-o", "cells.h5ad"])
+    2
+    """
+    args = _parser().parse_args(argv)
+    try:
+        with settings.override(**({"progress": False} if args.quiet else {})):
+            args.run(args)
+    except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
+        if args.debug:
+            raise
+        # The text of a KeyError is the repr of its message.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"univerce: error: {' '.join(str(message).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("univerce: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="univerce", description="Universal cell embeddings for the scverse.")
+    parser.add_argument("--version", action="version", version=f"univerce {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (_embed, _pretrain, _assets, _demo):
+        command.add(commands)
+    return parser

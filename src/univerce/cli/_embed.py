@@ -1,0 +1,84 @@
+"""``univerce embed``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from univerce.cli._commands import add_command
+from univerce.cli._files import check_paths, read, replacing, say, write, write_beside
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    embed = add_command(commands, "embed", _embed, "Embed the cells of a file.", device=True)
+    embed.add_argument("input", type=Path, metavar="IN", help="raw counts: .h5ad or .zarr")
+    embed.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5ad or .zarr")
+    embed.add_argument("--overwrite", action="store_true", help="replace OUT when it exists")
+    embed.add_argument("--backed", action="store_true", help="leave X of an .h5ad on disk; OUT is then an .h5ad too")
+    embed.add_argument("--species", help="human, mouse, ...; or the obs column that says so")
+    embed.add_argument("--model", help="uce-mini (bundled), uce-4l, uce-33l, or a directory")
+    embed.add_argument("--layer", help="layer with the counts (default: X)")
+    embed.add_argument("--gene-key", help="var column with the gene names (default: var_names)")
+    embed.add_argument("--key-added", default="X_uce", help="key of the embedding in obsm (default: X_uce)")
+    embed.add_argument("--batch-size", type=_batch_size, default="auto", help="cells a batch, or auto")
+    embed.add_argument("--padding", default="masked", help="masked, or official (as the reference implementation)")
+    embed.add_argument("--sampling", help="systematic or multinomial (default: what the model was made for)")
+    embed.add_argument("--n-draws", type=int, default=1, help="sentences a cell, averaged (default: 1)")
+    embed.add_argument("--seed", type=int, default=0, help="default: 0")
+    embed.add_argument("--store", type=Path, help="directory that lets a killed run be resumed")
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _embed(args: argparse.Namespace) -> None:
+    check_paths(args.input, args.output, backed=args.backed, overwrite=args.overwrite)
+
+    from univerce import tl
+
+    adata = read(args.input, backed=args.backed)
+    say(f"{args.input}: {adata.n_obs:,} cells, {adata.n_vars:,} variables")
+    began = time.perf_counter()
+    tl.uce_embed(
+        adata,
+        species=args.species,
+        model=args.model,
+        layer=args.layer,
+        gene_key=args.gene_key,
+        rng=args.seed,
+        sampling=args.sampling,
+        n_draws=args.n_draws,
+        key_added=args.key_added,
+        batch_size=args.batch_size,
+        device=args.device,
+        precision=args.precision,
+        padding=args.padding,
+        store=args.store,
+    )
+    seconds = time.perf_counter() - began
+    if args.store is not None:
+        _take_from_store(adata, args.store, args.key_added)
+    with replacing(args.output) as part:
+        if args.backed:
+            write_beside(adata, args.key_added, source=args.input, path=part)
+        else:
+            write(adata, part, zarr=args.output.suffix == ".zarr")
+    n, dim = adata.obsm[args.key_added].shape
+    print(f"{args.output}: obsm[{args.key_added!r}] of {n:,} cells, {dim} dimensions, in {seconds:.1f} s")
+
+
+def _take_from_store(adata: ad.AnnData, store: Path, key: str) -> None:
+    import anndata
+
+    done = anndata.read_zarr(store)
+    adata.obsm[key] = done.obsm[key]
+    adata.uns[key] = done.uns[key]
+    for column in done.obs:
+        adata.obs[column] = done.obs[column]

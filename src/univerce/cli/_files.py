@@ -1,0 +1,95 @@
+"""Files in, files out: nothing is half-written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> None:
+    """Refuse what cannot end well before anything is computed."""
+    for path in (source, out):
+        if path.suffix not in (".h5ad", ".zarr"):
+            raise ValueError(f"{path} must end in .h5ad or .zarr.")
+    if source.resolve() == out.resolve() or (source.exists() and out.exists() and source.samefile(out)):
+        raise ValueError(f"{out} is the input; write to another path.")
+    if not source.exists():
+        raise FileNotFoundError(f"There is no {source}.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"There is no directory {out.parent} to write {out.name} to.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists; choose another path, or add --overwrite.")
+    if backed and (source.suffix, out.suffix) != (".h5ad", ".h5ad"):
+        raise ValueError("--backed reads an .h5ad and writes an .h5ad; convert the file or leave --backed out.")
+
+
+def read(path: Path, *, backed: bool) -> ad.AnnData:
+    import anndata as ad
+
+    if path.suffix == ".zarr":
+        return ad.read_zarr(path)
+    return ad.read_h5ad(path, backed="r" if backed else None)
+
+
+def write(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:
+    if not zarr:
+        adata.write_h5ad(path)
+        return
+    from anndata.io import write_elem
+    from zarr import consolidate_metadata, open_group
+
+    # Version 2 is what every anndata of today reads.
+    write_elem(open_group(path, mode="w", zarr_format=2), "/", adata)
+    consolidate_metadata(path, zarr_format=2)
+
+
+def write_beside(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> None:
+    """Copy the file ``source`` and put what an embedding adds into the copy, so that X never is in memory."""
+    import h5py
+    from anndata.io import write_elem
+
+    shutil.copyfile(source, path)
+    with h5py.File(path, "r+") as file:
+        for name, value in (("obs", adata.obs), ("var", adata.var), ("uns", dict(adata.uns))):
+            write_elem(file, name, value)
+        write_elem(file, f"obsm/{key}", adata.obsm[key])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes ``path`` when the block succeeds and is removed when it fails."""
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
+    try:
+        yield part
+        if path.is_dir() or part.is_dir():  # a directory cannot be replaced in one step
+            if path.exists():
+                path.rename(old)
+            part.rename(path)
+            _remove(old)
+        else:
+            part.replace(path)
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def say_nothing(text: str) -> None:
+    """What all processes but the first say."""

@@ -1,0 +1,69 @@
+"""``univerce pretrain``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from univerce.cli._commands import add_command
+from univerce.cli._files import replacing, say, say_nothing
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    text = "Train a model on raw counts; an interrupted training goes on."
+    pretrain = add_command(commands, "pretrain", _pretrain, text)
+    pretrain.add_argument("config", type=Path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
+    pretrain.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what CONFIG says, or auto)")
+    pretrain.add_argument("--devices", type=int, help="number of devices (default: what CONFIG says, or 1)")
+
+
+def _pretrain(args: argparse.Namespace) -> None:
+    from univerce import pp
+    from univerce.genes import read_table
+    from univerce.model import pretrain, save_model
+    from univerce.model.processes import is_first
+    from univerce.model.recipe import place_tables, read_recipe
+
+    recipe = read_recipe(args.config)
+    config = recipe.pretrain
+    report = say if is_first() else say_nothing
+    sets = []
+    for entry in recipe.data:
+        table = None if entry.table is None else read_table(entry.table)
+        s = pp.training_set(
+            entry.path, name=entry.name, species=entry.species, model=recipe.tables, table=table, layer=entry.layer,
+            gene_key=entry.gene_key,
+        )  # fmt: skip
+        n_cells, n_vars = s.counts.shape
+        report(
+            f"{entry.name}: {n_cells:,} cells, {(s.rows >= 0).sum():,} of {n_vars:,} variables are genes of "
+            f"{s.table.uns['gene_table']['species']}{', held out' if entry.name in config.held_out_sets else ''}"
+        )
+        sets.append(s)
+    model = recipe.model_config(sets[0].table)
+    report(
+        f"{model.model_id}: {model.n_layers} layers of width {model.d_model}, {config.steps:,} steps of "
+        f"{config.batch_size} cells; {recipe.out / 'log.csv'} has the scores"
+    )
+    if config.continue_from is not None:
+        report(f"Continues from {config.continue_from}: the result is a space of its own")
+    if (recipe.out / "checkpoint.pt").exists():
+        report(f"Goes on from {recipe.out / 'checkpoint.pt'}")
+    network = pretrain(
+        sets, model, config, recipe.out, device=args.device or recipe.device, devices=args.devices or recipe.devices,
+        tensorboard=recipe.tensorboard,
+    )  # fmt: skip
+    if not is_first():
+        return
+    with replacing(recipe.out / "model") as part:
+        digest = save_model(network, part, pretraining=config).digest
+        place_tables(recipe, part / "tables")
+    if only := config.for_training_only():
+        print(
+            f"{recipe.out / 'model'}: an ablation ({', '.join(only)}), which cannot embed; judge it by "
+            f"{recipe.out / 'log.csv'}."
+        )
+    else:
+        print(f"{recipe.out / 'model'}: {model.model_id}, digest {digest[:12]}...; embed with model=, or --model.")
