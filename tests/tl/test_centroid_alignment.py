@@ -349,3 +349,12 @@ def test_a_tissue_that_the_reference_lacks_tells_nothing(query, reference):
 def test_types_are_no_tissues(query, reference):
     with pytest.raises(ValueError, match="tissue='cell_type' is the column of the types"):
         centroid_alignment(query, reference, tissue="cell_type", **FREE)
+
+
+@pytest.mark.parametrize(("n_shared", "said"), [(2, True), (3, False)])
+def test_a_baseline_on_a_few_names_that_are_shared_by_chance_is_pointed_out(caplog, n_shared, said):
+    query, reference = line({"a": [0, 1], "b": [4]}, genes=25), line({"a": [0], "b": [4, 5]}, genes=40)
+    reference.var_names = [name if i < n_shared else f"other {name}" for i, name in enumerate(reference.var_names)]
+    centroid_alignment(query, reference, **FREE)
+    assert query.uns["centroid_alignment"]["params"]["n_shared_genes"] == n_shared
+    assert (f"The baseline stands on {n_shared} shared genes, of 25 that" in caplog.text) == said

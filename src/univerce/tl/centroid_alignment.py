@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger(__name__)
+_FEW_GENES = 0.1
 
 
 def centroid_alignment(
@@ -259,6 +260,12 @@ def _expression(
             f"baseline={LOGNORM!r} needs genes that query and reference share; they are called {list(genes[0][:3])} "
             f"and {list(genes[1][:3])}. Name a column of var with symbols as gene_symbols=, or pass baseline=None."
         )
+    least = min(map(len, genes))
+    if len(columns[0]) < _FEW_GENES * least:
+        logger.warning(
+            "The baseline stands on %s shared genes, of %s that the smaller side has; they may share a name by chance. "
+            "Name a column of var with symbols as gene_symbols=.", f"{len(columns[0]):,}", f"{least:,}",
+        )  # fmt: skip
     means = zip(both, columns, groups, names, strict=True)
     return tuple(lognorm_means(a, layer, c, g, n) for a, c, g, n in means), len(columns[0])
 

@@ -113,6 +113,8 @@ def evaluate_find_cells(
     check_writable(adata)
     seed = as_seed(rng)
     labels = get_labels(adata, groupby)
+    if len(labels.categories) < 2:
+        raise ValueError(f"obs[{groupby!r}] has one type, {labels.categories[0]!r}; to hide one takes two.")
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys]) & (labels.codes >= 0)
     reps = {key: get_embedding(adata, key) for key in keys}
     if has_counts(adata, layer):
