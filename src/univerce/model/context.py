@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from univerce.genes.table import N_SPECIAL
 from univerce.model.runtime import Embedder
@@ -35,7 +36,9 @@ class ContextReader(Embedder):
                 read = self.network.read_tokens(self._encoded[index]).double().cpu().numpy()
                 genes = ids - N_SPECIAL
                 cell, place = np.nonzero((genes >= 0) & (genes < self.table.n_obs))
-                np.add.at(self.sums, genes[cell, place], read[cell, place])
-                self.n_places += np.bincount(genes[cell, place], minlength=self.table.n_obs)
+                used, where, n = np.unique(genes[cell, place], return_inverse=True, return_counts=True)
+                collect = sparse.csr_matrix((np.ones(len(where)), (where, np.arange(len(where)))))
+                self.sums[used] += collect @ read[cell, place]
+                self.n_places[used] += n
                 if done is not None:
                     done(len(ids))
