@@ -74,6 +74,15 @@ class LabelClassifier:
     model: Classifier
     """What was fitted; its form is not part of the interface."""
 
+    def __repr__(self) -> str:
+        p, scores = self.params, self.scores
+        on = f"obsm[{p['use_rep']!r}]"
+        return (
+            f"LabelClassifier: {len(self.classes)} labels of {p['labels']!r} by {p['method']} on {on}; "
+            f"{float(scores['accuracy']):.1%} of {int(scores['n_cells']):,} held-out cells right, calibration error "
+            f"{float(scores['ece_after']):.3f}"
+        )
+
     @classmethod
     def fit(
         cls,
