@@ -46,7 +46,9 @@ def variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = N
     if batch is not None:
         names = adata.obs[batch].astype(str)
         votes = "batch"
-        bare.obs[votes] = names.where(names.map(names.value_counts()) >= _SMALL_BATCH, "small batches").astype("category")
+        bare.obs[votes] = names.where(names.map(names.value_counts()) >= _SMALL_BATCH, "small batches").astype(
+            "category"
+        )
     chosen = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, batch_key=votes, inplace=False)
     return chosen["highly_variable"].reindex(adata.var_names).to_numpy(dtype=bool)
 

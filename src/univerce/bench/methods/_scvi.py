@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 
 from univerce._settings import settings
 from univerce.bench.methods._expression import with_variable_genes
-from univerce.model.runtime import choose_device
 
 logger = logging.getLogger("univerce")
 
@@ -26,8 +27,7 @@ _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 
 @contextmanager
 def seeded_scvi(rng: int) -> Iterator[Any]:
-    """The module ``scvi`` with its seed set; on leaving, the state of every global generator, of the loggers and of the
-    environment is what it was before."""
+    """The module ``scvi`` with its seed set; on leaving, generators, loggers and environment are as they were."""
     try:
         import scvi
     except ImportError as error:
@@ -67,6 +67,8 @@ def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> a
 
 def place() -> dict[str, Any]:
     """The accelerator that ``settings.device`` means, in the words of lightning."""
+    from univerce.model.runtime import choose_device
+
     device = choose_device(settings.device)
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     return {"accelerator": accelerator, "devices": [device.index or 0] if accelerator == "gpu" else 1}
@@ -77,18 +79,19 @@ def train(model: Any, max_epochs: int, **options: Any) -> int:
 
     ``max_epochs`` is the end in any case, and a warning in the log says that it came first.
     """
-    model.train(
-        max_epochs=max_epochs, early_stopping=True, check_val_every_n_epoch=1, enable_progress_bar=False, **place(),
-        **options,
-    )  # fmt: skip
+    with redirect_stdout(io.StringIO()):  # the news that it stopped is printed
+        model.train(
+            max_epochs=max_epochs, early_stopping=True, check_val_every_n_epoch=1, enable_progress_bar=False, **place(),
+            **options,
+        )  # fmt: skip
     epochs = model.trainer.current_epoch
     if epochs >= max_epochs:
         logger.warning("%s has not converged after %d epochs.", type(model).__name__, epochs)
     return epochs
 
 
-def in_rows(adata: ad.AnnData, trained: ad.AnnData, latent: np.ndarray) -> np.ndarray:
-    """``[n_obs, n_latent]`` in the rows of ``adata``; NaN for a cell that ``trained`` lacks."""
+def in_rows(adata: ad.AnnData, names: pd.Index, latent: np.ndarray) -> np.ndarray:
+    """``[n_obs, n_latent]`` in the rows of ``adata``, NaN for a cell that is not among ``names``."""
     out = np.full((adata.n_obs, latent.shape[1]), np.nan, dtype=np.float32)
-    out[adata.obs_names.get_indexer(trained.obs_names)] = latent
+    out[adata.obs_names.get_indexer(names)] = latent
     return out

@@ -19,8 +19,8 @@ def _embed(
     gigabytes = 4e-9 * adata.n_obs * expressed.sum()
     if gigabytes > max_gigabytes:
         raise ValueError(
-            f"{adata.n_obs:,} cells with {expressed.sum():,} expressed genes take {gigabytes:.1f} GB as an embedding, more "
-            f"than max_gigabytes={max_gigabytes:g}. Take fewer cells, the method 'HVG', or a larger max_gigabytes."
+            f"{adata.n_obs:,} cells with {expressed.sum():,} expressed genes take {gigabytes:.1f} GB as an embedding, "
+            f"more than max_gigabytes={max_gigabytes:g}. Take fewer cells, the method 'HVG', or a larger max_gigabytes."
         )
     x = adata.X[:, expressed]
     return (x.toarray() if sp.issparse(x) else x).astype(np.float32)

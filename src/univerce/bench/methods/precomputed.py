@@ -1,14 +1,14 @@
 """An embedding that was made elsewhere, brought to the cells by their names.
 
-A system with an installation of its own (GeneCompass, scFoundation, scBERT, SCimilarity, TranscriptFormer) is run there,
-and what it returns is saved with the names of the cells beside it, in whatever order it came:
+A system with an installation of its own (GeneCompass, scFoundation, scBERT, SCimilarity, TranscriptFormer) is run
+there, and what it returns is saved with the names of the cells beside it, in whatever order it came:
 
 .. code-block:: python
 
     pd.DataFrame(embedding, index=adata.obs_names).to_csv("method.csv")  # or
     ad.AnnData(obs=adata.obs[[]], obsm={"X_emb": embedding}).write_h5ad("method.h5ad")  # or
     np.save("method.npy", embedding)
-    Path("method.txt").write_text("\\n".join(adata.obs_names))
+    pd.Series(adata.obs_names).to_csv("method.txt", index=False, header=False)
 
 ======================  ==================================================================================
 system                  what to save
@@ -49,7 +49,9 @@ def _embed(
     """``key`` names an embedding in ``obsm`` of the cells, or of the h5ad file ``path``."""
     if key is None and path is None:
         available = ", ".join(map(repr, adata.obsm)) or "none"
-        raise ValueError(f"Say which embedding is meant: path= of a file, or key= of adata.obsm; there are {available}.")
+        raise ValueError(
+            f"Say which embedding is meant: path= of a file, or key= of adata.obsm; there are {available}."
+        )
     if path is None:
         return _numbers(_of(adata, str(key)), f"adata.obsm[{key!r}]")
     names, values = _read(Path(path), key)
@@ -102,8 +104,8 @@ def _rows(cells: pd.Index, names: pd.Index, n_rows: int, path: str | Path) -> np
     if (rows < 0).any():
         missing = cells[rows < 0]
         raise ValueError(
-            f"{path} lacks {len(missing)} of the {len(cells)} cells, such as {missing[0]!r}; it has {len(names)}, such as "
-            f"{names[0]!r}. Every cell must be there under its name in obs_names."
+            f"{path} lacks {len(missing)} of the {len(cells)} cells, such as {missing[0]!r}; it has {len(names)}, such "
+            f"as {names[0]!r}. Every cell must be there under its name in obs_names."
         )
     return rows
 

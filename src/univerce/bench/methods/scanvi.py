@@ -32,7 +32,7 @@ def _embed(
         model = scvi.model.SCANVI.from_scvi_model(first, unlabeled_category=_UNKNOWN)
         more = train(model, max_epochs, n_samples_per_label=n_samples_per_label)
         adata.uns["details"] = {"epochs_scvi": epochs, "epochs": more}
-        return in_rows(adata, counts, model.get_latent_representation())
+        return in_rows(adata, counts.obs_names, model.get_latent_representation())
 
 
 METHOD = Method(

@@ -42,10 +42,8 @@ def _embed(
         mapped = scvi.model.SCVI.load_query_data(query, model, accelerator="cpu")  # training moves it
         more = train(mapped, max_epochs, plan_kwargs={"weight_decay": 0.0})
         adata.uns["details"] = {"reference": list(chosen), "epochs_reference": epochs, "epochs": more}
-        latent = np.empty((counts.n_obs, LATENT["n_latent"]), dtype=np.float32)
-        latent[is_reference] = mapped.get_latent_representation(first)
-        latent[~is_reference] = mapped.get_latent_representation()
-        return in_rows(adata, counts, latent)
+        latent = np.concatenate([mapped.get_latent_representation(part) for part in (first, query)])
+        return in_rows(adata, first.obs_names.append(query.obs_names), latent)
 
 
 def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]:
@@ -58,7 +56,9 @@ def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]
     unknown = sorted(set(chosen) - set(sizes.index))
     if unknown or not chosen or set(chosen) == set(sizes.index):
         problem = f"{unknown[0]!r} is none of them" if unknown else "it must name some of them, and not all"
-        raise ValueError(f"reference={reference!r} does not choose among the batches {', '.join(sizes.index)}: {problem}.")
+        raise ValueError(
+            f"reference={reference!r} does not choose among the batches {', '.join(sizes.index)}: {problem}."
+        )
     return chosen
 
 

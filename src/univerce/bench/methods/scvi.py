@@ -23,7 +23,7 @@ def _embed(
         scvi.model.SCVI.setup_anndata(counts, batch_key=batch)
         model = scvi.model.SCVI(counts, **LATENT)
         adata.uns["details"] = {"epochs": train(model, max_epochs)}
-        return in_rows(adata, counts, model.get_latent_representation())
+        return in_rows(adata, counts.obs_names, model.get_latent_representation())
 
 
 METHOD = Method(

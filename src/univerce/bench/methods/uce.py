@@ -10,7 +10,6 @@ import anndata as ad
 import numpy as np
 
 from univerce.bench._method import Method
-from univerce.tl.uce_embed import uce_embed
 
 
 def _embed(
@@ -24,6 +23,8 @@ def _embed(
     **options: Any,
 ) -> np.ndarray:
     """Further options are those of :func:`univerce.tl.uce_embed`; a cell without a known gene has a row of NaN."""
+    from univerce.tl.uce_embed import uce_embed
+
     uce_embed(adata, model=model, species=species, rng=rng, key_added="X_uce", **options)
     adata.uns["details"] = adata.uns["X_uce"]["params"]
     return adata.obsm["X_uce"]
