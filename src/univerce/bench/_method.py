@@ -45,3 +45,13 @@ class Method:
     """The extra of univerce that installs what it needs, such as ``"bench"``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of ``embed``, such as the directory of a model."""
+    digest: Callable[[Mapping[str, Any]], str] | None = None
+    """What else decides the embedding, given the options: the digest of the weights behind a model's name. A cached
+    embedding is read only when it is the same."""
+    control: bool = False
+    """An end of the scale, no method."""
+    own_genes: bool = False
+    """Knows the genes of each species by their own names, so that data sets of two species are embedded one at a time, each
+    with all of its genes. Other methods see two data sets as one, with the genes that both have."""
+    stored: bool = False
+    """No function of the counts: it finds what was computed elsewhere."""
