@@ -159,6 +159,7 @@ def run(
     if features == "open_problems":
         data = data[:, variable_genes(data, batch)].copy()
     digest = data_digest(data)
+    where = None if cache is None else Path(cache).expanduser()
 
     todo = [(m, s) for m in chosen for s in (chosen_seeds if m.seeded else chosen_seeds[:1])]
     show = settings.progress if progress is None else progress
@@ -166,7 +167,6 @@ def run(
         runs = []
         for m, s in todo:
             bar.set_postfix_str(m.name)
-            where = None if cache is None else Path(cache).expanduser()
             runs.append(run_method(m, data, digest=digest, batch=batch, labels=labels, seed=s, cache=where))
             if runs[-1].reason:
                 logger.warning("%s, seed %d, failed: %s", m.name, s, runs[-1].reason)
@@ -180,7 +180,7 @@ def run(
         for r in done:
             bar.set_postfix_str(f"scores of {r.method.name}")
             results[r.key()] = score(
-                r.embedding, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed
+                r.embedding, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=where
             )
             bar.update()
         bar.update(len(runs) - len(done))
