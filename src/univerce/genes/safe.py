@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_NUMBERS = ("f8", "f4", "i8", "i4", "u8", "u4")
+_NUMBERS = {"f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 _ZIP = b"PK\x03\x04"
 
 
@@ -56,7 +56,7 @@ def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
     path
         The file.
     numpy_numbers
-        Read single numbers of numpy, too, as numbers of Python; their classes are not called.
+        Read single numbers of numpy, too, as numbers of Python (pickle protocol 3 or later); numpy itself is not called.
 
     Returns
     -------

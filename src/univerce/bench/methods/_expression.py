@@ -34,22 +34,21 @@ def variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = N
         How many; all when there are no more.
     batch
         Column of ``obs``. Genes are then ranked by the number of batches that they vary in, so that those that differ
-        only between batches are no use. Batches of fewer than 20 cells vote together.
+        only between batches are no use. Batches of fewer than 20 cells have no vote, unless there are no others.
     """
     import scanpy as sc
 
     if adata.n_vars <= n_top_genes:
         return np.ones(adata.n_vars, dtype=bool)
-    votes = None
     bare = ad.AnnData(adata.X, obs=pd.DataFrame(index=adata.obs_names), var=pd.DataFrame(index=adata.var_names))
     bare.uns["log1p"] = {"base": None}
+    by = None
     if batch is not None:
-        names = adata.obs[batch].astype(str)
-        votes = "batch"
-        bare.obs[votes] = names.where(names.map(names.value_counts()) >= _SMALL_BATCH, "small batches").astype(
-            "category"
-        )
-    chosen = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, batch_key=votes, inplace=False)
+        bare.obs["batch"] = adata.obs[batch].astype(str)
+        large = (bare.obs["batch"].map(bare.obs["batch"].value_counts()) >= _SMALL_BATCH).to_numpy()
+        if large.any():
+            bare, by = bare[large].copy(), "batch"
+    chosen = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, batch_key=by, inplace=False)
     return chosen["highly_variable"].reindex(adata.var_names).to_numpy(dtype=bool)
 
 

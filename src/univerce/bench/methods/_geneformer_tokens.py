@@ -91,8 +91,8 @@ def _read(directory: Path, stem: str) -> Any:
                 else load_pickle_plain(paths[0], numpy_numbers=True)
             )
     raise FileNotFoundError(
-        f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: geneformer/ "
-        "of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."
+        f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: geneformer/"
+        " of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."
     )
 
 

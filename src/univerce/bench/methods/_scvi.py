@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -21,6 +22,7 @@ logger = logging.getLogger("univerce")
 
 LATENT = {"n_latent": 30, "n_layers": 2, "gene_likelihood": "nb"}
 """What the authors of scvi-tools use to integrate data sets."""
+_PATIENCE = 45  # the default of scvi-tools
 _LOGGERS = ("scvi", "lightning", "lightning.pytorch", "lightning.fabric")
 _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 
@@ -32,23 +34,35 @@ def seeded_scvi(rng: int) -> Iterator[Any]:
         import scvi
     except ImportError as error:
         raise ImportError('This method needs scvi-tools: pip install "univerce[bench]"') from error
-    import torch
-    from lightning.pytorch.utilities.seed import isolate_rng
-
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    environment = {name: os.environ.get(name) for name in _VARIABLES}
-    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     seed = scvi.settings.seed
-    with isolate_rng(), warnings.catch_warnings():
+    with _isolated(), warnings.catch_warnings():
         # Advice on how to train faster, which the hardware of a reader may or may not follow.
         warnings.filterwarnings("ignore", module=r"lightning\.|scvi\.")
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            for name in _LOGGERS:
-                logging.getLogger(name).setLevel(logging.ERROR)
-            scvi.settings.seed = rng % 2**32
+            scvi.settings.seed = rng % 2**32  # the largest that lightning takes
             yield scvi
         finally:
             scvi.settings.seed = seed
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Put back what seeding changes, also when training fails, where ``lightning``'s own context would not."""
+    import torch
+
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that is not ours
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    environment = {name: os.environ.get(name) for name in _VARIABLES}
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
             for name, value in environment.items():
@@ -56,7 +70,6 @@ def seeded_scvi(rng: int) -> Iterator[Any]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
 
 
 def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> ad.AnnData:
@@ -81,9 +94,14 @@ def train(model: Any, max_epochs: int, **options: Any) -> int:
     """
     with redirect_stdout(io.StringIO()):  # the news that it stopped is printed
         model.train(
-            max_epochs=max_epochs, early_stopping=True, check_val_every_n_epoch=1, enable_progress_bar=False, **place(),
+            max_epochs=max_epochs,
+            early_stopping=True,
+            early_stopping_patience=_PATIENCE,
+            check_val_every_n_epoch=1,
+            enable_progress_bar=False,
+            **place(),
             **options,
-        )  # fmt: skip
+        )
     epochs = model.trainer.current_epoch
     if epochs >= max_epochs:
         logger.warning("%s has not converged after %d epochs.", type(model).__name__, epochs)

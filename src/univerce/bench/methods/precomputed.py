@@ -10,17 +10,17 @@ there, and what it returns is saved with the names of the cells beside it, in wh
     np.save("method.npy", embedding)
     pd.Series(adata.obs_names).to_csv("method.txt", index=False, header=False)
 
-======================  ==================================================================================
-system                  what to save
-======================  ==================================================================================
-GeneCompass             mean of the last hidden states over the genes of a cell, 768 wide
-scFoundation            ``get_embedding.py --output_type cell --pool_type all``, the ``.npy`` file it writes
-scBERT                  mean over the genes of the Performer's output before its classification head
-SCimilarity             ``CellEmbedding.get_embeddings(X)`` of the aligned and normalised cells
-TranscriptFormer        ``obsm["embeddings"]`` of the h5ad that ``transcriptformer inference`` writes
-======================  ==================================================================================
+================  ================================================================================================
+system            what to save
+================  ================================================================================================
+GeneCompass       mean of the last hidden states over the genes of a cell
+scFoundation      the ``.npy`` of ``get_embedding.py --input_type singlecell --output_type cell --pool_type all``
+scBERT            mean over the genes of what the Performer returns, before the head that classifies
+SCimilarity       ``CellEmbedding(model).get_embeddings(x)`` after its ``align_dataset`` and ``lognorm_counts``
+TranscriptFormer  the h5ad of ``transcriptformer inference``, with ``key="embeddings"``
+================  ================================================================================================
 
-These name what the systems call it to the best of our knowledge; check them against the version that you run.
+These are the names that the systems give it in the versions known to us; check them against the one that you run.
 """
 
 from __future__ import annotations
@@ -43,22 +43,17 @@ def _embed(
     batch: str | None,
     labels: str | None,
     rng: int,
-    key: str | None = None,
     path: str | Path | None = None,
+    key: str = "X_emb",
 ) -> np.ndarray:
-    """``key`` names an embedding in ``obsm`` of the cells, or of the h5ad file ``path``."""
-    if key is None and path is None:
-        available = ", ".join(map(repr, adata.obsm)) or "none"
-        raise ValueError(
-            f"Say which embedding is meant: path= of a file, or key= of adata.obsm; there are {available}."
-        )
+    """``key`` is where an h5ad file has the embedding in ``obsm``; the other formats have no keys."""
     if path is None:
-        return _numbers(_of(adata, str(key)), f"adata.obsm[{key!r}]")
+        raise ValueError(f"precomputed needs the option path=, a file with an embedding: one of {', '.join(_FORMATS)}.")
     names, values = _read(Path(path), key)
-    return _numbers(values, str(path))[_rows(adata.obs_names, names, len(values), path)]
+    return values[_rows(adata.obs_names, names, len(values), path)]
 
 
-def _read(path: Path, key: str | None) -> tuple[pd.Index, Any]:
+def _read(path: Path, key: str) -> tuple[pd.Index, np.ndarray]:
     """Names of the cells, and their embedding."""
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r} does not exist.")
@@ -66,31 +61,28 @@ def _read(path: Path, key: str | None) -> tuple[pd.Index, Any]:
         beside = path.with_suffix(".txt")
         if not beside.is_file():
             raise FileNotFoundError(f"{path} needs {beside} with the name of the cell of every row, one a line.")
-        return pd.Index(beside.read_text().splitlines()), np.load(path, allow_pickle=False)
+        names = pd.Index(beside.read_text(encoding="utf-8").splitlines())
+        return names, _numbers(np.load(path, allow_pickle=False), path)
     if path.suffix in (".csv", ".tsv"):
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", index_col=0, dtype={0: str})
-        return table.index.astype(str), table
+        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # 007 is no 7
+        return pd.Index(table.iloc[:, 0]), _numbers(table.iloc[:, 1:], path)
     if path.suffix == ".h5ad":
         stored = ad.read_h5ad(path, backed="r")
         try:
-            return stored.obs_names, _of(stored, key or "X_emb")
+            if key not in stored.obsm:
+                available = ", ".join(map(repr, stored.obsm)) or "none"
+                raise KeyError(f"key={key!r} is not in obsm of {path}; there are {available}.")
+            return stored.obs_names, _numbers(stored.obsm[key], path)
         finally:
             stored.file.close()
     raise ValueError(f"path={str(path)!r} is of no known format; save it as one of {', '.join(_FORMATS)}.")
 
 
-def _of(adata: ad.AnnData, key: str) -> Any:
-    if key not in adata.obsm:
-        available = ", ".join(map(repr, adata.obsm)) or "none"
-        raise KeyError(f"key={key!r} is not in obsm; there are {available}.")
-    return adata.obsm[key]
-
-
-def _numbers(values: Any, where: str) -> np.ndarray:
+def _numbers(values: Any, path: Path) -> np.ndarray:
     """``[n, n_dims]`` float32, or ``ValueError`` when it is no matrix of numbers."""
     values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind not in "fiu":
-        raise ValueError(f"{where} is no matrix of numbers: {values.dtype} of shape {values.shape}.")
+        raise ValueError(f"{path} holds no matrix of numbers, but {values.dtype} of shape {values.shape}.")
     return values.astype(np.float32)
 
 
