@@ -7,7 +7,9 @@ import pandas as pd
 
 
 def means_over_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean and standard deviation over the seeds, of the rows about all cells: a row for each method, a column for each metric."""
+    """Mean and standard deviation over the seeds, of the rows about all cells: a row for each method, a column for each
+    metric.
+    """
     rows = scores[(scores["group"] == "all") & (scores["kind"] != "failed")]
     grouped = rows.groupby(["method", "metric"], sort=False)["value"]
     order = list(dict.fromkeys(scores["method"]))

@@ -30,8 +30,8 @@ def benchmark_confusion(
 ) -> Figure | Axes | None:
     """Draw what logistic regression calls the cells of a batch, or of a data set, that it has not seen.
 
-    A row is a type and adds up to 1, over all seeds; the number of its cells stands at the right. Shares below a half percent have
-    no number.
+    A row is a type and adds up to 1, over all seeds; the number of its cells stands at the right. Shares below a half
+    percent have no number.
 
     Parameters
     ----------

@@ -28,9 +28,11 @@ def benchmark_silhouettes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the silhouette of each type in every embedding, means over the seeds; the largest mark of a type is its winner.
+    """Draw the silhouette of each type in every embedding, means over the seeds; the largest mark of a type is its
+    winner.
 
-    Methods that were told the labels, and controls, take no part. The legend says which share of the types a method wins.
+    Methods that were told the labels, and controls, take no part. The legend says which share of the types a method
+    wins.
 
     Parameters
     ----------
@@ -69,7 +71,9 @@ def benchmark_silhouettes(
     found = get_result(adata, key, made_by="uc.bench.run", needs=("scores", "runs"))
     scores = found["scores"]
     control = is_control(found["runs"])
-    won = scores[scores["metric"] == "types won"].set_index("method")["value"].sort_values(ascending=False, kind="stable")
+    won = (
+        scores[scores["metric"] == "types won"].set_index("method")["value"].sort_values(ascending=False, kind="stable")
+    )
     mine = scores[(scores["metric"] == "silhouette") & (scores["group"] != "all") & scores["method"].isin(won.index)]
     if mine.empty:
         raise ValueError(f"No method of uns[{key!r}] has silhouettes by type; {len(control)} took part.")
@@ -93,7 +97,11 @@ def benchmark_silhouettes(
         axes.tick_params(axis="y", length=0)
         axes.set(ylim=(len(wide) - 0.4, -0.6), xlabel="Silhouette (dashed: between two types)")
         legend = axes.legend(
-            title="Share of the types won", loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, alignment="left"
+            title="Share of the types won",
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1),
+            borderaxespad=0,
+            alignment="left",
         )
         for handle in legend.legend_handles:
             handle.set_sizes([20])

@@ -47,9 +47,9 @@ def benchmark_table(
 ) -> Figure | Axes | None:
     """Draw the scores of each method, as scIB does: a disc for each metric, a bar for each total.
 
-    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colours are scaled within a column
-    between the controls and the methods that were drawn, numbers are not scaled. Methods are sorted, controls stand below them,
-    ``*`` marks what was told the labels, and a run that failed keeps its row.
+    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colours are scaled within
+    a column between the controls and the methods that were drawn, numbers are not scaled. Methods are sorted, controls
+    stand below them, ``*`` marks what was told the labels, and a run that failed keeps its row.
 
     Parameters
     ----------
@@ -110,7 +110,15 @@ def benchmark_table(
                 axes.text(x[columns[0]] - 0.4, y, "failed", va="center", color=BASELINE)
                 continue
             for column in columns:
-                _draw(axes, x[column], y, mean.loc[name, column], spread.loc[name, column], mean[column], bar=column in _BARS)
+                _draw(
+                    axes,
+                    x[column],
+                    y,
+                    mean.loc[name, column],
+                    spread.loc[name, column],
+                    mean[column],
+                    bar=column in _BARS,
+                )
         _head(axes, kinds, x)
         last = len(order) - 1 + 0.4 * (n_methods < len(order))
         if 0 < n_methods < len(order):
@@ -118,7 +126,8 @@ def benchmark_table(
         axes.set(xlim=(-0.7, max(x.values()) + 0.7), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.annotate(
-            _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction", textcoords="offset points",
+            _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction",
+            textcoords="offset points",
             va="top", size=5.5, color="#444444", wrap=True,
         )  # fmt: skip
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
@@ -162,17 +171,26 @@ def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.
     share = 0.5 if high <= low else (value - low) / (high - low)
     colour = mpl.colormaps[SEQUENTIAL](share)
     ax.plot(x, y, "o", markersize=13, color=colour, markeredgewidth=0)
-    ax.text(x, y, f"{value:.2f}".replace("0.", "."), ha="center", va="center", size=5.5, color="white" if share < 0.6 else "black")
+    ax.text(
+        x,
+        y,
+        f"{value:.2f}".replace("0.", "."),
+        ha="center",
+        va="center",
+        size=5.5,
+        color="white" if share < 0.6 else "black",
+    )
 
 
 def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
     transform = ax.get_xaxis_transform()
-    for kind, names in kinds.items():
+    for names in kinds.values():
         left, right = x[names[0]] - 0.4, x[names[-1]] + 0.4
         ax.plot([left, right], [1.005, 1.005], color="black", linewidth=0.6, transform=transform, clip_on=False)
         for name in names:
             ax.annotate(
-                _SHORT.get(name, name), (x[name], 1.01), (0, 2), xycoords=transform, textcoords="offset points", rotation=50,
+                _SHORT.get(name, name), (x[name], 1.01), (0, 2), xycoords=transform, textcoords="offset points",
+                rotation=50,
                 rotation_mode="anchor", ha="left", va="bottom", size=6, annotation_clip=False,
             )  # fmt: skip
 

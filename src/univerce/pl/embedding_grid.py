@@ -30,7 +30,8 @@ def embedding_grid(
 ) -> Figure | np.ndarray | None:
     """Draw two-dimensional embeddings in columns and their cells by columns of ``obs`` in rows, such as type and batch.
 
-    Colours are those of ``uns[f"{color}_colors"]`` when there are any; categories that share a colour have different markers.
+    Colours are those of ``uns[f"{color}_colors"]`` when there are any; categories that share a colour have different
+    markers.
 
     Parameters
     ----------
@@ -81,7 +82,9 @@ def embedding_grid(
             raise ValueError(f"obsm[{key!r}] has {adata.obsm[key].shape[1]} columns; two can be drawn.")
     for column in color:
         if column not in adata.obs:
-            raise KeyError(f"obs[{column!r}] does not exist; its columns are: {', '.join(map(repr, adata.obs.columns))}.")
+            raise KeyError(
+                f"obs[{column!r}] does not exist; its columns are: {', '.join(map(repr, adata.obs.columns))}."
+            )
     order = np.random.default_rng(0).permutation(adata.n_obs)  # no category lies on top of the others
     with style():
         panel = min(DOUBLE / len(named), 55 * MM)

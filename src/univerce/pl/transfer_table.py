@@ -30,8 +30,8 @@ def transfer_table(
 ) -> Figure | Axes | None:
     """Draw one score of every method for each pair of data sets, means over the seeds.
 
-    What was published stands below a line, in grey and italics: it was measured by others on other data, and no row of it is to be
-    compared with a row above.
+    What was published stands below a line, in grey and italics: it was measured by others on other data, and no row of
+    it is to be compared with a row above.
 
     Parameters
     ----------
@@ -92,7 +92,9 @@ def transfer_table(
         if below:
             at = len(wide) + 0.2
             axes.axhline(at - 0.3, color=BASELINE, linewidth=0.6)
-            axes.text(-0.48, at + 0.15, "Published, not measured; other data", color="#666666", style="italic", va="center")
+            axes.text(
+                -0.48, at + 0.15, "Published, not measured; other data", color="#666666", style="italic", va="center"
+            )
             for i, row in enumerate(below):
                 axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", va="center", color="#666666", style="italic")
                 labels.append(str(row.data))
