@@ -8,7 +8,7 @@ import inspect
 import json
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +91,27 @@ def write_cached(directory: Path | None, key: str | None, embedding: np.ndarray,
         part.replace(directory / f"{key}.npz")
     finally:
         part.unlink(missing_ok=True)
+
+
+def cached_numbers(
+    directory: Path | None, parts: Sequence[np.ndarray], compute: Callable[[], Mapping[str, float]]
+) -> Mapping[str, float]:
+    """Numbers that follow from arrays and the installed versions, computed once."""
+    if directory is None:
+        return compute()
+    digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
+    for part in parts:
+        digest.update(f"{part.dtype.str}{part.shape}".encode())
+        digest.update(np.ascontiguousarray(part))
+    path = directory / f"{digest.hexdigest()}.json"
+    if path.is_file():
+        return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
+    found = compute()
+    directory.mkdir(parents=True, exist_ok=True)
+    part_of_file = directory / f".{uuid.uuid4().hex}.json"
+    try:
+        part_of_file.write_text(json.dumps(dict(found)))
+        part_of_file.replace(path)
+    finally:
+        part_of_file.unlink(missing_ok=True)
+    return found

@@ -39,7 +39,9 @@ def centroids(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x[codes == k].mean(axis=0, dtype=np.float64) for k in range(len(types))]), types
 
 
-def alignment_of_batches(x: np.ndarray, y: np.ndarray, batches: np.ndarray, ks: Sequence[int]) -> tuple[np.ndarray, int]:
+def alignment_of_batches(
+    x: np.ndarray, y: np.ndarray, batches: np.ndarray, ks: Sequence[int]
+) -> tuple[np.ndarray, int]:
     """The shares of hits over all ordered pairs of batches, and the number of types that were looked for."""
     hits, n = np.zeros(len(ks)), 0
     parts = [(x[batches == b], y[batches == b]) for b in np.unique(batches)]

@@ -27,7 +27,9 @@ def log_normalised(counts: ad.AnnData) -> ad.AnnData:
 
 
 def variable_genes(counts: ad.AnnData, batch: str | None) -> np.ndarray:
-    """``[n_vars]`` the 2,000 genes that Open Problems chooses: ``cell_ranger``, those variable in most batches first."""
+    """``[n_vars]`` the 2,000 genes that Open Problems chooses: ``cell_ranger``, those variable in most batches
+    first.
+    """
     import scanpy as sc
 
     if counts.n_vars <= N_OPEN_PROBLEMS:

@@ -27,8 +27,9 @@ class Method:
     name: str
     """Name in the tables, and of the key in ``obsm``."""
     embed: Callable[..., np.ndarray]
-    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` has raw counts in ``X`` and is
-    the method's own to change, ``batch`` and ``labels`` name columns of ``obs`` or are None, ``rng`` is a seed."""
+    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` has raw counts in ``X`` and
+    is the method's own to change, ``batch`` and ``labels`` name columns of ``obs`` or are None, ``rng`` is a seed.
+    """
     citation: str
     """Where it is described."""
     licence: str
@@ -51,7 +52,8 @@ class Method:
     control: bool = False
     """An end of the scale, no method."""
     own_genes: bool = False
-    """Knows the genes of each species by their own names, so that data sets of two species are embedded one at a time, each
-    with all of its genes. Other methods see two data sets as one, with the genes that both have."""
+    """Knows the genes of each species by their own names, so that data sets of two species are embedded one at a time,
+    each with all of its genes. Other methods see two data sets as one, with the genes that both have.
+    """
     stored: bool = False
     """No function of the counts: it finds what was computed elsewhere."""

@@ -52,9 +52,7 @@ def as_methods(given: Sequence[str | Method], adata: ad.AnnData) -> list[Method]
         given = [given]
     if not given:
         raise ValueError("methods is empty; uc.bench.list_methods() lists what there is.")
-    found = [
-        m if isinstance(m, Method) else _stored(m) if m in adata.obsm else _named(m, adata) for m in given
-    ]
+    found = [m if isinstance(m, Method) else _stored(m) if m in adata.obsm else _named(m, adata) for m in given]
     names = [m.name for m in found]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
@@ -72,7 +70,9 @@ def _named(name: str, adata: ad.AnnData) -> Method:
 
 def _stored(key: str) -> Method:
     """An embedding that is there already."""
-    return Method(key, _found, citation="", licence="", zero_shot=False, seeded=False, stored=True, options={"key": key})
+    return Method(
+        key, _found, citation="", licence="", zero_shot=False, seeded=False, stored=True, options={"key": key}
+    )
 
 
 def _found(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int, key: str) -> np.ndarray:
@@ -80,8 +80,9 @@ def _found(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int
 
 
 def shown(adata: ad.AnnData, x: Any, methods: Sequence[Method] = ()) -> ad.AnnData:
-    """What a method gets to see: counts, ``obs``, ``var``, the texts in ``uns``, such as the organism, and in ``obsm`` what is
-    stored there and was asked for."""
+    """What a method gets to see: counts, ``obs``, ``var``, the texts in ``uns``, such as the organism, and in ``obsm``
+    what is stored there and was asked for.
+    """
     texts = {key: value for key, value in adata.uns.items() if isinstance(value, str)}
     stored = {key: adata.obsm[key] for m in methods if m.stored and (key := m.options.get("key")) in adata.obsm}
     return ad.AnnData(x, obs=adata.obs, var=adata.var, uns=texts, obsm=stored)
@@ -119,7 +120,9 @@ def run_method(
     """
     options = {**method.options, **(also or {})}
     try:
-        key = None if method.stored else cache_key(method, digest, batch=batch, labels=labels, seed=seed, options=options)
+        key = (
+            None if method.stored else cache_key(method, digest, batch=batch, labels=labels, seed=seed, options=options)
+        )
         if (found := read_cached(cache, key)) is not None:
             return Run(method, seed, found[0], cached=True, **found[1])
         copy = data.copy()

@@ -25,8 +25,8 @@ def scib_scores(
 ) -> Mapping[str, float]:
     """What :class:`scib_metrics.benchmark.Benchmarker` says of one embedding, with its own aggregation.
 
-    Neighbours are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a table, so
-    that a score is the same whatever stands beside it.
+    Neighbours are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a
+    table, so that a score is the same whatever stands beside it.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ def scib_scores(
     types, batches
         ``[n]``; without batches there is no batch correction and no total.
     before
-        ``[n, n_comps]`` principal components of the expression, with which the variance that batches explain is compared.
+        ``[n, n_comps]`` principal components of the expression, with which the variance that batches explain is
+        compared.
 
     Returns
     -------

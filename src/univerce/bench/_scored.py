@@ -60,7 +60,7 @@ def choose_scored(
     if len(kept.categories) < 2:
         found = ", ".join(f"{n:,} {name}" for name, n in counts.items())
         raise ValueError(
-            f"obs[{labels!r}] needs two types with {min_cells} cells or more; of {adata.n_obs:,} cells there are {found}. "
+            f"obs[{labels!r}] needs two types with {min_cells} cells or more; of {adata.n_obs:,} there are {found}. "
             "Lower min_cells=, or look at the labels and the runs that lack cells."
         )
     labelled = pd.DataFrame({"type": types, "state": state}).dropna(subset="type")

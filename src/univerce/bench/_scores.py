@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from univerce.bench import _scib
 from univerce.bench._bootstrap import interval, resampled_means
+from univerce.bench._cache import cached_numbers
 from univerce.bench._centroids import alignment_of_batches
 from univerce.bench._geometry import rotated, separate
 from univerce.bench._labels import macro_f1, predict_across, predict_within
@@ -38,7 +40,14 @@ class Result:
 
 
 def score(
-    embedding: np.ndarray, scored: Scored, before: np.ndarray | None, *, scib: bool, n_bootstrap: int, seed: int
+    embedding: np.ndarray,
+    scored: Scored,
+    before: np.ndarray | None,
+    *,
+    scib: bool,
+    n_bootstrap: int,
+    seed: int,
+    cache: Path | None = None,
 ) -> Result:
     """Score one embedding.
 
@@ -56,6 +65,8 @@ def score(
         Resamples for the intervals.
     seed
         Of the resamples.
+    cache
+        Directory for what scib-metrics said.
     """
     x = rotated(separate(embedding[scored.rows]))
     y = scored.types.codes.astype(np.int64)
@@ -68,7 +79,7 @@ def score(
     cells |= {f"{n} accuracy": np.where(p < 0, np.nan, p == y) for n, p in predicted.items()}
 
     if scib:
-        rows += list(_scib_rows(x, scored, before))
+        rows += list(_scib_rows(x, scored, before, cache))
     rows += list(_silhouette_rows(cells["silhouette"], scored))
     for name, given in predicted.items():
         kind = "labels across batches" if name.startswith("transfer") else "labels within"
@@ -96,11 +107,16 @@ def _row(kind: str, metric: str, value: float = np.nan, *, group: str = "all", n
     return {"kind": kind, "metric": metric, "group": group, "value": value, "note": note, **more}
 
 
-def _scib_rows(x: np.ndarray, scored: Scored, before: np.ndarray | None) -> Iterator[dict[str, Any]]:
+def _scib_rows(
+    x: np.ndarray, scored: Scored, before: np.ndarray | None, cache: Path | None
+) -> Iterator[dict[str, Any]]:
     if before is None:
         found, why = {}, f"scIB needs more than {_scib.N_NEIGHBORS} cells"
     else:
-        found, why = _scib.scib_scores(x, scored.types, scored.batches, before), _ONE_BATCH
+        batches = np.zeros(0) if scored.batches is None else scored.batches.codes
+        parts = [x, scored.types.codes, batches, before]
+        found = cached_numbers(cache, parts, lambda: _scib.scib_scores(x, scored.types, scored.batches, before))
+        why = _ONE_BATCH
     for kind, names in (("bio conservation", _scib.BIO), ("batch correction", _scib.BATCH), ("scIB", _scib.TOTALS)):
         for name in names:
             value = found.get(name, np.nan)

@@ -100,6 +100,4 @@ def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None) 
         return Run(method, seed, None, reason="query and reference share no gene by name")
     takes = inspect.signature(method.embed).parameters
     also = {"reference": ["reference"]} if "reference" in takes and "reference" not in method.options else {}
-    return run_method(
-        method, sides.joint, digest=sides.digests[2], batch=BATCH, labels=LABELS, also=also, **common
-    )
+    return run_method(method, sides.joint, digest=sides.digests[2], batch=BATCH, labels=LABELS, also=also, **common)

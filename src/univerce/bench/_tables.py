@@ -32,7 +32,8 @@ def table_of_scores(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.Da
 
 def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     """The share of the types in which a method has the best silhouette, averaged over its seeds; of those that were not
-    told the labels, controls apart."""
+    told the labels, controls apart.
+    """
     peers = {r.method.name for r in runs if not (r.method.control or r.method.uses_labels)}
     mine = scores[(scores["metric"] == "silhouette") & (scores["group"] != "all") & scores["method"].isin(peers)]
     if mine.empty:
@@ -42,8 +43,8 @@ def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     won = best.div(best.sum(axis=1), axis=0).mean()
     rows = [
         {
-            "method": name, "seed": int(mine["seed"].iloc[0]), "kind": "silhouette", "metric": "types won", "group": "all",
-            "value": value, "low": np.nan, "high": np.nan, "n_cells": 0, "note": f"of {len(wide)} types",
+            "method": name, "seed": int(mine["seed"].iloc[0]), "kind": "silhouette", "metric": "types won",
+            "group": "all", "value": value, "low": np.nan, "high": np.nan, "n_cells": 0, "note": f"of {len(wide)} types",
         }
         for name, value in won.items()
     ]  # fmt: skip
@@ -51,7 +52,9 @@ def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def table_of_cells(adata: ad.AnnData, rows: np.ndarray, results: Mapping[str, Result]) -> pd.DataFrame:
-    """``[n_obs, ...]`` what each cell contributed, a column for each run and metric; NaN for cells that do not count."""
+    """``[n_obs, ...]`` what each cell contributed, a column for each run and metric; NaN for cells that do not
+    count.
+    """
     columns = {}
     for key, result in results.items():
         for metric, values in result.cells.items():

@@ -58,12 +58,13 @@ def pair_cells(
     scored = np.flatnonzero(known_query & np.isin(mine, types))
     if len(types) < 2 or len(scored) == 0:
         raise ValueError(
-            f"The reference can teach {len(types)} types of obs[{labels!r}] ({', '.join(map(repr, types[:5])) or 'none'}), "
-            f"and {len(scored)} cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells=."
+            f"The reference can teach {len(types)} types of obs[{labels!r}] ({', '.join(map(repr, types[:5])) or 'none'}"
+            f"), and {len(scored)} cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells."
         )
     unlabelled = pd.isna(mine)
     counts = {
-        "scored": len(scored), "no label": int(unlabelled.sum()), "no embedding": int((~unlabelled & ~known_query).sum()),
+        "scored": len(scored), "no label": int(unlabelled.sum()),
+        "no embedding": int((~unlabelled & ~known_query).sum()),
         "type not taught": int((~unlabelled & known_query & ~np.isin(mine, types)).sum()), "taught": len(taught),
         "reference, not taught": reference.n_obs - len(taught),
     }  # fmt: skip
@@ -71,7 +72,9 @@ def pair_cells(
     table = table.fillna(0).astype(int).sort_index().rename_axis("type").reset_index()
     table["taught"] = table["type"].isin(types)
     codes = pd.Index(types)
-    return Pair(scored, taught, codes.get_indexer(mine[scored]), codes.get_indexer(theirs[taught]), types, table, counts)
+    return Pair(
+        scored, taught, codes.get_indexer(mine[scored]), codes.get_indexer(theirs[taught]), types, table, counts
+    )
 
 
 def score_transfer(embedding: np.ndarray, pair: Pair, *, n_bootstrap: int, seed: int) -> Result:
@@ -93,7 +96,9 @@ def score_transfer(embedding: np.ndarray, pair: Pair, *, n_bootstrap: int, seed:
     hits, n = centroid_hits((x, pair.y_query), (x_reference, pair.y_reference), TOP)
     for k, found in zip(TOP, hits, strict=True):
         chance = min(k / len(pair.types), 1)
-        rows.append(_row(f"centroid top {k}", found / n, len(x), note=f"{found:.0f} of {n} types; by chance {chance:.2f}"))
+        rows.append(
+            _row(f"centroid top {k}", found / n, len(x), note=f"{found:.0f} of {n} types; by chance {chance:.2f}")
+        )
     pairs = pd.DataFrame({"truth": pair.types[pair.y_query], "predicted": pair.types[given["logistic"]]})
     return Result(rows, cells, pairs.value_counts().rename("n_cells").reset_index())
 

@@ -24,10 +24,10 @@ def compare(
 ) -> pd.DataFrame:
     """Compare two methods on the same cells.
 
-    Metrics that are means over cells are compared in pairs: the cells, and the seeds of each method that has several, are
-    drawn with replacement, the same cells for both. The interval is about these cells and these seeds; what another data
-    set would say it does not know, and cells of one donor are more alike than it believes. The totals of scIB are no means over
-    cells: of them there is the difference of the means over the seeds, and no interval.
+    Metrics that are means over cells are compared in pairs: the cells, and the seeds of each method that has several,
+    are drawn with replacement, the same cells for both. The interval is about these cells and these seeds; what another
+    data set would say it does not know, and cells of one donor are more alike than it believes. The totals of scIB are
+    no means over cells: of them there is the difference of the means over the seeds, and no interval.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def compare(
 
     Returns
     -------
-    A row for each ``metric``: the means ``value_a`` and ``value_b``, their ``difference`` (a less b), its 95 % interval ``low`` to
-    ``high``, the ``winner`` (empty when the interval holds 0, or there is none), ``sure``, the share of the resamples in which the
-    sign is that of the difference, and the number of cells.
+    A row for each ``metric``: the means ``value_a`` and ``value_b``, their ``difference`` (a less b), its 95 % interval
+    ``low`` to ``high``, the ``winner`` (empty when the interval holds 0, or there is none), ``sure``, the share of the
+    resamples in which the sign is that of the difference, and the number of cells.
 
     Raises
     ------
@@ -94,7 +94,9 @@ def compare(
         here = scores[scores["metric"] == metric]
         values = [float(here.loc[here["method"] == name, "value"].mean()) for name in (a, b)]
         if not np.isnan(values).any():
-            rows.append((metric, a, b, *values, values[0] - values[1], np.nan, np.nan, "", np.nan, int(here["n_cells"].max())))
+            rows.append(
+                (metric, a, b, *values, values[0] - values[1], np.nan, np.nan, "", np.nan, int(here["n_cells"].max()))
+            )
     columns = ["metric", "a", "b", "value_a", "value_b", "difference", "low", "high", "winner", "sure", "n_cells"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -110,12 +112,16 @@ def _runs_of(runs: pd.DataFrame, name: str) -> list[str]:
 def _paired(
     x: np.ndarray, y: np.ndarray, strata: np.ndarray, n: int, rng: np.random.Generator
 ) -> tuple[list[float], np.ndarray]:
-    """The two means, and ``[n]`` differences over cells, drawn in each stratum, and runs, the columns, drawn with them."""
+    """The two means, and ``[n]`` differences over cells, drawn in each stratum, and runs, the columns, drawn with
+    them.
+    """
     groups = [np.flatnonzero(strata == s) for s in np.unique(strata)]
     values = [float(np.mean([side[g].mean() for g in groups])) for side in (x, y)]
     drawn = np.empty(n)
     for i in range(n):
-        weight_x, weight_y = (rng.multinomial(s.shape[1], np.full(s.shape[1], 1 / s.shape[1])) / s.shape[1] for s in (x, y))
+        weight_x, weight_y = (
+            rng.multinomial(s.shape[1], np.full(s.shape[1], 1 / s.shape[1])) / s.shape[1] for s in (x, y)
+        )
         difference = x @ weight_x - y @ weight_y
         drawn[i] = np.mean([difference[g[rng.integers(len(g), size=len(g))]].mean() for g in groups])
     return values, drawn

@@ -41,7 +41,9 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
     """
     found = find_method(name)
     parameters = inspect.signature(found.embed).parameters
-    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in ("batch", "labels", "rng")]
+    known = [
+        p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in ("batch", "labels", "rng")
+    ]
     unknown = sorted(set(options) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise TypeError(f"{found.name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}.")

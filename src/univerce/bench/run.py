@@ -50,22 +50,23 @@ def run(
 ) -> pd.DataFrame:
     """Embed the cells by each method, and score every embedding on the same cells.
 
-    A method that fails is reported with its reason, and the rest goes on. All embeddings are scored on the cells that have
-    a type, a batch and a place in each of them, of types with ``min_cells`` cells or more; how many are left out, and why,
-    is in ``uns[key_added]["types"]`` and ``["params"]["n_cells"]``.
+    A method that fails is reported with its reason, and the rest goes on. All embeddings are scored on the cells that
+    have a type, a batch and a place in each of them, of types with ``min_cells`` cells or more; how many are left out,
+    and why, is in ``uns[key_added]["types"]`` and ``["params"]["n_cells"]``.
 
     Scored are
 
-    - scIB (Luecken et al. 2022), by ``scib_metrics`` with its own aggregation: five scores of the conservation of biology,
+    - scIB (Luecken et al. 2022), by ``scib_metrics`` with its own aggregation: five scores of the conservation of
+      biology,
       five of the correction of batches, and the total, 0.6 and 0.4 of their means. Nothing is scaled between methods;
     - the silhouette of each type, scaled to [0, 1], and the share of the types that a method wins;
     - the labels that 15 neighbours give within the data, in five folds;
     - the labels that neighbours and logistic regression give to a batch that they have not seen;
     - the share of the types whose centroid in one batch has that of another as the nearest, or among the 3 nearest.
 
-    With one batch, what needs two is NaN, and ``note`` says so. Equal rows of an embedding are moved apart by a ten-thousandth
-    of its spread, which ``uns[key_added]["runs"]`` counts; an embedding with more columns than cells is rotated into the
-    span of its cells, which changes no distance.
+    With one batch, what needs two is NaN, and ``note`` says so. Equal rows of an embedding are moved apart by a
+    ten-thousandth of its spread, which ``uns[key_added]["runs"]`` counts; an embedding with more columns than cells is
+    rotated into the span of its cells, which changes no distance.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ def run(
         Names that :func:`univerce.bench.list_methods` lists, keys of ``obsm`` with an embedding, and
         :class:`univerce.bench.Method` or what :func:`univerce.bench.method` gives.
     features
-        ``"all"``: methods see all genes. ``"open_problems"``: the 2,000 genes that are variable in most batches, as in Open
-        Problems. The two are two experiments and make two tables.
+        ``"all"``: methods see all genes. ``"open_problems"``: the 2,000 genes that are variable in most batches, as in
+        Open Problems. The two are two experiments and make two tables.
     layer
         Layer with the counts; ``None`` is ``X``.
     seeds
@@ -103,9 +104,9 @@ def run(
 
     Returns
     -------
-    The scores, a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``) with
-    its ``kind``, the ``value``, its interval from ``low`` to ``high`` where there is one, and the number of cells. Seconds and
-    peak memory (MB above what the process held before) are of kind ``"cost"``, a failed run is one of kind
+    The scores, a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``)
+    with its ``kind``, the ``value``, its interval from ``low`` to ``high`` where there is one, and the number of cells.
+    Seconds and peak memory (MB above what the process held before) are of kind ``"cost"``, a failed run is one of kind
     ``"failed"`` with its reason as ``note``. Written are:
 
     ``uns[key_added]["scores"]``
@@ -128,8 +129,8 @@ def run(
     KeyError
         When a column or the layer does not exist.
     ValueError
-        When values are not counts, a method is unknown, every run failed, fewer than two types have ``min_cells`` cells, or an
-        option is out of range.
+        When values are not counts, a method is unknown, every run failed, fewer than two types have ``min_cells``
+        cells, or an option is out of range.
 
     Examples
     --------
@@ -159,6 +160,7 @@ def run(
     if features == "open_problems":
         data = data[:, variable_genes(data, batch)].copy()
     digest = data_digest(data)
+    where = None if cache is None else Path(cache).expanduser()
 
     todo = [(m, s) for m in chosen for s in (chosen_seeds if m.seeded else chosen_seeds[:1])]
     show = settings.progress if progress is None else progress
@@ -166,7 +168,6 @@ def run(
         runs = []
         for m, s in todo:
             bar.set_postfix_str(m.name)
-            where = None if cache is None else Path(cache).expanduser()
             runs.append(run_method(m, data, digest=digest, batch=batch, labels=labels, seed=s, cache=where))
             if runs[-1].reason:
                 logger.warning("%s, seed %d, failed: %s", m.name, s, runs[-1].reason)
@@ -180,7 +181,7 @@ def run(
         for r in done:
             bar.set_postfix_str(f"scores of {r.method.name}")
             results[r.key()] = score(
-                r.embedding, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed
+                r.embedding, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=where
             )
             bar.update()
         bar.update(len(runs) - len(done))
@@ -191,7 +192,8 @@ def run(
         adata.obsm[r.key()] = r.embedding
     adata.obsm[f"{key_added}_cells"] = table_of_cells(adata, scored.rows, results)
     params: dict[str, Any] = {
-        "labels": labels, "batch": batch or "", "features": features, "n_vars": data.n_vars, "seeds": np.array(chosen_seeds),
+        "labels": labels, "batch": batch or "", "features": features, "n_vars": data.n_vars,
+        "seeds": np.array(chosen_seeds),
         "min_cells": min_cells, "n_bootstrap": n_bootstrap, "n_cells": scored.counts, "n_batches": scored.n_batches,
         "data_digest": digest, "versions": versions(), "hardware": hardware(), "seed": seed,
     }  # fmt: skip

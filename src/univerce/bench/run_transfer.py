@@ -43,13 +43,14 @@ def run_transfer(
 ) -> pd.DataFrame:
     """Label the cells of one data set by another, of the same species or of another one, by each method.
 
-    A method that knows the genes of every species (UCE) embeds the two one at a time, with all of their genes. Every other
-    method sees both as one data set with two batches, ``"query"`` and ``"reference"``, on the genes that both have under
-    one name, whatever its case; names that are not one-to-one are left out. No method is told a label of the query.
+    A method that knows the genes of every species (UCE) embeds the two one at a time, with all of their genes. Every
+    other method sees both as one data set with two batches, ``"query"`` and ``"reference"``, on the genes that both
+    have under one name, whatever its case; names that are not one-to-one are left out. No method is told a label of the
+    query.
 
-    Nearest neighbours, logistic regression and centroids, fitted to the reference, label the query; ``"centroid top k"`` is the
-    share of the types whose centroid in the query has that of the reference among the ``k`` nearest ones. The row
-    ``"largest type"`` calls every cell what most cells of the reference are.
+    Nearest neighbours, logistic regression and centroids, fitted to the reference, label the query; ``"centroid top
+    k"`` is the share of the types whose centroid in the query has that of the reference among the ``k`` nearest ones.
+    The row ``"largest type"`` calls every cell what most cells of the reference are.
 
     Parameters
     ----------
@@ -101,7 +102,8 @@ def run_transfer(
     KeyError
         When a column or the layer does not exist.
     ValueError
-        When values are not counts, both share fewer than two types or no gene, a method is unknown, or every run failed.
+        When values are not counts, both share fewer than two types or no gene, a method is unknown, or every run
+        failed.
 
     Examples
     --------

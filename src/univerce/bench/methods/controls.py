@@ -61,7 +61,8 @@ def _need(labels: str | None) -> str:
 
 METHODS = tuple(
     Method(
-        name=name, embed=embed, citation="Open Problems, batch integration", licence="BSD-3-Clause", zero_shot=name == "random",
+        name=name, embed=embed, citation="Open Problems, batch integration", licence="BSD-3-Clause",
+        zero_shot=name == "random",
         seeded=name != "cell types", uses_batch=name == "shuffled in batch",
         uses_labels=name in ("cell types", "shuffled in type"), control=True,
     )
