@@ -21,6 +21,17 @@ CALL = {"batch": "batch", "labels": "type", "rng": 0, "max_epochs": 2}
 each = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Matrices of this size are not worth two."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @each
 def test_an_embedding_has_a_row_for_every_cell_and_says_how_long_it_trained(method):
     cells = typed_cells()
