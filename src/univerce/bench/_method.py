@@ -27,15 +27,8 @@ class Method:
     name: str
     """Name in the tables, and of the key in ``obsm``."""
     embed: Callable[..., np.ndarray]
-<<<<<<< HEAD
     """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` has raw counts in ``X`` and
     is the method's own to change, ``batch`` and ``labels`` name columns of ``obs`` or are None, ``rng`` is a seed.
-=======
-    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``.
-
-    ``adata`` has raw counts in ``X`` and is the method's own to change, ``batch`` and ``labels`` name columns of
-    ``obs`` or are None, ``rng`` is a seed.
->>>>>>> main
     """
     citation: str
     """Where it is described."""
