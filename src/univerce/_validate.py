@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import anndata as ad
@@ -53,7 +54,8 @@ def get_modalities(mod: str | None, *data: Any) -> Any:
     KeyError
         When a MuData has no such modality.
     """
-    several = [not isinstance(item, ad.AnnData) and hasattr(item, "mod") for item in data]
+    mudata = sys.modules.get("mudata")  # who has a MuData has imported it
+    several = [mudata is not None and isinstance(item, mudata.MuData) for item in data]
     if mod is not None and not any(several):
         raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but none is given; leave mod out.")
     return tuple(get_modality(item, mod) if many else item for item, many in zip(data, several, strict=True))

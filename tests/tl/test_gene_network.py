@@ -70,6 +70,12 @@ def test_the_genes_of_a_data_set_and_several_names_of_one_gene(tiny_model):
     assert once[["source", "target"]].to_numpy().tolist() == [[first, second]]
 
 
+@pytest.mark.parametrize("kind", [tuple, pd.Series, pd.Index, np.array])
+def test_names_may_come_in_any_sequence(names, tiny_model, kind):
+    table = gene_network(kind(names), species="human", model=tiny_model)
+    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
+
+
 def test_families_are_neighbours_in_the_bundled_model():
     genes = ["CD3D", "CD3E", "CD3G", "RPL3", "RPL4", "RPL5", "KRT5", "KRT14"]
     best = gene_network(genes, species="human", n_neighbors=1)

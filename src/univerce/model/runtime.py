@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from univerce._settings import DEVICES
+from univerce._device import choose_device as choose_device
+from univerce._device import choose_precision as choose_precision
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
 from univerce.model.bag import bag_weights
@@ -86,32 +87,6 @@ class Block:
     """``[rows, output_dim]`` float32; NaN where a cell has no count in any gene."""
     n_pooled: int
     """Number of cells whose chromosomes were pooled to fit the sentence."""
-
-
-def choose_device(device: str) -> torch.device:
-    """The torch device meant by ``"auto"`` or a name; ``ValueError`` when it is unknown or not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in DEVICES[1:] or (":" in device and not index.isdecimal()):
-        raise ValueError(f"device={device!r} is not known; use one of {', '.join(DEVICES)}, or for example 'cuda:1'.")
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device={device!r} is not there: torch finds no {kind.upper()} on this machine; use 'cpu'.")
-    n_devices = torch.cuda.device_count() if kind == "cuda" else 1
-    if index and int(index) >= n_devices:
-        raise ValueError(f"device={device!r} is not there: the last {kind.upper()} is '{kind}:{n_devices - 1}'.")
-    return torch.device(device)
-
-
-def choose_precision(precision: str, device: torch.device, d_model: int) -> str:
-    """``"auto"`` is bfloat16 where the hardware multiplies it natively and the model is large enough to gain."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type == "cpu" and d_model >= 512 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return "bfloat16"
-    return "float32"
 
 
 def choose_batch_size(

@@ -17,7 +17,7 @@ from univerce.tl._neighbours import exact_neighbours
 Search = Literal["exact", "ivf", "hnsw"]
 
 MAX_ITER = 1000
-_RECALL, _TUNED_ON = 0.95, 256
+_RECALL, _TUNED_ON = 0.98, 256
 _PSEUDO_VOTES = 1.0
 
 

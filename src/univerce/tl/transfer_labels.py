@@ -115,7 +115,7 @@ def transfer_labels(
     search
         How ``method="knn"`` looks for them. ``"exact"`` compares every cell with every cell of the reference, which
         takes as long as the product of both matrices; ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``), tuned to find 95 % of the neighbours. Held-out cells are compared exactly.
+        (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbours. Held-out cells are compared exactly.
     min_cells
         Labels with fewer cells are not learned; they are logged and listed in ``uns[key_added]["left_out"]``.
     max_cells

@@ -20,6 +20,7 @@ from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_de
 from univerce.model.store import EmbeddingStore
 from univerce.model.tokens import max_sentence_length
 from univerce.pp._inputs import Inputs, resolve_inputs
+from univerce.pp._tables import Tables
 from univerce.pp.uce_tokenize import valid_sentences
 
 logger = logging.getLogger("univerce")
@@ -32,6 +33,7 @@ def uce_embed(
     *,
     species: str | None = None,
     model: str | Path | None = None,
+    table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
@@ -65,6 +67,10 @@ def uce_embed(
     model
         ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are
         the released models, fetched and converted at first use; anything else is the directory of a model.
+    table
+        Gene table to use instead of the model's own, for example of :func:`univerce.genes.build_species`: an AnnData or
+        a path, or several for data of several species. Without ``species`` a single one says of which the cells are.
+        The model refuses a table of another encoder than it was trained with.
     mod
         Modality, when ``adata`` is a MuData.
     layer
@@ -127,7 +133,7 @@ def uce_embed(
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
     >>> uc.tl.uce_embed(adata, species="human", progress=False)
     >>> adata.obsm["X_uce"].shape
-    (20, 768)
+    (20, 256)
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
@@ -148,7 +154,7 @@ def uce_embed(
         check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws,
+        n_draws=n_draws, table=table,
     )  # fmt: skip
     chosen = choose_precision(
         settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model
