@@ -12,6 +12,7 @@ import pandas as pd
 
 from univerce.bench._cache import data_digest, read_cached, write_cached
 from univerce.bench._config import Config, DataEntry, TransferEntry
+from univerce.bench._method import Method
 from univerce.bench._record import versions
 from univerce.bench.run import run
 from univerce.bench.run_transfer import run_transfer
@@ -52,7 +53,7 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
         by_name = {entry.name: entry for entry in config.data}
         query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
         report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labelled")
-        methods = [m for m in config.methods if not (m.control and m.name.startswith(("shuffled", "cell types")))]
+        methods = [m for m in config.methods if _takes_part(m, transfer)]
         symbols = {by_name[name].gene_symbols for name in (transfer.query, transfer.reference)}
         if len(symbols) > 1:
             raise ValueError(
@@ -66,6 +67,13 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             Outcome(transfer.name, query, "benchmark_transfer", reference=transfer.reference, query=transfer.query)
         )
     return outcomes
+
+
+def _takes_part(method: Method, transfer: TransferEntry) -> bool:
+    """Of the controls only random numbers mean something where the types of the query are hidden."""
+    if transfer.methods is not None:
+        return method.name in transfer.methods
+    return not method.control or method.name == "random"
 
 
 def _side(entry: DataEntry, transfer: TransferEntry) -> ad.AnnData:

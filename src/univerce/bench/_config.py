@@ -36,6 +36,8 @@ class TransferEntry:
     query: str
     types: Mapping[str, list[str]] | None = None
     """Coarse type to the labels that mean it, of either data set; labels that are not named are left out."""
+    methods: list[str] | None = None
+    """Names, as in the tables, of the methods that take part; None is all."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
         "--report", type=Path, metavar="DIR", help="write report.html, scores.csv, runs.csv and tables.md"
     )
     bench.add_argument("--tables", type=Path, metavar="FILE", help="write the tables alone, as Markdown")
+    bench.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="default: what CONFIG says, or 0 1 2")
     bench.add_argument("--cache", type=Path, metavar="DIR", help="kept embeddings (default: what CONFIG says)")
 
 
@@ -36,6 +37,8 @@ def _bench(args: argparse.Namespace) -> None:
     config = read_config(args.config, args.data)
     if args.cache is not None:
         config = dataclasses.replace(config, cache=args.cache)
+    if args.seeds is not None:
+        config = dataclasses.replace(config, seeds=tuple(args.seeds))
     if args.report is None:
         config = dataclasses.replace(config, umap=False)
     outcomes = run_config(config, say)
