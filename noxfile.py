@@ -80,12 +80,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tutorials(session: nox.Session) -> None:
-    """Every notebook of tutorials/ from its first cell to its last."""
+    """Every notebook of tutorials/ from its first cell to its last; ``-- --inplace`` keeps the outputs."""
     notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     if not notebooks:
         session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".", "ipykernel", "nbclient")
-    session.run("jupyter", "execute", *notebooks)
+    install(session, "-e", ".", "ipykernel", "ipywidgets", "nbclient")
+    session.run("jupyter", "execute", *session.posargs, *notebooks)
 
 
 @nox.session
@@ -93,6 +93,14 @@ def demo(session: nox.Session) -> None:
     """Embed the bundled cells with the bundled model; the figure is univerce-demo/umap.png."""
     install(session, "-e", ".")
     session.run("univerce", "demo", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The tables of docs/benchmark.md from real data: ``nox -s bench -- --data DIR``; the report is in bench-report."""
+    install(session, "-e", ".[bench]")
+    where = ("--report", "bench-report", "--tables", "docs/benchmark/tables.md")
+    session.run("univerce", "bench", "docs/benchmark/real.toml", *where, *session.posargs)
 
 
 @nox.session

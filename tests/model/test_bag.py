@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy import sparse
 
 from univerce.model import UCE, UCEConfig
+from univerce.model.axes import telling_axes
 from univerce.model.bag import Bag, bag_weights, start_from_bag
 
 N_TOKENS = 40
@@ -26,7 +27,7 @@ def corpus():
     frequency = np.r_[np.zeros(4), rng.uniform(0.01, 1, N_TOKENS - 4)]
     counts = sparse.csr_matrix(rng.poisson(3 * frequency, (300, N_TOKENS)).astype(np.float32))
     vocabulary = torch.from_numpy(rng.standard_normal((N_TOKENS, 24)).astype(np.float32))
-    return vocabulary, frequency, bag_weights(counts, 100), np.repeat([0, 1, 2], [150, 100, 50])
+    return vocabulary, frequency, counts, np.repeat([0, 1, 2], [150, 100, 50])
 
 
 @pytest.fixture(scope="module")
@@ -63,40 +64,30 @@ def test_the_direction_of_a_cell_does_not_depend_on_the_length_of_its_centred_ba
 def test_the_gate_starts_at_the_rarity_of_the_genes(started, corpus):
     vocabulary, frequency, *_ = corpus
     seen = frequency > 0
-    rarity = np.log(1 / frequency[seen]) ** 1.5
+    rarity = np.log(1 / frequency[seen]) ** 0.5
     gate = started.bag(vocabulary)[seen].norm(dim=1).numpy()
     assert np.corrcoef(gate, rarity)[0, 1] > 0.95
 
 
-def test_the_cells_start_centred_and_softly_whitened_by_cells_and_by_data_sets(corpus):
-    vocabulary, _, weights, sets = corpus
+def test_the_cells_start_centred_on_the_axes_that_tell_cells_of_a_set_apart(corpus):
+    vocabulary, _, counts, sets = corpus
     torch.manual_seed(0)
-    network = UCE(replace(TINY, output_dim=24))
+    network = UCE(TINY)
     start_from_bag(network, *corpus, steps=20)
     network.requires_grad_(requires_grad=False)
-    sums = (weights @ network.bag(vocabulary).numpy()).astype(np.float64)
-    z = network.bag.cell(torch.from_numpy(sums.astype(np.float32))).numpy()
+    share = counts.toarray() / counts.sum(axis=1).reshape(-1, 1)
+    sums = (np.log1p(100 * share) @ network.bag(vocabulary).numpy()).astype(np.float32)
+    z = network.bag.cell(torch.from_numpy(sums)).numpy()
     np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-4)
-    assert (np.diff(np.square(z).mean(axis=0)) < 1e-6).all()
-    centred = sums - sums.mean(axis=0)
-    means = [centred[sets == k].mean(axis=0) for k in (0, 1, 2)]
-    covariance = np.cov(sums.T, bias=True) + 30 * sum(np.outer(m, m) for m in means) / 3
-    ridge = np.trace(covariance) / 24 * np.eye(24)
-    np.testing.assert_allclose(z @ z.T, centred @ np.linalg.solve(covariance + ridge, centred.T), atol=1e-3)
+    axes = telling_axes(sums, sparse.csr_matrix(np.log1p(1e4 * share)), sets, 18)
+    expected = (sums - sums.mean(axis=0)) @ axes.T
+    np.testing.assert_allclose(z @ z.T, expected @ expected.T, atol=1e-3)
 
 
 def test_all_else_starts_silent(started, corpus):
-    vocabulary, _, weights, _ = corpus
-    bag = torch.from_numpy(weights[:3] @ started.bag(vocabulary).numpy())
+    vocabulary, _, counts, _ = corpus
+    bag = torch.from_numpy(bag_weights(counts[:3], 100) @ started.bag(vocabulary).numpy())
     tokens = started.encode_tokens(vocabulary)[torch.arange(12).reshape(3, 4)]
     cells = started.embed(tokens, bag=bag)
     torch.testing.assert_close(cells, started.embed(None, bag=bag))
     assert not started.predict(cells, vocabulary).any()
-
-
-def test_more_components_than_the_features_have_are_zero(corpus):
-    torch.manual_seed(0)
-    network = UCE(replace(TINY, output_dim=30))
-    start_from_bag(network, *corpus, steps=1)
-    assert not network.bag.project.weight[24:].any()
-    assert network.bag.project.weight[:24].any(dim=1).all()

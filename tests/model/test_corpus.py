@@ -268,6 +268,22 @@ def test_data_sets_are_picked_by_size_to_the_temperature():
     assert stats.binomtest(from_large, 2000, weight[0] / weight.sum()).pvalue > P_VALUE
 
 
+def test_whole_cells_are_training_cells_with_all_their_genes_and_none_twice():
+    sets = [*SETS, training_set("small", ONE, 12, seed=4), training_set("unseen", OTHER, seed=5)]
+    c = corpus(sets, held_out=0.2, held_out_sets=["unseen"])
+    counts, of_set = c.whole_cells(4 * 20, np.random.default_rng(0))
+    assert np.unique(of_set, return_counts=True)[1].tolist() == [min(20, n) for n in c.sizes()[:4]]
+    for part, s in enumerate(sets[:4]):
+        first = BASES[id(s.table)] + N_SPECIAL
+        found = counts[of_set == part]
+        assert found.sum() == found[:, first : first + s.table.n_obs].sum()
+        training = by_gene(s)[c._parts[part].training].tolist()
+        for cell in found[:, first : first + s.table.n_obs].toarray().tolist():
+            training.remove(cell)  # raises for one that is not there, or no more
+    again, _ = c.whole_cells(4 * 20, np.random.default_rng(0))
+    assert (again != counts).nnz == 0
+
+
 def test_validation_cells_are_held_out_cells():
     c = corpus(held_out=0.3)
     batch = c.validation(1, np.random.default_rng(0), n_cells=5)

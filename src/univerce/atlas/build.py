@@ -129,7 +129,7 @@ def build(
     >>> atlas.obs["data_set"].value_counts().to_dict()
     {'first': 50, 'second': 50}
     >>> str(atlas.obsm["X_uce"].dtype), atlas.obsm["X_uce"].shape
-    ('float16', (100, 768))
+    ('float16', (100, 256))
     """
     path, sources = Path(path), as_sources(data)
     recipe = Recipe.resolve(

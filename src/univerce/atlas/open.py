@@ -40,7 +40,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", labels="cell_type", progress=False)
     >>> atlas = uc.atlas.open("cells.zarr")
     >>> atlas.obsm["X_uce"][:2].shape
-    (2, 768)
+    (2, 256)
     >>> uc.tl.centroids(atlas, "cell_type").obs["n_cells"].sum()
     np.int64(40)
     """

@@ -61,7 +61,7 @@ def subset(
     >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", labels="cell_type", progress=False)
     >>> b_cells = uc.atlas.subset(atlas, "cell_type == 'CD19+ B'")
     >>> b_cells.n_obs, b_cells.obsm["X_uce"].shape
-    (4, (4, 768))
+    (4, (4, 256))
     """
     whole = atlas if isinstance(atlas, ad.AnnData) else open_atlas(Path(atlas))
     called = "atlas" if isinstance(atlas, ad.AnnData) else repr(str(atlas))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
+from univerce.model.axes import telling_axes
 from univerce.model.config import UCEConfig
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 _GATE_WIDTH = 128
 _RAREST = 1e-3  # a gene seen in fewer cells tells no more than one seen in so many
-_RARITY_POWER = 1.5
-_BETWEEN_SETS = 30.0
+_RARITY_POWER = 0.5
+_LOG_NORM = 1e4
 
 
 def bag_weights(counts: sparse.csr_matrix, scale: float) -> sparse.csr_matrix:
@@ -71,7 +72,7 @@ def start_from_bag(
     network: UCE,
     vocabulary: Tensor,
     frequency: np.ndarray,
-    bags: sparse.csr_matrix,
+    counts: sparse.csr_matrix,
     sets: np.ndarray,
     *,
     steps: int = 1500,
@@ -79,8 +80,8 @@ def start_from_bag(
     """Set the weights of the bag in closed form, and silence all else that adds to the cell or to the logits.
 
     The gate is fitted to the inverse document frequency of the genes; the projection centres the bags of the corpus and
-    whitens them softly: what all cells share, and the directions in which whole data sets differ, would else drown what
-    tells cell types apart.
+    takes the axes that tell cells of one data set apart (:func:`~univerce.model.axes.telling_axes`): what all cells
+    share, and what chance and depth make of a cell, would else drown what tells cell types apart.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ def start_from_bag(
         ``[n_tokens, token_dim]`` features.
     frequency
         ``[n_tokens]`` share of cells that express a gene, 0 where unknown.
-    bags
-        ``[n_cells, n_tokens]`` :func:`bag_weights` of cells of all data sets.
+    counts
+        ``[n_cells, n_tokens]`` counts of cells of all data sets, none twice.
     sets
         ``[n_cells]`` data set of each cell.
     steps
@@ -111,32 +112,14 @@ def start_from_bag(
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        used, places = np.unique(bags.indices, return_inverse=True)
-        compact = sparse.csr_matrix((bags.data, places, bags.indptr), shape=(bags.shape[0], len(used)))
-        sums = compact @ bag(vocabulary[torch.from_numpy(used).to(device)]).cpu().numpy()
-        center = sums.mean(axis=0)
-        bag.center.copy_(torch.from_numpy(center))
-        bag.project.weight.copy_(torch.from_numpy(_soft_whitening(sums - center, sets, network.config.output_dim)))
+        used, places = np.unique(counts.indices, return_inverse=True)
+        compact = sparse.csr_matrix((counts.data, places, counts.indptr), shape=(counts.shape[0], len(used)))
+        genes = bag(vocabulary[torch.from_numpy(used).to(device)]).cpu().numpy()
+        bags = bag_weights(compact, network.config.bag_scale) @ genes
+        bag.center.copy_(torch.from_numpy(bags.mean(axis=0)))
+        axes = telling_axes(bags, bag_weights(compact, _LOG_NORM), sets, network.config.output_dim)
+        bag.project.weight.copy_(torch.from_numpy(axes))
         silent: list[Any] = [network.decoder[-1], network.binary_decoder[-1], network.bilinear]
         for module in silent:
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
-
-
-def _soft_whitening(centred: np.ndarray, sets: np.ndarray, n_components: int) -> np.ndarray:
-    """``[n_components, dim]`` principal axes scaled by (variance + mean variance)^-1/2, those that vary most first.
-
-    The variance is that of the cells and, many times over, that of the means of the data sets: what tells data sets
-    apart is mostly technology. Full whitening would blow up the directions that hold nothing but noise. With more
-    components than dimensions the last rows are zero.
-    """
-    centred = centred.astype(np.float64)
-    means = np.stack([centred[sets == s].mean(axis=0) for s in np.unique(sets)])
-    covariance = centred.T @ centred / len(centred) + _BETWEEN_SETS * means.T @ means / len(means)
-    values, axes = np.linalg.eigh(covariance)
-    values = np.maximum(values, 0)
-    scaled = (axes / np.sqrt(values + values.mean())).T
-    order = np.argsort(-np.square(centred @ scaled.T).mean(axis=0))[:n_components]
-    out = np.zeros((n_components, centred.shape[1]), dtype=np.float32)
-    out[: len(order)] = scaled[order]
-    return out

@@ -120,6 +120,6 @@ UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
 UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)
 UCE_MINI = UCEConfig(
     model_id="uce-mini", token_dim=1088, token_encoder="text-svd64-sign1024-s0-33c4cb27", d_model=128, n_heads=4,
-    d_hidden=512, n_layers=2, output_dim=768, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,
+    d_hidden=512, n_layers=2, output_dim=256, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,
     n_sample=256, sampling="systematic", norm_first=True, bag=True,
 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from univerce.genes.table import CLS, N_SPECIAL, RIGHT, chromosome_index, gene_table_info
-from univerce.model.survey import Survey, survey
+from univerce.model.survey import Survey, columns_added, survey
 from univerce.model.tokens import (
     GenomeOrder,
     accumulate_log,
@@ -56,6 +56,12 @@ class TrainingSet:
     """``[n_vars]`` int32 row of the table of each variable, -1 when it maps to no gene."""
     table: ad.AnnData
     """Gene table."""
+
+    def __repr__(self) -> str:
+        n_cells, n_vars = self.counts.shape
+        species = self.table.uns["gene_table"]["species"]
+        genes = int((self.rows >= 0).sum())
+        return f"TrainingSet {self.name!r}: {n_cells:,} cells of {species}, {genes:,} of {n_vars:,} variables are genes"
 
 
 @dataclass(frozen=True)
@@ -304,6 +310,31 @@ class Corpus:
     ) -> Batch:
         """Training cells, see :meth:`plan`."""
         return self.draw(self.plan(n_cells, rng, temperature=temperature, step=step))
+
+    def whole_cells(self, n_cells: int, rng: np.random.Generator) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Training cells with all their genes, none twice.
+
+        Parameters
+        ----------
+        n_cells
+            Number of cells, at most; every data set has the same share. Of data on disk only those count that are
+            always in memory.
+        rng
+            Chooses them.
+
+        Returns
+        -------
+        Counts, a column for every token, and the data set of each cell.
+        """
+        blocks, sets = [], []
+        trained = np.flatnonzero(~self.is_held_out)
+        for k in trained.tolist():
+            part, rows = self._parts[k], self._rows[k].at(None)
+            cells = np.sort(rng.choice(rows, size=min(max(2, n_cells // len(trained)), len(rows)), replace=False))
+            token = np.where(part.var_rank >= 0, part.order.gene_token[part.var_rank] + part.base, -1)
+            blocks.append(self._rows[k].take(cells) @ columns_added(token, len(self.features)))
+            sets.append(np.full(len(cells), k))
+        return sparse.vstack(blocks, format="csr"), np.concatenate(sets)
 
     def validation(self, part: int, rng: np.random.Generator, *, n_cells: int) -> Batch:
         """Held-out cells of one data set; the genes without a count are always drawn evenly, as in the paper."""

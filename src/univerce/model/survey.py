@@ -68,7 +68,7 @@ def survey(
         When the values are not counts, or no cell can be trained on.
     """
     measured = np.unique(var_rank[var_rank >= 0])
-    to_rank = _to_rank(var_rank, n_genes)
+    to_rank = columns_added(var_rank, n_genes)
     usable = []
     expressed = np.zeros(n_genes, dtype=np.int64)
     total = 0.0
@@ -90,10 +90,10 @@ def survey(
     return Survey(training, validation, measured, expressed / len(training), total)
 
 
-def _to_rank(var_rank: np.ndarray, n_genes: int) -> sparse.csr_matrix:
-    """``[n_vars, n_genes]`` matrix that adds the counts of variables to their gene."""
-    var = np.flatnonzero(var_rank >= 0)
-    return sparse.csr_matrix((np.ones(len(var)), (var, var_rank[var])), shape=(len(var_rank), n_genes))
+def columns_added(column: np.ndarray, n_columns: int) -> sparse.csr_matrix:
+    """``[n_vars, n_columns]`` matrix that adds the counts of variables to their column, -1 for none."""
+    var = np.flatnonzero(column >= 0)
+    return sparse.csr_matrix((np.ones(len(var)), (var, column[var])), shape=(len(column), n_columns))
 
 
 def _expressed(block: sparse.csr_matrix, to_rank: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce.genes.table import gene_table_info
-from univerce.model.bag import bag_weights, start_from_bag
+from univerce.model.bag import start_from_bag
 from univerce.model.checkpoint import Model, find_model, load_network
 from univerce.model.config import UCEConfig
 from univerce.model.corpus import Corpus, TrainingSet
@@ -31,7 +31,7 @@ from univerce.model.objective import Objective, Task
 from univerce.model.processes import Alone, launch, n_processes, seeded
 from univerce.model.window import OnDisk
 
-_START_CELLS = 4000
+_START_CELLS = 17_000
 _ORDERS = ("genome", "shuffled")
 
 
@@ -46,7 +46,7 @@ class PretrainConfig:
     0.2
     """
 
-    steps: int = 1000
+    steps: int = 300
     """Optimiser steps."""
     batch_size: int = 64
     """Cells in a step."""
@@ -56,7 +56,7 @@ class PretrainConfig:
     """Share of the expressed genes that is hidden (the paper's default; 0.1 did better in its ablation)."""
     learning_rate: float = 1e-3
     """Highest learning rate."""
-    warmup: int = 100
+    warmup: int = 50
     """Steps in which the learning rate rises."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
@@ -104,9 +104,9 @@ class PretrainConfig:
     """Cells of a data set on disk that are read at a time."""
     seed: int = 0
     """Seed of the weights, the split and the batches."""
-    evaluate_every: int = 200
+    evaluate_every: int = 100
     """Steps between two evaluations."""
-    checkpoint_every: int = 250
+    checkpoint_every: int = 100
     """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
@@ -320,9 +320,8 @@ class _Run:
             if source is not None:
                 self.network.load_state_dict(load_network(source).state_dict())
             elif model.bag and config.start_from_bag:
-                cells = corpus.sample(_START_CELLS, np.random.default_rng(config.seed), temperature=0)
-                weights = bag_weights(cells.bag, model.bag_scale)
-                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), weights, cells.sets)
+                counts, cell_sets = corpus.whole_cells(_START_CELLS, np.random.default_rng(config.seed))
+                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), counts, cell_sets)
         if model.bag and not config.train_bag:
             self.network.bag.requires_grad_(requires_grad=False)
         if not config.positions:

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from univerce.model.blocks import iter_blocks, n_rows
 
-N_ALWAYS = 256
+N_ALWAYS = 512
 """Training cells of a matrix on disk that are in memory whatever the window shows."""
 
 

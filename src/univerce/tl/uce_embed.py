@@ -133,7 +133,7 @@ def uce_embed(
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
     >>> uc.tl.uce_embed(adata, species="human", progress=False)
     >>> adata.obsm["X_uce"].shape
-    (20, 768)
+    (20, 256)
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
