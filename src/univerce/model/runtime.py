@@ -84,6 +84,8 @@ class Block:
     rows: slice
     values: np.ndarray
     """``[rows, output_dim]`` float32; NaN where a cell has no count in any gene."""
+    missing: np.ndarray
+    """``[rows]`` bool: the cell has no count in any gene."""
     n_pooled: int
     """Number of cells whose chromosomes were pooled to fit the sentence."""
 
@@ -357,7 +359,7 @@ def embed_blocks(
             values[group.cells] = total
             n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
         if values is not None:
-            yield Block(rows, values, n_pooled)
+            yield Block(rows, values, np.isnan(values[:, 0]), n_pooled)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

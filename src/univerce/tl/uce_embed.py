@@ -15,12 +15,15 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import PRECISIONS, settings
 from univerce._validate import check_writable, get_modality
+from univerce.model.blocks import n_blocks
 from univerce.model.checkpoint import load_network
+from univerce.model.distributed import find_client, worker_precision
 from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
 from univerce.model.store import EmbeddingStore
 from univerce.model.tokens import max_sentence_length
 from univerce.pp._inputs import Inputs, resolve_inputs
 from univerce.pp.uce_tokenize import valid_sentences
+from univerce.tl._workers import embed_on_workers, n_cells
 
 logger = logging.getLogger("univerce")
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
@@ -44,6 +47,7 @@ def uce_embed(
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     padding: Literal["masked", "official"] = "masked",
     store: Path | str | None = None,
+    client: Any = None,
     copy: bool = False,
     progress: bool | None = None,
 ) -> Any:
@@ -95,6 +99,11 @@ def uce_embed(
     store
         Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
         interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
+    client
+        A ``dask.distributed.Client``: its workers read and embed the blocks, and with ``store`` write them too, in
+        files that all of them see. They need univerce and the model at the same paths. ``None`` computes here, or, when
+        the counts are a dask array, with the client that is active, as dask itself does. The bytes are those of a call
+        without workers that has as many threads as torch has in a worker.
     copy
         Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
     progress
@@ -142,7 +151,9 @@ def uce_embed(
             f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
             "one of them out. anndata.read_zarr(store) opens the result."
         )
-    where = choose_device(settings.device if device == "auto" else device)
+    device = settings.device if device == "auto" else device
+    asked = settings.precision if precision == "auto" else precision
+    where = choose_device(device if client is None else "cpu")  # a worker's device is the worker's to find
     data = adata.copy() if copy else adata
     if store is None:
         check_writable(get_modality(data, mod))
@@ -150,32 +161,43 @@ def uce_embed(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,
     )  # fmt: skip
-    chosen = choose_precision(
-        settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model
-    )
+    client = find_client(client, inputs.X)
+    official, d_model = padding == "official", inputs.model.config.d_model
+    if client is None:
+        chosen = choose_precision(asked, where, d_model)
+    else:
+        chosen = worker_precision(client, asked, device, d_model)
     inputs.params.update(padding=padding, precision=chosen)
     target = _open_store(store, key_added, inputs)
-    blocks = None if target is None else target.missing()
+    blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
+    if client is None:
+        embedded = _embed(inputs, where, chosen, official, batch_size, blocks, show=show)
+    else:
+        embedded = embed_on_workers(
+            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, device=device, precision=chosen,
+            official=official, batch_size=batch_size, store=None if target is None else target.path, show=show,
+        )  # fmt: skip
 
     missing = np.zeros(len(inputs.names), dtype=bool)
     n_pooled = 0
     out = np.empty((len(inputs.names), inputs.model.config.output_dim), np.float32) if target is None else None
-    for block in _embed(inputs, where, chosen, padding, batch_size, blocks, show=show):
+    if target is not None:
+        for k in set(range(target.n_blocks)).difference(blocks):  # done before
+            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
+    for block in embedded:
         if out is not None:
             out[block.rows] = block.values
-        elif target is not None:
+        elif target is not None and client is None:
             target.write(block.rows.start // target.block_rows, block.values)
+        missing[block.rows] = block.missing
         n_pooled += block.n_pooled
 
     if out is not None:
-        missing = np.isnan(out[:, 0])
         inputs.adata.obsm[key_added] = out
         inputs.adata.obs[f"{key_added}_missing"] = missing
         inputs.adata.uns[key_added] = {"params": inputs.params}
     elif target is not None:
-        for k in range(target.n_blocks):
-            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
         if not target.is_complete:
             target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
@@ -199,23 +221,22 @@ def _embed(
     inputs: Inputs,
     device: Any,
     precision: str,
-    padding: str,
+    official: bool,
     batch_size: int | str,
-    blocks: list[int] | None,
+    blocks: list[int],
     *,
     show: bool,
 ) -> Iterator[Block]:
-    """Blocks of embeddings, all or the given ones, under a progress bar over the sentences."""
-    if blocks == []:
+    """The given blocks of embeddings, under a progress bar over the sentences."""
+    if not blocks:
         return
     config, drawing = inputs.model.config, inputs.drawing
     network = load_network(inputs.model, device=device, precision=precision)
     length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
     size = choose_batch_size(batch_size, device, config.d_model, length, precision)
-    embedders = [Embedder(network, g.table, official=padding == "official", batch_size=size) for g in inputs.genes]
-    n = len(inputs.names)
-    cells = n if blocks is None else sum(min(BLOCK_ROWS, n - k * BLOCK_ROWS) for k in blocks)
+    embedders = [Embedder(network, g.table, official=official, batch_size=size) for g in inputs.genes]
     prepared = inputs.prepare(BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks)
+    cells = n_cells(inputs, blocks, BLOCK_ROWS)
     with tqdm(total=cells * drawing.n_draws, unit="sentence", desc="embed", disable=not show) as bar:
         yield from embed_blocks(prepared, embedders, bar.update)
 
