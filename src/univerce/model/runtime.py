@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from univerce.model.bag import bag_weights
 from univerce.model.blocks import iter_blocks
 from univerce.model.config import Sampling
 from univerce.model.network import UCE
+from univerce.model.pipeline import Stages, ahead
 from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
 
 logger = logging.getLogger("univerce")
@@ -272,8 +272,9 @@ def prepare(
     with_bag: bool = False,
     sentences: Sentences | None = None,
     blocks: Sequence[int] | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[tuple[slice, list[Group]]]:
-    """Read blocks of rows, check that they are counts and draw the sentences.
+    """Read blocks of rows, check that they are counts and draw the sentences; the next is read meanwhile.
 
     Parameters
     ----------
@@ -297,30 +298,34 @@ def prepare(
         Sentences of all cells, drawn before.
     blocks
         The blocks to read; all by default.
+    stages
+        Told what ``"read"`` and ``"tokenise"`` take.
 
     Yields
     ------
     The rows of each block and its cells by species.
     """
+    stages = Stages() if stages is None else stages
     orders = [g.order() for g in genes]
     to_tokens = [g.tokens() for g in genes]
-    for rows, counts in iter_blocks(X, block_rows, blocks=blocks):
-        check_counts(counts, where=where)
-        groups = []
-        for k in np.unique(species[rows]):
-            cells = np.flatnonzero(species[rows] == k)
-            mine = counts if len(cells) == counts.shape[0] else counts[cells]
-            if sentences is not None:
-                draws = [sentences.take(cells + rows.start)]
-            else:
-                draws = [
-                    tokenise(
-                        mine, genes[k].rows, orders[k], cell_keys(names[rows][cells], drawing.seed, draw=draw),
-                        n_sample=drawing.n_sample, sampling=drawing.sampling, max_length=drawing.max_length,
-                    )
-                    for draw in range(drawing.n_draws)
-                ]  # fmt: skip
-            groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
+    for rows, counts in ahead(stages.timed("read", iter_blocks(X, block_rows, blocks=blocks))):
+        with stages.measure("tokenise"):
+            check_counts(counts, where=where)
+            groups = []
+            for k in np.unique(species[rows]):
+                cells = np.flatnonzero(species[rows] == k)
+                mine = counts if len(cells) == counts.shape[0] else counts[cells]
+                if sentences is not None:
+                    draws = [sentences.take(cells + rows.start)]
+                else:
+                    draws = [
+                        tokenise(
+                            mine, genes[k].rows, orders[k], cell_keys(names[rows][cells], drawing.seed, draw=draw),
+                            n_sample=drawing.n_sample, sampling=drawing.sampling, max_length=drawing.max_length,
+                        )
+                        for draw in range(drawing.n_draws)
+                    ]  # fmt: skip
+                groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
         yield rows, groups
 
 
@@ -328,6 +333,7 @@ def embed_blocks(
     prepared: Iterator[tuple[slice, list[Group]]],
     embedders: Sequence[Embedder],
     done: Callable[[int], Any] | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[Block]:
     """Embed prepared blocks; the next block is read and tokenised while one is embedded.
 
@@ -339,19 +345,23 @@ def embed_blocks(
         One per species.
     done
         Told the number of sentences after every batch.
+    stages
+        Told what ``"forward"`` takes.
 
     Yields
     ------
     The embeddings of each block.
     """
-    for rows, groups in _ahead(prepared):
+    stages = Stages() if stages is None else stages
+    for rows, groups in ahead(prepared):
         n = rows.stop - rows.start
         values: np.ndarray | None = None
         n_pooled = 0
         for group in groups:
             total: Any = 0
-            for sentences in group.draws:
-                total = total + embedders[group.species].embed(sentences, group.bag, done)
+            with stages.measure("forward"):
+                for sentences in group.draws:
+                    total = total + embedders[group.species].embed(sentences, group.bag, done)
             if values is None:
                 values = np.empty((n, total.shape[1]), dtype=np.float32)
             if len(group.draws) > 1:
@@ -370,12 +380,3 @@ def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sp
     tokens = sparse.csr_matrix(counts.astype(np.float32) @ to_tokens)
     tokens.sort_indices()
     return tokens
-
-
-def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items, each made in a thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from univerce._validate import check_writable, get_modality
 from univerce.model.blocks import n_blocks
 from univerce.model.checkpoint import load_network
 from univerce.model.distributed import find_client, worker_precision
+from univerce.model.pipeline import Stages, behind
 from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
 from univerce.model.store import EmbeddingStore
 from univerce.model.tokens import max_sentence_length
@@ -171,8 +173,11 @@ def uce_embed(
     target = _open_store(store, key_added, inputs)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
+    stages = Stages("read", "tokenise", "forward", "write")
     if client is None:
-        embedded = _embed(inputs, where, chosen, official, batch_size, blocks, show=show)
+        embedded = _embed(inputs, where, chosen, official, batch_size, blocks, stages, show=show)
+        if target is not None:
+            embedded = behind(embedded, partial(_write, target, stages))
     else:
         embedded = embed_on_workers(
             client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, device=device, precision=chosen,
@@ -188,8 +193,6 @@ def uce_embed(
     for block in embedded:
         if out is not None:
             out[block.rows] = block.values
-        elif target is not None and client is None:
-            target.write(block.rows.start // target.block_rows, block.values)
         missing[block.rows] = block.missing
         n_pooled += block.n_pooled
 
@@ -201,6 +204,8 @@ def uce_embed(
         if not target.is_complete:
             target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
+    if client is None:
+        logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
     _report(missing, n_pooled, key_added)
     return data if copy else None
 
@@ -217,6 +222,11 @@ def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> Embedding
     )  # fmt: skip
 
 
+def _write(target: EmbeddingStore, stages: Stages, block: Block) -> None:
+    with stages.measure("write"):
+        target.write(block.rows.start // target.block_rows, block.values)
+
+
 def _embed(
     inputs: Inputs,
     device: Any,
@@ -224,6 +234,7 @@ def _embed(
     official: bool,
     batch_size: int | str,
     blocks: list[int],
+    stages: Stages,
     *,
     show: bool,
 ) -> Iterator[Block]:
@@ -235,10 +246,12 @@ def _embed(
     length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
     size = choose_batch_size(batch_size, device, config.d_model, length, precision)
     embedders = [Embedder(network, g.table, official=official, batch_size=size) for g in inputs.genes]
-    prepared = inputs.prepare(BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks)
+    prepared = inputs.prepare(
+        BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks, stages=stages
+    )
     cells = n_cells(inputs, blocks, BLOCK_ROWS)
     with tqdm(total=cells * drawing.n_draws, unit="sentence", desc="embed", disable=not show) as bar:
-        yield from embed_blocks(prepared, embedders, bar.update)
+        yield from embed_blocks(prepared, embedders, bar.update, stages)
 
 
 def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:
