@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from univerce._settings import DEVICES
 from univerce._validate import check_counts
@@ -18,6 +19,7 @@ from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_feature
 from univerce.model.bag import bag_weights
 from univerce.model.blocks import iter_blocks
 from univerce.model.config import Sampling
+from univerce.model.expected import expected_sentences
 from univerce.model.network import UCE
 from univerce.model.pipeline import Stages, ahead
 from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
@@ -39,7 +41,7 @@ class Drawing:
     """How sentences are drawn."""
 
     seed: int
-    sampling: Sampling
+    sampling: Sampling | Literal["expected"]
     n_sample: int
     max_length: int
     n_draws: int = 1
@@ -174,16 +176,21 @@ class Embedder:
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
         bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
-        for rows in self._batches(sentences.lengths):
+        for rows in self._batches(sentences.lengths, padded=sentences.log_counts is not None):
             self._embed_rows(sentences, bags, rows, out, done)
         return out
 
-    def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order."""
+    def _batches(self, lengths: np.ndarray, *, padded: bool = False) -> Iterator[np.ndarray]:
+        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order.
+
+        Expected sentences hardly ever have one length: they come by rising length and are padded.
+        """
         if self.official:
             for begin in range(0, len(lengths), OFFICIAL_BATCH):
                 rows = np.arange(begin, min(begin + OFFICIAL_BATCH, len(lengths)))
                 yield rows[lengths[rows] > 0]
+        elif padded:
+            yield np.argsort(lengths, kind="stable")[int(np.sum(lengths == 0)) :]
         else:
             for length in np.unique(lengths[lengths > 0]):
                 yield np.flatnonzero(lengths == length)
@@ -200,8 +207,9 @@ class Embedder:
         begin = 0
         while begin < len(rows):
             part = rows[begin : begin + self.batch_size]
+            width = longest if self.official else int(s.lengths[part].max())
             try:
-                out[part] = self._forward(s.ids[part, :longest], s.lengths[part], None if bags is None else bags[part])
+                out[part] = self._forward(s.take(part), width, None if bags is None else bags[part])
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
@@ -218,11 +226,19 @@ class Embedder:
                 done(len(part))
 
     @torch.inference_mode()
-    def _forward(self, ids: np.ndarray, lengths: np.ndarray, bags: np.ndarray | None) -> np.ndarray:
-        index = torch.from_numpy(ids.astype(np.int64)).to(self.device)
-        padded = torch.from_numpy(lengths).to(self.device) if self.official else None
-        bag = None if bags is None else torch.from_numpy(bags).to(self.device)
-        cells = self.network.embed(self._encoded[index], padded, official=self.official, bag=bag)
+    def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> np.ndarray:
+        def moved(values: np.ndarray | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(values).to(self.device)
+
+        def cut(values: np.ndarray | None) -> Tensor | None:
+            return moved(None if values is None else values[:, :width])
+
+        index = torch.from_numpy(s.ids[:, :width].astype(np.int64)).to(self.device)
+        padded = moved(s.lengths) if self.official or s.log_counts is not None else None
+        cells = self.network.embed(
+            self._encoded[index], padded, official=self.official, bag=moved(bags), log_counts=cut(s.log_counts),
+            positions=cut(s.positions),
+        )  # fmt: skip
         return np.asarray(cells.float().cpu().numpy())
 
     @torch.inference_mode()
@@ -318,15 +334,19 @@ def prepare(
                 if sentences is not None:
                     draws = [sentences.take(cells + rows.start)]
                 else:
-                    draws = [
-                        tokenise(
-                            mine, genes[k].rows, orders[k], cell_keys(names[rows][cells], drawing.seed, draw=draw),
-                            n_sample=drawing.n_sample, sampling=drawing.sampling, max_length=drawing.max_length,
-                        )
-                        for draw in range(drawing.n_draws)
-                    ]  # fmt: skip
+                    keys = [cell_keys(names[rows][cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws)]
+                    draws = [_sentences(mine, genes[k].rows, orders[k], key, drawing) for key in keys]
                 groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
         yield rows, groups
+
+
+def _sentences(
+    counts: sparse.csr_matrix, rows: np.ndarray, order: GenomeOrder, keys: np.ndarray, drawing: Drawing
+) -> Sentences:
+    sizes = {"n_sample": drawing.n_sample, "max_length": drawing.max_length}
+    if drawing.sampling == "expected":
+        return expected_sentences(counts, rows, order, keys, **sizes)
+    return tokenise(counts, rows, order, keys, sampling=drawing.sampling, **sizes)
 
 
 def embed_blocks(

@@ -18,6 +18,7 @@ from univerce._settings import PRECISIONS, settings
 from univerce._validate import check_writable, get_modality
 from univerce.model.blocks import n_blocks
 from univerce.model.checkpoint import load_network
+from univerce.model.config import SAMPLINGS
 from univerce.model.distributed import find_client, worker_precision
 from univerce.model.pipeline import Stages, behind
 from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
@@ -41,7 +42,7 @@ def uce_embed(
     layer: str | None = None,
     gene_key: str | None = None,
     rng: int | np.random.Generator = 0,
-    sampling: Literal["multinomial", "systematic"] | None = None,
+    sampling: Literal["multinomial", "systematic", "expected"] | None = None,
     n_draws: int = 1,
     key_added: str = X_UCE,
     batch_size: int | Literal["auto"] = "auto",
@@ -80,8 +81,9 @@ def uce_embed(
     rng
         Seed, or a generator that is drawn from once.
     sampling
-        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the
-        model's.
+        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance), ``"expected"`` (every
+        expressed gene once, weighted by its expected count, at its expected position: no noise but the order of the
+        chromosomes, at the price of a token for every expressed gene); ``None`` is the model's.
     n_draws
         Sentences per cell; their embeddings are averaged and brought back to unit length.
     key_added
@@ -142,6 +144,10 @@ def uce_embed(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
+    if padding == "official" and sampling == "expected":
+        raise ValueError(
+            "padding='official' repeats the reference, which knows no sampling='expected'; drop one of them."
+        )
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(PRECISIONS)}.")
     if batch_size != "auto" and (
@@ -161,7 +167,7 @@ def uce_embed(
         check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws,
+        n_draws=n_draws, samplings=(*SAMPLINGS, "expected"),
     )  # fmt: skip
     client = find_client(client, inputs.X)
     official, d_model = padding == "official", inputs.model.config.d_model
