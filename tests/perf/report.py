@@ -14,8 +14,7 @@ from tests.perf.table import as_text
 
 def record(name: str, title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table to ``$PERF_DOCS/<name>.md``, where that is set, with what it was measured on."""
-    directory = os.environ.get("PERF_DOCS")
-    if not directory:
+    if (directory := docs_directory()) is None:
         return
     lines = [
         f"*{title}; {torch.get_num_threads()} threads of {_processor()}, torch {torch.__version__}.*",
@@ -24,8 +23,15 @@ def record(name: str, title: str, header: Sequence[str], rows: Iterable[Sequence
         f"|{'---|' + '---:|' * (len(header) - 1)}",
         *(f"| {' | '.join(as_text(cell) for cell in row)} |" for row in rows),
     ]
-    Path(directory).mkdir(parents=True, exist_ok=True)
-    (Path(directory) / f"{name}.md").write_text("\n".join(lines) + "\n")
+    (directory / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def docs_directory() -> Path | None:
+    """Where tables and figures go, if anywhere."""
+    if not (path := os.environ.get("PERF_DOCS")):
+        return None
+    Path(path).mkdir(parents=True, exist_ok=True)
+    return Path(path)
 
 
 def _processor() -> str:
