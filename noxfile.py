@@ -80,12 +80,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tutorials(session: nox.Session) -> None:
-    """Every notebook of tutorials/ from its first cell to its last."""
+    """Every notebook of tutorials/ from its first cell to its last; ``-- --inplace`` keeps the outputs."""
     notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     if not notebooks:
         session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".", "ipykernel", "nbclient")
-    session.run("jupyter", "execute", *notebooks)
+    install(session, "-e", ".", "ipykernel", "ipywidgets", "nbclient")
+    session.run("jupyter", "execute", *session.posargs, *notebooks)
 
 
 @nox.session

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from pathlib import Path
 
+from sphinx.application import Sphinx
 from sphinx.ext.napoleon import docstring
 
 import univerce
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
 project = "univerce"
 author = "The univerce developers"
@@ -22,6 +29,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinx_design",
 ]
 exclude_patterns = ["_build", "jupyter_execute", "measured", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
@@ -29,6 +37,11 @@ templates_path = ["_templates"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # `nox -s tutorials` executes them
+nb_merge_streams = True
+
+# Sphinx reads nothing outside of its directory.
+shutil.rmtree(HERE / "tutorials", ignore_errors=True)
+shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", ignore=shutil.ignore_patterns("README.md", ".*"))
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -56,7 +69,8 @@ if os.environ.get("READTHEDOCS"):
 html_theme = "sphinx_book_theme"
 html_title = "univerce"
 html_static_path = ["_static"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+html_css_files = ["custom.css"]
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_persistent": []}
 
 
 def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
@@ -67,3 +81,10 @@ def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
 
 docstring.NumpyDocstring._parse_returns_section = lambda self, _: _prose(self, "returns")
 docstring.NumpyDocstring._parse_yields_section = lambda self, _: _prose(self, "yields")
+
+
+def setup(app: Sphinx) -> None:
+    import _figures
+
+    _figures.draw()
+    app.connect("autodoc-process-docstring", _figures.insert)

@@ -79,7 +79,7 @@ def test_every_room_is_reachable_from_the_package():
 
 
 def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
-    with pytest.raises(AttributeError, match="'nowhere'; it has atlas, datasets, genes"):
+    with pytest.raises(AttributeError, match="'nowhere'; it has atlas, bench, datasets"):
         uc.nowhere  # noqa: B018
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -13,6 +15,8 @@ import pooch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+# "warning" leaves it to the logging of Python, which shows warnings unless it is told otherwise.
+VERBOSITIES = {"error": logging.ERROR, "warning": logging.NOTSET, "info": logging.INFO, "debug": logging.DEBUG}
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
@@ -29,6 +33,26 @@ def _flag(name: str, default: bool) -> bool:
 
 def _default_cache() -> Path:
     return Path(os.environ.get("UNIVERCE_CACHE") or pooch.os_cache("univerce"))
+
+
+class _Shown(logging.Handler):
+    """Shows messages on stderr where the program has set up no logging of its own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not logging.getLogger().handlers:
+            sys.stderr.write(f"{self.format(record)}\n")
+
+
+_shown = _Shown()
+
+
+def _set_verbosity(value: str) -> None:
+    logger = logging.getLogger("univerce")
+    logger.setLevel(VERBOSITIES[value])
+    if value in ("info", "debug"):
+        logger.addHandler(_shown)
+    else:
+        logger.removeHandler(_shown)
 
 
 @dataclass
@@ -50,6 +74,11 @@ class Settings:
         ``"auto"``, ``"float32"`` or ``"bfloat16"`` (``UNIVERCE_PRECISION``).
     progress
         Whether long work shows a progress bar (``UNIVERCE_PROGRESS``).
+    verbosity
+        ``"error"``; ``"warning"``; ``"info"``, which also says what was found, chosen and left out, such as the
+        coverage of the genes; or ``"debug"`` (``UNIVERCE_VERBOSITY``). It is the level of
+        ``logging.getLogger("univerce")``. A program that sets up its logging receives the messages there, in any other
+        they appear on stderr.
 
     Examples
     --------
@@ -64,6 +93,7 @@ class Settings:
     device: str = field(default_factory=lambda: os.environ.get("UNIVERCE_DEVICE", "auto"))
     precision: str = field(default_factory=lambda: os.environ.get("UNIVERCE_PRECISION", "auto"))
     progress: bool = field(default_factory=lambda: _flag("UNIVERCE_PROGRESS", default=True))
+    verbosity: str = field(default_factory=lambda: os.environ.get("UNIVERCE_VERBOSITY", "warning"))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _FIELDS:
@@ -74,6 +104,10 @@ class Settings:
             raise ValueError(f"device={value!r} is not known; use one of {', '.join(DEVICES)}.")
         if name == "precision" and value not in PRECISIONS:
             raise ValueError(f"precision={value!r} is not known; use one of {', '.join(PRECISIONS)}.")
+        if name == "verbosity":
+            if value not in VERBOSITIES:
+                raise ValueError(f"verbosity={value!r} is not known; use one of {', '.join(VERBOSITIES)}.")
+            _set_verbosity(value)
         object.__setattr__(self, name, value)
 
     @contextmanager

@@ -43,6 +43,22 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
     return data.mod[mod]
 
 
+def get_modalities(mod: str | None, *data: Any) -> Any:
+    """Several data, each MuData among them replaced by its modality; what else there is, as a path, stays as it is.
+
+    Raises
+    ------
+    ValueError
+        When ``mod`` is missing for a MuData, or given and nothing is one.
+    KeyError
+        When a MuData has no such modality.
+    """
+    several = [not isinstance(item, ad.AnnData) and hasattr(item, "mod") for item in data]
+    if mod is not None and not any(several):
+        raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but none is given; leave mod out.")
+    return tuple(get_modality(item, mod) if many else item for item, many in zip(data, several, strict=True))
+
+
 def check_adata(adata: ad.AnnData) -> None:
     """Raise ``ValueError`` when ``adata`` is empty or two of its cells have one name.
 

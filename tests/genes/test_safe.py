@@ -66,6 +66,51 @@ def test_even_a_harmless_class_is_refused(tmp_path, obj):
         load_pickle_plain(_store(tmp_path / "x.pkl", obj))
 
 
+NUMBERS = [np.int8(-3), np.int16(-300), np.int64(2**62), np.uint16(7), np.float32(0.5), np.float64(np.pi), np.float16(2)]
+
+
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_numbers_of_numpy_come_back_as_numbers_of_python_when_asked_for(tmp_path, protocol):
+    big = np.array([5], dtype=">i4")[0]
+    path = _store(tmp_path / "x.pkl", {"a": [*NUMBERS, big], "b": 1}, protocol)
+    got = load_pickle_plain(path, numpy_numbers=True)
+    assert got == {"a": [n.item() for n in [*NUMBERS, big]], "b": 1}
+    assert {type(n) for n in got["a"]} == {int, float}
+
+
+@pytest.mark.parametrize("core", ["core", "_core"], ids=["numpy 1", "numpy 2"])
+def test_numbers_of_either_numpy_are_read(tmp_path, core):
+    content = pickle.dumps(np.float64(2.5), protocol=3)
+    for name in (b"numpy._core", b"numpy.core"):
+        content = content.replace(b"c" + name + b".", b"cnumpy." + core.encode() + b".")
+    (tmp_path / "x.pkl").write_bytes(content)
+    assert load_pickle_plain(tmp_path / "x.pkl", numpy_numbers=True) == 2.5
+
+
+@pytest.mark.parametrize(
+    "obj, asked",
+    [
+        (np.zeros(2), "numpy._core"),
+        (np.dtype("O"), "a numpy.dtype 'O8'"),
+        (np.dtype([("a", "f8")]), "a numpy.dtype 'V8'"),
+        (np.str_("a"), "a numpy.dtype 'U1'"),
+        (OrderedDict(a=1), "collections.OrderedDict"),
+    ],
+    ids=["array", "objects", "records", "text", "another class"],
+)
+def test_nothing_but_numbers_of_numpy_is_read_even_then(tmp_path, obj, asked):
+    with pytest.raises(ValueError, match=f"it asks for {asked}"):
+        load_pickle_plain(_store(tmp_path / "x.pkl", obj), numpy_numbers=True)
+
+
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_code_does_not_run_beside_numbers_of_numpy(tmp_path, protocol):
+    path = _store(tmp_path / "x.pkl", [np.float64(1), Evil(tmp_path / "pwned")], protocol)
+    with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
+        load_pickle_plain(path, numpy_numbers=True)
+    assert not (tmp_path / "pwned").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"<html>403</html>", pickle.dumps({"a": 1})[:-3], b"\x80\x04\xff\xff."],

@@ -32,8 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = _parser().parse_args(argv)
+    wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "info"} if args.verbose else {})
     try:
-        with settings.override(**({"progress": False} if args.quiet else {})):
+        with settings.override(**wanted):
             args.run(args)
     except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
         if args.debug:

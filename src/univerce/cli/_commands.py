@@ -32,6 +32,7 @@ def add_command(commands: Any, name: str, run: Run, text: str, *, device: bool =
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is found, chosen and left out")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if device:
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

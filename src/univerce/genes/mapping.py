@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,14 @@ class NameMapping:
     how: np.ndarray
     collisions: pd.DataFrame
     duplicates: pd.DataFrame
+
+    def __repr__(self) -> str:
+        kinds = Counter(kind for kind in self.how if kind)
+        found = ", ".join(f"{n:,} by {kind}" for kind, n in kinds.most_common())
+        return (
+            f"NameMapping: {kinds.total():,} of {len(self.rows):,} names are genes{f' ({found})' if found else ''}, "
+            f"{len(self.collisions):,} ambiguous, {len(self.duplicates):,} genes under several names"
+        )
 
 
 def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:

@@ -7,26 +7,56 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+_NUMBERS = {"f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 _ZIP = b"PK\x03\x04"
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype`` of one number, which could also be told to hold objects."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if code not in _NUMBERS:
+            raise pickle.UnpicklingError(f"it asks for a numpy.dtype {code!r}")
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.code = ("<" if state[1] == "<" else ">") + self.code
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> int | float:
+    return np.frombuffer(data, dtype=dtype.code)[0].item()
+
+
+_NUMPY = {("numpy", "dtype"): _Dtype} | {
+    (f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")
+}  # the module moved in numpy 2
 
 
 class _PlainUnpickler(pickle.Unpickler):
     """Builds containers, strings and numbers, for which a pickle needs no import, and nothing else."""
 
+    numpy_numbers = False
+
     def find_class(self, module: str, name: str) -> Any:
+        if self.numpy_numbers and (module, name) in _NUMPY:
+            return _NUMPY[module, name]
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError(f"it asks for the outside object {pid!r}")
 
 
-def load_pickle_plain(path: Path | str) -> Any:
+def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
     """Read a pickle that holds nothing but Python containers, strings, bytes and numbers.
 
     Parameters
     ----------
     path
         The file.
+    numpy_numbers
+        Read single numbers of numpy, too, as numbers of Python (pickle protocol 3 or later); numpy itself is not called.
 
     Returns
     -------
@@ -49,8 +79,10 @@ def load_pickle_plain(path: Path | str) -> Any:
     {'human': 13466}
     """
     with open(path, "rb") as file:
+        unpickler = _PlainUnpickler(file)
+        unpickler.numpy_numbers = numpy_numbers
         try:
-            return _PlainUnpickler(file).load()
+            return unpickler.load()
         # A damaged pickle fails in as many ways as there are opcodes.
         except (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(

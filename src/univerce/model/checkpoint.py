@@ -76,6 +76,13 @@ class Model:
     digest: str
     path: Path
 
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"Model {c.model_id!r}: {c.n_layers} layers of width {c.d_model}, {c.n_sample:,} {c.sampling} draws, "
+            f"{c.output_dim:,} dimensions, digest {self.digest[:12]}, in {self.path}"
+        )
+
 
 def find_model(model: str | Path | None = None) -> Model:
     """Find a model by name or directory and check its digest.

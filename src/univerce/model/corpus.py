@@ -57,6 +57,12 @@ class TrainingSet:
     table: ad.AnnData
     """Gene table."""
 
+    def __repr__(self) -> str:
+        n_cells, n_vars = self.counts.shape
+        species = self.table.uns["gene_table"]["species"]
+        genes = int((self.rows >= 0).sum())
+        return f"TrainingSet {self.name!r}: {n_cells:,} cells of {species}, {genes:,} of {n_vars:,} variables are genes"
+
 
 @dataclass(frozen=True)
 class Batch:

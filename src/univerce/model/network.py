@@ -123,17 +123,18 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The stack of layers; only the first position of the last one is computed."""
+    """The stack of layers; of the last one only the first position is computed, unless all are asked for."""
 
     def __init__(self, config: UCEConfig) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """``[cells, length, d_model]`` to the CLS position ``[cells, d_model]``."""
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool = True) -> Tensor:
+        """``[cells, length, d_model]`` to the CLS position ``[cells, d_model]``, or to all of them."""
         for layer in self.layers[:-1]:
             x = layer(x, bias)
-        return self.layers[-1](x, bias, cls_only=True)[:, 0]
+        x = self.layers[-1](x, bias, cls_only=cls_only)
+        return x[:, 0] if cls_only else x
 
 
 def _block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
@@ -277,6 +278,22 @@ class UCE(nn.Module):
         """The decoded CLS position, ``[cells, output_dim]``."""
         decoded: Tensor = self.decoder(self.transformer_encoder(tokens, bias))
         return decoded
+
+    def read_tokens(self, tokens: Tensor) -> Tensor:
+        """What the last layer makes of every position of sentences without pads.
+
+        Parameters
+        ----------
+        tokens
+            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
+
+        Returns
+        -------
+        ``[cells, length, d_model]``.
+        """
+        tokens = tokens + self.pos_encoder.pe[: tokens.shape[1], 0]
+        read: Tensor = self.transformer_encoder(tokens, None, cls_only=False)
+        return read
 
     def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
         """Logit that a gene is expressed in a cell.

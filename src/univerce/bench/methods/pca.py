@@ -6,20 +6,25 @@ import anndata as ad
 import numpy as np
 
 from univerce.bench._method import Method
+from univerce.bench.methods._expression import log_normalise, variable_genes
+
+
+def principal_components(
+    adata: ad.AnnData, *, batch: str | None, rng: int, n_top_genes: int, n_comps: int
+) -> np.ndarray:
+    """``[n_obs, n_comps]`` of log-normalised variable genes; fewer when cells or genes are."""
+    import scanpy as sc
+
+    log_normalise(adata)
+    adata = adata[:, variable_genes(adata, n_top_genes, batch=batch)].copy()
+    sc.pp.pca(adata, n_comps=min(n_comps, adata.n_obs - 1, adata.n_vars - 1), random_state=rng)
+    return np.asarray(adata.obsm["X_pca"], dtype=np.float32)
 
 
 def _embed(
     adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int, n_top_genes: int = 2000, n_comps: int = 50
 ) -> np.ndarray:
-    import scanpy as sc
-
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    if adata.n_vars > n_top_genes:
-        sc.pp.highly_variable_genes(adata, n_top_genes=n_top_genes, batch_key=batch)
-        adata = adata[:, adata.var["highly_variable"]].copy()
-    sc.pp.pca(adata, n_comps=min(n_comps, adata.n_obs - 1, adata.n_vars - 1), random_state=rng)
-    return np.asarray(adata.obsm["X_pca"], dtype=np.float32)
+    return principal_components(adata, batch=None, rng=rng, n_top_genes=n_top_genes, n_comps=n_comps)
 
 
 METHOD = Method(

@@ -1,0 +1,38 @@
+"""The figures of the reference: what the examples of ``univerce.pl`` draw."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+from pathlib import Path
+
+import matplotlib as mpl
+
+import univerce as uc
+
+FIGURES = Path(__file__).parent / "generated" / "figures"
+
+
+def draw() -> None:
+    """Run the example of every plot and keep what it drew last; figures newer than the package stay."""
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    newest = max(path.stat().st_mtime for path in Path(uc.__file__).parent.rglob("*.py"))
+    for name in uc.pl.__all__:
+        path = FIGURES / f"{name}.png"
+        if path.exists() and path.stat().st_mtime > newest:
+            continue
+        examples = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(uc.pl, name)))
+        exec("".join(example.source for example in examples), {})
+        plt.gcf().savefig(path, dpi=200)
+        plt.close("all")
+
+
+def insert(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Put the figure of a plot below the first paragraph of its description."""
+    room, _, function = name.rpartition(".")
+    if room == "univerce.pl" and function in uc.pl.__all__:
+        end = lines.index("") if "" in lines else len(lines)
+        lines[end:end] = ["", f".. image:: figures/{function}.png", f"   :alt: what univerce.pl.{function} draws", ""]

@@ -1,0 +1,122 @@
+"""Geneformer's dictionaries and rank value encoding (Theodoris et al. 2023, Methods)."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from univerce.genes.safe import load_pickle_plain
+
+_SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
+_FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ensembl": "gene_name_id_dict"}
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """What Geneformer knows of genes."""
+
+    token: dict[str, int]
+    """Token of each Ensembl identifier and of the special tokens."""
+    median: dict[str, float]
+    """Non-zero median of the scaled counts of each Ensembl identifier over the training corpus."""
+    ensembl: dict[str, str]
+    """Ensembl identifier of each symbol."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Dictionaries:
+        """Read ``token_dictionary*``, ``gene_median_dictionary*`` and ``gene_name_id_dict*``, JSON before pickles.
+
+        A pickle is read without running what is in it.
+
+        Raises
+        ------
+        FileNotFoundError
+            When one is missing.
+        ValueError
+            When there are several of one kind, or they do not belong together.
+        """
+        found = cls(**{field: _read(directory, stem) for field, stem in _FILES.items()})
+        if sorted(found.token.values()) != list(range(len(found.token))):
+            raise ValueError(f"The tokens in {directory} are not the numbers from 0 to {len(found.token) - 1}.")
+        lacking = [g for g in found.token if g not in found.median and g not in _SPECIAL]
+        if lacking or any(found.median[g] <= 0 for g in found.token if g not in _SPECIAL):
+            raise ValueError(
+                f"{len(lacking)} genes of the token dictionary in {directory} have no positive median, such as "
+                f"{lacking[:3]}: the dictionaries are of different releases."
+            )
+        return found
+
+    def write(self, directory: Path) -> None:
+        """Keep them as JSON, which :meth:`read` prefers."""
+        for field, stem in _FILES.items():
+            part = directory / f".{stem}.part"
+            part.write_text(json.dumps(getattr(self, field)))
+            os.replace(part, directory / f"{stem}.json")
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether a sentence begins with ``<cls>`` and ends with ``<eos>``, as from version 2 on."""
+        return "<cls>" in self.token
+
+    def tokens(self, names: np.ndarray) -> np.ndarray:
+        """``[n_vars]`` token of each symbol or Ensembl identifier (with or without a version); -1 for none."""
+        genes = (n.partition(".")[0] if n.startswith("ENS") else self.ensembl.get(n, "") for n in names)
+        return np.array([self.token.get(g, -1) if g not in _SPECIAL else -1 for g in genes], dtype=np.int64)
+
+    def medians(self) -> np.ndarray:
+        """``[n_tokens]`` median of each token; 1 for the special ones."""
+        values = np.ones(len(self.token))
+        for gene, token in self.token.items():
+            values[token] = self.median.get(gene, 1.0)
+        return values
+
+
+def _read(directory: Path, stem: str) -> Any:
+    for suffix in (".json", ".pkl"):
+        paths = sorted(directory.glob(f"{stem}*{suffix}"))
+        if len(paths) > 1:
+            raise ValueError(
+                f"{directory} has several of one kind: {', '.join(p.name for p in paths)}. Leave one there."
+            )
+        if paths:
+            return (
+                json.loads(paths[0].read_text())
+                if suffix == ".json"
+                else load_pickle_plain(paths[0], numpy_numbers=True)
+            )
+    raise FileNotFoundError(
+        f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: geneformer/"
+        " of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."
+    )
+
+
+def rank_tokens(counts: sp.csr_matrix, n_counts: np.ndarray, medians: np.ndarray, length: int) -> list[np.ndarray]:
+    """The tokens of each cell by falling ``counts / n_counts * 10,000 / median``, at most ``length`` of them.
+
+    Genes of equal value come by their tokens. The reference leaves their order to an unstable sort, so that it depends
+    on the order of the variables; nothing else differs.
+
+    Parameters
+    ----------
+    counts
+        ``[n_obs, n_tokens]`` counts, with sorted columns and no stored zero.
+    n_counts
+        ``[n_obs]`` all counts of the cell, also of genes without a token.
+    medians
+        ``[n_tokens]``.
+    length
+        How many tokens are kept.
+    """
+    sentences = []
+    for i, total in enumerate(n_counts):
+        row = slice(counts.indptr[i], counts.indptr[i + 1])
+        tokens = counts.indices[row]
+        order = np.argsort(-(counts.data[row] / total * 10_000 / medians[tokens]), kind="stable")
+        sentences.append(tokens[order[:length]].astype(np.int64))
+    return sentences

@@ -1,0 +1,85 @@
+"""Weights of others from a local directory, into a network that they must fit to the last key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from univerce.genes.safe import load_torch
+
+if TYPE_CHECKING:
+    import torch
+
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def model_directory(model: str | Path | None, method: str, source: str, files: Iterable[str]) -> Path:
+    """The directory ``model``; ``ValueError`` or ``FileNotFoundError`` says what has to be in it and where from."""
+    needed = f"a directory with {', '.join(files)}, downloaded from {source}"
+    if model is None:
+        raise ValueError(f"{method} needs the option model=, {needed}.")
+    path = Path(model)
+    missing = [name for name in files if not (path / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"model={str(model)!r} has no {', '.join(missing)}; {method} needs {needed}.")
+    return path
+
+
+def read_state(directory: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a model of transformers: ``model.safetensors``, else ``pytorch_model.bin`` (weights only)."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for path in (directory / name for name in _FILES):
+        if path.is_file() and path.suffix == ".safetensors":
+            try:
+                return load_file(path)
+            except SafetensorError as error:
+                raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+        if path.is_file():
+            return dict(load_torch(path))
+    raise FileNotFoundError(f"{directory} has neither {' nor '.join(_FILES)}.")
+
+
+def load_strictly(
+    network: torch.nn.Module, state: dict[str, torch.Tensor], *, unused: tuple[str, ...], where: Path
+) -> None:
+    """Give ``network`` its weights.
+
+    Parameters
+    ----------
+    network
+        What they must fit.
+    state
+        Weights under the names of the network.
+    unused
+        How the names of weights begin, or end when they start with ``*``, that are known and not needed.
+    where
+        Named in messages.
+
+    Raises
+    ------
+    ValueError
+        When a weight is unknown, missing or of another shape; the message lists them.
+    """
+    known = network.state_dict()
+    unknown = [
+        name
+        for name in state
+        if name not in known and not any(name.endswith(u[1:]) if u[0] == "*" else name.startswith(u) for u in unused)
+    ]
+    missing = [name for name in known if name not in state]
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in known.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    problems = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("unknown", unknown), ("missing", missing), ("of another shape", shapes))
+        if names
+    ]
+    if problems:
+        raise ValueError(f"The weights in {where} are not those of this model. {'; '.join(problems)}.")
+    network.load_state_dict({name: state[name] for name in known})

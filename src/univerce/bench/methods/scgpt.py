@@ -1,0 +1,109 @@
+"""scGPT, zero-shot: genes and binned counts, read by a transformer; the output at <cls>, of unit length."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from univerce._settings import settings
+from univerce.bench._method import Method
+from univerce.bench.methods._scgpt_tokens import sentences
+from univerce.bench.methods._sequences import counts_of_tokens, embed_by_length, gene_names, require_coverage
+from univerce.bench.methods._weights import load_strictly, model_directory
+
+_SOURCE = "the model zoo of github.com/bowang-lab/scGPT (the whole-human model is the recommended one)"
+_FILES = ["best_model.pt", "vocab.json", "args.json"]
+_SPECIAL = ("<pad>", "<cls>", "<eoc>")
+_UNUSED = ("decoder.", "cls_decoder.", "mvc_decoder.", "flag_encoder.")
+"""Heads, and a flag of generation that the published embedding does not set."""
+_ARGS = ("embsize", "nheads", "d_hid", "nlayers", "pad_token", "pad_value")
+
+
+def _embed(
+    adata: ad.AnnData,
+    *,
+    batch: str | None,
+    labels: str | None,
+    rng: int,
+    model: str | Path | None = None,
+    gene_key: str | None = None,
+    max_length: int = 1200,
+    min_coverage: float = 0.5,
+    batch_size: int = 16,
+) -> np.ndarray:
+    """``model`` is a folder with ``best_model.pt``, ``vocab.json`` and ``args.json``; genes are symbols."""
+    from univerce.model.tokens import cell_keys
+
+    directory = model_directory(model, "scGPT", _SOURCE, _FILES)
+    vocabulary, args = _read(directory)
+    names = gene_names(adata, gene_key)
+    token = np.array([-1 if n in _SPECIAL else vocabulary.get(n, -1) for n in names], dtype=np.int64)
+    counts = counts_of_tokens(adata.X, token, len(vocabulary))
+    adata.uns["details"] = {"coverage": require_coverage(counts, adata.X, min_coverage, "scGPT")}
+    tokens, values = sentences(
+        counts, cell_keys(adata.obs_names, rng), cls=vocabulary["<cls>"], cls_value=args["pad_value"],
+        max_length=max_length,
+    )  # fmt: skip
+    return _forward_all(directory, vocabulary, args, tokens, values, batch_size)
+
+
+def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """The vocabulary, with the special tokens that are appended when it lacks them, and the arguments of training."""
+    vocabulary = json.loads((directory / "vocab.json").read_text())
+    args = json.loads((directory / "args.json").read_text())
+    lacking = [name for name in _ARGS if name not in args]
+    if lacking:
+        raise ValueError(f"{directory / 'args.json'} lacks {', '.join(lacking)}: it is no scGPT model.")
+    if args.get("input_emb_style", "continuous") != "continuous" or args["pad_token"] != "<pad>":
+        raise ValueError(f"{directory / 'args.json'} describes a model whose values are not continuous, or other pads.")
+    for name in _SPECIAL:
+        vocabulary.setdefault(name, len(vocabulary))
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(
+            f"The tokens in {directory / 'vocab.json'} are not the numbers from 0 to {len(vocabulary) - 1}."
+        )
+    return vocabulary, args
+
+
+def _forward_all(
+    directory: Path,
+    vocabulary: dict[str, int],
+    args: dict[str, Any],
+    tokens: list[np.ndarray],
+    values: list[np.ndarray],
+    batch_size: int,
+) -> np.ndarray:
+    import torch
+
+    from univerce.bench.methods._scgpt_network import ScGPT, rename_flash
+    from univerce.genes.safe import load_torch
+    from univerce.model.runtime import choose_device
+
+    network = ScGPT(args, len(vocabulary), vocabulary["<pad>"])
+    path = directory / "best_model.pt"
+    load_strictly(network, rename_flash(load_torch(path)), unused=_UNUSED, where=path)
+    device = choose_device(settings.device)
+    network.to(device).eval()
+
+    def forward(ids: np.ndarray, bins: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            cells = network(*(torch.from_numpy(a).to(device) for a in (ids, bins, mask)))
+            return torch.nn.functional.normalize(cells, dim=1).cpu().numpy()
+
+    return embed_by_length(
+        [tokens, values], [vocabulary["<pad>"], args["pad_value"]], forward, n_dims=args["embsize"],
+        batch_size=batch_size,
+    )  # fmt: skip
+
+
+METHOD = Method(
+    name="scGPT",
+    embed=_embed,
+    citation="Cui et al. 2024, Nature Methods 21:1470",
+    licence="MIT (code); weights as their authors say",
+    zero_shot=True,
+)

@@ -1,0 +1,38 @@
+"""Universal Cell Embedding, with any model that univerce knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+
+from univerce.bench._method import Method
+
+
+def _embed(
+    adata: ad.AnnData,
+    *,
+    batch: str | None,
+    labels: str | None,
+    rng: int,
+    model: str | Path | None = None,
+    species: str | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """Further options are those of :func:`univerce.tl.uce_embed`; a cell without a known gene has a row of NaN."""
+    from univerce.tl.uce_embed import uce_embed
+
+    uce_embed(adata, model=model, species=species, rng=rng, key_added="X_uce", **options)
+    adata.uns["details"] = adata.uns["X_uce"]["params"]
+    return adata.obsm["X_uce"]
+
+
+METHOD = Method(
+    name="UCE",
+    embed=_embed,
+    citation="Rosen et al. 2023, bioRxiv 2023.11.28.568918",
+    licence="BSD-3-Clause (univerce, uce-mini); MIT (released code), weights under their authors' terms",
+    zero_shot=True,
+)
