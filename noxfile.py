@@ -96,6 +96,14 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The tables of docs/benchmark.md from real data: ``nox -s bench -- --data DIR``; the report is in bench-report."""
+    install(session, "-e", ".[bench]")
+    where = ("--report", "bench-report", "--tables", "docs/benchmark/tables.md")
+    session.run("univerce", "bench", "docs/benchmark/real.toml", *where, *session.posargs)
+
+
+@nox.session
 def perf(session: nox.Session) -> None:
     """Measure speed and memory; prints figures."""
     install(session, "-e", ".[test]")
