@@ -84,7 +84,7 @@ def tutorials(session: nox.Session) -> None:
     notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     if not notebooks:
         session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".", "ipykernel", "ipywidgets", "nbclient")
+    install(session, "-e", ".[bench]", "ipykernel", "ipywidgets", "nbclient")
     session.run("jupyter", "execute", *session.posargs, *notebooks)
 
 
