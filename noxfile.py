@@ -84,7 +84,7 @@ def tutorials(session: nox.Session) -> None:
     notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     if not notebooks:
         session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".", "ipykernel", "ipywidgets", "nbclient")
+    install(session, "-e", ".[bench]", "ipykernel", "ipywidgets", "nbclient")
     session.run("jupyter", "execute", *session.posargs, *notebooks)
 
 
@@ -96,10 +96,21 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The tables of docs/benchmark.md from real data: ``nox -s bench -- --data DIR``; the report is in bench-report."""
+    install(session, "-e", ".[bench]")
+    where = ("--report", "bench-report", "--tables", "docs/benchmark/tables.md")
+    session.run("univerce", "bench", "docs/benchmark/real.toml", *where, *session.posargs)
+
+
+@nox.session
 def perf(session: nox.Session) -> None:
-    """Measure speed and memory; prints figures."""
+    """Measure speed and memory; prints figures, and writes those that the documentation shows."""
     install(session, "-e", ".[test]")
-    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]))
+    env = {"PERF_DOCS": "docs/measured"}
+    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]), env=env)
+    if Path("docs/measured/rates.json").exists():
+        session.run("python", "-m", "tests.perf.sizing", "docs/measured")
 
 
 @nox.session

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import inspect
+import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -25,7 +27,8 @@ def draw() -> None:
         if path.exists() and path.stat().st_mtime > newest:
             continue
         examples = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(uc.pl, name)))
-        exec("".join(example.source for example in examples), {})
+        with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # an example may write a file
+            exec("".join(example.source for example in examples), {})
         plt.gcf().savefig(path, dpi=200)
         plt.close("all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import anndata as ad
@@ -41,6 +42,23 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
     if mod not in data.mod:
         raise KeyError(f"mod={mod!r} is not in the MuData; it has {modalities}.")
     return data.mod[mod]
+
+
+def get_modalities(mod: str | None, *data: Any) -> Any:
+    """Several data, each MuData among them replaced by its modality; what else there is, as a path, stays as it is.
+
+    Raises
+    ------
+    ValueError
+        When ``mod`` is missing for a MuData, or given and nothing is one.
+    KeyError
+        When a MuData has no such modality.
+    """
+    mudata = sys.modules.get("mudata")  # who has a MuData has imported it
+    several = [mudata is not None and isinstance(item, mudata.MuData) for item in data]
+    if mod is not None and not any(several):
+        raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but none is given; leave mod out.")
+    return tuple(get_modality(item, mod) if many else item for item, many in zip(data, several, strict=True))
 
 
 def check_adata(adata: ad.AnnData) -> None:

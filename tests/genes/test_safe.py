@@ -66,7 +66,9 @@ def test_even_a_harmless_class_is_refused(tmp_path, obj):
         load_pickle_plain(_store(tmp_path / "x.pkl", obj))
 
 
-NUMBERS = [np.int8(-3), np.int16(-300), np.int64(2**62), np.uint16(7), np.float32(0.5), np.float64(np.pi), np.float16(2)]
+NUMBERS = [
+    np.int8(-3), np.int16(-300), np.int64(2**62), np.uint16(7), np.float16(2), np.float32(0.5), np.float64(np.pi),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))

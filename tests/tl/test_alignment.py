@@ -32,8 +32,9 @@ def test_distances_equal_those_of_scikit_learn(rng, metric, oracle):
     np.testing.assert_allclose(distances(a, b, metric), oracle(a, b), atol=1e-12)
 
 
-def test_a_row_of_zeros_has_a_cosine_distance(rng):
-    assert np.isfinite(distances(np.zeros((1, 3)), rng.normal(size=(2, 3)), "cosine")).all()
+def test_a_centroid_of_zeros_has_no_direction(rng):
+    with pytest.raises(ValueError, match=r"1 of 2 centroids are zero .* metric='euclidean'"):
+        distances(rng.normal(size=(3, 3)), np.eye(3)[:2] * [[0], [1]], "cosine")
 
 
 def test_counting_equals_a_loop(rng):

@@ -238,9 +238,36 @@ def test_without_permutations_chance_is_unknown(query, reference):
     assert scores[["chance", "chance_low", "chance_high", "p_value"]].isna().all(axis=None)
 
 
+def test_a_mapping_gives_two_vocabularies_one(query, reference, tmp_path):
+    expected = centroid_alignment(query, reference, baseline=None, **FREE)
+    types = query.uns["centroid_alignment"]["types"]
+    reference.obs["cell_type"] = "other/" + reference.obs["cell_type"].astype(str)
+    names = {label: label.removeprefix("other/") for label in reference.obs["cell_type"].unique()}
+    found = centroid_alignment(query, reference, mapping=names, baseline=None, **FREE)
+    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(query.uns["centroid_alignment"]["types"], types)
+    query.write_h5ad(tmp_path / "query.h5ad")  # in which no key may hold a slash
+
+
+def test_labels_that_get_one_name_are_one_type():
+    """The query's a and b, at 0 and 4, become one type at 2, beside the reference's c at 2.1 and d at 9."""
+    query, reference = line({"a": [0], "b": [4], "d": [9]}), line({"c": [2.1], "d": [9]})
+    centroid_alignment(query, reference, mapping={"a": "one", "b": "one", "c": "one"}, baseline=None, **FREE)
+    types = query.uns["centroid_alignment"]["types"].set_index("type")
+    assert types.loc["one", ["n_cells", "n_cells_reference", "rank_cross"]].tolist() == [2, 1, 1]
+    assert types.loc["one", "distance_match"] == pytest.approx(0.1)
+
+
+def test_a_mapping_of_labels_that_nobody_has_is_refused(query, reference):
+    with pytest.raises(ValueError, match=r"mapping= names 'T-cell', which neither side has .* The query has 'a', 'b'"):
+        centroid_alignment(query, reference, mapping={"T-cell": "T", "a": "A"}, **FREE)
+
+
 def test_types_that_share_no_name_are_refused(query, reference):
     reference.obs["cell_type"] = "x" + reference.obs["cell_type"].astype(str)
-    with pytest.raises(ValueError, match=r"share no type of obs\['cell_type'\]: the query has 'a', 'b'.*'xa', 'xb'"):
+    with pytest.raises(
+        ValueError, match=r"share no type of obs\['cell_type'\]\. The query has 'a', 'b'.*'xa', 'xb'.*mapping="
+    ):
         centroid_alignment(query, reference, **FREE)
     with pytest.raises(ValueError, match=r"share no type .* in one tissue of obs\['tissue'\]"):
         centroid_alignment(
@@ -322,3 +349,12 @@ def test_a_tissue_that_the_reference_lacks_tells_nothing(query, reference):
 def test_types_are_no_tissues(query, reference):
     with pytest.raises(ValueError, match="tissue='cell_type' is the column of the types"):
         centroid_alignment(query, reference, tissue="cell_type", **FREE)
+
+
+@pytest.mark.parametrize(("n_shared", "said"), [(2, True), (3, False)])
+def test_a_baseline_on_a_few_names_that_are_shared_by_chance_is_pointed_out(caplog, n_shared, said):
+    query, reference = line({"a": [0, 1], "b": [4]}, genes=25), line({"a": [0], "b": [4, 5]}, genes=40)
+    reference.var_names = [name if i < n_shared else f"other {name}" for i, name in enumerate(reference.var_names)]
+    centroid_alignment(query, reference, **FREE)
+    assert query.uns["centroid_alignment"]["params"]["n_shared_genes"] == n_shared
+    assert (f"The baseline stands on {n_shared} shared genes, of 25 that" in caplog.text) == said

@@ -17,6 +17,7 @@ from univerce.tl._classifiers import (
     assign_folds,
     held_out_log_proba,
 )
+from univerce.tl._neighbours import exact_neighbours, recall
 
 
 def cells(n_classes: int, n: int = 120, n_dims: int = 6, seed: int = 0):
@@ -46,6 +47,30 @@ def test_nearest_neighbours_vote_as_those_of_scikit_learn():
     found = np.exp(Neighbours.fit(x, y, 4, n_neighbors=7).log_proba(new))
     np.testing.assert_allclose(found, (oracle * 7 + 1 / 4) / (7 + 1))
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.argmax(axis=1))
+
+
+@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+def test_an_index_votes_as_all_cells_do_where_it_finds_them(search):
+    x, y = cells(4, n=600)
+    new, _ = cells(4, n=200, seed=1)
+    exact = Neighbours.fit(x, y, 4, n_neighbors=7)
+    found = Neighbours.fit(x, y, 4, n_neighbors=7, search=search)
+    index, effort = found._index
+    nearest, _ = index.search(new, 7, effort=effort)
+    expected, _ = exact_neighbours(new, x, 7)
+    assert recall(nearest, expected) > 0.9
+    same = (np.sort(nearest) == np.sort(expected)).all(axis=1)
+    assert same.mean() > 0.5
+    np.testing.assert_array_equal(found.log_proba(new)[same], exact.log_proba(new)[same])
+
+
+def test_neighbours_that_an_index_misses_have_no_vote(monkeypatch):
+    x, y = cells(2)
+    found = Neighbours.fit(x, y, 2, n_neighbors=3, search="ivf")
+    index = found._index[0]
+    monkeypatch.setattr(type(index), "search", lambda *_, **__: (np.array([[5, 9, -1], [-1, -1, -1]]), None))
+    votes = np.bincount(y[[5, 9]], minlength=2) + 0.5
+    np.testing.assert_allclose(np.exp(found.log_proba(x[:2])), [votes / votes.sum(), [0.5, 0.5]])
 
 
 def test_balanced_votes_by_hand():

@@ -8,10 +8,16 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+import torch
+from torch.nn import functional as F
 
 import univerce as uc
+from tests.reference import ReferenceUCE
 from tests.tiny import tiny_cells
 from univerce.genes.load import load_table
+from univerce.genes.table import N_SPECIAL, iter_token_features
+from univerce.model.checkpoint import find_model, load_network
 from univerce.tl.gene_network import gene_network
 
 
@@ -64,6 +70,12 @@ def test_the_genes_of_a_data_set_and_several_names_of_one_gene(tiny_model):
     assert once[["source", "target"]].to_numpy().tolist() == [[first, second]]
 
 
+@pytest.mark.parametrize("kind", [tuple, pd.Series, pd.Index, np.array])
+def test_names_may_come_in_any_sequence(names, tiny_model, kind):
+    table = gene_network(kind(names), species="human", model=tiny_model)
+    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
+
+
 def test_families_are_neighbours_in_the_bundled_model():
     genes = ["CD3D", "CD3E", "CD3G", "RPL3", "RPL4", "RPL5", "KRT5", "KRT14"]
     best = gene_network(genes, species="human", n_neighbors=1)
@@ -74,6 +86,67 @@ def test_no_edge_leaves_an_empty_table(names, tiny_model):
     table = gene_network(names, species="human", model=tiny_model, threshold=1.0)
     assert table.columns.tolist() == ["source", "target", "similarity"]
     assert table.empty
+
+
+def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Mean output of torch's own transformer at the places of each gene, sentence by sentence, less that of all."""
+    table, model = load_table("human", model=path), find_model(path)
+    uc.pp.uce_tokenize(cells, model=path, progress=False)
+    plain = ReferenceUCE(model.config).eval()
+    plain.load_state_dict(load_network(model).state_dict(), strict=False)
+    symbols = table.obs["symbol"].astype(str).tolist()
+    found: dict[str, list[np.ndarray]] = {}
+    for ids, length in zip(cells.obsm["uce_sentences"], cells.obs["uce_sentences_length"], strict=True):
+        if length == 0:
+            continue
+        ids = ids[:length]
+        features = np.concatenate([block for i in ids for _, block in iter_token_features(table, np.array([i]))])
+        with torch.inference_mode():
+            x = plain.encoder(F.normalize(torch.from_numpy(features)[:, None], dim=2)) * model.config.d_model**0.5
+            read = plain.transformer_encoder(x + plain.pos_encoder.pe[:length])[:, 0].numpy()
+        for token, values in zip(ids - N_SPECIAL, read, strict=True):
+            if 0 <= token < table.n_obs:
+                found.setdefault(symbols[token], []).append(values)
+    means = {gene: np.mean(values, axis=0, dtype=float) for gene, values in found.items()}
+    middle = np.mean(list(means.values()), axis=0)
+    return {gene: mean - middle for gene, mean in means.items()}, symbols
+
+
+def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model):
+    cells = tiny_cells(n=8, empty=(2,))
+    vectors, symbols = plain_context(cells.copy(), tiny_model)
+    table = gene_network(symbols, context=cells, model=tiny_model, threshold=-1, progress=False)
+    assert {*table["source"], *table["target"]} == set(vectors)
+    expected = [
+        vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
+        for a, b in zip(table["source"], table["target"], strict=True)
+    ]
+    np.testing.assert_allclose(table["similarity"], expected, atol=1e-4)
+    assert np.std(expected) > 0.1
+    of_features = gene_network(symbols, species="human", model=tiny_model, threshold=-1)
+    assert not np.allclose(table["similarity"], of_features["similarity"][: len(table)], atol=0.01)
+
+
+def test_in_context_genes_depend_on_the_seed_and_not_on_the_order_of_the_cells(tiny_model):
+    cells = tiny_cells(n=8)
+    first, again, other = (
+        gene_network(cells, context=a, model=tiny_model, rng=rng, progress=False)
+        for a, rng in ((cells, 0), (cells[::-1].copy(), 0), (cells, 1))
+    )
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(other)
+
+
+def test_genes_that_no_sentence_holds_are_left_out_and_named(tiny_model, caplog):
+    cells = tiny_cells(n=4)
+    silent = cells.var_names[7]
+    cells.X = cells.X @ sp.diags((cells.var_names != silent).astype(np.float32)).tocsr()
+    table = gene_network(cells, context=cells, model=tiny_model, threshold=-1, progress=False)
+    assert silent not in {*table["source"], *table["target"]}
+    assert "of 60 genes are in no sentence of the cells and left out" in caplog.text
+    assert silent in caplog.text
+    with pytest.raises(ValueError, match="1 genes are in the sentences"):
+        gene_network([silent, cells.var_names[0]], context=cells, model=tiny_model, progress=False)
 
 
 @pytest.mark.parametrize(

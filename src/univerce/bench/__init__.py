@@ -1,5 +1,25 @@
 """The benchmark: what fills ``obsm`` from raw counts, and how good it is beside its baselines."""
 
 from univerce.bench._method import Method
+from univerce.bench.compare import compare
+from univerce.bench.embed_open_problems import embed_open_problems
+from univerce.bench.export_open_problems import export_open_problems
+from univerce.bench.list_methods import list_methods
+from univerce.bench.method import method
+from univerce.bench.published import published
+from univerce.bench.read_open_problems import read_open_problems
+from univerce.bench.run import run
+from univerce.bench.run_transfer import run_transfer
 
-__all__ = ["Method"]
+__all__ = [
+    "Method",
+    "compare",
+    "embed_open_problems",
+    "export_open_problems",
+    "list_methods",
+    "method",
+    "published",
+    "read_open_problems",
+    "run",
+    "run_transfer",
+]

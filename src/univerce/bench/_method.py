@@ -27,10 +27,8 @@ class Method:
     name: str
     """Name in the tables, and of the key in ``obsm``."""
     embed: Callable[..., np.ndarray]
-    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``.
-
-    ``adata`` has raw counts in ``X`` and is the method's own to change, ``batch`` and ``labels`` name columns of
-    ``obs`` or are None, ``rng`` is a seed.
+    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` has raw counts in ``X`` and
+    is the method's own to change, ``batch`` and ``labels`` name columns of ``obs`` or are None, ``rng`` is a seed.
     """
     citation: str
     """Where it is described."""
@@ -48,3 +46,14 @@ class Method:
     """The extra of univerce that installs what it needs, such as ``"bench"``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of ``embed``, such as the directory of a model."""
+    digest: Callable[[Mapping[str, Any]], str] | None = None
+    """What else decides the embedding, given the options: the digest of the weights behind a model's name. A cached
+    embedding is read only when it is the same."""
+    control: bool = False
+    """An end of the scale, no method."""
+    own_genes: bool = False
+    """Knows the genes of each species by their own names, so that data sets of two species are embedded one at a time,
+    each with all of its genes. Other methods see two data sets as one, with the genes that both have.
+    """
+    stored: bool = False
+    """No function of the counts: it finds what was computed elsewhere."""

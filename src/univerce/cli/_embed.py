@@ -23,12 +23,13 @@ def add(commands: Any) -> None:
     embed.add_argument("--backed", action="store_true", help="leave X of an .h5ad on disk; OUT is then an .h5ad too")
     embed.add_argument("--species", help="human, mouse, ...; or the obs column that says so")
     embed.add_argument("--model", help="uce-mini (bundled), uce-4l, uce-33l, or a directory")
+    embed.add_argument("--table", type=Path, nargs="+", help="gene tables to use instead of the model's own")
     embed.add_argument("--layer", help="layer with the counts (default: X)")
     embed.add_argument("--gene-key", help="var column with the gene names (default: var_names)")
     embed.add_argument("--key-added", default="X_uce", help="key of the embedding in obsm (default: X_uce)")
     embed.add_argument("--batch-size", type=_batch_size, default="auto", help="cells a batch, or auto")
     embed.add_argument("--padding", default="masked", help="masked, or official (as the reference implementation)")
-    embed.add_argument("--sampling", help="systematic or multinomial (default: what the model was made for)")
+    embed.add_argument("--sampling", help="systematic, multinomial or expected (default: what the model was made for)")
     embed.add_argument("--n-draws", type=int, default=1, help="sentences a cell, averaged (default: 1)")
     embed.add_argument("--seed", type=int, default=0, help="default: 0")
     embed.add_argument("--store", type=Path, help="directory that lets a killed run be resumed")
@@ -50,6 +51,7 @@ def _embed(args: argparse.Namespace) -> None:
         adata,
         species=args.species,
         model=args.model,
+        table=args.table,
         layer=args.layer,
         gene_key=args.gene_key,
         rng=args.seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 FIGSHARE_ARTICLE = "24320806"
+ESM2_15B = "esm2_t48_15B_UR50D"
 BUNDLED_TABLES = Path(__file__).resolve().parents[1] / "data" / "uce-mini" / "tables"
 TABLE_SUFFIXES = (".h5ad", ".zarr.zip")
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce.genes.assets import BUNDLED_TABLES, FIGSHARE_ARTICLE, list_tables, protein_file
+from univerce.genes.assets import BUNDLED_TABLES, ESM2_15B, FIGSHARE_ARTICLE, list_tables, protein_file
 from univerce.genes.fetch import file_sha256
 from univerce.genes.released import (
     chromosome_codes,
@@ -27,7 +26,7 @@ from univerce.genes.released import (
     token_tensor,
 )
 from univerce.genes.safe import load_pickle_plain, load_torch
-from univerce.genes.table import N_SPECIAL, PAD, make_table, read_table
+from univerce.genes.table import N_SPECIAL, PAD, make_table, read_table, write_around
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 CHROM_TOKEN_OFFSET = 143574
 CHROM_SEED = 23
-ENCODER = "esm2_t48_15B_UR50D"
 _DTYPES = ("float16", "float32")
 _BLOCK = 64  # rows of the token tensor in memory at a time: 1 MB
 
@@ -201,7 +199,7 @@ def _convert_species(
             genes,
             features,
             species=species,
-            encoder=ENCODER,
+            encoder=ESM2_15B,
             source=f"figshare article {FIGSHARE_ARTICLE}",
             special_features=special,
             chromosome_names=[name for _, name in own],
@@ -216,7 +214,7 @@ def _convert_species(
         )
         table.obs["token_id"] = np.add(rows, block[0])
         table.uns["genes_without_position"] = np.array(unplaced, dtype=object)
-        _write_around(file, table)
+        write_around(file, table)
 
 
 def _write_features(
@@ -287,14 +285,6 @@ def _finite(x: Tensor, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"The token tensor holds values that are not finite among the {what}.")
     return values
-
-
-def _write_around(file: h5py.File, table: ad.AnnData) -> None:
-    """Write everything of ``table`` but X, which is in the file already, as AnnData does."""
-    file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-    for key in ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns"):
-        value = getattr(table, key)
-        ad.io.write_elem(file, key, value if isinstance(value, pd.DataFrame) else dict(value))
 
 
 def _repeated(symbols: Iterable[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import anndata as ad
 
 from univerce._settings import settings
-from univerce.genes.assets import BUNDLED_TABLES, RELEASED_MODELS, RELEASED_SPECIES, list_tables
+from univerce.genes.assets import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
 from univerce.genes.convert import convert_tables
 from univerce.genes.fetch import fetch, require
 from univerce.genes.table import gene_table_info, read_table
@@ -27,7 +29,8 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     model
         ``"uce-mini"``, whose tables ship with the package; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted
         from the released files at first use, which fetches several GB; or the directory of a model, with a
-        ``config.json`` and tables in ``tables/`` or beside it.
+        ``config.json`` and tables in ``tables/`` or beside it. Tables that :func:`univerce.genes.build_species` has put
+        into the cache are found by every model that reads features of their encoder; the model's own go first.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     >>> uc.genes.load_table("human").obs["symbol"].eq("CD3E").sum().item()
     1
     """
-    found = list_tables(_table_directory(model))
+    found = table_files(model)
     if species not in found and model in RELEASED_MODELS and species in RELEASED_SPECIES:
         found = _convert_once(species, str(model))
     if species not in found:
@@ -77,7 +80,7 @@ def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
     >>> "human" in uc.genes.available_species()
     True
     """
-    found = set(list_tables(_table_directory(model)))
+    found = set(table_files(model))
     return sorted(found | set(RELEASED_SPECIES) if model in RELEASED_MODELS else found)
 
 
@@ -99,7 +102,64 @@ def table_files(model: str | Path) -> dict[str, Path]:
     >>> table_files("uce-mini")["human"].name
     'human.zarr.zip'
     """
-    return list_tables(_table_directory(model))
+    own = list_tables(_table_directory(model))
+    encoder = model_encoder(model)
+    return dict(sorted(((list_tables(registered_tables(encoder)) if encoder else {}) | own).items()))
+
+
+def registered_tables(encoder: str) -> Path:
+    """Directory of the cache with the tables of an encoder that belong to no model alone.
+
+    Parameters
+    ----------
+    encoder
+        Name of the encoder, as gene tables record it.
+
+    Returns
+    -------
+    The directory, which need not exist.
+    """
+    name = "esm2-15b" if encoder == ESM2_15B else re.sub(r"[^\w.-]+", "_", encoder)
+    return settings.cache_dir / "tables" / name
+
+
+def model_encoder(model: str | Path) -> str:
+    """The encoder whose features a model reads, ``""`` when its ``config.json`` does not say.
+
+    Parameters
+    ----------
+    model
+        As in :func:`load_table`.
+
+    Returns
+    -------
+    Its name.
+    """
+    if model in RELEASED_MODELS:
+        return ESM2_15B
+    directory = BUNDLED_TABLES.parent if model == BUNDLED_MODEL else Path(model)
+    written = json.loads((directory / "config.json").read_text())
+    return str(written.get("config", {}).get("token_encoder", "")) if isinstance(written, dict) else ""
+
+
+def load_reference(species: str, encoder: str) -> ad.AnnData | None:
+    """A table of a species with features of an encoder, if one is at hand; nothing is fetched or converted.
+
+    Parameters
+    ----------
+    species
+        The species.
+    encoder
+        Name of the encoder, as gene tables record it.
+
+    Returns
+    -------
+    The table of the bundled model or of the cache, or ``None``.
+    """
+    if encoder == model_encoder(BUNDLED_MODEL) and species in list_tables(BUNDLED_TABLES):
+        return load_table(species)
+    path = list_tables(registered_tables(encoder)).get(species)
+    return None if path is None else read_table(path)
 
 
 def species_digest(species: str, *, model: str | Path = BUNDLED_MODEL) -> str:
@@ -202,7 +262,7 @@ def _convert_once(species: str, model: str) -> dict[str, Path]:
 
 
 def _released_tables() -> Path:
-    return settings.cache_dir / "tables" / "esm2-15b"
+    return registered_tables(ESM2_15B)
 
 
 def _table_directory(model: str | Path) -> Path:

@@ -56,7 +56,7 @@ def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
     path
         The file.
     numpy_numbers
-        Read single numbers of numpy, too, as numbers of Python (pickle protocol 3 or later); numpy itself is not called.
+        Read single numbers of numpy, too, as numbers of Python, from pickle protocol 3 on; nothing of numpy is called.
 
     Returns
     -------

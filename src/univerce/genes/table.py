@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import zarr
@@ -320,6 +321,14 @@ def read_table(path: Path | str) -> ad.AnnData:
     validate_table(table)
     _check_digest(table, str(path))
     return table
+
+
+def write_around(file: h5py.File, table: ad.AnnData) -> None:
+    """Write everything of a table but X, which is in the file already, as AnnData does."""
+    file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+    for key in ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns"):
+        value = getattr(table, key)
+        ad.io.write_elem(file, key, value if isinstance(value, pd.DataFrame) else dict(value))
 
 
 def _write_packed(table: ad.AnnData, path: Path) -> None:

@@ -16,7 +16,12 @@ _OBS_KEYS = ("organism", "species", "organism_ontology_term_id")
 
 
 def species_of(
-    adata: ad.AnnData, species: str | None = None, *, known: Iterable[str] = (), within: Any = None
+    adata: ad.AnnData,
+    species: str | None = None,
+    *,
+    known: Iterable[str] = (),
+    within: Any = None,
+    default: str | None = None,
 ) -> str | pd.Categorical:
     """The species of the cells.
 
@@ -32,6 +37,8 @@ def species_of(
         Keys of further species.
     within
         The MuData that ``adata`` is a modality of, if it is one.
+    default
+        The species when none is stated.
 
     Returns
     -------
@@ -59,6 +66,8 @@ def species_of(
             return _per_cell(adata.obs[key], known)
     if within is not None and (found := _in_uns(within.uns, "mdata", known)) is not None:
         return found
+    if default is not None:
+        return default
     raise ValueError(
         'The species is not stated. Pass species=, for example species="human", or the column of obs that holds it; '
         'or set adata.uns["organism"].'

@@ -14,11 +14,11 @@ import pandas as pd
 from univerce._keys import UCE_GENE
 from univerce._validate import check_adata, check_counts, check_writable, get_layer, get_modality, layer_name
 from univerce.genes.coverage import Coverage, coverage
-from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
+from univerce.genes.load import BUNDLED_MODEL, load_table
 from univerce.genes.mapping import NameMapping, map_names
 from univerce.genes.names import bundled_names
 from univerce.model.blocks import iter_blocks, n_blocks
-from univerce.pp._species import species_of
+from univerce.pp._tables import Tables, species_and_tables
 
 logger = logging.getLogger("univerce")
 
@@ -64,6 +64,7 @@ def map_genes(
     *,
     species: str | None = None,
     model: str | Path | None = None,
+    table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
@@ -85,6 +86,9 @@ def map_genes(
         ``obs``, and then in ``uns`` of a MuData.
     model
         Model whose gene tables are used: a name or a folder. ``None`` is the bundled ``"uce-mini"``.
+    table
+        Gene table to use instead of the model's own, for example of :func:`univerce.genes.build_species`: an AnnData or
+        a path, or several for data of several species. Without ``species`` a single one says of which the cells are.
     mod
         Modality, when ``adata`` is a MuData.
     layer
@@ -140,8 +144,8 @@ def map_genes(
     model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
     check_writable(adata)
-    keys = species_of(adata, species, known=available_species(model), within=data)
-    resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key)
+    keys, tables = species_and_tables(adata, species, model, table, data)
+    resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key, tables=tables)
     reports: dict[str, dict[str, Any]] = {}
     for name, found in resolved.items():
         gene_ids = found.table.obs_names.to_numpy(dtype=object)

@@ -15,6 +15,7 @@ from univerce._validate import check_writable, get_modality
 from univerce.genes.table import chromosome_index
 from univerce.model.tokens import Sentences, max_sentence_length
 from univerce.pp._inputs import Inputs, resolve_inputs
+from univerce.pp._tables import Tables
 
 logger = logging.getLogger("univerce")
 _BLOCK_ROWS = 1000
@@ -25,6 +26,7 @@ def uce_tokenize(
     *,
     species: str | None = None,
     model: str | Path | None = None,
+    table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
@@ -49,6 +51,8 @@ def uce_tokenize(
         :func:`map_genes`.
     model
         ``None`` is the bundled ``"uce-mini"``; ``"uce-4l"``, ``"uce-33l"``, or the directory of a model.
+    table
+        Gene table to use instead of the model's own, see :func:`map_genes`.
     mod
         Modality, when ``adata`` is a MuData.
     layer
@@ -95,7 +99,15 @@ def uce_tokenize(
     data = adata.copy() if copy else adata
     check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
-        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
+        data,
+        species=species,
+        model=model,
+        mod=mod,
+        layer=layer,
+        gene_key=gene_key,
+        rng=rng,
+        sampling=sampling,
+        table=table,
     )
     sentences = _draw(inputs, show=settings.progress if progress is None else progress)
     inputs.adata.obsm[key_added] = sentences.ids

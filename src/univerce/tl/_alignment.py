@@ -40,12 +40,35 @@ class Ranks:
 
 
 def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
-    """``[n_a, n_b]`` distances in double precision, from the differences themselves: equal rows are 0 apart."""
+    """``[n_a, n_b]`` distances in double precision, from the differences themselves: equal rows are 0 apart.
+
+    Raises
+    ------
+    ValueError
+        When the metric is not known, or a row has no direction.
+    """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_metric(metric)
     if metric == "cosine":
-        a, b = _unit(a), _unit(b)
+        a, b = directions(a), directions(b)
     return cdist(a, b) ** 2 / 2 if metric == "cosine" else cdist(a, b)
+
+
+def directions(rows: np.ndarray) -> np.ndarray:
+    """Rows of unit length.
+
+    Raises
+    ------
+    ValueError
+        When a row is zero.
+    """
+    norm = np.linalg.norm(rows, axis=1, keepdims=True)
+    if n_zero := int((norm == 0).sum()):
+        raise ValueError(
+            f"{n_zero} of {len(rows)} centroids are zero in every dimension: they have no direction, and so no cosine "
+            "with another. Use metric='euclidean'."
+        )
+    return np.asarray(rows / norm)
 
 
 def self_distances(points: np.ndarray, metric: str = "euclidean") -> np.ndarray:
@@ -53,11 +76,6 @@ def self_distances(points: np.ndarray, metric: str = "euclidean") -> np.ndarray:
     out = distances(points, points, metric)
     np.fill_diagonal(out, np.inf)
     return out
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norm > 0, norm, 1)
 
 
 def count_within(values: np.ndarray, limits: np.ndarray) -> np.ndarray:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from scipy.special import log_softmax
 
+from univerce.tl._faiss import NeighbourIndex, build_index, import_faiss, tune
 from univerce.tl._neighbours import exact_neighbours
 
+Search = Literal["exact", "ivf", "hnsw"]
+
 MAX_ITER = 1000
+_RECALL, _TUNED_ON = 0.98, 256
 _PSEUDO_VOTES = 1.0
 
 
@@ -23,7 +28,14 @@ class Classifier(Protocol):
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
     ) -> Classifier: ...
 
     def log_proba(self, x: np.ndarray) -> np.ndarray: ...
@@ -47,7 +59,14 @@ class Logistic:
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
     ) -> Logistic:
         """Fit; ``balanced`` weighs cells so that all classes count the same."""
         from sklearn.exceptions import ConvergenceWarning
@@ -80,7 +99,14 @@ class Centroids:
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
     ) -> Centroids:
         """Fit."""
         center = np.full((n_classes, x.shape[1]), np.nan)
@@ -108,29 +134,53 @@ class Neighbours:
     vote: np.ndarray
     """``[n_classes]`` weight of a vote; zero for a class without cells."""
     n_neighbors: int
+    search: Search = "exact"
+    """Compare with every cell, or look into an index, which is made when it is needed and not saved."""
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
     ) -> Neighbours:
         """Fit; ``balanced`` gives the cells of rare classes heavier votes, so that all classes have as many."""
+        if search != "exact":
+            import_faiss()  # before the work
         size = np.bincount(y, minlength=n_classes)
         there = size > 0
         vote = there.astype(np.float64)
         if balanced:
             vote[there] = size.sum() / there.sum() / size[there]
-        return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)))
+        return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)), search)
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
-        nearest, _ = exact_neighbours(x, self.cells, self.n_neighbors)
+        if self.search == "exact":
+            nearest, _ = exact_neighbours(x, self.cells, self.n_neighbors)
+        else:
+            index, effort = self._index
+            nearest, _ = index.search(x, self.n_neighbors, effort=effort)
         n_classes = len(self.vote)
-        flat = self.label[nearest] + n_classes * np.arange(len(x))[:, None]
-        votes = np.bincount(flat.ravel(), minlength=len(x) * n_classes).reshape(len(x), n_classes) * self.vote
+        flat = (self.label[nearest] + n_classes * np.arange(len(x))[:, None])[nearest >= 0]
+        votes = np.bincount(flat, minlength=len(x) * n_classes).reshape(len(x), n_classes) * self.vote
         there = self.vote > 0
         votes[:, there] += _PSEUDO_VOTES / there.sum()
         with np.errstate(divide="ignore"):
             return np.log(votes / votes.sum(axis=1, keepdims=True))
+
+    @cached_property
+    def _index(self) -> tuple[NeighbourIndex, int]:
+        """The index of the cells, and the effort with which it finds enough neighbours of some of them."""
+        index = build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
+        some = self.cells[:_TUNED_ON]  # cells come in an order without meaning
+        exact, _ = exact_neighbours(some, self.cells, self.n_neighbors)
+        effort, _ = tune(index, some, exact, target=_RECALL)
+        return index, effort
 
 
 CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbours]] = {

@@ -55,7 +55,7 @@ class NeighbourIndex:
         """
         if k > len(self.rows):
             raise ValueError(too_few(k, len(self.rows)))
-        faiss = _import_faiss()
+        faiss = import_faiss()
         if self.kind == "ivf":
             parameters = faiss.SearchParametersIVF(nprobe=min(effort, self.most_effort))
         else:
@@ -98,7 +98,7 @@ def build_index(
     ValueError
         When ``kind`` is unknown, or no row is an embedding.
     """
-    faiss = _import_faiss()
+    faiss = import_faiss()
     if kind not in ("ivf", "hnsw"):
         raise ValueError(f"kind={kind!r} is not known; use 'ivf' or 'hnsw'.")
     rows = np.flatnonzero(known_cells(reference))
@@ -169,7 +169,7 @@ def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float)
 
 def write_index(path: Path | str, index: NeighbourIndex, *, digest: str) -> None:
     """Write an index, with the digest of what it was made from; under a temporary name, then renamed."""
-    faiss = _import_faiss()
+    faiss = import_faiss()
     path = Path(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     header = {"format": _FORMAT, "kind": index.kind, "digest": digest, "n_rows": len(index.rows)}
@@ -191,7 +191,7 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighbourIn
     ValueError
         When the file is something else, which is left alone.
     """
-    faiss = _import_faiss()
+    faiss = import_faiss()
     path = Path(path)
     if not path.exists():
         return None
@@ -208,7 +208,8 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighbourIn
         return NeighbourIndex(faiss.read_index(faiss.PyCallbackIOReader(file.read)), kind, rows)
 
 
-def _import_faiss() -> Any:
+def import_faiss() -> Any:
+    """The module; ``ImportError`` says what to install."""
     try:
         import faiss
     except ImportError as error:

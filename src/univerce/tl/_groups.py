@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,13 @@ class Groups:
 
 
 def get_groups(
-    adata: ad.AnnData, keys: Sequence[str], known: np.ndarray, *, min_cells: int = 1, name: str = "adata"
+    adata: ad.AnnData,
+    keys: Sequence[str],
+    known: np.ndarray,
+    *,
+    min_cells: int = 1,
+    name: str = "adata",
+    mapping: Mapping[str, str] | None = None,
 ) -> Groups:
     """The groups of the cells that have a label in each of the columns, and an embedding.
 
@@ -63,6 +69,8 @@ def get_groups(
         Smaller groups are left out.
     name
         How messages call the data.
+    mapping
+        Other names of labels of the last column.
 
     Raises
     ------
@@ -70,6 +78,8 @@ def get_groups(
         When no group is left.
     """
     labels = pd.DataFrame({key: np.asarray(get_labels(adata, key, name=name), dtype=object) for key in keys})
+    if mapping:
+        labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
     labelled = labels.notna().all(axis=1).to_numpy()
     used = labelled & known
     if not used.all():

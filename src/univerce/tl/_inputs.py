@@ -59,11 +59,14 @@ def gather(rep: Any, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def known_cells(rep: Any) -> np.ndarray:
-    """``[n_obs]`` whether a cell has an embedding; a row with NaN or infinity is none."""
+def known_cells(rep: Any, metric: str = "euclidean") -> np.ndarray:
+    """``[n_obs]`` whether a cell has an embedding; a row with NaN or infinity is none.
+
+    Under the cosine a row of zeros is none either: it has no direction.
+    """
     known = np.ones(rep.shape[0], dtype=bool)
     for rows, block in iter_rows(rep):
-        known[rows] = np.isfinite(block).all(axis=1)
+        known[rows] = np.isfinite(block).all(axis=1) & ((metric != "cosine") | block.any(axis=1))
     return known
 
 

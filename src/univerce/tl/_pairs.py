@@ -19,14 +19,14 @@ def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
-    """``[n_pairs]`` Euclidean or cosine distances between rows of ``points``."""
+    """``[n_pairs]`` Euclidean or cosine distances between rows of ``points``, none of which is zero for the cosine."""
     out = np.empty(len(first))
     for start in range(0, len(first), _BLOCK_PAIRS):
         rows = slice(start, start + _BLOCK_PAIRS)
         a, b = (points[side[rows]].astype(np.float64) for side in (first, second))
         if metric == "cosine":
             norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-            out[rows] = 1 - np.einsum("ij,ij->i", a, b) / np.where(norms > 0, norms, 1)
+            out[rows] = 1 - np.einsum("ij,ij->i", a, b) / norms
         else:
             out[rows] = np.linalg.norm(a - b, axis=1)
     return out

@@ -11,12 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce._settings import settings
-from univerce.genes.assets import RELEASED_MODELS
-from univerce.genes.load import BUNDLED_MODEL
-from univerce.model.checkpoint import find_model
 from univerce.model.tokens import cell_keys
 from univerce.pp._inputs import Inputs, resolve_inputs
-from univerce.tl.check_same_space import recorded_params
+from univerce.tl._recorded import recorded_model, recorded_params
 from univerce.tl.uce_embed import uce_embed
 
 _DRAW = -3
@@ -63,7 +60,7 @@ def embed_shuffled(
         When the model is not the one that made the embedding, or there are no counts.
     """
     params = recorded_params(adata, "adata", use_rep)
-    name = recorded_model(params, model, use_rep)
+    name, _ = recorded_model(params, model, use_rep)
     cells = adata[rows].to_memory()
     options = _options(params, name)
     inputs = resolve_inputs(cells, mod=None, rng=int(params.get("seed", 0)), **options)
@@ -75,30 +72,6 @@ def embed_shuffled(
         shuffled, rng=int(params.get("seed", 0)), key_added="shuffled", progress=show, **options | {"layer": None}
     )
     return np.asarray(shuffled.obsm["shuffled"])
-
-
-def recorded_model(params: Mapping[str, Any], model: str | Path | None, use_rep: str) -> str | Path:
-    """The name or directory of the model that made an embedding, which ``model`` must be when it is given.
-
-    Raises
-    ------
-    ValueError
-        When it is not, or the recorded name is none that the package knows.
-    """
-    recorded, digest = str(params["model"]), str(params["model_digest"])
-    if model is None and recorded not in (BUNDLED_MODEL, *RELEASED_MODELS):
-        raise ValueError(
-            f"The embedding in obsm[{use_rep!r}] was made by the model {recorded!r}, which is none that the package "
-            "knows by name; pass model= with its directory."
-        )
-    name = recorded if model is None else model
-    found = find_model(name)
-    if found.digest != digest:
-        raise ValueError(
-            f"The embedding in obsm[{use_rep!r}] was made by the model {recorded!r} ({digest[:12]}), not by "
-            f"{found.config.model_id!r} ({found.digest[:12]}). Pass the model that made it as model=, or embed again."
-        )
-    return name
 
 
 def _options(params: Mapping[str, Any], model: str | Path) -> dict[str, Any]:

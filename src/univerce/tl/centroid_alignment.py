@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_writable, get_modalities
 from univerce.tl._alignment import check_options
 from univerce.tl._alignment_tables import OVERALL, Centroids, compare
 from univerce.tl._groups import LOGNORM, Groups, embedding_means, get_groups, has_counts, lognorm_means, shared_genes
-from univerce.tl._inputs import check_comparable, get_embedding, known_cells
+from univerce.tl._inputs import check_comparable, get_embedding, get_labels, known_cells
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
+_FEW_GENES = 0.1
 
 
 def centroid_alignment(
-    query: ad.AnnData,
-    reference: ad.AnnData,
+    query: ad.AnnData | MuData,
+    reference: ad.AnnData | MuData,
     *,
     groupby: str = "cell_type",
+    mapping: Mapping[str, str] | None = None,
     tissue: str | None = None,
     k: int | Sequence[int] = (1, 3),
+    mod: str | None = None,
     use_rep: str = X_UCE,
     baseline: str | None = LOGNORM,
     layer: str | None = None,
@@ -62,11 +68,18 @@ def centroid_alignment(
     reference
         What it is compared with, which is only read.
     groupby
-        Column of ``obs``, in both, with the types; types are the same when their labels are.
+        Column of ``obs``, in both, with the types; types are the same when their labels are. A column of ontology ids
+        does as well.
+    mapping
+        What labels of either side are called in common where the two have vocabularies of their own, as in
+        ``{"CD14+ Monocyte": "monocyte", "mono": "monocyte"}``; labels that it lacks keep their names, and those that
+        get one name are one type.
     tissue
         Column of ``obs``, in both, with the tissues; ``None`` compares all cells at once.
     k
         How many nearest centroids count, one number or several.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm``, in both.
     baseline
@@ -79,7 +92,8 @@ def centroid_alignment(
     gene_symbols
         Column of ``var``, in both, with the names by which genes are compared; ``None`` is ``var_names``.
     metric
-        ``"euclidean"`` or ``"cosine"``.
+        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
+        embedding.
     min_cells
         Smaller groups are left out, with a note in the log.
     n_permutations
@@ -115,8 +129,9 @@ def centroid_alignment(
     KeyError
         When an embedding, a column or the layer does not exist, or the space of an embedding is not recorded.
     ValueError
-        When the spaces differ, the two share no type, ``baseline="lognorm"`` finds no shared gene or no counts, an
-        option is out of range, or the query is a view of a file.
+        When the spaces differ, the two share no type, ``mapping`` has a label that neither has, ``baseline="lognorm"``
+        finds no shared gene or no counts, a centroid has no direction for the cosine, an option is out of range, or the
+        query is a view of a file.
 
     Examples
     --------
@@ -128,6 +143,7 @@ def centroid_alignment(
     >>> scores.query("score == 'either' and k == 3")[["representation", "hits", "n"]].values.tolist()
     [['X_uce', 9, 10], ['lognorm', 9, 10]]
     """
+    query, reference = get_modalities(mod, query, reference)
     ks = check_options(k, metric, n_permutations, min_cells)
     if tissue == groupby:
         raise ValueError(f"tissue={tissue!r} is the column of the types; name another one.")
@@ -139,8 +155,12 @@ def centroid_alignment(
     check_comparable(query, reference, use_rep, check_space=check_space, names=names)
     keys = [groupby] if tissue is None else [tissue, groupby]
     both = (query, reference)
-    groups = tuple(_groups(a, keys, use_rep, baseline, min_cells, n) for a, n in zip(both, names, strict=True))
-    _check_shared(groups, groupby, tissue)
+    common = _common_names(both, groupby, mapping)
+    groups = tuple(
+        get_groups(a, keys, _known(a, use_rep, baseline, metric, n), min_cells=min_cells, name=n, mapping=common)
+        for a, n in zip(both, names, strict=True)
+    )
+    _check_groups(groups, groupby, tissue)
 
     means = {use_rep: _embedded(both, groups, use_rep)}
     n_genes = None
@@ -161,35 +181,57 @@ def centroid_alignment(
         "n_permutations": n_permutations, "seed": seed,
     }  # fmt: skip
     params |= {} if tissue is None else {"tissue": tissue}
+    if common:
+        params["mapping"] = pd.DataFrame({"label": list(common), "name": list(common.values())})
     params |= {} if len(means) == 1 else {"baseline": baseline}
     params |= {} if n_genes is None else {"n_shared_genes": n_genes}
     query.uns[key_added] = {"scores": scores, "types": types, "pairs": pairs, "params": params}
     return scores.copy()
 
 
-def _groups(
-    adata: ad.AnnData, keys: list[str], use_rep: str, baseline: str | None, min_cells: int, name: str
-) -> Groups:
-    """The groups of one side, of cells that every embedding knows."""
-    known = known_cells(get_embedding(adata, use_rep, name=name))
-    if baseline not in (None, LOGNORM):
-        known &= known_cells(get_embedding(adata, str(baseline), name=name))
-    groups = get_groups(adata, keys, known, min_cells=min_cells, name=name)
-    if len(keys) == 2 and (groups.table[keys[0]] == OVERALL).any():
-        raise ValueError(f"{name}.obs[{keys[0]!r}] calls a tissue {OVERALL!r}, as the sum of all is called; rename it.")
-    return groups
+def _known(adata: ad.AnnData, use_rep: str, baseline: str | None, metric: str, name: str) -> np.ndarray:
+    """``[n_obs]`` cells that every embedding knows."""
+    reps = [use_rep] if baseline in (None, LOGNORM) else [use_rep, str(baseline)]
+    return np.logical_and.reduce([known_cells(get_embedding(adata, rep, name=name), metric) for rep in reps])
 
 
-def _check_shared(groups: tuple[Groups, ...], groupby: str, tissue: str | None) -> None:
-    mine, theirs = (set(g.table.drop(columns="n_cells").itertuples(index=False, name=None)) for g in groups)
-    if mine & theirs:
-        return
-    some = [", ".join(repr(label) for label in sorted(g.table[groupby].unique())[:5]) for g in groups]
-    where = "" if tissue is None else f" in one tissue of obs[{tissue!r}]"
-    raise ValueError(
-        f"query and reference share no type of obs[{groupby!r}]{where}: the query has {some[0]}, the reference has "
-        f"{some[1]}, and so on. Bring the labels to one vocabulary first."
-    )
+def _common_names(both: Sequence[ad.AnnData], groupby: str, mapping: Mapping[str, str] | None) -> dict[str, str]:
+    """The mapping as text, each of whose labels one side must have."""
+    common = {str(label): str(name) for label, name in (mapping or {}).items()}
+    labels = [get_labels(a, groupby, name=n).categories for a, n in zip(both, ("query", "reference"), strict=True)]
+    if unknown := [label for label in common if not any(label in there for there in labels)]:
+        raise ValueError(
+            f"mapping= names {', '.join(map(repr, unknown[:10]))}, which neither side has in obs[{groupby!r}]. "
+            f"{_vocabularies(*labels)}"
+        )
+    return common
+
+
+def _vocabularies(mine: Iterable[str], theirs: Iterable[str]) -> str:
+    """What the two sides call their types."""
+    some = []
+    for labels in (sorted(set(mine)), sorted(set(theirs))):
+        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        some.append(", ".join(map(repr, labels[:20])) + more)
+    return f"The query has {some[0]}; the reference has {some[1]}."
+
+
+def _check_groups(groups: tuple[Groups, ...], groupby: str, tissue: str | None) -> None:
+    """Raise unless the two sides share a type, and no tissue is called as their sum is."""
+    tables = [g.table.drop(columns="n_cells") for g in groups]
+    for table, name in zip(tables, ("query", "reference"), strict=True):
+        if tissue is not None and (table[tissue] == OVERALL).any():
+            raise ValueError(
+                f"{name}.obs[{tissue!r}] calls a tissue {OVERALL!r}, as the sum of all is called; rename it."
+            )
+    mine, theirs = (set(table.itertuples(index=False, name=None)) for table in tables)
+    if not mine & theirs:
+        where = "" if tissue is None else f" in one tissue of obs[{tissue!r}]"
+        raise ValueError(
+            f"query and reference share no type of obs[{groupby!r}]{where}. "
+            f"{_vocabularies(*(table[groupby] for table in tables))} Give those that are the same one name with "
+            "mapping=, or group by a column of ontology ids."
+        )
 
 
 def _embedded(both: Sequence[ad.AnnData], groups: Sequence[Groups], use_rep: str) -> tuple[np.ndarray, ...]:
@@ -218,6 +260,12 @@ def _expression(
             f"baseline={LOGNORM!r} needs genes that query and reference share; they are called {list(genes[0][:3])} "
             f"and {list(genes[1][:3])}. Name a column of var with symbols as gene_symbols=, or pass baseline=None."
         )
+    least = min(map(len, genes))
+    if len(columns[0]) < _FEW_GENES * least:
+        logger.warning(
+            "The baseline stands on %s shared genes, of %s that the smaller side has; they may share a name by chance. "
+            "Name a column of var with symbols as gene_symbols=.", f"{len(columns[0]):,}", f"{least:,}",
+        )  # fmt: skip
     means = zip(both, columns, groups, names, strict=True)
     return tuple(lognorm_means(a, layer, c, g, n) for a, c, g, n in means), len(columns[0])
 

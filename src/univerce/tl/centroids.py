@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import check_whole
+from univerce._validate import check_whole, get_modality
 from univerce.tl._groups import get_groups, group_means
 from univerce.tl._inputs import get_embedding, iter_rows, known_cells
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 _BLOCK_ROWS = 8192
 
 
 def centroids(
-    adata: ad.AnnData, groupby: str | Sequence[str], *, use_rep: str = X_UCE, min_cells: int = 1
+    adata: ad.AnnData | MuData,
+    groupby: str | Sequence[str],
+    *,
+    mod: str | None = None,
+    use_rep: str = X_UCE,
+    min_cells: int = 1,
 ) -> ad.AnnData:
     """The centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2024).
 
@@ -33,6 +42,8 @@ def centroids(
         Cells; ``obs`` and ``obsm`` are read.
     groupby
         Column of ``obs``, or several: then every combination that occurs is a group.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     min_cells
@@ -67,6 +78,7 @@ def centroids(
     >>> groups.obs_names[0], int(groups.obs["n_cells"].iloc[0]), groups.shape
     ('G1 | CD14+ Monocyte', 109, (10, 2))
     """
+    adata = get_modality(adata, mod)
     keys = [groupby] if isinstance(groupby, str) else list(groupby)
     if not keys or len(set(keys)) < len(keys) or "n_cells" in keys:
         raise ValueError(f"groupby={groupby!r} must name one or more columns of obs, each once and none 'n_cells'.")

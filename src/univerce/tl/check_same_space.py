@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 
 from univerce._keys import X_UCE
+from univerce._validate import get_modalities
+from univerce.tl._recorded import recorded_params
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 
-def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_UCE) -> None:
+def check_same_space(
+    adata: ad.AnnData | MuData, other: ad.AnnData | MuData, *, mod: str | None = None, use_rep: str = X_UCE
+) -> None:
     """Raise unless the embeddings of two AnnData lie in one space.
 
     They do when one model made both, from the same gene table of every species that they share. Seed, sampling,
@@ -21,6 +28,8 @@ def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_U
     ----------
     adata, other
         AnnData that :func:`univerce.tl.uce_embed` has written to.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm`` and of its parameters in ``uns``, in both.
 
@@ -47,6 +56,7 @@ def check_same_space(adata: ad.AnnData, other: ad.AnnData, *, use_rep: str = X_U
     Traceback (most recent call last):
     ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
     """
+    adata, other = get_modalities(mod, adata, other)
     compare_spaces(adata, other, use_rep, ("adata", "other"))
 
 
@@ -65,23 +75,6 @@ def compare_spaces(adata: ad.AnnData, other: ad.AnnData, use_rep: str, names: tu
             f"The embeddings in obsm[{use_rep!r}] (models {_name(mine)} and {_name(theirs)}) were made with two gene "
             f"tables of {', '.join(differ)}. Embed both with the same table, see univerce.genes.load_table."
         )
-
-
-def recorded_params(adata: ad.AnnData, name: str, key: str) -> Mapping[str, Any]:
-    """What was recorded of an embedding."""
-    if key not in adata.obsm:
-        raise KeyError(
-            f"{name}.obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}. Embed "
-            f"the cells with uc.tl.uce_embed({name}, key_added={key!r}), or pass use_rep=."
-        )
-    entry = adata.uns.get(key)
-    params = entry.get("params") if isinstance(entry, Mapping) else None
-    if not isinstance(params, Mapping) or not {"model", "model_digest", "table_digest"} <= set(params):
-        raise KeyError(
-            f"{name}.uns[{key!r}]['params'] does not say which model made {name}.obsm[{key!r}]. Keep what "
-            f"uc.tl.uce_embed writes there, or embed again with uc.tl.uce_embed({name}, key_added={key!r})."
-        )
-    return params
 
 
 def _name(params: Mapping[str, Any]) -> str:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_whole, check_writable
+from univerce._validate import check_whole, check_writable, get_modality
 from univerce.tl._discovery import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 from univerce.tl._inputs import get_labels
 from univerce.tl._pseudobulk import get_found, read_counts
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 _FEWEST_DONORS = 2
 
 
 def compare_groups(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     found: str = "found",
     *,
     condition: str,
     donor: str,
     reference: str,
     groups: Sequence[str] | None = None,
+    mod: str | None = None,
     layer: str | None = None,
     min_cells: int = FEWEST,
     key_added: str = "compare_groups",
@@ -48,6 +52,8 @@ def compare_groups(
         The condition that the others are compared with.
     groups
         Conditions to compare with it; ``None`` takes all others.
+    mod
+        Modality, when ``adata`` is a MuData.
     layer
         Layer with the counts; ``None`` is ``X``.
     min_cells
@@ -62,6 +68,8 @@ def compare_groups(
     and ``mean_reference`` (log2 counts per million), ``p_value`` and ``p_adjusted`` (Benjamini and Hochberg within the
     group). Written are:
 
+    ``uns[key_added]["genes"]``
+        The same table.
     ``uns[key_added]["abundance"]``
         ``condition``, ``n_donors``, ``n_donors_compared`` (with ``min_cells`` found cells), ``n_cells``, ``n_found``,
         ``mean_share`` over donors with its standard error ``sem``, and ``p_value`` against the reference.
@@ -90,6 +98,7 @@ def compare_groups(
     >>> bool(table["p_adjusted"].min() > 0.001)
     True
     """
+    adata = get_modality(adata, mod)
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
     state = get_found(adata, found)
@@ -124,7 +133,9 @@ def compare_groups(
                 }
             )
         )
+    result = pd.concat(tables, ignore_index=True)
     adata.uns[key_added] = {
+        "genes": result,
         "params": {
             "found": found, "condition": condition, "donor": donor, "reference": reference, "layer": layer or "X",
             "min_cells": int(min_cells),
@@ -132,7 +143,7 @@ def compare_groups(
         "donors": table.rename_axis("donor").reset_index().rename(index=str),
         "abundance": _abundance(table, reference, others),
     }  # fmt: skip
-    return pd.concat(tables, ignore_index=True)
+    return result.copy()
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> np.ndarray:

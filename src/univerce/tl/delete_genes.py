@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -13,24 +13,28 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
-from univerce._validate import check_writable
+from univerce._validate import check_writable, get_modality
 from univerce.model.runtime import choose_device
 from univerce.pp._inputs import resolve_inputs
 from univerce.tl._deletions import as_deletions, deleted_tokens, embed_deleted, embed_whole, make_embedders
 from univerce.tl._inputs import get_labels
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 ALL = "all"
 
 
 def delete_genes(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     genes: str | Sequence[str] | Mapping[str, str | Sequence[str]],
     *,
     groupby: str | None = None,
     toward: str | np.ndarray | None = None,
     species: str | None = None,
     model: str | Path | None = None,
+    mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     sampling: Literal["multinomial", "systematic"] | None = None,
@@ -64,7 +68,7 @@ def delete_genes(
     toward
         A label of ``groupby``, whose centroid counts, or a vector ``[output_dim]``: also report whether the deletion
         moves cells towards it.
-    species, model, layer, gene_key, sampling, n_draws, rng
+    species, model, mod, layer, gene_key, sampling, n_draws, rng
         As in :func:`univerce.tl.uce_embed`; several draws tell smaller effects.
     key_added
         Start of the keys that are written.
@@ -106,13 +110,14 @@ def delete_genes(
     >>> bool(b_cells["CD79A"] > b_cells["CD3D"])
     True
     """
+    data, adata = adata, get_modality(adata, mod)
     check_writable(adata)
     deletions = as_deletions(genes)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision={precision!r} is not known; use 'float32' or 'bfloat16'.")
     labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)
     inputs = resolve_inputs(
-        adata, species=species, model=model, mod=None, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
+        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,
     )  # fmt: skip
     tokens = deleted_tokens(inputs, deletions)

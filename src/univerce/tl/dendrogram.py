@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_whole, check_writable
-from univerce.tl._alignment import METRICS, distances
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
+from univerce.tl._alignment import METRICS, directions
 from univerce.tl._groups import embedding_means, get_groups
 from univerce.tl._inputs import get_embedding, known_cells
 from univerce.tl._ontology import as_ontology
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     import os
 
     import networkx as nx
+    from mudata import MuData
 
 LINKAGES = ("single", "complete", "average", "weighted", "ward", "centroid", "median")
 
 
 def dendrogram(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     groupby: str = "cell_type",
     *,
+    mod: str | None = None,
     use_rep: str = X_UCE,
     linkage_method: str = "average",
     metric: str = "euclidean",
@@ -56,13 +58,16 @@ def dendrogram(
         Cells, or centroids of :func:`univerce.tl.centroids`; results are written into ``uns``.
     groupby
         Column of ``obs`` with the types.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     linkage_method
         ``"single"``, ``"complete"``, ``"average"``, ``"weighted"``, or with the Euclidean distance also ``"ward"``,
         ``"centroid"`` and ``"median"``.
     metric
-        ``"euclidean"`` or ``"cosine"``.
+        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
+        embedding.
     min_cells
         Smaller groups are left out, with a note in the log.
     ontology
@@ -114,6 +119,7 @@ def dendrogram(
     """
     import scipy.cluster.hierarchy as sch
 
+    adata = get_modality(adata, mod)
     if linkage_method not in LINKAGES:
         raise ValueError(f"linkage_method={linkage_method!r} is not known; use one of {', '.join(LINKAGES)}.")
     if metric not in METRICS or (metric != "euclidean" and linkage_method in ("ward", "centroid", "median")):
@@ -126,14 +132,17 @@ def dendrogram(
     check_writable(adata)
     seed = as_seed(rng)
     rep = get_embedding(adata, use_rep)
-    groups = get_groups(adata, [groupby], known_cells(rep), min_cells=min_cells)
+    groups = get_groups(adata, [groupby], known_cells(rep, metric), min_cells=min_cells)
     names = groups.table[groupby].to_numpy()
     if len(names) < 2:
         raise ValueError(f"obs[{groupby!r}] has one type, {names[0]!r}; a tree needs at least two.")
     means = embedding_means(rep, groups)
-    tree = sch.linkage(means, method=linkage_method, metric=metric, optimal_ordering=True)
+    apart = directions(means) if metric == "cosine" else means  # the cosine of the two is the same
+    tree = sch.linkage(apart, method=linkage_method, metric=metric, optimal_ordering=True)
     info = {key: np.array(value) for key, value in sch.dendrogram(tree, labels=list(names), no_plot=True).items()}
     centred = means - means.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    scaled = centred / np.where(length > 0, length, np.nan)  # a centroid that is the same in all dimensions has none
     entry: dict[str, Any] = {
         "linkage": tree,
         "groupby": [groupby],
@@ -144,7 +153,7 @@ def dendrogram(
         "categories_ordered": info["ivl"],
         "categories_idx_ordered": info["leaves"],
         "dendrogram_info": info,
-        "correlation_matrix": 1 - distances(centred, centred, "cosine"),
+        "correlation_matrix": scaled @ scaled.T,
     }
     table = None
     if ontology is not None and ontology_ids is not None:
@@ -157,7 +166,7 @@ def dendrogram(
                 f"The ontology divides the {len(known)} types of obs[{groupby!r}] that have a term at no depth into "
                 "fewer groups than types; at least three types are needed, two of which have something in common."
             )
-        part = sch.linkage(means[known], method=linkage_method, metric=metric)
+        part = sch.linkage(apart[known], method=linkage_method, metric=metric)
         table = _compare(part, cuts, n_permutations, np.random.default_rng(seed))
         labels = cuts.map(lambda term: graph.nodes[term]["name"]).set_index(names[known]).rename(columns=str)
         entry["ontology"] = {"ari": table.copy(), "clusters": labels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -13,28 +13,33 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.model.tokens import cell_keys
 from univerce.tl import _discovery as kernels
 from univerce.tl._groups import has_counts, lognorm_blocks
 from univerce.tl._inputs import get_embedding, get_labels, known_cells
 from univerce.tl._sought import SOUGHT, fit_finder, label_cells
 
+if TYPE_CHECKING:
+    from mudata import MuData
+
 PCA = "lognorm_pca"
 _MIN_CELLS = 5
 
 
 def evaluate_find_cells(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     groupby: str,
     *,
     split: str | None = None,
     use_reps: str | Sequence[str] = X_UCE,
+    mod: str | None = None,
     layer: str | None = None,
     n_comps: int = 50,
     min_cells: int = 20,
     max_cells: int | None = 1000,
     rng: int | np.random.Generator = 0,
+    key_added: str = "evaluate_find_cells",
     progress: bool | None = None,
 ) -> pd.DataFrame:
     """Hide each cell type in one part of the cells, learn it in the others, and see whether it is found again.
@@ -46,7 +51,7 @@ def evaluate_find_cells(
     Parameters
     ----------
     adata
-        Labelled cells with embeddings.
+        Labelled cells with embeddings; results are written into ``uns``.
     groupby
         Column of ``obs`` with the types; cells without one are left out.
     split
@@ -54,6 +59,8 @@ def evaluate_find_cells(
         halves at random: that says nothing of other data sets, in which cells are harder to find.
     use_reps
         Key or keys of embeddings in ``obsm``.
+    mod
+        Modality, when ``adata`` is a MuData.
     layer
         Layer with the counts, for the principal components; ``None`` is ``X``. Without values there is no such row.
     n_comps
@@ -64,6 +71,8 @@ def evaluate_find_cells(
         Most cells of each kind that are learned from; ``None`` uses all.
     rng
         Seed, or a generator that is drawn from once.
+    key_added
+        Key in ``uns``.
     progress
         Show a progress bar; ``None`` does as ``settings.progress`` says.
 
@@ -72,7 +81,12 @@ def evaluate_find_cells(
     A row for each type and embedding: ``type``, ``use_rep`` (``"lognorm_pca"`` for the principal components),
     ``n_hidden`` and ``n_found`` cells over the parts, ``precision`` and ``recall`` at a probability of 0.5, and
     ``average_precision`` (the mean over the parts) beside that of a random order, ``prevalence``. A precision of
-    nothing is NaN.
+    nothing is NaN. Written are:
+
+    ``uns[key_added]["scores"]``
+        The same table, which :func:`univerce.pl.evaluate_find_cells` draws.
+    ``uns[key_added]["params"]``
+        What was asked for.
 
     Raises
     ------
@@ -90,13 +104,17 @@ def evaluate_find_cells(
     >>> table["use_rep"].unique().tolist()
     ['X_uce', 'lognorm_pca']
     """
+    adata = get_modality(adata, mod)
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     for name, value, low in (("min_cells", min_cells, 2 * _MIN_CELLS), ("n_comps", n_comps, 1)):
         check_whole(name, value, low)
     if not keys:
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
+    check_writable(adata)
     seed = as_seed(rng)
     labels = get_labels(adata, groupby)
+    if len(labels.categories) < 2:
+        raise ValueError(f"obs[{groupby!r}] has one type, {labels.categories[0]!r}; to hide one takes two.")
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys]) & (labels.codes >= 0)
     reps = {key: get_embedding(adata, key) for key in keys}
     if has_counts(adata, layer):
@@ -124,7 +142,15 @@ def evaluate_find_cells(
                     max_cells, seed,
                 ))  # fmt: skip
                 bar.update()
-    return _summarise(pd.DataFrame(rows))
+    table = _summarise(pd.DataFrame(rows)).rename(index=str)
+    adata.uns[key_added] = {
+        "scores": table.copy(),
+        "params": {
+            "groupby": groupby, "split": split or "", "layer": layer or "X", "n_comps": int(n_comps),
+            "min_cells": int(min_cells), "max_cells": max_cells or 0, "seed": seed,
+        },
+    }  # fmt: skip
+    return table
 
 
 def _components(adata: ad.AnnData, layer: str | None, n_comps: int) -> np.ndarray:

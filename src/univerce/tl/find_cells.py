@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -14,24 +14,28 @@ from tqdm.auto import tqdm
 from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_writable, get_modalities
 from univerce.tl import _discovery as kernels
 from univerce.tl._calibration import expected_error, reliability
 from univerce.tl._inputs import check_comparable, get_embedding, get_labels
 from univerce.tl._sought import SOUGHT, Finder, fit_finder, label_cells, read
 from univerce.tl.label_classifier import iter_proba
 
+if TYPE_CHECKING:
+    from mudata import MuData
+
 _ABUNDANCE = ("data_set", "tissue")
 ALL = "all"
 
 
 def find_cells(
-    adata: ad.AnnData,
-    positives: ad.AnnData | str | os.PathLike[str],
+    adata: ad.AnnData | MuData,
+    positives: ad.AnnData | MuData | str | os.PathLike[str],
     *,
     groupby: str | None = None,
     groups: str | Sequence[str] | None = None,
-    negatives: ad.AnnData | str | os.PathLike[str] | None = None,
+    negatives: ad.AnnData | MuData | str | os.PathLike[str] | None = None,
+    mod: str | None = None,
     use_rep: str = X_UCE,
     batch: str | None = None,
     abundance_by: str | Sequence[str] | None = None,
@@ -69,6 +73,8 @@ def find_cells(
         are neither.
     negatives
         AnnData, or path, with further cells of the rest.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm``, in all of them.
     batch
@@ -135,6 +141,7 @@ def find_cells(
     >>> bool(adata.obs.loc[adata.obs["found"], "cell_type"].eq("Dendritic").mean() > 0.8)
     True
     """
+    adata, positives, negatives = get_modalities(mod, adata, positives, negatives)
     check_writable(adata)
     _check_options(threshold=threshold, precision=precision, prevalence=prevalence)
     seed = as_seed(rng)

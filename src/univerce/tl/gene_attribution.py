@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
-from univerce._validate import check_whole
+from univerce._validate import check_whole, get_modality
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.model.attribution import Attributor, Average
 from univerce.model.bag import bag_weights
@@ -23,17 +23,21 @@ from univerce.pp._inputs import Inputs, resolve_inputs
 from univerce.tl._deletions import embed_whole
 from univerce.tl._inputs import get_labels
 
+if TYPE_CHECKING:
+    from mudata import MuData
+
 _BLOCK_ROWS = 100
 ALL = "all"
 
 
 def gene_attribution(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     direction: str | np.ndarray,
     *,
     groupby: str | None = None,
     species: str | None = None,
     model: str | Path | None = None,
+    mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     sampling: Literal["multinomial", "systematic"] | None = None,
@@ -65,7 +69,7 @@ def gene_attribution(
         A label of ``groupby``, for the centroid of its cells less that of the others, or a vector ``[output_dim]``.
     groupby
         Column of ``obs`` to average over; ``None`` averages over all cells.
-    species, model, layer, gene_key, sampling, rng
+    species, model, mod, layer, gene_key, sampling, rng
         As in :func:`univerce.tl.uce_embed`.
     n_steps
         Places on the way at which gradients are taken (Gauss-Legendre).
@@ -114,12 +118,13 @@ def gene_attribution(
     >>> bool("CD79A" in means.loc[means["group"] == "CD19+ B", "gene"].head(10).tolist())
     True
     """
+    data, adata = adata, get_modality(adata, mod)
     check_whole("n_steps", n_steps, 1)
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance!r} must lie above 0.")
     labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)
     inputs = resolve_inputs(
-        adata, species=species, model=model, mod=None, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
+        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
     if len(inputs.genes) > 1:
         raise ValueError(

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import anndata as ad
 import numpy as np
@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole
+from univerce._validate import as_seed, check_whole, get_modalities
 from univerce.tl._calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
-from univerce.tl._classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
+from univerce.tl._classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
 from univerce.tl._disk import open_anndata
 from univerce.tl._inputs import check_comparable, gather, get_embedding, iter_rows
 from univerce.tl._reference import (
@@ -31,6 +31,9 @@ from univerce.tl._reference import (
     plain,
     recorded_space,
 )
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 STORED = "label_classifier"
@@ -83,15 +86,17 @@ class LabelClassifier:
     @classmethod
     def fit(
         cls,
-        reference: ad.AnnData | str | os.PathLike[str],
+        reference: ad.AnnData | MuData | str | os.PathLike[str],
         *,
         labels: str,
         method: Literal["logistic", "knn", "centroid"] = "logistic",
+        mod: str | None = None,
         use_rep: str = X_UCE,
         batch: str | None = None,
         ontology_ids: str | Mapping[str, str] | None = None,
         balanced: bool = False,
         n_neighbors: int = 15,
+        search: Search = "exact",
         min_cells: int = 5,
         max_cells: int | None = 1000,
         n_folds: int = 5,
@@ -109,6 +114,8 @@ class LabelClassifier:
             Column of ``obs``.
         method
             See :func:`univerce.tl.transfer_labels`, as for the following ones.
+        mod
+            Modality, when ``reference`` is a MuData.
         use_rep
             Key of the embedding in ``obsm``.
         batch
@@ -119,6 +126,8 @@ class LabelClassifier:
             Weigh all labels alike.
         n_neighbors
             Neighbours of ``method="knn"``.
+        search
+            How ``method="knn"`` looks for them.
         min_cells
             Fewest cells of a label, at least 2.
         max_cells
@@ -141,8 +150,11 @@ class LabelClassifier:
         KeyError
             When there is no such column or embedding.
         """
-        _check_options(method, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds, n_neighbors=n_neighbors)
+        _check_options(
+            method, search, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds, n_neighbors=n_neighbors
+        )
         seed = as_seed(rng)
+        (reference,) = get_modalities(mod, reference)
         if not isinstance(reference, ad.AnnData):
             reference = open_anndata(Path(reference))
         codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells)
@@ -154,12 +166,12 @@ class LabelClassifier:
         classes["ontology_id"] = class_terms(reference, ontology_ids, codes, classes.index)
         groups = None if batch is None else get_batches(reference, batch, rows)
 
-        options: dict[str, Any] = {"balanced": balanced, "n_neighbors": n_neighbors}
+        options: dict[str, Any] = {"balanced": balanced, "n_neighbors": n_neighbors, "search": search}
         folds = assign_folds(y, groups, n_folds, seed)
         show = settings.progress if progress is None else progress
         log_proba = np.full((len(y), len(classes)), np.nan)
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not show) as bar:
-            for held, values in held_out_log_proba(method, x, y, len(classes), folds, **options):
+            for held, values in held_out_log_proba(method, x, y, len(classes), folds, **options | {"search": "exact"}):
                 log_proba[held] = values
                 bar.update()
             held = ~np.isnan(log_proba).any(axis=1)
@@ -324,9 +336,13 @@ def is_saved_classifier(path: Any) -> bool:
         return f"uns/{STORED}/format" in file
 
 
-def _check_options(method: str, *, max_cells: int | None, **least: int) -> None:
+def _check_options(method: str, search: str, *, max_cells: int | None, **least: int) -> None:
     if method not in CLASSIFIERS:
         raise ValueError(f"method={method!r} is not known; use one of {', '.join(CLASSIFIERS)}.")
+    if search not in get_args(Search):
+        raise ValueError(f"search={search!r} is not known; use one of {', '.join(get_args(Search))}.")
+    if search != "exact" and method != "knn":
+        raise ValueError(f"search={search!r} is for method='knn'; method={method!r} looks for no neighbours.")
     numbers = {**least, "max_cells": least["min_cells"] if max_cells is None else max_cells}
     for name, value in numbers.items():
         check_whole(name, value, 1 if name == "n_neighbors" else 2)

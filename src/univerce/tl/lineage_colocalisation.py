@@ -13,9 +13,10 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.tl._alignment import check_metric, self_distances, summarise
 from univerce.tl._alignment_tables import OVERALL
+from univerce.tl._classifiers import Logistic
 from univerce.tl._groups import embedding_means, get_groups
 from univerce.tl._inputs import get_embedding, known_cells
 from univerce.tl._ontology import as_ontology, resolve_terms
@@ -25,17 +26,19 @@ if TYPE_CHECKING:
     import os
 
     import networkx as nx
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 
 
 def lineage_colocalisation(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     *,
     lineages: Mapping[str, str | Sequence[str]],
     ontology: str | os.PathLike[str] | nx.DiGraph,
     ontology_ids: str | Mapping[str, str],
     groupby: str = "cell_type",
+    mod: str | None = None,
     use_rep: str = X_UCE,
     metric: str = "euclidean",
     min_cells: int = 1,
@@ -61,8 +64,10 @@ def lineage_colocalisation(
     left out, with a note in the log.
 
     Rosen et al. (2024) count the types whose nearest other centroid is of the same germ layer, and how often a
-    classifier tells the layer of a type that it was not trained on. Here the classifier is a logistic regression on the
-    standardised centroids of all other types, with balanced weights; it cannot find a lineage of a single type.
+    classifier tells the layer of a type that it was not trained on. Here the classifier is that of
+    :func:`univerce.tl.transfer_labels` on the centroids of all other types, with balanced weights: one scale for all
+    columns, so that those in which types hardly differ do not count as much as those in which they do, and rotating the
+    embedding changes nothing. It cannot find a lineage of a single type.
 
     Parameters
     ----------
@@ -76,10 +81,13 @@ def lineage_colocalisation(
         Column of ``obs`` with the term of each cell, one for all cells of a type; or a mapping from types to terms.
     groupby
         Column of ``obs`` with the types.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     metric
-        ``"euclidean"`` or ``"cosine"``; of the nearest centroid.
+        Of the nearest centroid: ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and
+        counts as one without an embedding.
     min_cells
         Smaller groups are left out, with a note in the log.
     n_permutations
@@ -135,6 +143,7 @@ def lineage_colocalisation(
     >>> scores[["lineage", "hits", "n"]].values.tolist()
     [['overall', 4, 4], ['lymphoid', 2, 2], ['myeloid', 2, 2]]
     """
+    adata = get_modality(adata, mod)
     check_metric(metric)
     check_whole("min_cells", min_cells, 1)
     check_whole("n_permutations", n_permutations, 0)
@@ -144,7 +153,7 @@ def lineage_colocalisation(
     seed = as_seed(rng)
     graph = as_ontology(ontology)
     rep = get_embedding(adata, use_rep)
-    groups = get_groups(adata, [groupby], known_cells(rep), min_cells=min_cells)
+    groups = get_groups(adata, [groupby], known_cells(rep, metric), min_cells=min_cells)
     terms = group_terms(cell_terms(adata, graph, ontology_ids, groupby), groups, groupby)
     found = _lineages(graph, terms, lineages, groups.table[groupby].to_numpy())
     counted = np.flatnonzero(found != "")
@@ -213,16 +222,13 @@ def _lineages(
 
 def _predict_held_out(means: np.ndarray, lineage: np.ndarray, show: bool) -> np.ndarray:
     """``[n_types]`` the lineage that a classifier trained on all other types gives each."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+    codes, kinds = pd.factorize(lineage, sort=True)
     out = np.empty(len(means), dtype=object)
     for held_out in tqdm(range(len(means)), unit="type", desc="held-out types", disable=not show):
         rest = np.arange(len(means)) != held_out
-        if len(np.unique(lineage[rest])) == 1:
+        if len(np.unique(codes[rest])) == 1:
             out[held_out] = lineage[rest][0]
             continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=2000))
-        (out[held_out],) = model.fit(means[rest], lineage[rest].astype(str)).predict(means[[held_out]])
+        model = Logistic.fit(means[rest], codes[rest], len(kinds), balanced=True)
+        out[held_out] = kinds[model.log_proba(means[[held_out]])[0].argmax()]
     return out

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import check_whole, check_writable
+from univerce._validate import check_whole, check_writable, get_modality
 from univerce.tl._discovery import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 from univerce.tl._inputs import get_labels
 from univerce.tl._pseudobulk import Counts, get_found, read_counts, t_of_means
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 OK = "ok"
@@ -22,11 +26,12 @@ _SIGNIFICANT = 0.05
 
 
 def marker_fold_changes(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     found: str = "found",
     *,
     groupby: str | None = "data_set",
     donor: str | None = None,
+    mod: str | None = None,
     layer: str | None = None,
     genes: Sequence[str] | None = None,
     n_genes: int = 30,
@@ -56,6 +61,8 @@ def marker_fold_changes(
         Column of ``obs`` with the data sets; ``None`` takes all cells as one.
     donor
         Column of ``obs``.
+    mod
+        Modality, when ``adata`` is a MuData.
     layer
         Layer with the counts; ``None`` is ``X``.
     genes
@@ -98,6 +105,7 @@ def marker_fold_changes(
     >>> table.sort_values("p_value")["gene"].head(1).tolist()
     ['CD79A']
     """
+    adata = get_modality(adata, mod)
     check_writable(adata)
     for name, value in (("n_genes", n_genes), ("min_cells", min_cells)):
         check_whole(name, value, 1)

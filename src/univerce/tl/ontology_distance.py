@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.tl._alignment import check_metric
 from univerce.tl._inputs import gather, get_embedding, known_cells
 from univerce.tl._ontology import as_ontology, tree_distances
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     import os
 
     import networkx as nx
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 
 
 def ontology_distance(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     *,
     ontology: str | os.PathLike[str] | nx.DiGraph,
     ontology_ids: str | Mapping[str, str],
     groupby: str = "cell_type",
+    mod: str | None = None,
     use_rep: str = X_UCE,
     metric: str = "euclidean",
     n_pairs: int = 100_000,
@@ -58,10 +60,13 @@ def ontology_distance(
         ids, names or exact synonyms.
     groupby
         Column of ``obs`` whose labels a mapping speaks of.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     metric
-        ``"euclidean"`` or ``"cosine"``.
+        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
+        embedding.
     n_pairs
         Pairs to draw.
     rng
@@ -110,6 +115,7 @@ def ontology_distance(
     >>> table["ontology_distance"].tolist()
     [0, 2, 3]
     """
+    adata = get_modality(adata, mod)
     check_metric(metric)
     check_whole("n_pairs", n_pairs, 1)
     check_writable(adata)
@@ -117,7 +123,7 @@ def ontology_distance(
     graph = as_ontology(ontology)
     rep = get_embedding(adata, use_rep)
     terms = cell_terms(adata, graph, ontology_ids, groupby)
-    used = np.flatnonzero(pd.notna(terms) & known_cells(rep))
+    used = np.flatnonzero(pd.notna(terms) & known_cells(rep, metric))
     if len(used) < adata.n_obs:
         logger.info(
             "%s of %s cells have no term or no embedding and are left out.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -15,11 +15,14 @@ from tqdm.auto import tqdm
 from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce.model.tokens import cell_keys
 from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
 from univerce.tl._sought import read
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 _LEVELS = (0.1, 0.05, 0.01)
@@ -27,9 +30,10 @@ _DRAW_CALIBRATION, _DRAW_SHUFFLED = -4, -5
 
 
 def ood_score(
-    adata: ad.AnnData,
-    reference: ad.AnnData | str | os.PathLike[str],
+    adata: ad.AnnData | MuData,
+    reference: ad.AnnData | MuData | str | os.PathLike[str],
     *,
+    mod: str | None = None,
     use_rep: str = X_UCE,
     n_neighbors: int = 15,
     batch: str | None = None,
@@ -60,6 +64,8 @@ def ood_score(
         Cells with an embedding. They should not be among those of the reference, where they would meet themselves.
     reference
         AnnData with cells to compare with, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm``, in both.
     n_neighbors
@@ -99,6 +105,8 @@ def ood_score(
         Sorted distances of the cells of the reference.
     ``uns[key_added]["auroc"]``
         Probability that a shuffled cell has a higher score than a real one; only with ``shuffled``.
+    ``uns[key_added]["shuffled"]``
+        Sorted distances of the shuffled cells; only with ``shuffled``.
     ``uns[key_added]["params"]``
         What was asked for.
 
@@ -120,6 +128,7 @@ def ood_score(
     >>> bool(adata.uns["ood"]["auroc"] > 0.5)
     True
     """
+    adata, reference = get_modalities(mod, adata, reference)
     check_writable(adata)
     for name, value in (("n_neighbors", n_neighbors), ("n_calibration", n_calibration), ("n_shuffled", n_shuffled)):
         check_whole(name, value, 1)
@@ -149,7 +158,7 @@ def ood_score(
         chosen = _choose(adata.obs_names, np.flatnonzero(known), int(n_shuffled), seed, _DRAW_SHUFFLED)
         false = score(embed_shuffled(adata, chosen, use_rep, model, seed=seed, progress=progress))
         rows.append(_describe("shuffled", false, p_values(false, calibration)))
-        result["auroc"] = auroc(false, distance[known])
+        result |= {"auroc": auroc(false, distance[known]), "shuffled": np.sort(false)}
     if (~known).any():
         logger.info("%s of %s cells have no embedding and no score.", f"{(~known).sum():,}", f"{len(known):,}")
     report = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])

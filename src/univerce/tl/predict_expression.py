@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -15,26 +15,31 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
+from univerce._validate import get_modality
 from univerce.genes.assets import RELEASED_MODELS
-from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
+from univerce.genes.load import available_species, load_table
 from univerce.genes.mapping import map_names
 from univerce.genes.species import resolve_species
 from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
-from univerce.model.checkpoint import Model, find_model, load_network
+from univerce.model.checkpoint import load_network
 from univerce.model.expression import expression_logits
 from univerce.model.runtime import choose_device
 from univerce.pp._inputs import check_table
-from univerce.tl.check_same_space import recorded_params
+from univerce.tl._recorded import recorded_model, recorded_params
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 _RAREST = 1e-4
 
 
 def predict_expression(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     genes: str | Sequence[str],
     *,
     species: str | None = None,
     model: str | Path | None = None,
+    mod: str | None = None,
     use_rep: str = X_UCE,
     gene_frequency: pd.Series | Mapping[str, float] | Sequence[float] | np.ndarray | None = None,
     device: str = "auto",
@@ -70,6 +75,8 @@ def predict_expression(
     model
         The model that made the embedding. ``None`` is what ``uns[use_rep]["params"]`` names; a model of your own needs
         its directory.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``, and of its parameters in ``uns``.
     gene_frequency
@@ -104,10 +111,10 @@ def predict_expression(
     >>> uc.tl.predict_expression(adata, "Ms4a1", species="mouse", gene_frequency=[0.1], progress=False).shape
     (6, 1)
     """
+    adata = get_modality(adata, mod)
     names = [genes] if isinstance(genes, str) else list(genes)
     params = recorded_params(adata, "adata", use_rep)
-    found = _find_model(params, model, use_rep)
-    name = str(params["model"]) if model is None else model
+    name, found = recorded_model(params, model, use_rep)
     key = _species(params, species, name, use_rep)
     table = load_table(key, model=name)
     check_table(table, key, found)
@@ -131,24 +138,6 @@ def predict_expression(
     if offset is not None:
         out += offset
     return pd.DataFrame(expit(out), index=adata.obs_names.copy(), columns=pd.Index(names))
-
-
-def _find_model(params: Mapping[str, Any], model: str | Path | None, key: str) -> Model:
-    """The model that made the embedding, which ``model`` must be when it is given."""
-    recorded, digest = str(params["model"]), str(params["model_digest"])
-    if model is None and recorded not in (BUNDLED_MODEL, *RELEASED_MODELS):
-        raise ValueError(
-            f"The embedding in obsm[{key!r}] was made by the model {recorded!r}, which is none that the package knows "
-            "by name; pass model= with its directory."
-        )
-    found = find_model(recorded if model is None else model)
-    if found.digest != digest:
-        raise ValueError(
-            f"The embedding in obsm[{key!r}] was made by the model {recorded!r} ({digest[:12]}), not by "
-            f"{found.config.model_id!r} ({found.digest[:12]}): its head cannot read it. Pass the model that made it as "
-            "model=, or embed again with this one."
-        )
-    return found
 
 
 def _species(params: Mapping[str, Any], species: str | None, model: str | Path, key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -14,12 +14,15 @@ from tqdm.auto import tqdm
 from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce.model.tokens import cell_keys
 from univerce.tl._disk import embedding_digest, open_anndata
 from univerce.tl._faiss import NeighbourIndex, build_index, read_index, tune, write_index
 from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 METHODS = ("exact", "ivf", "hnsw")
@@ -28,10 +31,11 @@ _SUMMARY_ENTRIES = 2**24
 
 
 def search_atlas(
-    adata: ad.AnnData,
-    atlas: ad.AnnData | Path | str,
+    adata: ad.AnnData | MuData,
+    atlas: ad.AnnData | MuData | Path | str,
     *,
     n_neighbors: int = 50,
+    mod: str | None = None,
     use_rep: str = X_UCE,
     method: Literal["exact", "ivf", "hnsw"] = "exact",
     target_recall: float = 0.95,
@@ -56,6 +60,8 @@ def search_atlas(
         of it without an embedding are nobody's neighbours; the log says how many.
     n_neighbors
         Neighbours per cell.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm``, in both.
     method
@@ -122,6 +128,7 @@ def search_atlas(
     >>> adata.obsm["atlas_indices"].shape, adata.obs["atlas_label"].dtype.name
     ((10, 5), 'category')
     """
+    adata, atlas = get_modalities(mod, adata, atlas)
     if method not in METHODS:
         raise ValueError(f"method={method!r} is not known; use one of {', '.join(METHODS)}.")
     if index is not None and method == "exact":

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_whole, check_writable
+from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.tl._alignment import check_metric
 from univerce.tl._inputs import gather, get_embedding, get_labels, known_cells
+
+if TYPE_CHECKING:
+    from mudata import MuData
 
 logger = logging.getLogger(__name__)
 
 
 def silhouette_by_type(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     *,
     groupby: str = "cell_type",
+    mod: str | None = None,
     use_reps: str | Sequence[str] = (X_UCE,),
     metric: str = "euclidean",
     max_cells: int = 10_000,
@@ -39,10 +44,13 @@ def silhouette_by_type(
         Cells; results are written into ``uns``.
     groupby
         Column of ``obs`` with the types.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_reps
         Keys of the embeddings in ``obsm``.
     metric
-        ``"euclidean"`` or ``"cosine"``.
+        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
+        embedding.
     max_cells
         With more cells, each type gives as many as the others, drawn at random, and small types all of theirs. The
         time grows with the square of it.
@@ -83,6 +91,7 @@ def silhouette_by_type(
     >>> table.groupby("use_rep")["won"].mean().to_dict()
     {'X_noise': 0.1, 'X_uce': 0.9}
     """
+    adata = get_modality(adata, mod)
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     if not keys:
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
@@ -91,7 +100,7 @@ def silhouette_by_type(
     check_writable(adata)
     seed = as_seed(rng)
     labels = np.asarray(get_labels(adata, groupby), dtype=object)
-    known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys])
+    known = np.logical_and.reduce([known_cells(get_embedding(adata, key), metric) for key in keys])
     used = np.flatnonzero(known & pd.notna(labels))
     if len(used) < adata.n_obs:
         logger.info(

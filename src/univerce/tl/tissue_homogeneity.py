@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import as_seed, check_writable
+from univerce._validate import as_seed, check_writable, get_modality
 from univerce.tl._alignment import any_same, check_options, first_same, shuffle_within, summarise
 from univerce.tl._alignment_tables import OVERALL
 from univerce.tl._groups import LOGNORM, embedding_means, get_groups, has_counts, lognorm_means
@@ -19,15 +19,18 @@ from univerce.tl._inputs import get_embedding, known_cells
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mudata import MuData
+
 logger = logging.getLogger(__name__)
 
 
 def tissue_homogeneity(
-    adata: ad.AnnData,
+    adata: ad.AnnData | MuData,
     *,
     groupby: str = "cell_type",
     tissue: str = "tissue",
     k: int | Sequence[int] = (1, 3),
+    mod: str | None = None,
     use_rep: str = X_UCE,
     baseline: str | None = LOGNORM,
     layer: str | None = None,
@@ -52,6 +55,8 @@ def tissue_homogeneity(
         Columns of ``obs`` with the types and with the tissues.
     k
         How many nearest centroids count, one number or several.
+    mod
+        Modality, when ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     baseline
@@ -60,7 +65,8 @@ def tissue_homogeneity(
     layer
         Layer with the counts for ``"lognorm"``; ``None`` is ``X``.
     metric
-        ``"euclidean"`` or ``"cosine"``.
+        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
+        embedding.
     min_cells
         Smaller groups are left out, with a note in the log.
     n_permutations
@@ -102,6 +108,7 @@ def tissue_homogeneity(
     >>> scores.columns.tolist()[:7]
     ['representation', 'by', 'name', 'k', 'n', 'hits', 'share']
     """
+    adata = get_modality(adata, mod)
     ks = check_options(k, metric, n_permutations, min_cells)
     if tissue == groupby:
         raise ValueError(f"tissue={tissue!r} is the column of the types; name another one.")
@@ -110,7 +117,7 @@ def tissue_homogeneity(
     if baseline == use_rep:
         raise ValueError(f"baseline={baseline!r} is the embedding itself; name another representation or None.")
     reps = [use_rep] if baseline in (None, LOGNORM) else [use_rep, str(baseline)]
-    known = np.logical_and.reduce([known_cells(get_embedding(adata, rep)) for rep in reps])
+    known = np.logical_and.reduce([known_cells(get_embedding(adata, rep), metric) for rep in reps])
     groups = get_groups(adata, [tissue, groupby], known, min_cells=min_cells)
     types, tissues = groups.table[groupby].to_numpy(), groups.table[tissue].to_numpy()
     codes, _ = pd.factorize(types)

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce._validate import check_writable
+from univerce._validate import check_writable, get_modalities
 from univerce.tl._backoff import Ladders, climb, make_ladders, right_steps
 from univerce.tl._calibration import at_threshold, choose_threshold, risk_coverage, thin
+from univerce.tl._classifiers import Search
 from univerce.tl._disk import open_anndata
 from univerce.tl._inputs import check_comparable
 from univerce.tl._ontology import as_ontology, resolve_terms
@@ -25,16 +26,18 @@ from univerce.tl.label_classifier import LabelClassifier, check_cells, is_saved_
 
 if TYPE_CHECKING:
     import networkx as nx
+    from mudata import MuData
 
 _FEWEST = 10
 
 
 def transfer_labels(
-    adata: ad.AnnData,
-    reference: ad.AnnData | LabelClassifier | str | os.PathLike[str],
+    adata: ad.AnnData | MuData,
+    reference: ad.AnnData | MuData | LabelClassifier | str | os.PathLike[str],
     *,
     labels: str | None = None,
     method: Literal["logistic", "knn", "centroid"] = "logistic",
+    mod: str | None = None,
     use_rep: str = X_UCE,
     key_added: str | None = None,
     batch: str | None = None,
@@ -46,6 +49,7 @@ def transfer_labels(
     ontology_ids: str | Mapping[str, str] | None = None,
     balanced: bool = False,
     n_neighbors: int = 15,
+    search: Search = "exact",
     min_cells: int = 5,
     max_cells: int | None = 1000,
     probabilities: bool = False,
@@ -68,7 +72,8 @@ def transfer_labels(
     reference
         AnnData with labels and the same kind of embedding; the path of an ``.h5ad`` or ``.zarr``, an atlas for
         instance, which is read in blocks; or a :class:`univerce.tl.LabelClassifier` or its path. A classifier is
-        fitted: it takes no ``batch``, ``balanced``, ``n_neighbors``, ``min_cells``, ``max_cells`` or ``rng``.
+        fitted: it takes no ``batch``, ``balanced``, ``n_neighbors``, ``search``, ``min_cells``, ``max_cells`` or
+        ``rng``.
     labels
         Column of ``reference.obs`` with the labels; cells without one are not used. A classifier knows its own.
     method
@@ -76,6 +81,8 @@ def transfer_labels(
         number for all columns: standardised columns carry over worse to other data sets. ``"knn"``: share of
         the votes of the nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each
         label.
+    mod
+        Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm`` of both. With a classifier the default is the key that it was fitted on.
     key_added
@@ -105,6 +112,10 @@ def transfer_labels(
         right when ``adata`` has the composition of the reference. From one data set to another neither is better.
     n_neighbors
         Neighbours of ``method="knn"``.
+    search
+        How ``method="knn"`` looks for them. ``"exact"`` compares every cell with every cell of the reference, which
+        takes as long as the product of both matrices; ``"ivf"`` and ``"hnsw"`` search an index of faiss
+        (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbours. Held-out cells are compared exactly.
     min_cells
         Labels with fewer cells are not learned; they are logged and listed in ``uns[key_added]["left_out"]``.
     max_cells
@@ -161,6 +172,7 @@ def transfer_labels(
     >>> query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.7
     True
     """
+    adata, reference = get_modalities(mod, adata, reference)
     demands = {"accuracy": accuracy, "coverage": coverage, "confidence": confidence}
     _check_demands(demands, ontology, ontology_ids)
     check_writable(adata)
@@ -168,8 +180,8 @@ def transfer_labels(
         adata, reference, check_space=check_space, progress=progress,
         options={
             "labels": labels, "method": method, "use_rep": use_rep, "batch": batch, "ontology_ids": ontology_ids,
-            "balanced": balanced, "n_neighbors": n_neighbors, "min_cells": min_cells, "max_cells": max_cells,
-            "rng": rng,
+            "balanced": balanced, "n_neighbors": n_neighbors, "search": search, "min_cells": min_cells,
+            "max_cells": max_cells, "rng": rng,
         },
     )  # fmt: skip
     use_rep = classifier.params["use_rep"] if use_rep == X_UCE else use_rep

@@ -37,7 +37,7 @@ def write_published(known: Dictionaries, directory) -> None:
 def plain_tokens(counts, names, known: Dictionaries, length: int) -> list[list[int]]:
     """The published procedure, gene by gene."""
     sentences = []
-    for row in counts:
+    for row in np.asarray(counts, dtype=np.float64):
         total = row.sum()
         values = {}
         for name, count in zip(names, row, strict=True):
@@ -112,10 +112,16 @@ def test_a_dictionary_that_is_missing_or_there_twice_is_named(tmp_path):
         Dictionaries.read(tmp_path)
 
 
+def test_a_symbol_that_looks_like_an_identifier_is_a_symbol():
+    known = dictionaries()
+    known = Dictionaries(known.token, known.median, known.ensembl | {"ENSA": "ENSG00004"})
+    assert known.tokens(np.array(["ENSA"], dtype=object)).tolist() == [known.token["ENSG00004"]]
+
+
 def test_dictionaries_that_do_not_belong_together_are_refused(tmp_path):
     known = dictionaries()
     write_published(Dictionaries(known.token, {"ENSG00001": 1.0}, known.ensembl), tmp_path)
-    with pytest.raises(ValueError, match="19 genes of the token dictionary .* have no positive median"):
+    with pytest.raises(ValueError, match=r"19 genes of the token dictionary .* have no positive median"):
         Dictionaries.read(tmp_path)
 
 

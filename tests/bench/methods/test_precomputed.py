@@ -10,13 +10,14 @@ from univerce.bench.methods.precomputed import METHOD
 
 VALUES = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
 ORDER = np.random.default_rng(1).permutation(120)
-ROWS = [".npy", ".csv", ".tsv", ".h5ad"]
+SUFFIXES = [".npy", ".csv", ".tsv", ".h5ad"]
 
 
 def _save(path, values=VALUES, names=None, key="X_emb"):
     """Rows in another order than those of the cells, as other systems return them."""
     names = typed_cells().obs_names if names is None else names
-    values, names = values[ORDER[ORDER < len(values)]], np.asarray(names, dtype=object)[ORDER[ORDER < len(names)]]
+    order = [i for i in ORDER if i < len(values)]
+    values, names = values[order], np.asarray(names, dtype=object)[order]
     if path.suffix == ".npy":
         np.save(path, values)
         pd.Series(names).to_csv(path.with_suffix(".txt"), index=False, header=False)
@@ -31,20 +32,20 @@ def embed(cells, **options):
     return METHOD.embed(cells, batch=None, labels=None, rng=0, **options)
 
 
-@pytest.mark.parametrize("suffix", ROWS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_comes_in_the_order_of_the_cells(tmp_path, suffix):
     got = embed(typed_cells(), path=_save(tmp_path / f"method{suffix}"))
     np.testing.assert_allclose(got, VALUES, rtol=1e-6)
     assert got.dtype == np.float32
 
 
-@pytest.mark.parametrize("suffix", ROWS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_may_have_more_cells_than_are_asked_for(tmp_path, suffix):
     path = _save(tmp_path / f"method{suffix}")
     np.testing.assert_allclose(embed(typed_cells()[[7, 3]].copy(), path=path), VALUES[[7, 3]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", ROWS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_cell_that_the_file_lacks_is_named(tmp_path, suffix):
     path = _save(tmp_path / f"method{suffix}", VALUES[:118], typed_cells().obs_names[:118])
     with pytest.raises(ValueError, match=r"lacks 2 of the 120 cells, such as 'cell118'; it has 118"):
@@ -60,7 +61,7 @@ def test_names_that_are_numbers_keep_their_zeros(tmp_path):
 def test_the_key_of_an_h5ad_can_be_chosen_and_an_unknown_one_is_answered_with_those_there_are(tmp_path):
     path = _save(tmp_path / "m.h5ad", key="embeddings")
     np.testing.assert_array_equal(embed(typed_cells(), path=path, key="embeddings"), VALUES)
-    with pytest.raises(KeyError, match="key='X_emb' is not in obsm .* there are 'embeddings'"):
+    with pytest.raises(KeyError, match=r"key='X_emb' is not in obsm .* there are 'embeddings'"):
         embed(typed_cells(), path=path)
 
 

@@ -21,6 +21,17 @@ CALL = {"batch": "batch", "labels": "type", "rng": 0, "max_epochs": 2}
 each = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Matrices of this size are not worth two."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @each
 def test_an_embedding_has_a_row_for_every_cell_and_says_how_long_it_trained(method):
     cells = typed_cells()
@@ -60,13 +71,18 @@ def test_nothing_of_the_process_is_changed(method, capfd, caplog, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def _stop(torch):
+    with seeded_scvi(0):
+        torch.rand(3)
+        raise RuntimeError("stop")
+
+
 def test_generators_come_back_when_training_fails():
     import torch
 
     before = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="stop"), seeded_scvi(0):
-        torch.rand(3)
-        raise RuntimeError("stop")
+    with pytest.raises(RuntimeError, match="stop"):
+        _stop(torch)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -104,6 +120,21 @@ def test_scvi_is_not_told_the_labels():
 
 def test_scvi_does_without_batches():
     assert scvi.METHOD.embed(typed_cells(), **CALL | {"batch": None}).shape == (120, 30)
+
+
+def test_a_cell_without_a_batch_is_an_error_that_names_the_column():
+    cells = typed_cells()
+    cells.obs["batch"] = cells.obs["batch"].where(np.arange(120) > 3)
+    with pytest.raises(ValueError, match=r"obs\['batch'\] is missing in 4 cells; scVI needs it in all"):
+        scvi.METHOD.embed(cells, **CALL)
+
+
+def test_the_labels_may_be_in_a_column_of_any_name():
+    cells, renamed = typed_cells(), typed_cells()
+    renamed.obs = renamed.obs.rename(columns={"batch": "label", "type": "batch"})
+    expected = scanvi.METHOD.embed(cells, **CALL)
+    got = scanvi.METHOD.embed(renamed, **CALL | {"batch": "label", "labels": "batch"})
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_training_that_has_not_converged_is_in_the_log(caplog):

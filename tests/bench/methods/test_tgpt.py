@@ -34,8 +34,8 @@ def save_model(directory, *, safe: bool = True, names=GENES) -> GPT2LMHeadModel:
     model.save_pretrained(directory)
     if not safe:
         (directory / "model.safetensors").unlink()
-        old = {"transformer.h.0.attn.bias": torch.ones(1, 1, 64, 64), "transformer.h.0.attn.masked_bias": torch.zeros(())}
-        torch.save(model.state_dict() | old, directory / "pytorch_model.bin")
+        buffers = {f"transformer.h.0.attn.{name}": torch.ones(1) for name in ("bias", "masked_bias")}  # of old versions
+        torch.save(model.state_dict() | buffers, directory / "pytorch_model.bin")
     return model
 
 

@@ -66,7 +66,7 @@ class Dictionaries:
 
     def tokens(self, names: np.ndarray) -> np.ndarray:
         """``[n_vars]`` token of each symbol or Ensembl identifier (with or without a version); -1 for none."""
-        genes = (n.partition(".")[0] if n.startswith("ENS") else self.ensembl.get(n, "") for n in names)
+        genes = (self.ensembl.get(n, n.partition(".")[0]) for n in names)
         return np.array([self.token.get(g, -1) if g not in _SPECIAL else -1 for g in genes], dtype=np.int64)
 
     def medians(self) -> np.ndarray:
@@ -91,8 +91,8 @@ def _read(directory: Path, stem: str) -> Any:
                 else load_pickle_plain(paths[0], numpy_numbers=True)
             )
     raise FileNotFoundError(
-        f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: geneformer/"
-        " of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."
+        f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: "
+        "geneformer/ of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."
     )
 
 

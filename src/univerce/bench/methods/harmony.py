@@ -19,9 +19,7 @@ def _embed(
         raise ImportError('Harmony needs harmonypy: pip install "univerce[bench]"') from error
     batches = require_batches(adata, batch, "Harmony")
     components = principal_components(adata, batch=batch, rng=rng, n_top_genes=n_top_genes, n_comps=n_comps)
-    result = harmonypy.run_harmony(
-        components, batches.to_frame("batch"), "batch", random_state=rng, verbose=False
-    )
+    result = harmonypy.run_harmony(components, batches.to_frame("batch"), "batch", random_state=rng, verbose=False)
     return np.asarray(result.Z_corr, dtype=np.float32)
 
 

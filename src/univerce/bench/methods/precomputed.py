@@ -109,4 +109,5 @@ METHOD = Method(
     licence="that of the method",
     zero_shot=True,
     seeded=False,
+    stored=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,18 @@ def _embed(
     return adata.obsm["X_uce"]
 
 
+def _digest(options: Mapping[str, Any]) -> str:
+    from univerce.model.checkpoint import find_model
+
+    return find_model(options.get("model")).digest
+
+
 METHOD = Method(
     name="UCE",
     embed=_embed,
+    digest=_digest,
     citation="Rosen et al. 2023, bioRxiv 2023.11.28.568918",
     licence="BSD-3-Clause (univerce, uce-mini); MIT (released code), weights under their authors' terms",
     zero_shot=True,
+    own_genes=True,
 )

@@ -1,0 +1,112 @@
+"""All that a configuration asks for, one data set and one pair after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.bench._cache import data_digest, read_cached, write_cached
+from univerce.bench._config import Config, DataEntry, TransferEntry
+from univerce.bench._method import Method
+from univerce.bench._record import versions
+from univerce.bench.run import run
+from univerce.bench.run_transfer import run_transfer
+
+TYPES = "benchmark_type"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of one data set, or of one pair."""
+
+    name: str
+    adata: ad.AnnData
+    """The data, or the query, with everything in ``obsm`` and ``uns``."""
+    key: str
+    """In ``uns``."""
+    batch: str | None = None
+    reference: str = ""
+    query: str = ""
+
+
+def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -> list[Outcome]:
+    """Run everything; what is cached is read."""
+    outcomes = []
+    for entry in config.data:
+        for features in config.features if entry.score else ():
+            adata = ad.read_h5ad(entry.path)
+            report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
+            run(
+                adata, labels=entry.labels, batch=entry.batch, layer=entry.layer, methods=config.methods,
+                features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
+            )  # fmt: skip
+            if config.umap:
+                _add_umaps(adata, config.cache)
+            suffix = "" if features == "all" else ", 2,000 variable genes"
+            outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch=entry.batch))
+    for transfer in config.transfers:
+        by_name = {entry.name: entry for entry in config.data}
+        query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
+        report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labelled")
+        methods = [m for m in config.methods if _takes_part(m, transfer)]
+        symbols = {by_name[name].gene_symbols for name in (transfer.query, transfer.reference)}
+        if len(symbols) > 1:
+            raise ValueError(
+                f"The transfer {transfer.name!r} needs one gene_symbols for both data sets, not {symbols}."
+            )
+        run_transfer(
+            query, reference, labels=TYPES, methods=methods, gene_symbols=symbols.pop(), seeds=config.seeds,
+            min_cells=config.min_cells, cache=config.cache,
+        )  # fmt: skip
+        outcomes.append(
+            Outcome(transfer.name, query, "benchmark_transfer", reference=transfer.reference, query=transfer.query)
+        )
+    return outcomes
+
+
+def _takes_part(method: Method, transfer: TransferEntry) -> bool:
+    """Of the controls only random numbers mean something where the types of the query are hidden."""
+    if transfer.methods is not None:
+        return method.name in transfer.methods
+    return not method.control or method.name == "random"
+
+
+def _side(entry: DataEntry, transfer: TransferEntry) -> ad.AnnData:
+    """The data under the coarse types of a transfer, counts in ``X``; labels without one are missing."""
+    adata = ad.read_h5ad(entry.path)
+    if entry.layer is not None:
+        adata.X = adata.layers[entry.layer]
+    labels = adata.obs[entry.labels].astype(object)
+    if transfer.types is not None:
+        coarse = {label: name for name, members in transfer.types.items() for label in members}
+        labels = labels.map(coarse)
+    adata.obs[TYPES] = pd.Categorical(labels)
+    return adata[adata.obs[TYPES].notna()].copy()
+
+
+def _add_umaps(adata: ad.AnnData, cache: Path) -> None:
+    """``obsm["umap METHOD"]`` of the first seed of every method, controls apart."""
+    import scanpy as sc
+
+    runs = adata.uns["benchmark"]["runs"]
+    done = runs[(runs["status"] == "done") & ~runs["control"]].drop_duplicates("method")
+    for name, key in zip(done["method"], done["obsm"], strict=True):
+        known = np.isfinite(adata.obsm[key]).all(axis=1)
+        shell = ad.AnnData(obsm={"X": adata.obsm[key][known]}, obs=pd.DataFrame(index=adata.obs_names[known]))
+        shell.X = shell.obsm["X"]
+        shell.uns["made by"] = f"umap {versions()}"
+        digest = data_digest(shell)
+        found = read_cached(cache, digest)
+        if found is None:
+            sc.pp.neighbors(shell, use_rep="X", n_neighbors=15, random_state=0)
+            sc.tl.umap(shell, random_state=0)
+            found = shell.obsm["X_umap"], {}
+            write_cached(cache, digest, *found)
+        out = np.full((adata.n_obs, 2), np.nan, dtype=np.float32)
+        out[known] = found[0]
+        adata.obsm[f"umap {name}"] = out

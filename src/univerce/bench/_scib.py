@@ -1,0 +1,79 @@
+"""Scores of scib-metrics: arrays in, numbers out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from univerce.tl._neighbours import exact_neighbours
+
+BIO: Final = ("Isolated labels", "KMeans NMI", "KMeans ARI", "Silhouette label", "cLISI")
+BATCH: Final = ("BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison")
+TOTALS: Final = ("Bio conservation", "Batch correction", "Total")
+N_NEIGHBORS: Final = 90
+
+
+def scib_scores(
+    x: np.ndarray, types: pd.Categorical, batches: pd.Categorical | None, before: np.ndarray
+) -> Mapping[str, float]:
+    """What :class:`scib_metrics.benchmark.Benchmarker` says of one embedding, with its own aggregation.
+
+    Neighbours are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a
+    table, so that a score is the same whatever stands beside it.
+
+    Parameters
+    ----------
+    x
+        ``[n, n_dims]`` float32; without equal rows.
+    types, batches
+        ``[n]``; without batches there is no batch correction and no total.
+    before
+        ``[n, n_comps]`` principal components of the expression, with which the variance that batches explain is
+        compared.
+
+    Returns
+    -------
+    :data:`BIO`, and with batches :data:`BATCH` and :data:`TOTALS`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of optional packages that are missing, and of scores that are cut at zero
+        scib, benchmark, neighbours = _import()
+        level = scib.settings.verbosity
+        logging.getLogger("scib_metrics").setLevel(logging.WARNING)
+        try:
+            obs = pd.DataFrame({"type": types, "batch": "one" if batches is None else batches})
+            obs.index = obs.index.astype(str)
+            shell = ad.AnnData(sp.csr_matrix((len(x), 1), dtype=np.float32), obs=obs, obsm={"X": x, "before": before})
+            bench = benchmark.Benchmarker(
+                shell, "batch", "type", ["X"], pre_integrated_embedding_obsm_key="before", progress_bar=False,
+                batch_correction_metrics=None if batches is None else benchmark.BatchCorrection(),
+                bio_conservation_metrics=benchmark.BioConservation(isolated_labels=batches is not None),
+            )  # fmt: skip
+            bench.prepare(lambda points, k: _neighbours(points, k, neighbours.NeighborsResults))
+            bench.benchmark()
+            found = bench.get_results(min_max_scale=False).loc["X"]
+        finally:
+            scib.settings.verbosity = level
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def _neighbours(points: np.ndarray, k: int, results: Any) -> Any:
+    """The cell itself first, as scib-metrics counts it."""
+    indices, distances = exact_neighbours(points, points, k)
+    return results(indices=indices.astype(np.int32), distances=distances)
+
+
+def _import() -> tuple[Any, Any, Any]:
+    try:
+        import scib_metrics
+        from scib_metrics import benchmark, nearest_neighbors
+    except ImportError as error:
+        raise ImportError('The scores need scib-metrics: pip install "univerce[bench]"') from error
+    return scib_metrics, benchmark, nearest_neighbors

@@ -1,0 +1,127 @@
+"""Which of two methods is better, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce._validate import as_seed, check_whole
+from univerce.bench._scores import BY_TYPE
+from univerce.tl._inputs import get_labels
+
+_TOTALS = ("Bio conservation", "Batch correction", "Total")
+
+
+def compare(
+    adata: ad.AnnData,
+    a: str,
+    b: str,
+    *,
+    key: str = "benchmark",
+    n_bootstrap: int = 2000,
+    rng: int | np.random.Generator = 0,
+) -> pd.DataFrame:
+    """Compare two methods on the same cells.
+
+    Metrics that are means over cells are compared in pairs: the cells, and the seeds of each method that has several,
+    are drawn with replacement, the same cells for both. The interval is about these cells and these seeds; what another
+    data set would say it does not know, and cells of one donor are more alike than it believes. The totals of scIB are
+    no means over cells: of them there is the difference of the means over the seeds, and no interval.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
+    a, b
+        Names of two methods.
+    key
+        The ``key_added`` of the benchmark.
+    n_bootstrap
+        Resamples.
+    rng
+        Their seed, or a generator.
+
+    Returns
+    -------
+    A row for each ``metric``: the means ``value_a`` and ``value_b``, their ``difference`` (a less b), its 95 % interval
+    ``low`` to ``high``, the ``winner`` (empty when the interval holds 0, or there is none), ``sure``, the share of the
+    resamples in which the sign is that of the difference, and the number of cells.
+
+    Raises
+    ------
+    KeyError
+        When there is no benchmark under ``key``.
+    ValueError
+        When a method took no part, or failed, or both are the same.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False)
+    >>> uc.bench.compare(adata, "PCA", "random").set_index("metric").loc["kNN accuracy", ["winner", "sure"]].tolist()
+    ['PCA', 1.0]
+    """
+    if key not in adata.uns or f"{key}_cells" not in adata.obsm:
+        raise KeyError(
+            f"adata.uns[{key!r}] holds no benchmark; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. Call "
+            "uc.bench.run first, or pass key=."
+        )
+    check_whole("n_bootstrap", n_bootstrap, 1)
+    if a == b:
+        raise ValueError(f"{a!r} is compared with itself; name two methods.")
+    found, cells = adata.uns[key], adata.obsm[f"{key}_cells"]
+    sides = [_runs_of(found["runs"], name) for name in (a, b)]
+    types = np.asarray(get_labels(adata, str(found["params"]["labels"])), dtype=object)
+    random = np.random.default_rng(as_seed(rng))
+    metrics = dict.fromkeys(column.split("|")[1] for column in cells)
+    rows = []
+    for metric in metrics:
+        x, y = (cells[[f"{run}|{metric}" for run in side]].to_numpy(np.float64) for side in sides)
+        judged = ~np.isnan(np.hstack([x, y])).any(axis=1)
+        if not judged.any():
+            continue
+        strata = types[judged] if metric in BY_TYPE else np.zeros(judged.sum(), dtype=int)
+        values, drawn = _paired(x[judged], y[judged], strata, n_bootstrap, random)
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        difference = values[0] - values[1]
+        winner = "" if low <= 0 <= high else a if difference > 0 else b
+        sure = float((np.sign(drawn) == np.sign(difference)).mean())
+        rows.append((metric, a, b, *values, difference, low, high, winner, sure, int(judged.sum())))
+    scores = found["scores"]
+    for metric in _TOTALS:
+        here = scores[scores["metric"] == metric]
+        values = [float(here.loc[here["method"] == name, "value"].mean()) for name in (a, b)]
+        if not np.isnan(values).any():
+            rows.append(
+                (metric, a, b, *values, values[0] - values[1], np.nan, np.nan, "", np.nan, int(here["n_cells"].max()))
+            )
+    columns = ["metric", "a", "b", "value_a", "value_b", "difference", "low", "high", "winner", "sure", "n_cells"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _runs_of(runs: pd.DataFrame, name: str) -> list[str]:
+    mine = runs[(runs["method"] == name) & (runs["status"] == "done")]
+    if mine.empty:
+        done = runs.loc[runs["status"] == "done", "method"].unique()
+        raise ValueError(f"{name!r} has no embedding in this benchmark; there are {', '.join(map(repr, done))}.")
+    return list(mine["obsm"])
+
+
+def _paired(
+    x: np.ndarray, y: np.ndarray, strata: np.ndarray, n: int, rng: np.random.Generator
+) -> tuple[list[float], np.ndarray]:
+    """The two means, and ``[n]`` differences over cells, drawn in each stratum, and runs, the columns, drawn with
+    them.
+    """
+    groups = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    values = [float(np.mean([side[g].mean() for g in groups])) for side in (x, y)]
+    drawn = np.empty(n)
+    for i in range(n):
+        weight_x, weight_y = (
+            rng.multinomial(s.shape[1], np.full(s.shape[1], 1 / s.shape[1])) / s.shape[1] for s in (x, y)
+        )
+        difference = x @ weight_x - y @ weight_y
+        drawn[i] = np.mean([difference[g[rng.integers(len(g), size=len(g))]].mean() for g in groups])
+    return values, drawn

@@ -1,0 +1,90 @@
+"""A data set in the form of Open Problems."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from univerce._validate import check_adata, check_counts, get_layer, layer_name
+from univerce.bench._features import log_normalised, variable_genes
+from univerce.genes.species import SPECIES, resolve_species
+from univerce.tl._inputs import get_labels
+
+NORMALIZATION = "log_cp10k"
+
+
+def export_open_problems(
+    adata: ad.AnnData,
+    *,
+    batch: str,
+    labels: str,
+    species: str,
+    dataset_id: str,
+    layer: str | None = None,
+    feature_id: str | None = None,
+    feature_name: str | None = None,
+) -> ad.AnnData:
+    """The data as a method of the Open Problems task *batch integration* reads it; every cell is there, in its order.
+
+    Parameters
+    ----------
+    adata
+        Cells with raw counts.
+    batch, labels
+        Columns of ``obs`` with the batch and the type; no cell may lack either.
+    species
+        Species of the cells, by any name that univerce knows.
+    dataset_id
+        Name of the data set.
+    layer
+        Layer with the counts; ``None`` is ``X``.
+    feature_id, feature_name
+        Columns of ``var`` with identifiers (Ensembl) and symbols; ``None`` is ``var_names``.
+
+    Returns
+    -------
+    AnnData without ``X``: ``layers["counts"]`` and ``["normalized"]``, CSR; ``obs["batch"]`` and ``["cell_type"]``;
+    ``var["feature_id"]``, ``["feature_name"]`` and ``["hvg"]`` (the 2,000 genes variable in most batches);
+    ``uns["dataset_id"]``, ``["dataset_organism"]`` (``"homo_sapiens"``) and ``["normalization_id"]``.
+
+    Raises
+    ------
+    KeyError
+        When a column or the layer does not exist.
+    ValueError
+        When values are not counts, or a cell lacks a batch or a type.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> dataset = uc.bench.export_open_problems(
+    ...     adata, batch="phase", labels="cell_type", species="human", dataset_id="pbmc68k"
+    ... )
+    >>> dataset.uns["dataset_organism"], sorted(dataset.layers)
+    ('homo_sapiens', ['counts', 'normalized'])
+    """
+    check_adata(adata)
+    x = get_layer(adata, layer)
+    check_counts(x, where=layer_name(layer))
+    obs = pd.DataFrame(index=adata.obs_names)
+    for name, key in (("batch", batch), ("cell_type", labels)):
+        found = get_labels(adata, key)
+        if missing := int((found.codes < 0).sum()):
+            raise ValueError(
+                f"obs[{key!r}] is missing in {missing:,} cells; Open Problems needs it in all. Fill it in."
+            )
+        obs[name] = found
+    var = pd.DataFrame(index=adata.var_names)
+    for name, key in (("feature_id", feature_id), ("feature_name", feature_name)):
+        if key is not None and key not in adata.var:
+            raise KeyError(f"{name}={key!r} is not in var; there is {', '.join(map(repr, adata.var)) or 'nothing'}.")
+        var[name] = np.asarray(adata.var_names if key is None else adata.var[key], dtype=str)
+    counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
+    var["hvg"] = variable_genes(counts, "batch")
+    latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")
+    uns = {"dataset_id": dataset_id, "dataset_organism": latin, "normalization_id": NORMALIZATION}
+    layers = {"counts": counts.X, "normalized": log_normalised(counts).X}
+    return ad.AnnData(obs=obs, var=var, uns=uns, layers=layers)

@@ -1,0 +1,50 @@
+"""A method with options."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from univerce.bench._method import Method
+from univerce.bench._registry import find_method
+
+
+def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
+    """A method of the benchmark with options of its own.
+
+    Parameters
+    ----------
+    name
+        A name that :func:`univerce.bench.list_methods` lists.
+    rename
+        Name in the tables, such as ``"UCE 33 layers"``; two methods of one table need two names.
+    **options
+        Arguments of the method, such as ``model="uce-33l"`` or ``n_top_genes=4000``.
+
+    Returns
+    -------
+    The method, for :func:`univerce.bench.run`.
+
+    Raises
+    ------
+    ValueError
+        When there is no such method.
+    TypeError
+        When it has no such option; the message lists those it has.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.bench.method("PCA", rename="PCA, 20 components", n_comps=20).options
+    {'n_comps': 20}
+    """
+    found = find_method(name)
+    parameters = inspect.signature(found.embed).parameters
+    known = [
+        p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in ("batch", "labels", "rng")
+    ]
+    unknown = sorted(set(options) - set(known))
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise TypeError(f"{found.name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}.")
+    return dataclasses.replace(found, name=rename or found.name, options={**found.options, **options})

@@ -1,0 +1,66 @@
+"""``univerce species``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from univerce.cli._commands import add_command
+from univerce.cli._files import say
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    actions = commands.add_parser("species", help="Gene tables of new species.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    text = "Make the gene table of a species from its proteins; an interrupted call goes on."
+    build = add_command(actions, "build", _build, text, device=True)
+    build.add_argument("species", metavar="SPECIES", help="chicken, or a new name such as axolotl")
+    build.add_argument("--fasta", type=Path, help="proteins, for example an Ensembl *.pep.all.fa.gz")
+    build.add_argument("--annotation", type=Path, help="GTF or GFF3 with positions, where the headers have none")
+    build.add_argument("--taxonomy-id", type=int, help="NCBI taxonomy identifier (known for species known by name)")
+    build.add_argument(
+        "--encoder",
+        default="esm2_t48_15B_UR50D",
+        help="an ESM2 checkpoint or its directory, kmer, or a file of vectors",
+    )
+    build.add_argument("--isoforms", default="mean", help="mean, longest, or canonical (default: mean)")
+    build.add_argument("--check", type=Path, metavar="H5AD", help="cells of the species, to see what is covered")
+    build.add_argument("--like", type=Path, help="gene table of the same encoder to share special tokens with")
+    build.add_argument("--max-chromosomes", type=int, default=255, help="more are pooled (default: 255)")
+    build.add_argument("--dtype", default="float16", help="float16 or float32 (default: float16)")
+    build.add_argument("--work-dir", type=Path, help="where blocks stay until the table is written")
+    build.add_argument("-o", "--output", type=Path, help="*.h5ad or *.zarr.zip (default: the cache)")
+    build.add_argument("--overwrite", action="store_true", help="replace a table that is there")
+
+
+def _build(args: argparse.Namespace) -> None:
+    import anndata as ad
+
+    from univerce import genes, settings
+
+    began = time.perf_counter()
+    table = genes.build_species(
+        args.species,
+        fasta=args.fasta,
+        taxonomy_id=args.taxonomy_id,
+        encoder=args.encoder,
+        annotation=args.annotation,
+        isoforms=args.isoforms,
+        adata=None if args.check is None else ad.read_h5ad(args.check, backed="r"),
+        like=args.like,
+        max_chromosomes=args.max_chromosomes,
+        dtype=args.dtype,
+        device=args.device,
+        precision=args.precision,
+        work_dir=args.work_dir,
+        out=args.output,
+        overwrite=args.overwrite,
+        progress=settings.progress,
+    )
+    say(table.uns["species_report"]["text"])
+    where = table.filename if args.output is None else args.output
+    print(f"{where}: {table.n_obs:,} genes of {args.species}, in {time.perf_counter() - began:.1f} s")

@@ -1,0 +1,142 @@
+"""Vectors that were made elsewhere: one a protein or one a gene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from univerce.genes.assets import ESM2_15B
+from univerce.genes.fasta import Protein, without_version
+from univerce.genes.fetch import file_sha256
+from univerce.genes.safe import load_torch
+
+SUFFIXES = (".pt", ".h5", ".hdf5", ".npz")
+_RELEASED = ".gene_symbol_to_embedding_ESM2.pt"
+
+
+class Precomputed:
+    """Features of proteins or genes that another program has made.
+
+    A vector is looked up by the protein (with its version and without), then by the identifier of the gene, its
+    symbol, and its symbol in upper case. Proteins without a vector are left out and counted.
+
+    Parameters
+    ----------
+    vectors
+        Name to vector; or a ``.pt`` file of such a dictionary, as the released ``*.gene_symbol_to_embedding_ESM2.pt``,
+        an ``.h5`` or ``.npz`` file with a data set for each name, or a directory of the ``.pt`` files that the
+        ``extract.py`` of ESM writes with ``--include mean``. Nothing is unpickled but tensors.
+    name
+        The encoder that made them, which gene tables record and models compare. By default the name of the file and a
+        digest of its content, which no model knows; for the released files that of their encoder.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from univerce.genes import Precomputed
+    >>> from univerce.genes.fasta import Protein
+    >>> encoder = Precomputed({"INS": np.ones(4)}, name="mine")
+    >>> encoder.encode([Protein("P1", symbol="Ins"), Protein("P2", symbol="Gcg")])[:, 0].tolist()
+    [1.0, nan]
+    """
+
+    reads = "names"
+
+    def __init__(self, vectors: Mapping[str, Any] | Path | str, *, name: str | None = None) -> None:
+        self._source = vectors if isinstance(vectors, Mapping) else Path(vectors)
+        if name is None and isinstance(self._source, Mapping):
+            raise ValueError("Vectors in memory have no name: pass name= with the encoder that made them.")
+        self._name = name
+
+    @cached_property
+    def name(self) -> str:
+        """The name a gene table records."""
+        if self._name is not None or isinstance(self._source, Mapping):
+            return str(self._name)
+        if self._source.name.endswith(_RELEASED):
+            return ESM2_15B
+        if self._source.is_dir():
+            raise ValueError(
+                f"The vectors in {self._source} have no name: pass Precomputed(path, name=...) with the encoder that "
+                "made them."
+            )
+        return f"{self._source.stem}-{file_sha256(self._source)[:8]}"
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of the features."""
+        if not len(self._vectors):
+            raise ValueError(f"{self._where} holds no vector.")
+        return len(self._vector(next(iter(self._vectors))))
+
+    def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
+        """Features of proteins.
+
+        Parameters
+        ----------
+        proteins
+            Proteins; only their names are read.
+
+        Returns
+        -------
+        ``[n_proteins, dim]`` float32, rows of NaN for proteins without a vector.
+
+        Raises
+        ------
+        ValueError
+            When vectors differ in width, or hold values that are not finite.
+        """
+        out = np.full((len(proteins), self.dim), np.nan, dtype=np.float32)
+        for row, p in zip(out, proteins, strict=True):
+            for key in (p.id, without_version(p.id), p.gene, p.symbol, p.symbol.upper()):
+                if key and key in self._vectors:
+                    vector = self._vector(key)
+                    if vector.shape != row.shape or not np.isfinite(vector).all():
+                        raise ValueError(
+                            f"{self._where}: the vector of {key!r} has the shape {vector.shape} (others "
+                            f"{row.shape}) or holds values that are not finite."
+                        )
+                    row[:] = vector
+                    break
+        return out
+
+    @property
+    def _where(self) -> str:
+        return "The dictionary" if isinstance(self._source, Mapping) else str(self._source)
+
+    @cached_property
+    def _vectors(self) -> Mapping[str, Any]:
+        if isinstance(self._source, Mapping):
+            return self._source
+        if self._source.is_dir():
+            return {path.stem: path for path in sorted(self._source.glob("*.pt"))}
+        if self._source.suffix == ".npz":
+            return np.load(self._source, allow_pickle=False)
+        if self._source.suffix == ".pt":
+            found = load_torch(self._source)
+            if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+                raise ValueError(f"{self._source} must hold a dictionary of protein or gene to vector.")
+            return found
+        try:
+            return h5py.File(self._source, "r")
+        except OSError as error:
+            raise ValueError(f"{self._source} is no HDF5 file, or damaged: {error}") from error
+
+    def _vector(self, key: str) -> np.ndarray:
+        value = self._vectors[key]
+        if isinstance(value, Path):
+            means = load_torch(value, mmap=False)
+            means = means.get("mean_representations") if isinstance(means, Mapping) else None
+            if not isinstance(means, Mapping) or len(means) != 1:
+                raise ValueError(f"{value} must hold the mean of one layer: run extract.py with --include mean.")
+            value = next(iter(means.values()))
+        value = value[()] if isinstance(value, h5py.Dataset) else value
+        value = value.float().numpy() if hasattr(value, "numpy") else np.asarray(value)
+        if value.ndim != 1 or value.dtype.kind not in "fiu":
+            raise ValueError(f"{self._where}: {key!r} is no vector of numbers.")
+        return value.astype(np.float32)

@@ -1,0 +1,145 @@
+"""Proteins out of FASTA files, with what the headers of Ensembl, UniProt and NCBI say about their genes."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_VERSIONED = re.compile(r"(.*\D\d{6,})\.\d+")
+_PLACE = re.compile(r"[a-z_]+:[^:\s]*:([^:\s]+):(\d+):\d+:[-+]?\d")
+_SEQUENCE = re.compile(r"[A-Z*.-]*")
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Protein:
+    """One protein, with what its header says; ``""`` and a start of -1 where it says nothing."""
+
+    id: str
+    sequence: str = ""
+    gene: str = ""
+    """Identifier of the gene, without its version."""
+    symbol: str = ""
+    transcript: str = ""
+    description: str = ""
+    chromosome: str = ""
+    start: int = -1
+
+
+def read_proteins(path: Path | str) -> Iterator[Protein]:
+    r"""Read a FASTA file of proteins, plain or gzipped, one record at a time.
+
+    Parameters
+    ----------
+    path
+        The file. Headers of Ensembl (``gene:``, ``gene_symbol:``, ``chromosome:``, ...), UniProt (``GN=``) and NCBI
+        (``[gene=...]``) are understood; of any other the first word is the protein.
+
+    Yields
+    ------
+    The proteins in the order of the file, in upper case.
+
+    Raises
+    ------
+    ValueError
+        When the file is no FASTA file, damaged, or holds a character that no protein sequence has. The message names
+        the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from univerce.genes.fasta import read_proteins
+    >>> header = ">P1.2 pep chromosome:v1:7:500:900:1 gene:ENSGALG00000000001.3 gene_symbol:INS description:insulin"
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "pep.fa"
+    ...     _ = path.write_text(header + "\nMALW\nMRLL\n")
+    ...     next(read_proteins(path))  # doctest: +ELLIPSIS
+    Protein(id='P1.2', sequence='MALWMRLL', gene='ENSGALG00000000001', symbol='INS', ..., chromosome='7', start=500)
+    """
+    path = Path(path)
+    header, number = "", 0
+    parts: list[str] = []
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                line = line.strip()
+                if line.startswith(">"):
+                    if header:
+                        yield parse_header(header, "".join(parts))
+                    header, parts = line[1:].strip(), []
+                    if not header:
+                        raise ValueError(f"{path}, line {number}: the header of a protein is empty.")
+                elif line:
+                    if not header:
+                        raise ValueError(f"{path} is no FASTA file: it begins with {line[:40]!r}, not with '>'.")
+                    if not _SEQUENCE.fullmatch(part := line.upper()):
+                        wrong = next(c for c in part if not _SEQUENCE.fullmatch(c))
+                        raise ValueError(f"{path}, line {number}: {wrong!r} is no letter of a protein sequence.")
+                    parts.append(part)
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no text after line {number}: {error}") from error
+    if not header:
+        raise ValueError(f"{path} holds no protein.")
+    yield parse_header(header, "".join(parts))
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a text file that may be gzipped, whatever it is called."""
+    with open(path, "rb") as file:
+        zipped = file.read(2) == _GZIP
+    return gzip.open(path, "rt", encoding="utf-8") if zipped else open(path, encoding="utf-8")
+
+
+def parse_header(header: str, sequence: str = "") -> Protein:
+    """The protein of a FASTA header, without its ``>``."""
+    name, _, rest = header.partition(" ")
+    if match := re.fullmatch(r"(?:sp|tr)\|([^|\s]+)\|\S*", name):
+        return _uniprot(match[1], rest, sequence)
+    if re.search(r"(?:^|\s)gene:\S", rest):
+        return _ensembl(name, rest, sequence)
+    return _ncbi(name, rest, sequence)
+
+
+def without_version(name: str) -> str:
+    """A stable identifier without the version behind its dot; other names as they are."""
+    match = _VERSIONED.fullmatch(name)
+    return match[1] if match else name
+
+
+def _ensembl(name: str, rest: str, sequence: str) -> Protein:
+    text, _, description = rest.partition("description:")
+    place = None
+    fields: dict[str, str] = {}
+    for word in text.split():
+        key, _, value = word.partition(":")
+        fields.setdefault(key, value)
+        place = place or _PLACE.fullmatch(word)
+    return Protein(
+        name,
+        sequence,
+        gene=without_version(fields["gene"]),
+        symbol=fields.get("gene_symbol", ""),
+        transcript=fields.get("transcript", ""),
+        description=description.partition("[Source:")[0].strip(),
+        chromosome=place[1] if place else "",
+        start=int(place[2]) if place else -1,
+    )
+
+
+def _uniprot(name: str, rest: str, sequence: str) -> Protein:
+    symbol = re.search(r"\bGN=(\S+)", rest)
+    description = re.split(r"\s(?:OS|OX|GN|PE|SV)=", rest, maxsplit=1)[0]
+    return Protein(name, sequence, symbol=symbol[1] if symbol else "", description=description.strip())
+
+
+def _ncbi(name: str, rest: str, sequence: str) -> Protein:
+    fields = dict(re.findall(r"\[(\w+)=([^\]]*)\]", rest))
+    description: str = fields.get("protein") or rest.partition("[")[0]
+    symbol = fields.get("gene", "")
+    return Protein(fields.get("protein_id", name), sequence, symbol=symbol, description=description.strip())

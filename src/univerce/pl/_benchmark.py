@@ -1,0 +1,35 @@
+"""What the figures of a benchmark share: means over seeds, and the order of the methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def means_over_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean and standard deviation over the seeds, of the rows about all cells: a row for each method, a column for each
+    metric.
+    """
+    rows = scores[(scores["group"] == "all") & (scores["kind"] != "failed")]
+    grouped = rows.groupby(["method", "metric"], sort=False)["value"]
+    order = list(dict.fromkeys(scores["method"]))
+    tables = (grouped.mean(), grouped.std(ddof=1))
+    mean, spread = (t.unstack("metric").reindex(order) for t in tables)
+    return mean, spread
+
+
+def marked(runs: pd.DataFrame) -> dict[str, str]:
+    """Names of the methods with what a reader must not miss: ``*`` was told the labels."""
+    told = runs.groupby("method", sort=False)["uses_labels"].any()
+    return {str(name): f"{name} *" if uses else str(name) for name, uses in told.items()}
+
+
+def is_control(runs: pd.DataFrame) -> dict[str, bool]:
+    """Which methods are ends of the scale."""
+    return {str(k): bool(v) for k, v in runs.groupby("method", sort=False)["control"].any().items()}
+
+
+def ranked(values: pd.Series, control: dict[str, bool]) -> list[str]:
+    """Names from the best to the worst, controls after the methods, failed ones at the end of each."""
+    keyed = [(control.get(str(n), False), -np.inf if np.isnan(v) else v, str(n)) for n, v in values.items()]
+    return [name for _, _, name in sorted(keyed, key=lambda k: (k[0], -k[1]))]

@@ -1,0 +1,64 @@
+"""A value of every type in several embeddings: points on a line, whose length is how much they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from univerce.pl._figure import BASELINE, PALETTE, wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROW, _AROUND, _ENTRY = 0.17, 0.55, 0.14
+_MARKERS = "osD^vP*X"
+
+
+def points_height(table: pd.DataFrame) -> float:
+    """Inches that the rows, the axis below them and the legend above them need."""
+    lines = sum(1 + 0.6 * text.count("\n") for text in wrap(table.index))
+    return _AROUND + _ROW * max(lines, 2) + _ENTRY * (1 + table.shape[1])
+
+
+def draw_points(
+    ax: Axes, table: pd.DataFrame, names: Mapping[str, str], *, label: str, chance: pd.Series | None = None
+) -> None:
+    """Draw a row for each type, the one with the best value on top.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    table
+        ``[n_types, n_series]``; NaN is not drawn.
+    names
+        What the legend calls each column.
+    label
+        Label of the horizontal axis.
+    chance
+        What a random order gives each type, for a tick in its row.
+    """
+    table = _by_best(table)
+    y = np.arange(len(table))
+    ax.hlines(y, table.min(axis=1), table.max(axis=1), color=BASELINE, linewidth=0.8, zorder=1)
+    for i, column in enumerate(table.columns):
+        place = y + 0.16 * (i - (table.shape[1] - 1) / 2)  # a little below each other, so that none hides another
+        ax.plot(
+            table[column], place, linestyle="none", marker=_MARKERS[i % len(_MARKERS)], label=names[column],
+            color=PALETTE[i % len(PALETTE)], markersize=4, markeredgewidth=0.3, markeredgecolor="white",
+        )  # fmt: skip
+    if chance is not None:
+        ax.plot(chance.reindex(table.index), y, "k|", markersize=5, markeredgewidth=0.8, label="random order")
+    ax.set_yticks(y, wrap(table.index))
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_xlabel(label, loc="right")  # this and the legend may reach over the names of the types, not over the page
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)
+
+
+def _by_best(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows in the order of their best value, the highest first and those without any last."""
+    return table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]

@@ -1,0 +1,70 @@
+"""Shares of types that are met, beside what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from univerce.pl._figure import wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROW = 0.19
+"""Inches of a bar."""
+AROUND = 1.15
+"""Inches of what stands above and below the bars."""
+
+
+class Series(NamedTuple):
+    """Bars of one colour."""
+
+    name: str
+    table: pd.DataFrame
+    """``share``, ``hits`` and ``n`` of each group, and of chance ``chance``, ``chance_low`` and ``chance_high``."""
+    color: str
+
+
+def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, label: str, chance: str) -> None:
+    """Bars of ``share`` with ``hits / n``, what chance gives as a tick on its interval; one group for each name.
+
+    Parameters
+    ----------
+    ax
+        Where to draw.
+    series
+        A bar of each in every group.
+    names
+        Names of the groups of bars.
+    label
+        Label of the horizontal axis.
+    chance
+        What the legend calls chance.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    height = 0.8 / len(series)
+    for i, (_, table, color) in enumerate(series):
+        y = np.arange(len(names)) - 0.4 + (i + 0.5) * height
+        share, low, middle, high = (
+            100 * table[key].to_numpy(float) for key in ("share", "chance_low", "chance", "chance_high")
+        )
+        ax.barh(y, np.nan_to_num(share), height=0.92 * height, color=color)
+        ax.hlines(y, low, high, color="black", linewidth=0.8)
+        ax.plot(middle, y, "k|", markersize=4, markeredgewidth=0.8, clip_on=False)
+        ends = np.nanmax([np.zeros(len(y)), share, middle, high], axis=0)
+        for end, place, hits, n in zip(ends, y, table["hits"], table["n"], strict=True):
+            text = f"{int(hits)} / {int(n)}"
+            ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=6)
+    ax.set_yticks(np.arange(len(names)), wrap(names))
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100], ylim=(len(names) - 0.4, -0.6))
+    ax.set_xlabel(label, loc="right")  # this and the legend may reach over the names, not over the page
+    handles: list[Line2D | Patch] = [Patch(color=color, label=name) for name, _, color in series]
+    if any(table["chance"].notna().any() for _, table, _ in series):
+        handles.append(Line2D([], [], color="black", linewidth=0.8, marker="|", markersize=4, label=chance))
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)

@@ -1,0 +1,74 @@
+"""Draw how well hidden types are found again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+
+from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_height
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def evaluate_find_cells(
+    adata: ad.AnnData,
+    *,
+    key: str = "evaluate_find_cells",
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | None:
+    """Draw the average precision with which every hidden type is found, in each embedding.
+
+    The black tick of a row is the average precision of a random order, which is the share of the cells that are of the
+    type. The legend has the mean over the types.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`univerce.tl.evaluate_find_cells`.
+    key
+        Where the results are in ``uns``.
+    figsize
+        Inches; ``None`` is one column wide, and as high as there are types.
+    ax
+        Draw into these axes.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+
+    Raises
+    ------
+    KeyError
+        When the results are not in ``uns``.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> _ = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20, progress=False)
+    >>> uc.pl.evaluate_find_cells(adata, show=False)
+    <Axes: ...>
+    """
+    scores = get_result(adata, key, made_by="uc.tl.evaluate_find_cells", needs=("scores", "params"))["scores"]
+    keys = list(dict.fromkeys(scores["use_rep"].astype(str)))
+    table = scores.pivot(index="type", columns="use_rep", values="average_precision")[keys]
+    chance = scores.drop_duplicates("type").set_index("type")["prevalence"]
+    with style():
+        own = ax is None
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        names = {name: f"{name}: {mean:.2f}" for name, mean in table.mean().items()}
+        draw_points(ax, table, names, label="Average precision\nof finding the hidden type", chance=chance)
+        ax.set_xlim(-0.02, 1.02)
+        return finish(figure, ax, own=own, show=show, return_fig=return_fig)

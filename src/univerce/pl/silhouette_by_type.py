@@ -1,0 +1,74 @@
+"""Draw which embedding keeps which type together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+
+from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_height
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def silhouette_by_type(
+    adata: ad.AnnData,
+    *,
+    key: str = "silhouette_by_type",
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | None:
+    """Draw the silhouette of every type in each embedding, the type with the highest on top.
+
+    The vertical line is a cell between two types. The legend says what share of the types an embedding wins. Types
+    without a silhouette are not drawn.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`univerce.tl.silhouette_by_type`.
+    key
+        Where the results are in ``uns``.
+    figsize
+        Inches; ``None`` is one column wide, and as high as there are types.
+    ax
+        Draw into these axes.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+
+    Raises
+    ------
+    KeyError
+        When the results are not in ``uns``.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> adata.obsm["X_noise"] = adata.obsm["X_uce"][::-1]
+    >>> _ = uc.tl.silhouette_by_type(adata, use_reps=["X_uce", "X_noise"])
+    >>> uc.pl.silhouette_by_type(adata, show=False)
+    <Axes: ...>
+    """
+    found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("types", "summary"))
+    types, won = found["types"], found["summary"].set_index("use_rep")["share_won"]
+    table = types.pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
+    with style():
+        own = ax is None
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        ax.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
+        names = {name: f"{name}: {100 * share:.0f} % won" for name, share in won.items()}
+        draw_points(ax, table, names, label="Mean silhouette, scaled to 0 to 1")
+        return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -1,0 +1,109 @@
+"""Draw labels carried between data sets and species, and what was published beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, style, wrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+METRICS: Final = ("kNN accuracy", "logistic accuracy", "centroid top 1", "centroid top 3")
+_ROW = 5.2 * MM
+_AROUND = 26 * MM
+
+
+def transfer_table(
+    scores: pd.DataFrame,
+    *,
+    metric: str = "logistic accuracy",
+    published: pd.DataFrame | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | None:
+    """Draw one score of every method for each pair of data sets, means over the seeds.
+
+    What was published stands below a line, in grey and italics: it was measured by others on other data, and no row of
+    it is to be compared with a row above.
+
+    Parameters
+    ----------
+    scores
+        What :func:`univerce.bench.run_transfer` returned, of several pairs with their names in a column ``pair``.
+    metric
+        Which score.
+    published
+        Rows of :func:`univerce.bench.published` with their names in ``data`` and ``method``, and ``value``.
+    figsize
+        Inches; ``None`` is as wide as a page.
+    ax
+        Draw into these axes.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+
+    Raises
+    ------
+    ValueError
+        When the metric is not among the scores.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> query, reference = adata[::2].copy(), adata[1::2].copy()
+    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA", "HVG"], progress=False)
+    >>> uc.pl.transfer_table(scores.assign(pair="halves"), show=False)
+    <Axes: ...>
+    """
+    mine = scores[(scores["metric"] == metric) & (scores["group"] == "all")]
+    if mine.empty:
+        known = ", ".join(map(repr, scores["metric"].unique()))
+        raise ValueError(f"metric={metric!r} is not among the scores; there is {known}.")
+    wide = mine.pivot_table(index="pair", columns="method", values="value", sort=False)
+    wide = wide[wide.mean().sort_values(ascending=False, kind="stable").index]
+    below = [] if published is None else list(published.itertuples(index=False))
+    n_rows = len(wide) + len(below) + (1.2 if below else 0)
+    with style():
+        import matplotlib as mpl
+
+        figure, axes = get_axes(ax, *(figsize or (DOUBLE, _AROUND + n_rows * _ROW)))
+        for (row, column), value in np.ndenumerate(wide.to_numpy(float)):
+            if np.isnan(value):
+                axes.text(column, row, "–", ha="center", va="center", color=BASELINE)
+                continue
+            colour = mpl.colormaps[SEQUENTIAL](np.clip(value, 0, 1))
+            axes.add_patch(mpl.patches.Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=colour, linewidth=0))
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="black" if value > 0.6 else "white")
+        labels = list(wide.index)
+        places = list(np.arange(len(wide), dtype=float))
+        if below:
+            at = len(wide) + 0.2
+            axes.axhline(at - 0.3, color=BASELINE, linewidth=0.6)
+            axes.text(
+                -0.48, at + 0.15, "Published, not measured; other data", color="#666666", style="italic", va="center"
+            )
+            for i, row in enumerate(below):
+                axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", va="center", color="#666666", style="italic")
+                labels.append(str(row.data))
+                places.append(at + 1 + i)
+        axes.set_yticks(places, [wrap([label], 44)[0] for label in labels])
+        axes.set_xticks(range(wide.shape[1]), wrap(wide.columns, 16), rotation=35, ha="left", rotation_mode="anchor")
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set(xlim=(-0.5, wide.shape[1] - 0.5), ylim=(n_rows - 0.4, -0.6))
+        axes.set_xlabel(f"{metric}, mean over seeds")
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -1,0 +1,116 @@
+"""What is kept, and when it may be read again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import univerce as uc
+from tests.bench.cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+from univerce.bench._cache import cache_key, cached_numbers, data_digest
+from univerce.bench._runs import run_method, shown
+
+
+@pytest.fixture
+def data():
+    adata = counted_cells()
+    return shown(adata, adata.X)
+
+
+def run(method, data, cache: Path, **change):
+    told = {"digest": data_digest(data), "batch": "batch", "labels": "type", "seed": 0, "cache": cache} | change
+    return run_method(method, data, **told)
+
+
+def test_a_second_run_reads_the_embedding_and_what_it_cost(tmp_path, data):
+    first, second = run(NOISE, data, tmp_path), run(NOISE, data, tmp_path)
+    assert (first.cached, second.cached) == (False, True)
+    np.testing.assert_array_equal(first.embedding, second.embedding)
+    assert second.seconds == first.seconds
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "w").write_text("1")
+    method = dataclasses.replace(PLAIN, digest=lambda options: "digest")
+
+    def key(method=method, data=data, **change):
+        told = {"batch": "batch", "labels": "type", "seed": 0, "options": {"model": str(weights)}} | change
+        return cache_key(method, data_digest(data), **told)
+
+    changed = data.copy()
+    changed.X[0, 0] += 1
+    renamed = data.copy()
+    renamed.var_names = ["other", *renamed.var_names[1:]]
+    relabelled = data.copy()
+    relabelled.obs["batch"] = relabelled.obs["batch"].cat.rename_categories(["x", "y"])
+    species = data.copy()
+    species.uns["organism"] = "mouse"
+    keys = [
+        key(), key(seed=1), key(batch=None), key(labels=None), key(options={}), key(data=changed), key(data=renamed),
+        key(data=relabelled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
+        key(method=dataclasses.replace(method, name="other")),
+    ]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[0]
+    (weights / "w").write_text("2")
+    assert key() != keys[0]
+
+
+def test_a_function_that_may_hold_values_of_its_own_is_not_kept(tmp_path, data):
+    shift = 1.0
+    method = some_method("closure", lambda adata, **_: adata.X.toarray() + shift)
+    one = run(method, data, tmp_path)
+    shift = 2.0
+    two = run(method, data, tmp_path)
+    np.testing.assert_array_equal(one.embedding + 1, two.embedding)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_run_is_not_kept(tmp_path, data):
+    assert run(BROKEN, data, tmp_path).embedding is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_cannot_change_the_cells_of_the_next(tmp_path, data):
+    def vandal(adata, **_):
+        adata.X = adata.X * 0
+        adata.obs["type"] = "none"
+        return np.ones((adata.n_obs, 2))
+
+    before = data_digest(data)
+    run(some_method("vandal", vandal), data, tmp_path)
+    assert data_digest(data) == before
+
+
+def test_numbers_are_computed_once_for_the_same_arrays(tmp_path):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"a": 0.1, "b": float("nan")}
+
+    x = np.arange(4.0)
+    for _ in range(2):
+        found = cached_numbers(tmp_path, [x], compute)
+        assert found["a"] == 0.1
+        assert np.isnan(found["b"])
+    assert len(calls) == 1
+    cached_numbers(tmp_path, [x.astype(np.float32)], compute)
+    cached_numbers(None, [x], compute)
+    assert len(calls) == 3
+
+
+def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
+    adata, again = counted_cells(), counted_cells()
+    options = {"labels": "type", "batch": "batch", "methods": [NOISE, PLAIN], "seeds": [0, 1], "scib": False}
+    one = uc.bench.run(adata, cache=tmp_path, progress=False, **options)
+    two = uc.bench.run(again, cache=tmp_path, progress=False, **options)
+    assert again.uns["benchmark"]["runs"]["cached"].all()
+    same = one["kind"] != "cost"
+    np.testing.assert_array_equal(one["value"][same], two["value"][same])

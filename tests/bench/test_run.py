@@ -1,0 +1,189 @@
+"""The benchmark of one data set: what is scored, what is left out, what is written."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_samples
+
+import univerce as uc
+from tests.bench.cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
+
+QUICK = {"scib": False, "progress": False, "n_bootstrap": 0, "labels": "type", "batch": "batch"}
+
+
+def value(scores: pd.DataFrame, method: str, metric: str, group: str = "all") -> float:
+    (found,) = scores.query("method == @method and metric == @metric and group == @group")["value"]
+    return found
+
+
+def test_every_run_is_in_obsm_and_in_the_tables_and_no_cell_is_lost():
+    adata = counted_cells()
+    scores = uc.bench.run(adata, methods=["X_clear", PLAIN, NOISE], seeds=[3, 5], **QUICK)
+    runs = adata.uns["benchmark"]["runs"]
+    assert list(zip(runs["method"], runs["seed"], runs["obsm"], strict=True)) == [
+        ("X_clear", 3, "X_X_clear"),
+        ("plain", 3, "X_plain"),
+        ("noise", 3, "X_noise_3"),
+        ("noise", 5, "X_noise_5"),
+    ]
+    np.testing.assert_array_equal(adata.obsm["X_plain"], adata.X.toarray())
+    expected = np.random.default_rng(5).normal(size=(120, 4)).astype(np.float32)
+    np.testing.assert_array_equal(adata.obsm["X_noise_5"], expected)
+    assert sum(adata.uns["benchmark"]["params"]["n_cells"].values()) == adata.n_obs
+    pd.testing.assert_frame_equal(scores, adata.uns["benchmark"]["scores"])
+    assert set(scores["seed"][scores["method"] == "noise"]) == {3, 5}
+
+
+def test_labels_go_to_a_batch_that_the_classifier_has_not_seen():
+    adata = counted_cells()
+    scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
+    x, y, batch = adata.obsm["X_clear"], adata.obs["type"].to_numpy(), adata.obs["batch"].to_numpy()
+    right = np.zeros(len(y))
+    for b in ("b0", "b1"):
+        mean = x[batch != b].mean(0, dtype=np.float64)
+        scale = np.sqrt(np.square(x[batch != b] - mean).mean())
+        fitted = LogisticRegression(max_iter=1000).fit((x[batch != b] - mean) / scale, y[batch != b])
+        right[batch == b] = fitted.predict((x[batch == b] - mean) / scale) == y[batch == b]
+        held_out = value(scores, "X_clear", "transfer logistic accuracy", b)
+        assert held_out == pytest.approx(right[batch == b].mean())
+    assert value(scores, "X_clear", "transfer logistic accuracy") == pytest.approx(right.mean())
+
+
+def test_silhouettes_are_those_of_scikit_learn_and_the_best_method_wins_a_type():
+    adata = counted_cells()
+    scores = uc.bench.run(adata, methods=["X_clear", NOISE], seeds=[0], **QUICK)
+    y = adata.obs["type"].to_numpy()
+    expected = pd.Series((silhouette_samples(adata.obsm["X_clear"], y) + 1) / 2).groupby(y).mean()
+    for name in expected.index:
+        assert value(scores, "X_clear", "silhouette", name) == pytest.approx(expected[name], abs=1e-6)
+    assert value(scores, "X_clear", "silhouette") == pytest.approx(expected.mean(), abs=1e-6)
+    assert value(scores, "X_clear", "types won") == 1
+    assert value(scores, "noise", "types won") == 0
+
+
+def test_a_method_that_fails_is_reported_with_its_reason_and_the_rest_goes_on():
+    adata = counted_cells()
+    scores = uc.bench.run(adata, methods=[BROKEN, SHORT, "X_clear"], **QUICK)
+    failed = scores[scores["kind"] == "failed"].set_index("method")["note"]
+    assert failed["broken"] == "RuntimeError: no weights here"
+    assert "returned float32 of shape (119, 2)" in failed["short"]
+    assert value(scores, "X_clear", "transfer kNN accuracy") > 0.9
+    assert list(adata.uns["benchmark"]["runs"]["status"]) == ["failed", "failed", "done"]
+    with pytest.raises(ValueError, match="Every run failed; the first, broken: RuntimeError: no weights"):
+        uc.bench.run(adata, methods=[BROKEN], **QUICK)
+
+
+def interrupted(adata, **_):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_no_failure_of_a_method():
+    with pytest.raises(KeyboardInterrupt):
+        uc.bench.run(counted_cells(), methods=[some_method("stop", interrupted)], **QUICK)
+
+
+def test_cells_are_left_out_for_one_stated_reason_each():
+    adata = counted_cells()
+    adata.obs["type"] = adata.obs["type"].cat.add_categories(["rare"])
+    adata.obs.iloc[:4, 0] = "rare"
+    adata.obs.iloc[4:9, 0] = np.nan
+    adata.obs.iloc[9:11, 1] = np.nan
+    adata.obs.iloc[8, 1] = np.nan  # lacks both; the label is named
+    adata.obsm["X_clear"][11] = np.nan
+    scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
+    assert adata.uns["benchmark"]["params"]["n_cells"] == {
+        "scored": 108, "no label": 5, "no batch": 2, "no embedding": 1, "rare type": 4,
+    }  # fmt: skip
+    types = adata.uns["benchmark"]["types"].set_index("type")
+    assert types.loc["rare", ["n_cells", "scored", "rare type"]].tolist() == [4, 0, 4]
+    assert types["n_cells"].sum() == 115
+    assert scores.query("metric == 'kNN accuracy'")["n_cells"].item() == 108
+    assert np.isnan(adata.obsm["benchmark_cells"].iloc[:12]).all(axis=None)
+
+
+def test_with_one_batch_what_needs_two_is_missing_and_says_so():
+    adata = counted_cells(batches=1)
+    scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
+    across = scores[scores["metric"].str.startswith(("transfer", "alignment"))]
+    assert len(across) == 6
+    assert across["value"].isna().all()
+    assert set(across["note"]) == {"one batch only"}
+    assert value(scores, "X_clear", "kNN accuracy") > 0.9
+
+
+def test_a_type_of_one_batch_alone_cannot_be_labelled_and_is_counted():
+    adata = counted_cells()
+    adata.obs.loc[adata.obs["type"] == "t2", "batch"] = "b0"
+    scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
+    (row,) = scores.query("metric == 'transfer kNN accuracy' and group == 'all'").itertuples()
+    assert row.note == "40 cells of types that no other batch has"
+    assert row.n_cells == 80
+
+
+def test_the_interval_of_an_accuracy_is_that_of_a_binomial():
+    adata = counted_cells(300)
+    adata.obsm["X_clear"] += np.random.default_rng(1).normal(size=(300, 3)).astype(np.float32) * 3
+    options = QUICK | {"n_bootstrap": 4000}
+    scores = uc.bench.run(adata, methods=["X_clear"], **options)
+    (row,) = scores.query("metric == 'kNN accuracy'").itertuples()
+    half = 1.96 * np.sqrt(row.value * (1 - row.value) / 300)
+    assert (row.low, row.high) == (
+        pytest.approx(row.value - half, abs=0.008),
+        pytest.approx(row.value + half, abs=0.008),
+    )
+
+
+def test_the_order_of_the_cells_changes_no_silhouette_and_no_alignment():
+    adata = counted_cells()
+    other = adata[np.random.default_rng(0).permutation(adata.n_obs)].copy()
+    one, two = (uc.bench.run(a, methods=["X_clear"], **QUICK) for a in (adata, other))
+    for metric in ("silhouette", "alignment top 1", "transfer logistic accuracy"):
+        assert value(one, "X_clear", metric) == pytest.approx(value(two, "X_clear", metric), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"methods": ["nothing"]}, ValueError, "There is no method 'nothing'.*Nor is it a key of obsm: 'X_clear'"),
+        ({"methods": [PLAIN, PLAIN]}, ValueError, "Two methods are called 'plain'"),
+        ({"methods": []}, ValueError, "methods is empty"),
+        ({"features": "some"}, ValueError, "features='some' is not known"),
+        ({"labels": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
+        ({"batch": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
+        ({"layer": "no"}, KeyError, "layer='no' is not in the AnnData"),
+        ({"seeds": [1, 1]}, ValueError, "must be different whole numbers"),
+        ({"min_cells": 100}, ValueError, "needs two types with 100 cells or more; of 120 there are 0 scored"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_with_a_fix(change, error, message):
+    with pytest.raises(error, match=message):
+        uc.bench.run(counted_cells(), **(QUICK | {"methods": ["X_clear"]} | change))
+
+
+def test_values_that_are_no_counts_are_refused():
+    adata = counted_cells()
+    adata.X = adata.X * 0.37
+    with pytest.raises(ValueError, match="not whole"):
+        uc.bench.run(adata, methods=["X_clear"], **QUICK)
+
+
+def test_the_genes_of_open_problems_are_another_experiment_with_2000_of_them():
+    adata = counted_cells(60, 2300)
+    widths = {}
+    for features in ("all", "open_problems"):
+        uc.bench.run(adata, methods=[PLAIN], features=features, **QUICK)
+        params = adata.uns["benchmark"]["params"]
+        widths[features] = params["n_vars"], adata.obsm["X_plain"].shape[1], params["features"]
+    assert widths == {"all": (2300, 2300, "all"), "open_problems": (2000, 2000, "open_problems")}
+
+
+def test_the_result_survives_a_file(tmp_path):
+    adata = counted_cells()
+    scores = uc.bench.run(adata, methods=["X_clear", BROKEN], **QUICK)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    found = ad.read_h5ad(tmp_path / "a.h5ad").uns["benchmark"]["scores"]
+    np.testing.assert_array_equal(found["value"], scores["value"])

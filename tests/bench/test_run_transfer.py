@@ -1,0 +1,122 @@
+"""Labels from one data set to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+from sklearn.neighbors import KNeighborsClassifier
+
+import univerce as uc
+from tests.bench.cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+
+QUICK = {"labels": "type", "progress": False, "n_bootstrap": 0}
+
+
+@pytest.fixture
+def pair():
+    return counted_cells(90, seed=1, prefix="q"), counted_cells(120, seed=2, prefix="r")
+
+
+def value(scores, method, metric):
+    (found,) = scores.query("method == @method and metric == @metric")["value"]
+    return found
+
+
+def test_neighbours_in_the_reference_label_the_query(pair):
+    query, reference = pair
+    scores = uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
+    fitted = KNeighborsClassifier(15).fit(reference.obsm["X_clear"], reference.obs["type"])
+    given = fitted.predict(query.obsm["X_clear"])
+    assert value(scores, "X_clear", "kNN accuracy") == pytest.approx((given == query.obs["type"]).mean())
+    expected = f1_score(query.obs["type"], given, average="macro")
+    assert value(scores, "X_clear", "kNN macro-F1") == pytest.approx(expected)
+    assert value(scores, "X_clear", "centroid top 1") == 1
+
+
+def test_the_largest_type_of_the_reference_is_the_trivial_baseline(pair):
+    query, reference = pair
+    reference = reference[np.r_[:60, np.flatnonzero(reference.obs["type"] == "t1")[20:]]].copy()
+    scores = uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
+    assert reference.obs["type"].value_counts().idxmax() == "t1"
+    expected = (query.obs["type"] == "t1").mean()
+    assert value(scores, "largest type", "logistic accuracy") == pytest.approx(expected)
+
+
+def test_fitted_methods_see_one_data_set_on_the_shared_genes_without_a_label_of_the_query(pair):
+    query, reference = pair
+    query.var_names = [name.capitalize() for name in query.var_names]
+    query = query[:, 5:].copy()
+    seen = {}
+
+    def look(adata, *, batch, labels, rng):
+        seen.update(obs=adata.obs[[batch, labels]].copy(), var=list(adata.var_names), x=adata.X.toarray())
+        return adata.X.toarray()
+
+    scores = uc.bench.run_transfer(query, reference, methods=[some_method("look", look)], **QUICK)
+    assert list(seen["obs"].iloc[:, 0].value_counts(sort=False)) == [90, 120]
+    assert seen["obs"].iloc[:90, 1].isna().all()
+    assert seen["obs"].iloc[90:, 1].astype(str).tolist() == reference.obs["type"].astype(str).tolist()
+    assert "type" not in seen["obs"].columns
+    assert set(seen["var"]) == {f"GENE{i}" for i in range(5, 60)}
+    columns = [int(name.removeprefix("GENE")) for name in seen["var"]]
+    np.testing.assert_array_equal(seen["x"][90:], reference.X.toarray()[:, columns])
+    np.testing.assert_array_equal(seen["x"][:90], query.X.toarray()[:, np.array(columns) - 5])
+    assert value(scores, "look", "logistic accuracy") > 0.9
+    np.testing.assert_array_equal(query.obsm["X_transfer_look"], seen["x"][:90])
+    np.testing.assert_array_equal(reference.obsm["X_transfer_look"], seen["x"][90:])
+
+
+def test_a_method_that_knows_all_genes_sees_one_data_set_at_a_time(pair):
+    query, reference = pair
+    query.var_names = [f"other {i}" for i in range(60)]
+    shapes = []
+
+    def look(adata, *, batch, labels, rng):
+        shapes.append((adata.shape, batch, labels, "type" in adata.obs))
+        return np.asarray(adata.X[:, :10].toarray())
+
+    methods = [some_method("look", look, own_genes=True), PLAIN]
+    scores = uc.bench.run_transfer(query, reference, methods=methods, **QUICK)
+    assert shapes == [((90, 60), None, None, False), ((120, 60), None, None, False)]
+    failed = scores[scores["kind"] == "failed"].set_index("method")["note"]
+    assert failed.to_dict() == {"plain": "query and reference share no gene by name"}
+
+
+def test_types_that_the_reference_cannot_teach_are_counted_not_scored(pair):
+    query, reference = pair
+    reference.obs["type"] = reference.obs["type"].cat.rename_categories({"t2": "u"})
+    query.obs.iloc[0, 0] = np.nan
+    scores = uc.bench.run_transfer(query, reference, methods=["X_clear", BROKEN, NOISE], seeds=[0, 1], **QUICK)
+    counts = query.uns["benchmark_transfer"]["params"]["n_cells"]
+    assert counts == {
+        "scored": 59, "no label": 1, "no embedding": 0, "type not taught": 30,
+        "taught": 120, "reference, not taught": 0,
+    }  # fmt: skip
+    assert scores.query("method == 'noise' and metric == 'kNN accuracy'")["seed"].tolist() == [0, 1]
+    confusion = query.uns["benchmark_transfer"]["confusion"]
+    assert confusion.query("method == 'X_clear'")["n_cells"].sum() == 59
+
+
+def test_two_methods_of_one_pair_are_compared(pair):
+    query, reference = pair
+    uc.bench.run_transfer(query, reference, methods=["X_clear", NOISE], **QUICK)
+    table = uc.bench.compare(query, "X_clear", "noise", key="benchmark_transfer").set_index("metric")
+    assert table.loc["logistic accuracy", "winner"] == "X_clear"
+
+
+def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):
+    query, reference = pair
+    query.obsm["X_clear"] = query.obsm["X_clear"][:, :2]
+    with pytest.raises(ValueError, match="2 columns in the query and 3 in the reference are not one space"):
+        uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
+
+
+def test_what_cannot_be_taught_is_refused(pair):
+    query, reference = pair
+    reference.obs["type"] = pd.Categorical(["x", "y"] * 60)
+    with pytest.raises(ValueError, match=r"can teach 2 types .* and 0 cells of the query"):
+        uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
+    with pytest.raises(KeyError, match=r"labels='no' is not in query.obs"):
+        uc.bench.run_transfer(query, reference, methods=["X_clear"], **(QUICK | {"labels": "no"}))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from univerce.genes import Precomputed
+from univerce.genes.fasta import Protein
+
+VECTORS = {
+    name: np.arange(4, dtype=np.float32) + i for i, name in enumerate(["NP_000001.2", "NP_000002", "G3", "Ins", "GCG"])
+}
+PROTEINS = [
+    Protein("NP_000001.2", gene="G3"),
+    Protein("NP_000002.7", symbol="Ins"),
+    Protein("P3", gene="G3", symbol="Ins"),
+    Protein("P4", gene="G4", symbol="Ins"),
+    Protein("P5", symbol="Gcg"),
+    Protein("P6", symbol="INS"),
+    Protein("P7"),
+]
+
+
+def write(tmp_path, kind: str):
+    path = tmp_path / f"vectors.{kind}"
+    if kind == "pt":
+        torch.save({k: torch.from_numpy(v) for k, v in VECTORS.items()}, path)
+    elif kind == "npz":
+        np.savez(path, **VECTORS)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            for k, v in VECTORS.items():
+                file[k] = v.astype(np.float16)
+    else:
+        path.mkdir()
+        for k, v in VECTORS.items():
+            means = {48: torch.from_numpy(v)}
+            torch.save({"label": k, "mean_representations": means}, path / f"{k}.pt")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["pt", "npz", "h5", "directory"])
+def test_a_vector_is_looked_up_by_protein_then_gene_then_symbol(tmp_path, kind):
+    encoder = Precomputed(write(tmp_path, kind), name="mine")
+    found = encoder.encode(PROTEINS)
+    np.testing.assert_array_equal(found[:, 0], [0, 1, 2, 3, 4, np.nan, np.nan])
+    np.testing.assert_array_equal(found[1], VECTORS["NP_000002"])
+    assert (encoder.name, encoder.dim) == ("mine", 4)
+
+
+def test_a_released_file_is_of_the_encoder_of_the_release(tmp_path):
+    path = tmp_path / "Gallus_gallus.GRCg7b.gene_symbol_to_embedding_ESM2.pt"
+    torch.save({"INS": torch.ones(4)}, path)
+    assert Precomputed(path).name == "esm2_t48_15B_UR50D"
+
+
+def test_other_files_are_named_after_their_content(tmp_path):
+    path = write(tmp_path, "npz")
+    name = Precomputed(path).name
+    assert name.startswith("vectors-")
+    np.savez(path, a=np.ones(4))
+    os.utime(path, ns=(1, 1))
+    assert Precomputed(path).name != name
+    with pytest.raises(ValueError, match="have no name: pass Precomputed"):
+        _ = Precomputed(tmp_path).name
+    with pytest.raises(ValueError, match="Vectors in memory have no name"):
+        Precomputed(VECTORS)
+
+
+@pytest.mark.parametrize(
+    "vectors, said",
+    [
+        ({"P7": np.ones(4), "G3": np.ones(3)}, r"vector of 'G3' has the shape \(3,\) \(others \(4,\)\)"),
+        ({"P7": np.array([1, np.nan])}, "'P7' .* not finite"),
+        ({"P7": np.ones((1, 4))}, "'P7' is no vector"),
+        ({"P7": "text"}, "'P7' is no vector"),
+        ({}, "holds no vector"),
+    ],
+    ids=["width", "not finite", "matrix", "text", "empty"],
+)
+def test_what_is_no_table_of_vectors_is_refused(vectors, said):
+    with pytest.raises(ValueError, match=said):
+        Precomputed(vectors, name="mine").encode(PROTEINS)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/evil",)
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps({"INS": Evil()}, protocol=2))
+    with pytest.raises(ValueError, match="refused"):
+        Precomputed(tmp_path / "evil.pt").encode(PROTEINS)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.pt"])
+def test_a_damaged_file_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=name):
+        Precomputed(tmp_path / name).encode(PROTEINS)
+
+
+def test_a_file_per_protein_must_hold_one_mean(tmp_path):
+    torch.save({"representations": {}}, tmp_path / "P7.pt")
+    with pytest.raises(ValueError, match=r"extract\.py with --include mean"):
+        Precomputed(tmp_path, name="mine").encode(PROTEINS)
