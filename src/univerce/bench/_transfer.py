@@ -59,8 +59,8 @@ def pair_cells(
     if len(types) < 2 or len(scored) == 0:
         some = ", ".join(map(repr, types[:5]))
         raise ValueError(
-            f"The reference can teach {len(types)} types of obs[{labels!r}] ({some or 'none'}), and {len(scored)} cells of "
-            "the query are of them. Bring the labels to one vocabulary, or lower min_cells=."
+            f"The reference can teach {len(types)} types of obs[{labels!r}] ({some or 'none'}), and {len(scored)} "
+            "cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells=."
         )
     unlabelled = pd.isna(mine)
     counts = {
