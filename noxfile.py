@@ -84,7 +84,7 @@ def tutorials(session: nox.Session) -> None:
     notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     if not notebooks:
         session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".", "ipykernel", "ipywidgets", "nbclient")
+    install(session, "-e", ".[bench]", "ipykernel", "ipywidgets", "nbclient")
     session.run("jupyter", "execute", *session.posargs, *notebooks)
 
 
@@ -105,9 +105,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """Measure speed and memory; prints figures."""
+    """Measure speed and memory; prints figures, and writes those that the documentation shows."""
     install(session, "-e", ".[test]")
-    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]))
+    env = {"PERF_DOCS": "docs/measured"}
+    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]), env=env)
+    if Path("docs/measured/rates.json").exists():
+        session.run("python", "-m", "tests.perf.sizing", "docs/measured")
 
 
 @nox.session

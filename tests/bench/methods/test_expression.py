@@ -105,6 +105,15 @@ def test_tiny_batches_do_not_stop_the_choice_of_genes(sizes):
     assert variable_genes(cells, 10, batch="batch").sum() == 10
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_names_of_variables_may_repeat():
+    cells, same = typed_cells(), typed_cells(names=["gene"] * 60)
+    for adata in (cells, same):
+        log_normalise(adata)
+    got = variable_genes(same, 10, batch="batch")
+    np.testing.assert_array_equal(got, variable_genes(cells, 10, batch="batch"))
+
+
 def test_the_choice_of_genes_leaves_the_cells_as_they_were():
     cells = typed_cells()
     log_normalise(cells)

@@ -122,6 +122,21 @@ def test_scvi_does_without_batches():
     assert scvi.METHOD.embed(typed_cells(), **CALL | {"batch": None}).shape == (120, 30)
 
 
+def test_a_cell_without_a_batch_is_an_error_that_names_the_column():
+    cells = typed_cells()
+    cells.obs["batch"] = cells.obs["batch"].where(np.arange(120) > 3)
+    with pytest.raises(ValueError, match=r"obs\['batch'\] is missing in 4 cells; scVI needs it in all"):
+        scvi.METHOD.embed(cells, **CALL)
+
+
+def test_the_labels_may_be_in_a_column_of_any_name():
+    cells, renamed = typed_cells(), typed_cells()
+    renamed.obs = renamed.obs.rename(columns={"batch": "label", "type": "batch"})
+    expected = scanvi.METHOD.embed(cells, **CALL)
+    got = scanvi.METHOD.embed(renamed, **CALL | {"batch": "label", "labels": "batch"})
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_training_that_has_not_converged_is_in_the_log(caplog):
     scvi.METHOD.embed(typed_cells(), **CALL)
     assert "SCVI has not converged after 2 epochs" in caplog.text

@@ -40,25 +40,33 @@ def variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = N
 
     if adata.n_vars <= n_top_genes:
         return np.ones(adata.n_vars, dtype=bool)
-    bare = ad.AnnData(adata.X, obs=pd.DataFrame(index=adata.obs_names), var=pd.DataFrame(index=adata.var_names))
+    bare = ad.AnnData(adata.X)  # numbers for names: those of variables may repeat
     bare.uns["log1p"] = {"base": None}
     by = None
     if batch is not None:
-        bare.obs["batch"] = adata.obs[batch].astype(str)
+        bare.obs["batch"] = adata.obs[batch].astype(str).to_numpy()
         large = (bare.obs["batch"].map(bare.obs["batch"].value_counts()) >= _SMALL_BATCH).to_numpy()
         if large.any():
             bare, by = bare[large].copy(), "batch"
     chosen = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, batch_key=by, inplace=False)
-    return chosen["highly_variable"].reindex(adata.var_names).to_numpy(dtype=bool)
+    return chosen["highly_variable"].reindex(bare.var_names).to_numpy(dtype=bool)
 
 
 def with_variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = None) -> ad.AnnData:
     """The counts of the variable genes, ``[n_obs, n_top_genes]`` float32 in CSR, for models of counts."""
-    scaled = ad.AnnData(adata.X.copy(), var=pd.DataFrame(index=adata.var_names), obs=adata.obs)
+    scaled = ad.AnnData(adata.X.copy(), obs=adata.obs)
     log_normalise(scaled)
     subset = adata[:, variable_genes(scaled, n_top_genes, batch=batch)].copy()
     subset.X = sp.csr_matrix(subset.X, dtype=np.float32)
     return subset
+
+
+def batch_names(adata: ad.AnnData, batch: str, method: str) -> pd.Series:
+    """The batch of each cell as text; ``ValueError`` when a cell lacks one."""
+    column = adata.obs[batch]
+    if column.isna().any():
+        raise ValueError(f"obs[{batch!r}] is missing in {int(column.isna().sum())} cells; {method} needs it in all.")
+    return column.astype(str)
 
 
 def require_batches(adata: ad.AnnData, batch: str | None, method: str) -> pd.Series:
@@ -71,10 +79,7 @@ def require_batches(adata: ad.AnnData, batch: str | None, method: str) -> pd.Ser
     """
     if batch is None:
         raise ValueError(f"{method} needs batches: pass batch= with the column of obs that holds them.")
-    column = adata.obs[batch]
-    if column.isna().any():
-        raise ValueError(f"obs[{batch!r}] is missing in {int(column.isna().sum())} cells; {method} needs it in all.")
-    names = column.astype(str)
+    names = batch_names(adata, batch, method)
     if names.nunique() < 2:
         raise ValueError(f"{method} needs two batches or more; obs[{batch!r}] holds only {names.iloc[0]!r}.")
     return names

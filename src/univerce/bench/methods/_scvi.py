@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce.bench.methods._expression import with_variable_genes
+from univerce.bench.methods._expression import batch_names, with_variable_genes
 
 logger = logging.getLogger("univerce")
 
@@ -74,6 +74,8 @@ def _isolated() -> Iterator[None]:
 
 def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> ad.AnnData:
     """The counts of variable genes of the cells that have any; a mean of nothing cannot be modelled."""
+    if batch is not None:
+        batch_names(adata, batch, "scVI")
     subset = with_variable_genes(adata, n_top_genes, batch=batch)
     return subset[np.asarray(subset.X.sum(axis=1)).ravel() > 0].copy()
 

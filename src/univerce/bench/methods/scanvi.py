@@ -8,7 +8,7 @@ import numpy as np
 from univerce.bench._method import Method
 from univerce.bench.methods._scvi import LATENT, counts_for_scvi, in_rows, seeded_scvi, train
 
-_UNKNOWN = "no label"
+_KEY, _UNKNOWN = "scanvi_label", "no label"  # the data may have a column of any plain name
 
 
 def _embed(
@@ -25,8 +25,9 @@ def _embed(
         raise ValueError("scANVI needs labels: pass labels= with the column of obs that holds them.")
     with seeded_scvi(rng) as scvi:
         counts = counts_for_scvi(adata, n_top_genes, batch)
-        counts.obs["label"] = counts.obs[labels].astype(object).where(counts.obs[labels].notna(), _UNKNOWN).astype(str)
-        scvi.model.SCVI.setup_anndata(counts, batch_key=batch, labels_key="label")
+        known = counts.obs[labels].notna()
+        counts.obs[_KEY] = counts.obs[labels].astype(object).where(known, _UNKNOWN).astype(str)
+        scvi.model.SCVI.setup_anndata(counts, batch_key=batch, labels_key=_KEY)
         first = scvi.model.SCVI(counts, **LATENT)
         epochs = train(first, max_epochs)
         model = scvi.model.SCANVI.from_scvi_model(first, unlabeled_category=_UNKNOWN)

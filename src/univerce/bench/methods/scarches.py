@@ -64,7 +64,7 @@ def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]
 
 def _genes(reference: ad.AnnData, n_top_genes: int, batch: str | None) -> np.ndarray:
     """Variable genes of the reference: what the query looks like is not known when a reference is made."""
-    scaled = ad.AnnData(reference.X.copy(), obs=reference.obs, var=pd.DataFrame(index=reference.var_names))
+    scaled = ad.AnnData(reference.X.copy(), obs=reference.obs)
     log_normalise(scaled)
     return variable_genes(scaled, n_top_genes, batch=batch)
 
