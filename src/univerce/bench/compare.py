@@ -87,7 +87,7 @@ def compare(
         low, high = np.quantile(drawn, [0.025, 0.975])
         difference = values[0] - values[1]
         winner = "" if low <= 0 <= high else a if difference > 0 else b
-        sure = float((np.sign(drawn) == np.sign(difference)).mean())
+        sure = float((np.sign(drawn) == np.sign(difference)).mean()) if difference else np.nan
         rows.append((metric, a, b, *values, difference, low, high, winner, sure, int(judged.sum())))
     scores = found["scores"]
     for metric in _TOTALS:
