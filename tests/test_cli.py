@@ -438,3 +438,42 @@ def test_a_recipe_at_fault_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "recipe.toml").write_text("steps = 3")
     assert main(["pretrain", str(tmp_path / "recipe.toml")]) == 2
     assert "holds steps, which nothing reads" in capsys.readouterr().err
+
+
+def test_a_species_is_built_and_its_cells_are_embedded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.proteomes import random_records, write_fasta
+    from univerce.model import UCE, UCEConfig, save_model
+
+    fasta, out = write_fasta(tmp_path / "pep.fa.gz", random_records()), tmp_path / "newt.h5ad"
+    encoder = uc.genes.KmerEncoder(8, k=1)
+    table = uc.genes.build_species(
+        "newt", fasta=fasta, taxonomy_id=8316, encoder=encoder, out=tmp_path / "x.zarr.zip", progress=False
+    )
+    encoder.save(tmp_path / "x.kmer.npz")
+    command = ["species", "build", "newt", "--fasta", str(fasta), "--taxonomy-id", "8316", "-o", str(out), "-q"]
+    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 0
+    printed = capsys.readouterr()
+    assert f"{out}: 40 genes of newt" in printed.out
+    assert "genes of several proteins" in printed.err
+    built = uc.genes.read_table(out)
+    assert built.uns["gene_table"]["digest"] == table.uns["gene_table"]["digest"]
+    built.file.close()
+    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 2
+    assert "pass overwrite=True" in capsys.readouterr().err
+
+    config = {
+        "d_model": 8,
+        "n_heads": 2,
+        "d_hidden": 8,
+        "n_layers": 1,
+        "output_dim": 8,
+        "decoder_dim": 8,
+        "gene_dim": 8,
+    }
+    config = UCEConfig(token_dim=8, token_encoder=encoder.name, head_dims=(8, 8), **config)
+    save_model(UCE(config), tmp_path / "model")
+    cells = ad.AnnData(np.ones((3, 40), np.float32), var=pd.DataFrame(index=[f"Sym{i}" for i in range(40)]))
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    embed = ["embed", "-q", str(tmp_path / "cells.h5ad"), "-o", str(tmp_path / "done.h5ad"), "--table", str(out)]
+    assert main([*embed, "--model", str(tmp_path / "model")]) == 0
+    assert ad.read_h5ad(tmp_path / "done.h5ad").obsm["X_uce"].shape == (3, 8)

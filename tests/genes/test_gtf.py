@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import gzip
 
+import anndata as ad
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,3 +141,21 @@ def test_any_file_is_read_or_refused(tmp_path_factory, data):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"any\.gtf"):
         read_genes(path)
+
+
+def test_the_annotations_of_ten_species_load_and_hold_the_counts_of_real_matrices(test_data):
+    names = {}
+    for path in sorted((test_data / "gene_annotation").glob("*.tsv.gz")):
+        genes = read_genes(path).genes
+        names[path.name.split(".")[0]] = {*genes.index.str.upper(), *genes["symbol"].str.upper()} - {""}
+        assert len(genes) > 13_000
+        assert (genes["start"] > 0).all()
+    assert len(names) == 10
+    covered = {}
+    for path in sorted(test_data.glob("*/*.h5ad")):
+        data = ad.read_h5ad(path)
+        known = data.var_names.str.upper().isin(names[str(data.obs["species"].iloc[0])])
+        known |= data.var.get("ensembl_id", data.var_names.to_series()).astype(str).isin(names["worm"]).to_numpy()
+        covered[path.stem] = float(data.X[:, known].sum() / data.X.sum())
+    assert len(covered) > 40
+    assert min(covered.values()) > 0.7, covered

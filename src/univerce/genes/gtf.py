@@ -70,8 +70,8 @@ def read_genes(path: Path | str) -> Annotation:
     ...     path = Path(directory) / "genes.gtf"
     ...     _ = path.write_text(line)
     ...     found = read_genes(path)
-    >>> found.genes.loc["G1"].tolist(), found.gene_of["P1"]
-    (['INS', '7', 500, ''], 'G1')
+    >>> found.genes.loc["G1", "symbol"], int(found.genes.loc["G1", "start"]), found.gene_of["P1"]
+    ('INS', 500, 'G1')
     """
     path = Path(path)
     try:
