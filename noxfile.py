@@ -105,9 +105,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """Measure speed and memory; prints figures."""
+    """Measure speed and memory; prints figures, and writes those that the documentation shows."""
     install(session, "-e", ".[test]")
-    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]))
+    env = {"PERF_DOCS": "docs/measured"}
+    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]), env=env)
+    if Path("docs/measured/rates.json").exists():
+        session.run("python", "-m", "tests.perf.sizing", "docs/measured")
 
 
 @nox.session

@@ -26,8 +26,18 @@ def test_every_module_of_methods_gives_methods_and_none_is_heavy():
 
 def test_the_list_says_what_a_reader_of_a_table_must_know():
     table = uc.bench.list_methods().set_index("name")
-    assert table.loc["scANVI", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [False, True, True, False]
-    assert table.loc["UCE", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [True, False, False, False]
+    assert table.loc["scANVI", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert table.loc["UCE", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [
+        True,
+        False,
+        False,
+        False,
+    ]
     assert table["control"].iloc[-1]
     assert table["citation"].str.len().gt(0).all()
 
@@ -39,7 +49,7 @@ def test_options_are_bound_and_checked():
     assert adata.obsm["X_PCA_5"].shape == (120, 5)
     with pytest.raises(TypeError, match="PCA has no option 'n_components'; its options are: n_top_genes, n_comps"):
         uc.bench.method("PCA", n_components=3)
-    with pytest.raises(ValueError, match="There is no method 'XYZ'; there are 'Harmony'"):
+    with pytest.raises(ValueError, match="There is no method 'XYZ'; there are 'Geneformer'"):
         uc.bench.method("XYZ")
 
 

@@ -91,7 +91,8 @@ def test_types_that_the_reference_cannot_teach_are_counted_not_scored(pair):
     scores = uc.bench.run_transfer(query, reference, methods=["X_clear", BROKEN, NOISE], seeds=[0, 1], **QUICK)
     counts = query.uns["benchmark_transfer"]["params"]["n_cells"]
     assert counts == {
-        "scored": 59, "no label": 1, "no embedding": 0, "type not taught": 30, "taught": 120, "reference, not taught": 0,
+        "scored": 59, "no label": 1, "no embedding": 0, "type not taught": 30,
+        "taught": 120, "reference, not taught": 0,
     }  # fmt: skip
     assert scores.query("method == 'noise' and metric == 'kNN accuracy'")["seed"].tolist() == [0, 1]
     confusion = query.uns["benchmark_transfer"]["confusion"]
@@ -115,7 +116,7 @@ def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):
 def test_what_cannot_be_taught_is_refused(pair):
     query, reference = pair
     reference.obs["type"] = pd.Categorical(["x", "y"] * 60)
-    with pytest.raises(ValueError, match="can teach 2 types .* and 0 cells of the query"):
+    with pytest.raises(ValueError, match=r"can teach 2 types .* and 0 cells of the query"):
         uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
-    with pytest.raises(KeyError, match="labels='no' is not in query.obs"):
+    with pytest.raises(KeyError, match=r"labels='no' is not in query.obs"):
         uc.bench.run_transfer(query, reference, methods=["X_clear"], **(QUICK | {"labels": "no"}))

@@ -44,7 +44,8 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
 
         adata.obsm["before"] = principal_components(adata)
         bench = Benchmarker(
-            adata, "batch", "type", ["X_clear", "X_other"], pre_integrated_embedding_obsm_key="before", progress_bar=False
+            adata, "batch", "type", ["X_clear", "X_other"], pre_integrated_embedding_obsm_key="before",
+            progress_bar=False,
         )  # fmt: skip
         bench.prepare(exact)
         bench.benchmark()

@@ -16,7 +16,6 @@ from tests.reference import ReferenceUCE
 from tests.tiny import CONFIG, N_CHROMOSOMES, tiny_network, tiny_table
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.model import UCE, load_network, save_model
-from univerce.model import runtime as module
 from univerce.model.runtime import (
     OFFICIAL_BATCH,
     Drawing,
@@ -372,21 +371,6 @@ def test_pooled_cells_are_counted(network):
     assert room < CONFIG.n_sample < N_CHROMOSOMES["zebrafish"]
     assert block.n_pooled == 4
     assert np.isfinite(block.values).all()
-
-
-def test_the_next_block_is_made_in_a_thread_while_one_is_used():
-    makers, made = [], []
-
-    def items():
-        for i in range(4):
-            makers.append(threading.current_thread())
-            made.append(i)
-            yield i
-
-    for i in module._ahead(items()):
-        assert len(made) <= i + 2, "one block ahead, no more"
-    assert made == [0, 1, 2, 3]
-    assert threading.current_thread() not in makers
 
 
 def test_an_error_while_reading_surfaces_after_the_blocks_before_it(network, table, genes):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output: text to the left, numbers with three significant figures to the right."""
-    lines = [list(header), *([_text(cell) for cell in row] for row in rows)]
+    lines = [list(header), *([as_text(cell) for cell in row] for row in rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
     print(f"\n\n{title}")
     for i, line in enumerate(lines):
@@ -17,7 +17,8 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
             print("  " + "  ".join("-" * w for w in widths))
 
 
-def _text(cell: object) -> str:
+def as_text(cell: object) -> str:
+    """A number with three significant figures, anything else as it is."""
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}" if abs(cell) >= 1 else f"{cell:.3f}"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)

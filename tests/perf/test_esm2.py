@@ -25,7 +25,7 @@ MEASURED = os.environ.get("UNIVERCE_ESM2_SIZES", "8M,35M,150M,650M").split(",")
 PRECISION = os.environ.get("UNIVERCE_ESM2_PRECISION", "auto")
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 # Lengths of human proteins are about log-normal with median 415; cut off at 1,022 they have a mean of 466.
-N_PROTEINS, MEDIAN, SPREAD = 8, 415, 0.75
+N_PROTEINS, MEDIAN, SPREAD = 4, 415, 0.75
 PROTEOME = 60_000 * 450
 """Residues of an Ensembl proteome with its isoforms."""
 

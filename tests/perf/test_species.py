@@ -4,7 +4,8 @@ Prints two tables over the pairs of species of ``tests/perf/quality_sets.py``, i
 on themselves (``tl.centroid_alignment``), and how many cells get their type (``tl.transfer_labels``). Both species are
 in one AnnData when they are embedded. ``shuffled`` is the transfer of labels that were shuffled in the reference. Mean
 and standard deviation over seeds of the sentences, of Harmony, of the folds and of the shuffles. Fly is the negative
-control. ``UNIVERCE_SPECIES_MODEL`` is the directory of another model.
+control. ``UNIVERCE_SPECIES_MODEL`` is the directory of another model, ``UNIVERCE_SPECIES_CELLS`` the most cells of a
+side.
 
 A second test builds the gene tables of all annotations anew and compares them with the bundled ones.
 """
@@ -30,7 +31,7 @@ from univerce.tl._groups import lognorm_blocks, shared_genes
 pytestmark = pytest.mark.perf
 SEEDS = (0, 1, 2)
 MODEL = os.environ.get("UNIVERCE_SPECIES_MODEL")
-CELLS = 800
+CELLS = int(os.environ.get("UNIVERCE_SPECIES_CELLS", "800"))
 """Cells of a side, chosen by the hash of their names."""
 UCE, EXPRESSION, SYMBOLS, HARMONY = "X_uce", "lognorm", "PCA of symbols", "Harmony of symbols"
 

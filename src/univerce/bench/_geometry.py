@@ -31,4 +31,5 @@ def rotated(x: np.ndarray) -> np.ndarray:
     """
     if x.shape[1] <= x.shape[0]:
         return x
-    return np.ascontiguousarray(np.linalg.qr(x.T.astype(np.float64), mode="r").T, dtype=np.float32)
+    upper: np.ndarray = np.asarray(np.linalg.qr(x.T.astype(np.float64), mode="r"))
+    return np.ascontiguousarray(upper.T, dtype=np.float32)

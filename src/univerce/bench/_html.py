@@ -48,8 +48,8 @@ def html_report(outcomes: Sequence[Outcome]) -> str:
         f"<title>Benchmark of cell embeddings</title><style>{_STYLE}</style></head><body>"
         "<h1>Benchmark of cell embeddings</h1>"
         f'<p class="note">univerce {escape(__version__)}. {escape(str(params["hardware"]))}. {escape(versions)}.</p>'
-        '<p class="note">Mean ± standard deviation over seeds. * was told the labels that it is scored on; (controls) are '
-        f"ends of the scale.</p><nav>{links}</nav>{body}</body></html>"
+        '<p class="note">Mean ± standard deviation over seeds. * was told the labels that it is scored on; (controls) '
+        f"are ends of the scale.</p><nav>{links}</nav>{body}</body></html>"
     )
 
 
@@ -83,10 +83,8 @@ def _data(o: Outcome) -> str:
 
 
 def _transfer(o: Outcome) -> str:
-    parts = [
-        f"<h2>{escape(o.name)}</h2>"
-        f"<p class=note>{escape(about(o))} {escape(o.reference)} teaches {escape(o.query)}.</p>"
-    ]
+    note = f"{about(o)} {o.reference} teaches {o.query}."
+    parts = [f"<h2>{escape(o.name)}</h2><p class=note>{escape(note)}</p>"]
     parts += [_table(summary(o, TRANSFER, ("logistic accuracy",))), _failed(o)]
     names = set(o.adata.uns[o.key]["confusion"]["method"])
     for name in [n for n in ("UCE", "log-norm") if n in names]:

@@ -44,7 +44,8 @@ def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     rows = [
         {
             "method": name, "seed": int(mine["seed"].iloc[0]), "kind": "silhouette", "metric": "types won",
-            "group": "all", "value": value, "low": np.nan, "high": np.nan, "n_cells": 0, "note": f"of {len(wide)} types",
+            "group": "all", "value": value, "low": np.nan, "high": np.nan, "n_cells": 0,
+            "note": f"of {len(wide)} types",
         }
         for name, value in won.items()
     ]  # fmt: skip

@@ -57,9 +57,10 @@ def pair_cells(
     taught = np.flatnonzero(known_reference & np.isin(theirs, types))
     scored = np.flatnonzero(known_query & np.isin(mine, types))
     if len(types) < 2 or len(scored) == 0:
+        some = ", ".join(map(repr, types[:5]))
         raise ValueError(
-            f"The reference can teach {len(types)} types of obs[{labels!r}] ({', '.join(map(repr, types[:5])) or 'none'}"
-            f"), and {len(scored)} cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells."
+            f"The reference can teach {len(types)} types of obs[{labels!r}] ({some or 'none'}), and {len(scored)} "
+            "cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells=."
         )
     unlabelled = pd.isna(mine)
     counts = {

@@ -80,15 +80,11 @@ def export_open_problems(
     var = pd.DataFrame(index=adata.var_names)
     for name, key in (("feature_id", feature_id), ("feature_name", feature_name)):
         if key is not None and key not in adata.var:
-            raise KeyError(
-                f"{name}={key!r} is not in var; its columns are: {', '.join(map(repr, adata.var)) or 'none'}."
-            )
+            raise KeyError(f"{name}={key!r} is not in var; there is {', '.join(map(repr, adata.var)) or 'nothing'}.")
         var[name] = np.asarray(adata.var_names if key is None else adata.var[key], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
     var["hvg"] = variable_genes(counts, "batch")
-    uns = {
-        "dataset_id": dataset_id, "dataset_organism": SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_"),
-        "normalization_id": NORMALIZATION,
-    }  # fmt: skip
+    latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")
+    uns = {"dataset_id": dataset_id, "dataset_organism": latin, "normalization_id": NORMALIZATION}
     layers = {"counts": counts.X, "normalized": log_normalised(counts).X}
     return ad.AnnData(obs=obs, var=var, uns=uns, layers=layers)

@@ -84,9 +84,9 @@ def build_species(
         NCBI taxonomy identifier, which seeds the tokens of chromosomes. Known for species that the package names.
     encoder
         An ESM2 checkpoint by name or directory (see :class:`univerce.genes.ESM2`), ``"kmer"`` or a
-        :class:`univerce.genes.KmerEncoder`, which is fitted to these proteins when it is not fitted yet, a file of vectors (see :class:`univerce.genes.Precomputed`), a fitted
-        :class:`univerce.genes.TextEncoder`, or an object with the same methods. Models refuse a table of another
-        encoder than they were trained with.
+        :class:`univerce.genes.KmerEncoder`, which is fitted to these proteins when it is not fitted yet, a file of
+        vectors (see :class:`univerce.genes.Precomputed`), a fitted :class:`univerce.genes.TextEncoder`, or an object
+        with the same methods. Models refuse a table of another encoder than they were trained with.
     annotation
         Genes with positions: a GTF, a GFF3, or what :func:`univerce.genes.read_annotation` reads. It overrules the
         headers.

@@ -43,7 +43,7 @@ def n_rows(X: Any) -> int:
     >>> n_rows(sp.csr_matrix((3, 5)))
     3
     """
-    if not (isinstance(X, ad.AnnData | np.ndarray | CSRDataset | CSCDataset) or sp.issparse(X) or _library(X)):
+    if not (isinstance(X, ad.AnnData | np.ndarray | CSRDataset | CSCDataset) or sp.issparse(X) or library(X)):
         raise TypeError(_TYPE_ERROR.format(name=type(X).__name__))
     if len(X.shape) != 2:
         raise ValueError(f"A count matrix has two dimensions, not the shape {tuple(X.shape)}.")
@@ -122,7 +122,24 @@ def iter_blocks(
     unknown = [k for k in wanted if not 0 <= k < count]
     if unknown:
         raise ValueError(f"There are {count} blocks; blocks={unknown[:5]} do not exist.")
-    return _walk(_row_reader(X, block_rows), n, block_rows, start, stop, wanted)
+    return _walk(row_reader(X, block_rows), n, block_rows, start, stop, wanted)
+
+
+def row_reader(X: Any, block_rows: int) -> Rows:
+    """The function ``(first, last)`` that reads the rows ``[first, last)`` of ``X`` as canonical CSR.
+
+    What it takes to find rows is read once, here; see :func:`iter_blocks` for what ``X`` may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from univerce.model.blocks import row_reader
+    >>> row_reader(np.eye(5), 2)(1, 3).shape
+    (2, 5)
+    """
+    n_rows(X)
+    read = _row_reader(X, block_rows)
+    return lambda first, last: _canonical(read(first, last))
 
 
 def _walk(
@@ -131,10 +148,10 @@ def _walk(
     for k in blocks:
         first, last = max(k * block_rows, start), min((k + 1) * block_rows, stop, n)
         if first < last:
-            yield slice(first, last), _canonical(read(first, last))
+            yield slice(first, last), read(first, last)
 
 
-def _library(X: Any) -> str | None:
+def library(X: Any) -> str | None:
     """The optional library whose array ``X`` is, found without importing it."""
     for cls in type(X).__mro__:
         module = cls.__module__.split(".")[0]
@@ -163,7 +180,7 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
     if sp.issparse(X):
         csr = X.tocsr()
         return _csr_reader(csr.data, csr.indices, csr.indptr, csr.shape[1])
-    if _library(X) == "dask":
+    if library(X) == "dask":
         return _dask_reader(X)
     return lambda first, last: _as_csr(X[first:last])
 

@@ -156,6 +156,17 @@ def _join(read: Tensor | None, bag: Tensor | None) -> Tensor:
     return bag + bound * read / (1 + read.norm(dim=-1, keepdim=True))
 
 
+def _bias(tokens: Tensor, lengths: Tensor | None, log_counts: Tensor | None, *, official: bool) -> Tensor | None:
+    """``[cells, 1, 1, length]`` what is added to the logits of the keys, if anything."""
+    if lengths is None and log_counts is None:
+        return None
+    bias = tokens.new_zeros(tokens.shape[:2], dtype=torch.float32) if log_counts is None else log_counts
+    if lengths is not None:
+        is_pad = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
+        bias = bias.masked_fill(is_pad, OFFICIAL_PAD_BIAS if official else float("-inf"))
+    return bias[:, None, None]
+
+
 class UCE(nn.Module):
     """Universal Cell Embedding network (Rosen et al. 2024).
 
@@ -219,6 +230,8 @@ class UCE(nn.Module):
         *,
         official: bool = False,
         bag: Tensor | None = None,
+        log_counts: Tensor | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
         """Embed sentences of encoded tokens.
 
@@ -234,6 +247,10 @@ class UCE(nn.Module):
         bag
             ``[cells, token_dim]`` sum over a cell's genes of :func:`~univerce.model.bag.bag_weights` times
             :class:`~univerce.model.bag.Bag`; needed by models with one.
+        log_counts
+            ``[cells, length]`` added to the logit of a token wherever it is attended to: it then weighs like so many.
+        positions
+            ``[cells, length]`` of the tokens; between two whole ones their codes are mixed. None is 0, 1, 2, ...
 
         Returns
         -------
@@ -241,20 +258,24 @@ class UCE(nn.Module):
         """
         if self.config.bag and bag is None:
             raise ValueError("This model has a bag of genes; embed() needs it.")
-        read = None if tokens is None else self._read(tokens, lengths, official=official)
+        read = None
+        if tokens is not None:
+            tokens = tokens + self._position_codes(tokens.shape[1], positions)  # the caller's may go
+            read = self._read(tokens, _bias(tokens, lengths, log_counts, official=official))
         cell = _join(read, None if bag is None else self.bag.cell(bag))
         return F.normalize(cell, dim=-1)
 
-    def _read(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
+    def _position_codes(self, length: int, positions: Tensor | None) -> Tensor:
+        """``[length, d_model]`` or ``[cells, length, d_model]`` rows of the position table."""
+        table = self.pos_encoder.pe[:, 0]
+        if positions is None:
+            return table[:length]
+        below = positions.floor().clamp(max=len(table) - 1)
+        above = (below + 1).clamp(max=len(table) - 1)
+        return torch.lerp(table[below.long()], table[above.long()], (positions - below)[..., None])
+
+    def _read(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
         """The decoded CLS position, ``[cells, output_dim]``."""
-        length = tokens.shape[1]
-        bias = None
-        if lengths is not None:
-            is_pad = torch.arange(length, device=tokens.device) >= lengths[:, None]
-            bias = torch.zeros(is_pad.shape, device=tokens.device).masked_fill_(
-                is_pad, OFFICIAL_PAD_BIAS if official else float("-inf")
-            )[:, None, None]
-        tokens = tokens + self.pos_encoder.pe[:length, 0]  # the caller's may go
         decoded: Tensor = self.decoder(self.transformer_encoder(tokens, bias))
         return decoded
 

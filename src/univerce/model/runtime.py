@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 from univerce._device import choose_device as choose_device
 from univerce._device import choose_precision as choose_precision
@@ -20,7 +20,9 @@ from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_feature
 from univerce.model.bag import bag_weights
 from univerce.model.blocks import iter_blocks
 from univerce.model.config import Sampling
+from univerce.model.expected import expected_sentences
 from univerce.model.network import UCE
+from univerce.model.pipeline import Stages, ahead
 from univerce.model.tokens import GenomeOrder, Sentences, cell_keys, tokenise
 
 logger = logging.getLogger("univerce")
@@ -40,7 +42,7 @@ class Drawing:
     """How sentences are drawn."""
 
     seed: int
-    sampling: Sampling
+    sampling: Sampling | Literal["expected"]
     n_sample: int
     max_length: int
     n_draws: int = 1
@@ -85,6 +87,8 @@ class Block:
     rows: slice
     values: np.ndarray
     """``[rows, output_dim]`` float32; NaN where a cell has no count in any gene."""
+    missing: np.ndarray
+    """``[rows]`` bool: the cell has no count in any gene."""
     n_pooled: int
     """Number of cells whose chromosomes were pooled to fit the sentence."""
 
@@ -147,16 +151,21 @@ class Embedder:
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
         bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
-        for rows in self._batches(sentences.lengths):
+        for rows in self._batches(sentences.lengths, padded=sentences.log_counts is not None):
             self._embed_rows(sentences, bags, rows, out, done)
         return out
 
-    def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order."""
+    def _batches(self, lengths: np.ndarray, *, padded: bool = False) -> Iterator[np.ndarray]:
+        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order.
+
+        Expected sentences hardly ever have one length: they come by rising length and are padded.
+        """
         if self.official:
             for begin in range(0, len(lengths), OFFICIAL_BATCH):
                 rows = np.arange(begin, min(begin + OFFICIAL_BATCH, len(lengths)))
                 yield rows[lengths[rows] > 0]
+        elif padded:
+            yield np.argsort(lengths, kind="stable")[int(np.sum(lengths == 0)) :]
         else:
             for length in np.unique(lengths[lengths > 0]):
                 yield np.flatnonzero(lengths == length)
@@ -173,8 +182,9 @@ class Embedder:
         begin = 0
         while begin < len(rows):
             part = rows[begin : begin + self.batch_size]
+            width = longest if self.official else int(s.lengths[part].max())
             try:
-                out[part] = self._forward(s.ids[part, :longest], s.lengths[part], None if bags is None else bags[part])
+                out[part] = self._forward(s.take(part), width, None if bags is None else bags[part])
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
@@ -191,11 +201,19 @@ class Embedder:
                 done(len(part))
 
     @torch.inference_mode()
-    def _forward(self, ids: np.ndarray, lengths: np.ndarray, bags: np.ndarray | None) -> np.ndarray:
-        index = torch.from_numpy(ids.astype(np.int64)).to(self.device)
-        padded = torch.from_numpy(lengths).to(self.device) if self.official else None
-        bag = None if bags is None else torch.from_numpy(bags).to(self.device)
-        cells = self.network.embed(self._encoded[index], padded, official=self.official, bag=bag)
+    def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> np.ndarray:
+        def moved(values: np.ndarray | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(values).to(self.device)
+
+        def cut(values: np.ndarray | None) -> Tensor | None:
+            return moved(None if values is None else values[:, :width])
+
+        index = torch.from_numpy(s.ids[:, :width].astype(np.int64)).to(self.device)
+        padded = moved(s.lengths) if self.official or s.log_counts is not None else None
+        cells = self.network.embed(
+            self._encoded[index], padded, official=self.official, bag=moved(bags), log_counts=cut(s.log_counts),
+            positions=cut(s.positions),
+        )  # fmt: skip
         return np.asarray(cells.float().cpu().numpy())
 
     @torch.inference_mode()
@@ -245,8 +263,9 @@ def prepare(
     with_bag: bool = False,
     sentences: Sentences | None = None,
     blocks: Sequence[int] | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[tuple[slice, list[Group]]]:
-    """Read blocks of rows, check that they are counts and draw the sentences.
+    """Read blocks of rows, check that they are counts and draw the sentences; the next is read meanwhile.
 
     Parameters
     ----------
@@ -270,37 +289,46 @@ def prepare(
         Sentences of all cells, drawn before.
     blocks
         The blocks to read; all by default.
+    stages
+        Told what ``"read"`` and ``"tokenise"`` take.
 
     Yields
     ------
     The rows of each block and its cells by species.
     """
+    stages = Stages() if stages is None else stages
     orders = [g.order() for g in genes]
     to_tokens = [g.tokens() for g in genes]
-    for rows, counts in iter_blocks(X, block_rows, blocks=blocks):
-        check_counts(counts, where=where)
-        groups = []
-        for k in np.unique(species[rows]):
-            cells = np.flatnonzero(species[rows] == k)
-            mine = counts if len(cells) == counts.shape[0] else counts[cells]
-            if sentences is not None:
-                draws = [sentences.take(cells + rows.start)]
-            else:
-                draws = [
-                    tokenise(
-                        mine, genes[k].rows, orders[k], cell_keys(names[rows][cells], drawing.seed, draw=draw),
-                        n_sample=drawing.n_sample, sampling=drawing.sampling, max_length=drawing.max_length,
-                    )
-                    for draw in range(drawing.n_draws)
-                ]  # fmt: skip
-            groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
+    for rows, counts in ahead(stages.timed("read", iter_blocks(X, block_rows, blocks=blocks))):
+        with stages.measure("tokenise"):
+            check_counts(counts, where=where)
+            groups = []
+            for k in np.unique(species[rows]):
+                cells = np.flatnonzero(species[rows] == k)
+                mine = counts if len(cells) == counts.shape[0] else counts[cells]
+                if sentences is not None:
+                    draws = [sentences.take(cells + rows.start)]
+                else:
+                    keys = [cell_keys(names[rows][cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws)]
+                    draws = [_sentences(mine, genes[k].rows, orders[k], key, drawing) for key in keys]
+                groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
         yield rows, groups
+
+
+def _sentences(
+    counts: sparse.csr_matrix, rows: np.ndarray, order: GenomeOrder, keys: np.ndarray, drawing: Drawing
+) -> Sentences:
+    sizes = {"n_sample": drawing.n_sample, "max_length": drawing.max_length}
+    if drawing.sampling == "expected":
+        return expected_sentences(counts, rows, order, keys, **sizes)
+    return tokenise(counts, rows, order, keys, sampling=drawing.sampling, **sizes)
 
 
 def embed_blocks(
     prepared: Iterator[tuple[slice, list[Group]]],
     embedders: Sequence[Embedder],
     done: Callable[[int], Any] | None = None,
+    stages: Stages | None = None,
 ) -> Iterator[Block]:
     """Embed prepared blocks; the next block is read and tokenised while one is embedded.
 
@@ -312,19 +340,23 @@ def embed_blocks(
         One per species.
     done
         Told the number of sentences after every batch.
+    stages
+        Told what ``"forward"`` takes.
 
     Yields
     ------
     The embeddings of each block.
     """
-    for rows, groups in _ahead(prepared):
+    stages = Stages() if stages is None else stages
+    for rows, groups in ahead(prepared):
         n = rows.stop - rows.start
         values: np.ndarray | None = None
         n_pooled = 0
         for group in groups:
             total: Any = 0
-            for sentences in group.draws:
-                total = total + embedders[group.species].embed(sentences, group.bag, done)
+            with stages.measure("forward"):
+                for sentences in group.draws:
+                    total = total + embedders[group.species].embed(sentences, group.bag, done)
             if values is None:
                 values = np.empty((n, total.shape[1]), dtype=np.float32)
             if len(group.draws) > 1:
@@ -332,7 +364,7 @@ def embed_blocks(
             values[group.cells] = total
             n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
         if values is not None:
-            yield Block(rows, values, n_pooled)
+            yield Block(rows, values, np.isnan(values[:, 0]), n_pooled)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
@@ -343,12 +375,3 @@ def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sp
     tokens = sparse.csr_matrix(counts.astype(np.float32) @ to_tokens)
     tokens.sort_indices()
     return tokens
-
-
-def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items, each made in a thread while the one before it is used."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item

@@ -119,6 +119,17 @@ class EmbeddingStore:
         _check_manifest(path, manifest)
         return store
 
+    @classmethod
+    def attach(cls, path: Path | str) -> EmbeddingStore:
+        """The store at ``path`` for a process that writes some of its blocks; it knows no names of cells.
+
+        Raises
+        ------
+        ValueError
+            When there is no store at ``path``.
+        """
+        return cls(Path(path), pd.Index([]), _read_manifest(Path(path)))
+
     def _create(self, manifest: Mapping[str, Any]) -> None:
         """Prepare the directory under a temporary name and move it into place."""
         part = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex}.part"
@@ -155,7 +166,7 @@ class EmbeddingStore:
         """The blocks that are not done, or whose chunk no longer has the checksum of its marker, in order."""
         done = {int(marker.stem) for marker in (self.path / MARKERS).glob("*.sha256")}
         for k in done - self._verified:
-            if k < self.n_blocks and self._load(k) is not None:
+            if k < self.n_blocks and self.find(k) is not None:
                 self._verified.add(k)
         return [k for k in range(self.n_blocks) if k not in self._verified]
 
@@ -187,10 +198,21 @@ class EmbeddingStore:
 
     def read(self, k: int) -> np.ndarray:
         """The values of block ``k``, ``[rows, dim]``; ``ValueError`` when it is not done."""
-        values = self._load(k)
+        values = self.find(k)
         if values is None:
             raise ValueError(f"Block {k} of the store at {self.path} is missing or damaged; compute it again.")
         return values
+
+    def find(self, k: int) -> np.ndarray | None:
+        """The values of block ``k``, ``[rows, dim]``; None when it is not done."""
+        rows = self.rows(k)
+        try:
+            data, digest = self._chunk(k).read_bytes(), self._marker(k).read_text()
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            return None
+        return np.frombuffer(data, dtype=self.dtype).reshape(-1, self.shape[1])[: rows.stop - rows.start]
 
     def values(self) -> np.ndarray:
         """The whole embedding, ``[n_cells, dim]``; ``ValueError`` when blocks are missing."""
@@ -240,16 +262,6 @@ class EmbeddingStore:
         """Whether :meth:`finish` has run and every block still has its checksum."""
         return (self.path / ".zmetadata").exists() and not self.missing()
 
-    def _load(self, k: int) -> np.ndarray | None:
-        rows = self.rows(k)
-        try:
-            data, digest = self._chunk(k).read_bytes(), self._marker(k).read_text()
-        except FileNotFoundError:
-            return None
-        if hashlib.sha256(data).hexdigest() != digest:
-            return None
-        return np.frombuffer(data, dtype=self.dtype).reshape(-1, self.shape[1])[: rows.stop - rows.start]
-
     def _chunk(self, k: int) -> Path:
         return self.path / "obsm" / self.key / f"{k}.0"
 
@@ -257,13 +269,19 @@ class EmbeddingStore:
         return self.path / MARKERS / f"{k}.sha256"
 
 
-def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         found = json.loads((path / MANIFEST).read_text())
     except (OSError, ValueError):
         found = {}
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise ValueError(f"{path} exists and is no store of embeddings; it is left alone. Choose another path.")
+        exists = "exists and" if path.exists() else "is not there, or"
+        raise ValueError(f"{path} {exists} is no store of embeddings; it is left alone. Choose another path.")
+    return found
+
+
+def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    found = _read_manifest(path)
     old, new = ({**m.pop("fingerprint"), **{f"store {k}": v for k, v in m.items()}} for m in (found, dict(manifest)))
     differ = [f"{k} was {old.get(k)!r} and is {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
     if differ:

@@ -17,7 +17,7 @@ from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.table import gene_table_info
 from univerce.model.blocks import iter_blocks
 from univerce.model.checkpoint import Model, find_model
-from univerce.model.config import SAMPLINGS, Sampling
+from univerce.model.config import SAMPLINGS
 from univerce.model.runtime import Drawing, Genes, prepare
 from univerce.pp._tables import Tables, species_and_tables
 from univerce.pp.map_genes import resolve_genes
@@ -80,6 +80,7 @@ def resolve_inputs(
     sampling: str | None,
     n_draws: int = 1,
     table: Tables | None = None,
+    samplings: tuple[str, ...] = SAMPLINGS,
 ) -> Inputs:
     """Check the arguments that tokenising and embedding share, and find what they stand for."""
     adata = get_modality(data, mod)
@@ -87,8 +88,8 @@ def resolve_inputs(
     seed = as_seed(rng)
     if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
         raise ValueError(f"n_draws={n_draws!r} must be a whole number from 1 on.")
-    if sampling is not None and sampling not in SAMPLINGS:
-        raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
+    if sampling is not None and sampling not in samplings:
+        raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(samplings)}.")
     X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
 
     name = BUNDLED_MODEL if model is None else model
@@ -119,7 +120,7 @@ def resolve_inputs(
         adata=adata, X=X, where=layer_name(layer), model=found, names=adata.obs_names.to_numpy(dtype=object),
         species_names=species_names, species=np.asarray(cells.codes, dtype=np.int64),
         genes=[Genes(resolved[k].table, resolved[k].rows) for k in species_names],
-        drawing=Drawing(seed, cast("Sampling", method), found.config.n_sample, found.config.max_length, int(n_draws)),
+        drawing=Drawing(seed, cast("Any", method), found.config.n_sample, found.config.max_length, int(n_draws)),
         params=params,
     )  # fmt: skip
 

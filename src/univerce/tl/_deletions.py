@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from univerce.genes.mapping import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.model.checkpoint import load_network
+from univerce.model.config import Sampling
 from univerce.model.deletion import delete_from_sentences
 from univerce.model.runtime import Embedder, choose_batch_size, embed_blocks
 from univerce.model.tokens import cell_keys, max_sentence_length
@@ -106,7 +107,8 @@ def embed_deleted(
                     keys = cell_keys(inputs.names[cells[expressing]], drawing.seed, draw=_DRAW - draw)
                     without, differs = delete_from_sentences(
                         sentences.take(expressing), counts, some, orders[group.species], keys,
-                        sampling=drawing.sampling, n_sample=drawing.n_sample, max_length=drawing.max_length,
+                        sampling=cast("Sampling", drawing.sampling), n_sample=drawing.n_sample,
+                        max_length=drawing.max_length,
                     )  # fmt: skip
                     draws.append(without)
                     changed |= differs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +16,18 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import PRECISIONS, settings
 from univerce._validate import check_writable, get_modality
+from univerce.model.blocks import n_blocks
 from univerce.model.checkpoint import load_network
+from univerce.model.config import SAMPLINGS
+from univerce.model.distributed import find_client, worker_precision
+from univerce.model.pipeline import Stages, behind
 from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
 from univerce.model.store import EmbeddingStore
 from univerce.model.tokens import max_sentence_length
 from univerce.pp._inputs import Inputs, resolve_inputs
 from univerce.pp._tables import Tables
 from univerce.pp.uce_tokenize import valid_sentences
+from univerce.tl._workers import embed_on_workers, n_cells
 
 logger = logging.getLogger("univerce")
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
@@ -38,7 +44,7 @@ def uce_embed(
     layer: str | None = None,
     gene_key: str | None = None,
     rng: int | np.random.Generator = 0,
-    sampling: Literal["multinomial", "systematic"] | None = None,
+    sampling: Literal["multinomial", "systematic", "expected"] | None = None,
     n_draws: int = 1,
     key_added: str = X_UCE,
     batch_size: int | Literal["auto"] = "auto",
@@ -46,6 +52,7 @@ def uce_embed(
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     padding: Literal["masked", "official"] = "masked",
     store: Path | str | None = None,
+    client: Any = None,
     copy: bool = False,
     progress: bool | None = None,
 ) -> Any:
@@ -80,8 +87,9 @@ def uce_embed(
     rng
         Seed, or a generator that is drawn from once.
     sampling
-        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance); ``None`` is the
-        model's.
+        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance), ``"expected"`` (every
+        expressed gene once, weighted by its expected count, at its expected position: no noise but the order of the
+        chromosomes, at the price of a token for every expressed gene); ``None`` is the model's.
     n_draws
         Sentences per cell; their embeddings are averaged and brought back to unit length.
     key_added
@@ -101,6 +109,11 @@ def uce_embed(
     store
         Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
         interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
+    client
+        A ``dask.distributed.Client``: its workers read and embed the blocks, and with ``store`` write them too, in
+        files that all of them see. They need univerce and the model at the same paths. ``None`` computes here, or, when
+        the counts are a dask array, with the client that is active, as dask itself does. The bytes are those of a call
+        without workers that has as many threads as torch has in a worker. Not together with ``table``.
     copy
         Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
     progress
@@ -123,7 +136,7 @@ def uce_embed(
     ValueError
         When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
         the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, ``copy`` and
-        ``store`` are both given, or ``store`` holds an embedding of other inputs.
+        ``store`` or ``client`` and ``table`` are both given, or ``store`` holds an embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -137,6 +150,10 @@ def uce_embed(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
+    if padding == "official" and sampling == "expected":
+        raise ValueError(
+            "padding='official' repeats the reference, which knows no sampling='expected'; drop one of them."
+        )
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(PRECISIONS)}.")
     if batch_size != "auto" and (
@@ -148,43 +165,63 @@ def uce_embed(
             f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
             "one of them out. anndata.read_zarr(store) opens the result."
         )
-    where = choose_device(settings.device if device == "auto" else device)
+    if client is not None and table is not None:
+        raise ValueError(
+            "table= and client= are both given, but workers find gene tables by the name of the model: leave one out."
+        )
+    device = settings.device if device == "auto" else device
+    asked = settings.precision if precision == "auto" else precision
+    where = choose_device(device if client is None else "cpu")  # a worker's device is the worker's to find
     data = adata.copy() if copy else adata
     if store is None:
         check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws, table=table,
+        n_draws=n_draws, table=table, samplings=(*SAMPLINGS, "expected"),
     )  # fmt: skip
-    chosen = choose_precision(
-        settings.precision if precision == "auto" else precision, where, inputs.model.config.d_model
-    )
+    client = find_client(client, inputs.X) if table is None else None
+    official, d_model = padding == "official", inputs.model.config.d_model
+    if client is None:
+        chosen = choose_precision(asked, where, d_model)
+    else:
+        chosen = worker_precision(client, asked, device, d_model)
     inputs.params.update(padding=padding, precision=chosen)
     target = _open_store(store, key_added, inputs)
-    blocks = None if target is None else target.missing()
+    blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
+    stages = Stages("read", "tokenise", "forward", "write")
+    if client is None:
+        embedded = _embed(inputs, where, chosen, official, batch_size, blocks, stages, show=show)
+        if target is not None:
+            embedded = behind(embedded, partial(_write, target, stages))
+    else:
+        embedded = embed_on_workers(
+            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, device=device, precision=chosen,
+            official=official, batch_size=batch_size, store=None if target is None else target.path, show=show,
+        )  # fmt: skip
 
     missing = np.zeros(len(inputs.names), dtype=bool)
     n_pooled = 0
     out = np.empty((len(inputs.names), inputs.model.config.output_dim), np.float32) if target is None else None
-    for block in _embed(inputs, where, chosen, padding, batch_size, blocks, show=show):
+    if target is not None:
+        for k in set(range(target.n_blocks)).difference(blocks):  # done before
+            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
+    for block in embedded:
         if out is not None:
             out[block.rows] = block.values
-        elif target is not None:
-            target.write(block.rows.start // target.block_rows, block.values)
+        missing[block.rows] = block.missing
         n_pooled += block.n_pooled
 
     if out is not None:
-        missing = np.isnan(out[:, 0])
         inputs.adata.obsm[key_added] = out
         inputs.adata.obs[f"{key_added}_missing"] = missing
         inputs.adata.uns[key_added] = {"params": inputs.params}
     elif target is not None:
-        for k in range(target.n_blocks):
-            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
         if not target.is_complete:
             target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
+    if client is None:
+        logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
     _report(missing, n_pooled, key_added)
     return data if copy else None
 
@@ -201,29 +238,36 @@ def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> Embedding
     )  # fmt: skip
 
 
+def _write(target: EmbeddingStore, stages: Stages, block: Block) -> None:
+    with stages.measure("write"):
+        target.write(block.rows.start // target.block_rows, block.values)
+
+
 def _embed(
     inputs: Inputs,
     device: Any,
     precision: str,
-    padding: str,
+    official: bool,
     batch_size: int | str,
-    blocks: list[int] | None,
+    blocks: list[int],
+    stages: Stages,
     *,
     show: bool,
 ) -> Iterator[Block]:
-    """Blocks of embeddings, all or the given ones, under a progress bar over the sentences."""
-    if blocks == []:
+    """The given blocks of embeddings, under a progress bar over the sentences."""
+    if not blocks:
         return
     config, drawing = inputs.model.config, inputs.drawing
     network = load_network(inputs.model, device=device, precision=precision)
     length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
     size = choose_batch_size(batch_size, device, config.d_model, length, precision)
-    embedders = [Embedder(network, g.table, official=padding == "official", batch_size=size) for g in inputs.genes]
-    n = len(inputs.names)
-    cells = n if blocks is None else sum(min(BLOCK_ROWS, n - k * BLOCK_ROWS) for k in blocks)
-    prepared = inputs.prepare(BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks)
+    embedders = [Embedder(network, g.table, official=official, batch_size=size) for g in inputs.genes]
+    prepared = inputs.prepare(
+        BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks, stages=stages
+    )
+    cells = n_cells(inputs, blocks, BLOCK_ROWS)
     with tqdm(total=cells * drawing.n_draws, unit="sentence", desc="embed", disable=not show) as bar:
-        yield from embed_blocks(prepared, embedders, bar.update)
+        yield from embed_blocks(prepared, embedders, bar.update, stages)
 
 
 def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:

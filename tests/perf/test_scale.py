@@ -1,0 +1,185 @@
+"""One table of what bounds an embedding: each figure beside its limit, ratios within one run.
+
+``PERF_SCALE_CELLS`` is the number of cells that are embedded from files. Rates go to ``$PERF_DOCS/rates.json``, from
+which ``python -m tests.perf.sizing`` makes the table of large atlases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+import zarr
+from torch import nn
+
+from tests.perf import embed_file
+from tests.perf.generated_zarr import counts, gene_names
+from tests.perf.report import docs_directory, record
+from tests.perf.table import print_table
+from tests.perf.test_four_layer import _flops, _roof
+from tests.reference import generated_state
+from univerce.genes import load_table
+from univerce.model import UCE
+from univerce.model.checkpoint import _low_precision_names
+from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
+from univerce.model.runtime import Genes
+from univerce.model.tokens import cell_keys, tokenise
+
+pytestmark = pytest.mark.perf
+
+CELLS = int(os.environ.get("PERF_SCALE_CELLS", 5000))
+LENGTH = 1073
+HEADER = ("", "measured", "limit", "share")
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Rows and rates of all tests of this file, printed and written when they are done."""
+    rows: list[tuple[object, ...]] = []
+    rates: dict[str, float] = {}
+    yield rows, rates
+    title = f"{CELLS:,} generated cells with about 1,000 genes; sentences of {LENGTH:,} tokens for 4 and 33 layers"
+    print_table(title, HEADER, rows)
+    record("scale", title, HEADER, rows)
+    if directory := docs_directory():
+        (directory / "rates.json").write_text(json.dumps(rates | {"threads": torch.get_num_threads()}, indent=2) + "\n")
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    seconds = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def test_tokenising_with_two_threads(found):
+    rows, rates = found
+    table = load_table("human")
+    genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
+    X = counts(0, 2000, table.n_obs)
+    keys, order = cell_keys([str(i) for i in range(2000)], 0), genes.order()
+    speed = {
+        threads: 2000 / best(lambda t=threads: tokenise(X, genes.rows, order, keys, threads=t), 4) for threads in (1, 2)
+    }
+    rows.append(("tokeniser, 1 thread, cells/s", speed[1], "", ""))
+    rows.append(("tokeniser, 2 threads, cells/s", speed[2], f"{2 * speed[1]:,.0f}", f"{speed[2] / speed[1] / 2:.0%}"))
+    rates["tokenise"] = speed[1]
+
+
+def network(config: UCEConfig, precision: str) -> UCE:
+    """Its layers share their weights, which changes neither the work nor what the caches hold of it."""
+    made = UCE(UCEConfig(**config.to_dict() | {"n_layers": 2})).eval().requires_grad_(requires_grad=False)
+    state = generated_state(made, seed=0)
+    for name, weight in state.items():
+        if name.endswith("in_proj_weight"):
+            weight *= 0.3  # else each position attends to one other, and rounding decides to which
+    made.load_state_dict(state, strict=False)
+    low = _low_precision_names(made) if precision == "bfloat16" else set()
+    for name, parameter in made.named_parameters():
+        if name in low:
+            parameter.data = parameter.data.bfloat16()
+    first, last = made.transformer_encoder.layers
+    made.transformer_encoder.layers = nn.ModuleList([*[first] * (config.n_layers - 1), last])
+    return made
+
+
+@pytest.mark.parametrize("config", [UCE_4L, UCE_33L], ids=["4 layers", "33 layers"])
+def test_forward_beside_a_product_of_its_matrices(found, config):
+    rows, rates = found
+    tokens, out = torch.randn(1, LENGTH, config.d_model, generator=torch.Generator().manual_seed(0)), {}
+    for precision in ("float32", "bfloat16"):
+        if precision == "float32" and config is UCE_33L:
+            continue
+        made = network(config, precision)
+
+        @torch.inference_mode()
+        def run(made=made, precision=precision):
+            out[precision] = made.embed(tokens.clone())
+
+        run()
+        seconds, roof = best(run, 2), _roof(getattr(torch, precision))
+        limit = 1e9 * roof / _flops(config, LENGTH)
+        what = f"forward, {config.n_layers} layers, {precision}, cells/s"
+        rows.append((what, 1 / seconds, f"{limit:.3g} ({roof:,.0f} GFLOP/s)", f"{1 / seconds / limit:.0%}"))
+        rates[f"forward {config.model_id} {precision}"] = 1 / seconds
+    if len(out) == 2:
+        assert float((out["float32"] * out["bfloat16"]).sum()) >= 0.999
+
+
+def test_start_of_a_process(found):
+    rows, _ = found
+    for what, code, limit in (
+        ("import anndata, s", "import anndata", ""),
+        ("import univerce, s", "import univerce", "import anndata + 1"),
+    ):
+        rows.append((what, best(lambda c=code: subprocess.run([sys.executable, "-c", c], check=True), 3), limit, ""))
+
+
+def write(path: Path, kind: str, chunk: int) -> Path:
+    X = counts(0, CELLS)
+    X = sp.csc_matrix(X) if kind == "csc" else X
+    adata = ad.AnnData(X, obs=pd.DataFrame(index=[f"cell {i}" for i in range(CELLS)]))
+    adata.var_names = gene_names()
+    if path.suffix == ".h5ad":
+        adata.write_h5ad(path)
+        return path
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    ad.io.write_elem(root, "/", adata)
+    for name in ("data", "indices"):
+        values = root["X"][name][:]
+        root["X"].create_array(name, data=values, chunks=(chunk,), overwrite=True)
+    zarr.consolidate_metadata(root.store)
+    return path
+
+
+FILES = {
+    "h5ad, CSR, in memory": (".h5ad", "csr", 0, "memory"),
+    "h5ad, CSR, backed": (".h5ad", "csr", 0, "backed"),
+    "h5ad, CSC, backed": (".h5ad", "csc", 0, "backed"),
+    "h5ad, CSR, lazy": (".h5ad", "csr", 0, "lazy"),
+    "zarr, CSR, chunks of 16,384, lazy": (".zarr", "csr", 2**14, "lazy"),
+    "zarr, CSR, chunks of 1,048,576, lazy": (".zarr", "csr", 2**20, "lazy"),
+    "zarr, CSR, on a dask worker": (".zarr", "csr", 2**20, "dask"),
+}
+
+
+def test_end_to_end_from_files(found, tmp_path):
+    rows, rates = found
+    peaks = {}
+    for what, (suffix, kind, chunk, how) in FILES.items():
+        path = tmp_path / f"{kind}-{chunk}{suffix}"
+        if not path.exists():
+            write(path, kind, chunk)
+        done = subprocess.run(
+            [sys.executable, embed_file.__file__, str(path), how, "-"],
+            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": "src:."},
+        )  # fmt: skip
+        got = json.loads(done.stdout.splitlines()[-1])
+        speed, stages = CELLS / got["seconds"], got["stages"]
+        if stages:
+            alone = CELLS / max(stages[s] for s in ("read", "tokenise", "forward", "write"))
+            limit, share = f"{alone:,.0f} (slowest stage)", f"{speed / alone:.0%}"
+            rows.append((f"uce-mini from {what}, cells/s", speed, limit, share))
+            rows.append(("  its stage of reading alone, cells/s", CELLS / stages["read"], "", ""))
+        else:
+            rows.append((f"uce-mini from {what}, cells/s", speed, "", ""))
+        peaks[what] = got["peak"]
+        if how == "lazy" and chunk == 2**20:
+            rates["uce-mini"], rates["read"] = speed, CELLS / stages["read"]
+    rows.extend(
+        (f"peak of memory from {what}, GB", peak, "<= 2", "") for what, peak in peaks.items() if "dask" not in what
+    )
+    assert max(peak for what, peak in peaks.items() if "memory" not in what) <= 2

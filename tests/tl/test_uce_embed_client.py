@@ -1,0 +1,238 @@
+"""uc.tl.uce_embed on the workers of a dask cluster: real processes on this machine, some of which die."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pytest
+import torch
+
+import univerce as uc
+from tests.tiny import tiny_cells
+from univerce.model import distributed as engine
+from univerce.model.distributed import map_blocks
+from univerce.tl import _workers
+
+pytest.importorskip("distributed", reason="needs the extra dask")
+from distributed import Client, LocalCluster, default_client
+
+module = importlib.import_module("univerce.tl.uce_embed")
+
+N, BLOCK, EMPTY = 60, 8, (3, 41)
+N_BLOCKS = 8
+
+
+@pytest.fixture(scope="module")
+def client():
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    monkeypatch.setattr(module, "BLOCK_ROWS", BLOCK)
+    with uc.settings.override(progress=False):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """The same cells as h5ad and zarr."""
+    directory, cells = tmp_path_factory.mktemp("cells"), tiny_cells(n=N, empty=EMPTY)
+    cells.write_h5ad(directory / "cells.h5ad")
+    with pytest.warns(UserWarning, match="zarr"):
+        cells.write_zarr(directory / "cells.zarr")
+    return directory
+
+
+def backed(files: Path) -> ad.AnnData:
+    return ad.read_h5ad(files / "cells.h5ad", backed="r")
+
+
+def lazy(files: Path, name: str) -> ad.AnnData:
+    pytest.importorskip("xarray", reason="anndata reads lazily with xarray")
+    return ad.experimental.read_lazy(files / name)
+
+
+def graph(files: Path) -> ad.AnnData:
+    """A dask array that no file holds as it is, in chunks across the blocks and across the genes."""
+    import dask.array as da
+
+    cells = backed(files).to_memory()
+    cells.X = da.from_array(cells.X.toarray() - 1, chunks=(13, 20)) + 1
+    return cells
+
+
+def embedded(adata: ad.AnnData, model: Path, **options: Any) -> np.ndarray:
+    with pytest.warns(UserWarning, match="2 of 60 cells"):
+        uc.tl.uce_embed(adata, model=model, **options)
+    return adata.obsm["X_uce"]
+
+
+CONTAINERS = {
+    "backed h5ad": backed,
+    "lazy h5ad": lambda files: lazy(files, "cells.h5ad"),
+    "lazy zarr": lambda files: lazy(files, "cells.zarr"),
+    "a dask graph": graph,
+    "memory": lambda files: backed(files).to_memory(),
+}
+
+
+@pytest.mark.parametrize("open_cells", CONTAINERS.values(), ids=CONTAINERS.keys())
+def test_workers_give_the_bytes_of_this_process(open_cells, files, tiny_model, client):
+    here = embedded(backed(files), tiny_model)
+    there = embedded(open_cells(files), tiny_model, client=client)
+    assert there.tobytes() == here.tobytes()
+
+
+@pytest.mark.parametrize("options", [{"n_draws": 3}, {"padding": "official"}, {"rng": 7, "batch_size": 3}])
+def test_options_reach_the_workers(options, files, tiny_model, client, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 25)
+    here, there = backed(files), backed(files)
+    assert embedded(there, tiny_model, client=client, **options).tobytes() == (
+        embedded(here, tiny_model, **options).tobytes()
+    )
+    assert there.uns["X_uce"] == here.uns["X_uce"]
+    assert there.obs["X_uce_missing"].equals(here.obs["X_uce_missing"])
+
+
+def test_cells_of_several_species_are_embedded_by_the_same_workers(tiny_model, client):
+    cells = ad.concat([tiny_cells("human", 20), tiny_cells("zebrafish", 20)], join="outer", fill_value=0)
+    cells.obs["organism"] = ["human"] * 20 + ["zebrafish"] * 20
+    cells = cells[np.random.default_rng(0).permutation(40)].copy()
+    uc.tl.uce_embed(cells, species="organism", model=tiny_model)
+    here = cells.obsm["X_uce"].copy()
+    uc.tl.uce_embed(cells, species="organism", model=tiny_model, client=client)
+    assert cells.obsm["X_uce"].tobytes() == here.tobytes()
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def in_store(files: Path, model: Path, path: Path, **options: Any) -> dict[str, bytes]:
+    with pytest.warns(UserWarning, match="2 of 60 cells"):
+        uc.tl.uce_embed(backed(files), model=model, store=path, **options)
+    return contents(path)
+
+
+def test_workers_write_the_store_that_this_process_would(files, tiny_model, client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = in_store(files, tiny_model, Path("here.zarr"))
+    monkeypatch.setattr(engine.EmbeddingStore, "write", lambda *_: pytest.fail("this process must write no block"))
+    assert in_store(files, tiny_model, Path("there.zarr"), client=client) == here
+    assert ad.read_zarr("there.zarr").obsm["X_uce"].shape == (N, 10)
+
+
+def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, tmp_path, monkeypatch):
+    path = tmp_path / "s.zarr"
+    whole = in_store(files, tiny_model, path)
+    for k in (2, 7):
+        (path / "univerce-blocks" / f"{k}.sha256").unlink()
+    sent = []
+
+    def recording(client, work, items, *, name):
+        items = list(items)
+        sent.extend(k for k, *_ in items)
+        return map_blocks(client, work, items, name=name)
+
+    monkeypatch.setattr(_workers, "map_blocks", recording)
+    assert in_store(files, tiny_model, path, client=client) == whole
+    assert sent == [2, 7]
+
+
+class Dying:
+    """Work that notes which blocks it begins, and kills its process in the middle of one, the first time."""
+
+    def __init__(self, work: Any, block: int, begun: Path) -> None:
+        self.work, self.block, self.begun = work, block, begun
+
+    def __call__(self, k: int, *item: Any) -> Any:
+        if not (Path(self.work.store) / "univerce-blocks" / f"{k}.sha256").exists():
+            with (self.begun / str(k)).open("a") as file:
+                file.write("x")
+            if k == self.block and (self.begun / str(k)).stat().st_size == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.work(k, *item)
+
+
+def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model, client, tmp_path, monkeypatch):
+    whole = in_store(files, tiny_model, tmp_path / "here.zarr")
+    begun = tmp_path / "begun"
+    begun.mkdir()
+
+    def deadly(client, work, items, *, name):
+        return map_blocks(client, Dying(work, 5, begun), items, name=name)
+
+    monkeypatch.setattr(_workers, "map_blocks", deadly)
+    pids = set(client.run(os.getpid).values())
+    assert in_store(files, tiny_model, tmp_path / "there.zarr", client=client) == whole
+    times = {int(file.name): file.stat().st_size for file in begun.iterdir()}
+    assert sorted(times) == list(range(N_BLOCKS))
+    assert times[5] == 2
+    again = [k for k, n in times.items() if n > 1]
+    assert len(again) <= 2, f"a worker of two threads was at two blocks, but {again} were computed again"
+    client.wait_for_workers(2, timeout=60)
+    assert len(set(client.run(os.getpid).values()) - pids) == 1, "one worker was killed and started anew"
+
+
+def test_a_process_loads_the_model_once(files, tiny_model, client):
+    def forget() -> None:
+        from univerce.model.distributed import _embedder, _network
+
+        for cache in (_embedder, _network):
+            cache.cache_clear()
+
+    def loaded() -> int:
+        from univerce.model.distributed import _network
+
+        return _network.cache_info().misses
+
+    client.run(forget)
+    for seed in range(3):
+        embedded(backed(files), tiny_model, client=client, rng=seed)
+    assert sum(client.run(loaded).values()) >= 1
+    assert max(client.run(loaded).values()) == 1
+
+
+def test_a_dask_array_takes_the_active_client_and_others_do_not(files, tiny_model, client, monkeypatch):
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
+    here = embedded(graph(files), tiny_model)
+    monkeypatch.setattr(module, "_embed", lambda *_, **__: pytest.fail("embedded in this process"))
+    with client.as_current():
+        assert embedded(graph(files), tiny_model).tobytes() == here.tobytes()
+        with pytest.raises(pytest.fail.Exception, match="embedded in this process"):
+            uc.tl.uce_embed(backed(files), model=tiny_model)
+
+
+def test_an_error_of_a_worker_is_raised_here(files, tiny_model, client, monkeypatch):
+    def wrong(client, work, items, *, name):
+        other = engine.Job(**{**vars(work), "model_digest": "0" * 64, "device": "cpu:0"})
+        return map_blocks(client, other, items, name=name)
+
+    monkeypatch.setattr(_workers, "map_blocks", wrong)
+    with pytest.raises(ValueError, match=r"on the worker is another one .*all workers must see the same files"):
+        uc.tl.uce_embed(backed(files), model=tiny_model, client=client)
+
+
+def test_something_that_is_no_client_is_refused(files, tiny_model):
+    with pytest.raises(TypeError, match=r"client must be a dask.distributed.Client, not a str"):
+        uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
+
+
+def test_a_table_that_is_handed_over_does_not_reach_the_workers(files, tiny_model, client):
+    with pytest.raises(ValueError, match=r"table= and client= are both given"):
+        embedded(backed(files), tiny_model, client=client, table="human.h5ad")
