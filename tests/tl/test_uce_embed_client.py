@@ -235,4 +235,4 @@ def test_something_that_is_no_client_is_refused(files, tiny_model):
 
 def test_a_table_that_is_handed_over_does_not_reach_the_workers(files, tiny_model, client):
     with pytest.raises(ValueError, match=r"table= and client= are both given"):
-        embedded(backed(files), tiny_model, client=client, table="human.h5ad")
+        uc.tl.uce_embed(backed(files), model=tiny_model, client=client, table="human.h5ad")

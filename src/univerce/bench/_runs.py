@@ -34,6 +34,13 @@ class Run:
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the method noted."""
 
+    @property
+    def values(self) -> np.ndarray:
+        """The embedding of a run that did not fail."""
+        if self.embedding is None:
+            raise ValueError(f"{self.method.name} has no embedding: {self.reason}")
+        return self.embedding
+
     def key(self) -> str:
         """Key in ``obsm``."""
         name = f"X_{re.sub(r'[^0-9A-Za-z.+-]+', '_', self.method.name)}"
@@ -129,7 +136,7 @@ def run_method(
         with measured() as cost:
             embedding = _checked(method.embed(copy, batch=batch, labels=labels, rng=seed, **options), data.n_obs)
         details = _plain(copy.uns.get("details", {}))
-        info = {"seconds": cost.seconds, "peak_mb": cost.peak_mb, "details": details}
+        info: dict[str, Any] = {"seconds": cost.seconds, "peak_mb": cost.peak_mb, "details": details}
         write_cached(cache, key, embedding, info)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in one method must not end the others
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
