@@ -259,7 +259,8 @@ def _target(species: str, encoder: str, out: Path | str | None, *, overwrite: bo
 def _special_tokens(encoder: Encoder, like: ad.AnnData | Path | str | None) -> np.ndarray:
     """``[4, dim]`` PAD, LEFT, RIGHT and CLS, as in the other tables of the encoder."""
     if like is None:
-        table = next(filter(None, (load_reference(name, encoder.name) for name in (*RELEASED_SPECIES, "human"))), None)
+        at_hand = (load_reference(name, encoder.name) for name in RELEASED_SPECIES)
+        table = next((found for found in at_hand if found is not None), None)
     else:
         table = like if isinstance(like, ad.AnnData) else read_table(like)
         if (name := str(table.uns["gene_table"]["encoder"])) != encoder.name or table.n_vars != encoder.dim:
