@@ -29,7 +29,7 @@ def data_digest(adata: ad.AnnData) -> str:
     x = sp.csr_matrix(adata.X)
     digest = hashlib.sha256(repr(adata.shape).encode())
     for part in (x.data, x.indices, x.indptr):
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).tobytes())
     for frame in (adata.obs, adata.var):
         digest.update("\0".join(map(str, frame.columns)).encode())
         plain = frame.astype({c: str for c in frame if frame[c].dtype.kind not in "biuf"})
@@ -116,7 +116,7 @@ def cached_numbers(
     digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
     for part in parts:
         digest.update(f"{part.dtype.str}{part.shape}".encode())
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).tobytes())
     path = directory / f"{digest.hexdigest()}.json"
     if path.is_file():
         return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}

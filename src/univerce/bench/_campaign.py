@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import anndata as ad
 import numpy as np
@@ -41,9 +42,9 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
         for features in config.features if entry.score else ():
             adata = ad.read_h5ad(entry.path)
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
-            run(
+            run(  # which checks the features
                 adata, labels=entry.labels, batch=entry.batch, layer=entry.layer, methods=config.methods,
-                features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
+                features=cast(Any, features), seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
                 _add_umaps(adata, config.cache)

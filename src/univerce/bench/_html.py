@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -57,7 +58,7 @@ def _data(o: Outcome) -> str:
     found, adata = o.adata.uns[o.key], o.adata
     params = found["params"]
     parts = [f"<h2>{escape(o.name)}</h2><p class=note>{escape(about(o))}</p>"]
-    parts.append(_figure(lambda: pl.benchmark_table(adata, return_fig=True), "Scores; see the tables for all of them."))
+    parts.append(_figure(partial(pl.benchmark_table, adata), "Scores; see the tables for all of them."))
     parts.append(_table(summary(o, MAIN, ("Total", "kNN accuracy"))))
     parts += [_details("The other metrics", _table(summary(o, DETAILS, ("Total", "kNN accuracy"))))]
     parts.append(_failed(o))
@@ -70,13 +71,11 @@ def _data(o: Outcome) -> str:
     names = list(bases)
     for start in range(0, len(names), 4):
         part = {name: bases[name] for name in names[start : start + 4]}
-        parts.append(
-            _figure(lambda part=part: pl.embedding_grid(adata, part, color, return_fig=True), "UMAP, first seed.")
-        )
-    parts.append(_figure(lambda: pl.benchmark_silhouettes(adata, return_fig=True), "Silhouette of each type."))
+        parts.append(_figure(partial(pl.embedding_grid, adata, part, color), "UMAP, first seed."))
+    parts.append(_figure(partial(pl.benchmark_silhouettes, adata), "Silhouette of each type."))
     for name in [n for n in ("UCE", "PCA") if o.batch and n in set(found["confusion"].get("method", ()))]:
         caption = "Labels by logistic regression in a batch that it had not seen."
-        parts.append(_figure(lambda name=name: pl.benchmark_confusion(adata, name, return_fig=True), caption))
+        parts.append(_figure(partial(pl.benchmark_confusion, adata, name), caption))
     parts.append("<h3>Cost</h3>" + _table(costs(o)))
     types = found["types"].set_index("type").astype(str)
     return "".join(parts) + _details("Types and cells", _table(types))
@@ -88,7 +87,7 @@ def _transfer(o: Outcome) -> str:
     parts += [_table(summary(o, TRANSFER, ("logistic accuracy",))), _failed(o)]
     names = set(o.adata.uns[o.key]["confusion"]["method"])
     for name in [n for n in ("UCE", "log-norm") if n in names]:
-        draw = lambda name=name: pl.benchmark_confusion(o.adata, name, key=o.key, return_fig=True)  # noqa: E731
+        draw = partial(pl.benchmark_confusion, o.adata, name, key=o.key)
         parts.append(_figure(draw, "Labels by logistic regression."))
     return "".join(parts)
 
@@ -100,9 +99,7 @@ def _pairs(transfers: Sequence[Outcome]) -> str:
     parts = ["<h2>All pairs</h2>"]
     for metric in ("kNN accuracy", "logistic accuracy", "centroid top 1"):
         beside = centroids if metric == "centroid top 1" else None
-        draw = lambda metric=metric, beside=beside: pl.transfer_table(  # noqa: E731
-            scores, metric=metric, published=beside, return_fig=True
-        )
+        draw = partial(pl.transfer_table, scores, metric=metric, published=beside)
         parts.append(_figure(draw, f"{metric} of every method and pair."))
     return "".join(parts)
 
@@ -160,7 +157,7 @@ def _details(title: str, content: str) -> str:
 
 
 def _table(table: pd.DataFrame) -> str:
-    def cells(row: Sequence[object]) -> Iterator[str]:
+    def cells(row: Iterable[object]) -> Iterator[str]:
         for value in row:
             text = str(value)
             yield f"<td{' class=text' if len(text) > 40 else ''}>{escape(text)}</td>"
@@ -173,11 +170,11 @@ def _table(table: pd.DataFrame) -> str:
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
-def _figure(draw: Callable[[], Any], caption: str) -> str:
+def _figure(draw: Callable[..., Any], caption: str) -> str:
     """A PNG inside the page."""
     import matplotlib.pyplot as plt
 
-    figure = draw()
+    figure = draw(return_fig=True)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=170, bbox_inches="tight")
     width = figure.get_size_inches()[0]

@@ -175,13 +175,13 @@ def run(
         done = [r for r in runs if r.embedding is not None]
         if not done:
             raise ValueError(f"Every run failed; the first, {runs[0].method.name}: {runs[0].reason}")
-        scored = choose_scored(adata, labels, batch, [r.embedding for r in done if r.embedding is not None], min_cells)
+        scored = choose_scored(adata, labels, batch, [r.points for r in done], min_cells)
         before = principal_components(data[scored.rows]) if scib and len(scored.rows) > _scib.N_NEIGHBORS else None
         results = {}
         for r in done:
             bar.set_postfix_str(f"scores of {r.method.name}")
             results[r.key()] = score(
-                r.embedding, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=where
+                r.points, scored, before, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=where
             )
             bar.update()
         bar.update(len(runs) - len(done))
@@ -189,7 +189,7 @@ def run(
     scores = table_of_scores(runs, results)
     scores = pd.concat([scores, types_won(scores, runs)], ignore_index=True)
     for r in done:
-        adata.obsm[r.key()] = r.embedding
+        adata.obsm[r.key()] = r.points
     adata.obsm[f"{key_added}_cells"] = table_of_cells(adata, scored.rows, results)
     params: dict[str, Any] = {
         "labels": labels, "batch": batch or "", "features": features, "n_vars": data.n_vars,

@@ -80,6 +80,8 @@ def benchmark_silhouettes(
     wide = mine.pivot_table(index="group", columns="method", values="value", sort=False)[list(won.index)]
     wide = wide.loc[wide.max(axis=1).sort_values(ascending=False).index]
     with style():
+        from matplotlib.collections import PathCollection
+
         size = figsize or (SINGLE * 1.25, _AROUND + len(wide) * _ROW)
         figure, axes = get_axes(ax, *size)
         y = np.arange(len(wide))
@@ -104,5 +106,6 @@ def benchmark_silhouettes(
             alignment="left",
         )
         for handle in legend.legend_handles:
-            handle.set_sizes([20])
+            if isinstance(handle, PathCollection):
+                handle.set_sizes([20])
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -115,8 +115,8 @@ def benchmark_table(
                     axes,
                     x[column],
                     y,
-                    mean.loc[name, column],
-                    spread.loc[name, column],
+                    float(mean[column].loc[name]),
+                    float(spread[column].loc[name]),
                     mean[column],
                     bar=column in _BARS,
                 )
