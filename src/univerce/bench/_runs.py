@@ -11,6 +11,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from univerce._settings import settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
 from univerce.bench._memory import measured
@@ -133,7 +134,7 @@ def run_method(
         if (found := read_cached(cache, key)) is not None:
             return Run(method, seed, found[0], cached=True, **found[1])
         copy = data.copy()
-        with measured() as cost:
+        with settings.override(progress=False), measured() as cost:  # one bar at a time
             embedding = _checked(method.embed(copy, batch=batch, labels=labels, rng=seed, **options), data.n_obs)
         details = _plain(copy.uns.get("details", {}))
         info: dict[str, Any] = {"seconds": cost.seconds, "peak_mb": cost.peak_mb, "details": details}
