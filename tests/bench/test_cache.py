@@ -114,3 +114,23 @@ def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
     assert again.uns["benchmark"]["runs"]["cached"].all()
     same = one["kind"] != "cost"
     np.testing.assert_array_equal(one["value"][same], two["value"][same])
+
+
+def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
+    import inspect
+
+    from univerce.bench import _cache
+    from univerce.bench._registry import find_method
+
+    harmony, random = (find_method(name).embed.__module__ for name in ("Harmony", "random"))
+    before = _cache._code(harmony), _cache._code(random)
+    read = inspect.getsource
+
+    def changed(module):
+        text = read(module)
+        return text + "\nCHANGED = 1\n" if module.__name__.endswith("methods._expression") else text
+
+    monkeypatch.setattr(inspect, "getsource", changed)
+    after = _cache._code(harmony), _cache._code(random)
+    assert after[0] != before[0]
+    assert after[1] == before[1]

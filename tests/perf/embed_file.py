@@ -43,7 +43,7 @@ def main() -> None:
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster,
             Client(cluster) as client,
         ):
             uc.tl.uce_embed(adata[:1].to_memory(), species="human", client=client, **options | {"store": None})

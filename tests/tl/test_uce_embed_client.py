@@ -31,7 +31,7 @@ N_BLOCKS = 8
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
@@ -235,4 +235,4 @@ def test_something_that_is_no_client_is_refused(files, tiny_model):
 
 def test_a_table_that_is_handed_over_does_not_reach_the_workers(files, tiny_model, client):
     with pytest.raises(ValueError, match=r"table= and client= are both given"):
-        embedded(backed(files), tiny_model, client=client, table="human.h5ad")
+        uc.tl.uce_embed(backed(files), model=tiny_model, client=client, table="human.h5ad")

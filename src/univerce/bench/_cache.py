@@ -17,8 +17,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce.bench import methods
 from univerce.bench._method import Method
 from univerce.bench._record import versions
+
+METHODS = methods.__name__
 
 
 def data_digest(adata: ad.AnnData) -> str:
@@ -26,7 +29,7 @@ def data_digest(adata: ad.AnnData) -> str:
     x = sp.csr_matrix(adata.X)
     digest = hashlib.sha256(repr(adata.shape).encode())
     for part in (x.data, x.indices, x.indptr):
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).tobytes())
     for frame in (adata.obs, adata.var):
         digest.update("\0".join(map(str, frame.columns)).encode())
         plain = frame.astype({c: str for c in frame if frame[c].dtype.kind not in "biuf"})
@@ -43,19 +46,30 @@ def cache_key(
     A function that was made inside another one may hold values that are no option, and one that was typed has no file.
     """
     try:
-        code = inspect.getsource(sys.modules[method.embed.__module__])
+        code = _code(method.embed.__module__)
     except (OSError, TypeError, KeyError, AttributeError):
         return None
     if method.embed.__closure__ or method.embed.__module__ == "__main__":
         return None
     told = {
         "data": data, "batch": batch, "labels": labels, "seed": seed, "method": method.name,
-        "function": method.embed.__qualname__, "code": hashlib.sha256(ast.dump(ast.parse(code)).encode()).hexdigest(),
+        "function": method.embed.__qualname__, "code": code,
         "options": {name: _told(value) for name, value in sorted(options.items())},
         "weights": None if method.digest is None else method.digest(options),
         "versions": versions(),
     }  # fmt: skip
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _code(module: str, seen: frozenset[str] = frozenset()) -> str:
+    """SHA-256 of the code of a module and of what it takes from modules beside it; comments do not count."""
+    found = sys.modules[module]
+    digest = hashlib.sha256(ast.dump(ast.parse(inspect.getsource(found))).encode())
+    beside = {str(getattr(value, "__module__", "")) for value in vars(found).values()}
+    for name in sorted(beside - {module} - seen):
+        if name.startswith(f"{METHODS}.") and module.startswith(f"{METHODS}."):
+            digest.update(_code(name, seen | {module}).encode())
+    return digest.hexdigest()
 
 
 def _told(value: Any) -> Any:
@@ -102,7 +116,7 @@ def cached_numbers(
     digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
     for part in parts:
         digest.update(f"{part.dtype.str}{part.shape}".encode())
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).tobytes())
     path = directory / f"{digest.hexdigest()}.json"
     if path.is_file():
         return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import anndata as ad
 import numpy as np
@@ -14,7 +15,7 @@ from univerce.bench._cache import data_digest, read_cached, write_cached
 from univerce.bench._config import Config, DataEntry, TransferEntry
 from univerce.bench._method import Method
 from univerce.bench._record import versions
-from univerce.bench.run import run
+from univerce.bench.run import Features, run
 from univerce.bench.run_transfer import run_transfer
 
 TYPES = "benchmark_type"
@@ -43,7 +44,7 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
             run(
                 adata, labels=entry.labels, batch=entry.batch, layer=entry.layer, methods=config.methods,
-                features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
+                features=cast("Features", features), seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
                 _add_umaps(adata, config.cache)

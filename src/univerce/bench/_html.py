@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -70,13 +71,11 @@ def _data(o: Outcome) -> str:
     names = list(bases)
     for start in range(0, len(names), 4):
         part = {name: bases[name] for name in names[start : start + 4]}
-        parts.append(
-            _figure(lambda part=part: pl.embedding_grid(adata, part, color, return_fig=True), "UMAP, first seed.")
-        )
+        parts.append(_figure(partial(pl.embedding_grid, adata, part, color, return_fig=True), "UMAP, first seed."))
     parts.append(_figure(lambda: pl.benchmark_silhouettes(adata, return_fig=True), "Silhouette of each type."))
     for name in [n for n in ("UCE", "PCA") if o.batch and n in set(found["confusion"].get("method", ()))]:
         caption = "Labels by logistic regression in a batch that it had not seen."
-        parts.append(_figure(lambda name=name: pl.benchmark_confusion(adata, name, return_fig=True), caption))
+        parts.append(_figure(partial(pl.benchmark_confusion, adata, name, return_fig=True), caption))
     parts.append("<h3>Cost</h3>" + _table(costs(o)))
     types = found["types"].set_index("type").astype(str)
     return "".join(parts) + _details("Types and cells", _table(types))
@@ -160,7 +159,7 @@ def _details(title: str, content: str) -> str:
 
 
 def _table(table: pd.DataFrame) -> str:
-    def cells(row: Sequence[object]) -> Iterator[str]:
+    def cells(row: Iterable[object]) -> Iterator[str]:
         for value in row:
             text = str(value)
             yield f"<td{' class=text' if len(text) > 40 else ''}>{escape(text)}</td>"

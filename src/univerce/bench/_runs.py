@@ -11,6 +11,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from univerce._settings import settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
 from univerce.bench._memory import measured
@@ -33,6 +34,13 @@ class Run:
     cached: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
     """What the method noted."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """The embedding of a run that did not fail."""
+        if self.embedding is None:
+            raise ValueError(f"{self.method.name} has no embedding: {self.reason}")
+        return self.embedding
 
     def key(self) -> str:
         """Key in ``obsm``."""
@@ -126,10 +134,10 @@ def run_method(
         if (found := read_cached(cache, key)) is not None:
             return Run(method, seed, found[0], cached=True, **found[1])
         copy = data.copy()
-        with measured() as cost:
+        with settings.override(progress=False), measured() as cost:  # one bar at a time
             embedding = _checked(method.embed(copy, batch=batch, labels=labels, rng=seed, **options), data.n_obs)
         details = _plain(copy.uns.get("details", {}))
-        info = {"seconds": cost.seconds, "peak_mb": cost.peak_mb, "details": details}
+        info: dict[str, Any] = {"seconds": cost.seconds, "peak_mb": cost.peak_mb, "details": details}
         write_cached(cache, key, embedding, info)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in one method must not end the others
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

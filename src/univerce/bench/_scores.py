@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -110,8 +110,9 @@ def _row(kind: str, metric: str, value: float = np.nan, *, group: str = "all", n
 def _scib_rows(
     x: np.ndarray, scored: Scored, before: np.ndarray | None, cache: Path | None
 ) -> Iterator[dict[str, Any]]:
+    found: Mapping[str, float] = {}
     if before is None:
-        found, why = {}, f"scIB needs more than {_scib.N_NEIGHBORS} cells"
+        why = f"scIB needs more than {_scib.N_NEIGHBORS} cells"
     else:
         batches = np.zeros(0) if scored.batches is None else scored.batches.codes
         parts = [x, scored.types.codes, batches, before]

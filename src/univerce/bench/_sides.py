@@ -88,7 +88,7 @@ def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None) 
         failed = next((p for p in parts if p.embedding is None), None)
         if failed is not None:
             return failed
-        widths = [p.embedding.shape[1] for p in parts]
+        widths = [p.values.shape[1] for p in parts]
         if widths[0] != widths[1]:
             reason = f"{widths[0]} columns in the query and {widths[1]} in the reference are not one space."
             return dataclasses.replace(parts[0], embedding=None, reason=reason)

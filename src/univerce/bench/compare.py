@@ -60,8 +60,9 @@ def compare(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False)
-    >>> uc.bench.compare(adata, "PCA", "random").set_index("metric").loc["kNN accuracy", ["winner", "sure"]].tolist()
-    ['PCA', 1.0]
+    >>> pairs = uc.bench.compare(adata, "PCA", "random").set_index("metric")
+    >>> pairs.loc["kNN accuracy", "winner"], float(pairs.loc["kNN accuracy", "sure"])
+    ('PCA', 1.0)
     """
     if key not in adata.uns or f"{key}_cells" not in adata.obsm:
         raise KeyError(
@@ -87,7 +88,7 @@ def compare(
         low, high = np.quantile(drawn, [0.025, 0.975])
         difference = values[0] - values[1]
         winner = "" if low <= 0 <= high else a if difference > 0 else b
-        sure = float((np.sign(drawn) == np.sign(difference)).mean())
+        sure = float((np.sign(drawn) == np.sign(difference)).mean()) if difference else np.nan
         rows.append((metric, a, b, *values, difference, low, high, winner, sure, int(judged.sum())))
     scores = found["scores"]
     for metric in _TOTALS:

@@ -78,10 +78,10 @@ def export_open_problems(
             )
         obs[name] = found
     var = pd.DataFrame(index=adata.var_names)
-    for name, key in (("feature_id", feature_id), ("feature_name", feature_name)):
-        if key is not None and key not in adata.var:
-            raise KeyError(f"{name}={key!r} is not in var; there is {', '.join(map(repr, adata.var)) or 'nothing'}.")
-        var[name] = np.asarray(adata.var_names if key is None else adata.var[key], dtype=str)
+    for name, column in (("feature_id", feature_id), ("feature_name", feature_name)):
+        if column is not None and column not in adata.var:
+            raise KeyError(f"{name}={column!r} is not in var; there is {', '.join(map(repr, adata.var)) or 'nothing'}.")
+        var[name] = np.asarray(adata.var_names if column is None else adata.var[column], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
     var["hvg"] = variable_genes(counts, "batch")
     latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")

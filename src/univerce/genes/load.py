@@ -55,8 +55,8 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     if species not in found:
         raise ValueError(
             f"There is no gene table of {species!r} for the model {str(model)!r}; "
-            f"there is {', '.join(available_species(model)) or 'none'}. univerce.genes.make_table makes those of other "
-            "species."
+            f"there is {', '.join(available_species(model)) or 'none'}. univerce.genes.build_species makes those "
+            "of others."
         )
     path = found[species]
     return read_table(path) if path.suffix == ".h5ad" else _unpacked(path, path.stat().st_mtime_ns).copy()

@@ -89,7 +89,7 @@ def benchmark_confusion(
         _numbers(axes, share)
         for row, n in enumerate(sizes):
             axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=5.5)
-        axes.set_xticks(range(len(types)), wrap(types, 24), rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_xticks(range(len(types)), wrap(types, 60), rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(share)), wrap(share.index, 24))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)

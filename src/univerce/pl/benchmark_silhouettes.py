@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -103,6 +103,7 @@ def benchmark_silhouettes(
             borderaxespad=0,
             alignment="left",
         )
-        for handle in legend.legend_handles:
+        handles: Any = legend.legend_handles
+        for handle in handles:
             handle.set_sizes([20])
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -29,6 +29,7 @@ _SHORT = {
     "kNN accuracy": "kNN, within",
     "alignment top 1": "centroids, other batch",
 }
+_WIDE = 2.45  # width of a total, of which a bar takes 0.9 and its number the rest
 _ROW = 5.2 * MM
 _ABOVE = 27 * MM
 _BELOW = 7 * MM
@@ -114,8 +115,8 @@ def benchmark_table(
                     axes,
                     x[column],
                     y,
-                    mean.loc[name, column],
-                    spread.loc[name, column],
+                    float(mean[column][name]),
+                    float(spread[column][name]),
                     mean[column],
                     bar=column in _BARS,
                 )
@@ -123,7 +124,7 @@ def benchmark_table(
         last = len(order) - 1 + 0.4 * (n_methods < len(order))
         if 0 < n_methods < len(order):
             axes.axhline(n_methods - 0.3, color=BASELINE, linewidth=0.6, xmin=0)
-        axes.set(xlim=(-0.7, max(x.values()) + 0.7), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
+        axes.set(xlim=(-0.7, max(x.values()) + 1.1), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.annotate(
             _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction",
@@ -148,7 +149,7 @@ def _places(kinds: dict[str, list[str]]) -> dict[str, float]:
     at, places = 0.0, {}
     for names in kinds.values():
         for name in names:
-            width = 1.7 if name in _BARS else 1.0
+            width = _WIDE if name in _BARS else 1.0
             places[name] = at + (width - 1) / 2
             at += width
         at += 0.35
@@ -162,15 +163,15 @@ def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.
         ax.text(x, y, "–", ha="center", va="center", color=BASELINE)
         return
     if bar:
-        left = x - 0.75
-        ax.barh(y, 0.7 * np.clip(value, 0, 1), left=left, height=0.62, color=MATCH, alpha=0.75, linewidth=0)
-        text = f"{value:.2f}" + (f" ±{spread:.2f}" if not np.isnan(spread) else "")
-        ax.text(left + 0.7 * np.clip(value, 0, 1) + 0.06, y, text, ha="left", va="center", size=5.5)
+        left = x - _WIDE / 2 + 0.05
+        ax.barh(y, 0.9 * np.clip(value, 0, 1), left=left, height=0.62, color=MATCH, alpha=0.75, linewidth=0)
+        text = f"{value:.2f}" + (f" ±{spread:.2f}".replace("0.", ".") if not np.isnan(spread) else "")
+        ax.text(left + 0.95, y, text, ha="left", va="center", size=5.5)
         return
     low, high = column.min(), column.max()
     share = 0.5 if high <= low else (value - low) / (high - low)
     colour = mpl.colormaps[SEQUENTIAL](share)
-    ax.plot(x, y, "o", markersize=13, color=colour, markeredgewidth=0)
+    ax.plot(x, y, "o", markersize=10.5, color=colour, markeredgewidth=0)
     ax.text(
         x,
         y,
@@ -185,7 +186,9 @@ def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.
 def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
     transform = ax.get_xaxis_transform()
     for names in kinds.values():
-        left, right = x[names[0]] - 0.4, x[names[-1]] + 0.4
+        left, right = (
+            x[name] + side * (_WIDE / 2 if name in _BARS else 0.4) for name, side in ((names[0], -1), (names[-1], 1))
+        )
         ax.plot([left, right], [1.005, 1.005], color="black", linewidth=0.6, transform=transform, clip_on=False)
         for name in names:
             ax.annotate(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP*X<>"
+_LEGEND = 42 * MM
+_LEAST = 42 * MM  # height that a legend of 14 lines takes
 
 
 def embedding_grid(
@@ -87,8 +89,8 @@ def embedding_grid(
             )
     order = np.random.default_rng(0).permutation(adata.n_obs)  # no category lies on top of the others
     with style():
-        panel = min(DOUBLE / len(named), 55 * MM)
-        shape = figsize or (max(panel * len(named), 100 * MM), len(color) * (panel + 14 * MM) + 6 * MM)
+        panel = min((DOUBLE - _LEGEND) / len(named), 50 * MM)
+        shape = figsize or (panel * len(named) + _LEGEND, len(color) * max(panel, _LEAST) + 5 * MM)
         figure, axes = new_figure(*shape, nrows=len(color), ncols=len(named), squeeze=False)
         for row, column in zip(axes, color, strict=True):
             looks = _looks(adata, column)
@@ -100,7 +102,7 @@ def embedding_grid(
                     ax.scatter(*points[inside].T, s=size, color=colour, marker=marker, linewidths=0, rasterized=True)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
-            _legend(row[0], column, looks)
+            _legend(row[-1], column, looks)
         for ax, title in zip(axes[0], named, strict=True):
             ax.set_title(wrap([title], 18)[0])
         return finish(figure, axes, own=True, show=show, return_fig=return_fig)
@@ -121,13 +123,14 @@ def _looks(adata: ad.AnnData, column: str) -> dict[str, tuple[str, str]]:
 
 
 def _legend(ax: Axes, column: str, looks: dict[str, tuple[str, str]]) -> None:
-    """Below the first panel of a row, as wide as the page allows."""
+    """Right of the last panel of a row, in as many columns as keep it as low as the panel."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], marker=m, color=c, linestyle="", markersize=4, label=n) for n, (c, m) in looks.items()]
-    longest = max(len(name) for name in looks)
-    n_columns = max(1, min(len(looks), int(110 / (longest + 5))))
+    handles = [
+        Line2D([], [], marker=m, color=c, linestyle="", markersize=3.5, label=wrap([name], 26)[0])
+        for name, (c, m) in looks.items()
+    ]
     ax.legend(
-        handles=handles, title=column, ncols=n_columns, loc="upper left", bbox_to_anchor=(0, -0.02), borderaxespad=0,
-        fontsize=5.5, title_fontsize=6, alignment="left", handletextpad=0.1, columnspacing=0.8,
+        handles=handles, title=column, ncols=-(-len(looks) // 14), loc="center left", bbox_to_anchor=(1.02, 0.5),
+        borderaxespad=0, fontsize=5.5, title_fontsize=6, alignment="left", handletextpad=0.1, columnspacing=0.8,
     )  # fmt: skip

@@ -141,7 +141,7 @@ def centroid_alignment(
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.tl.centroid_alignment(query, reference)
     >>> scores.query("score == 'either' and k == 3")[["representation", "hits", "n"]].values.tolist()
-    [['X_uce', 8, 10], ['lognorm', 9, 10]]
+    [['X_uce', 9, 10], ['lognorm', 9, 10]]
     """
     query, reference = get_modalities(mod, query, reference)
     ks = check_options(k, metric, n_permutations, min_cells)
