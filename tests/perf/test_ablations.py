@@ -1,0 +1,135 @@
+"""What each switch of the pretraining is worth, at equal cost: as many cells, another recipe.
+
+On the training sets (``UNIVERCE_TEST_DATA``), some of them held out as a whole. The base is the paper's network at the
+size of the bundled model, without its bag of genes, which would answer for the transformer. ``UNIVERCE_ABLATIONS`` is
+the directory of the trainings; what has been trained there is not trained again. ``UNIVERCE_ABLATIONS_ONLY`` names
+some of them, divided by semicolons.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import univerce as uc
+from tests.perf.quality import N_FOLDS, nearest_neighbours, within
+from tests.perf.report import record
+from tests.perf.table import print_table
+from univerce.genes.assets import BUNDLED_TABLES
+from univerce.model.config import UCE_MINI
+
+pytestmark = pytest.mark.perf
+
+LABELLED = (
+    "human_dc_zilionis_rogue", "mouse_marrow_paul15_desc", "mouse_oligodendrocyte_marques_scx",
+    "mouse_pancreas_e15_veloviz",
+)  # fmt: skip
+HELD_OUT = (*LABELLED, "human_pbmc4k_soupx", "human_lung_luad_s100a4")
+MOST_CELLS = 800
+STEPS = int(os.environ.get("PERF_ABLATION_STEPS", 300))
+
+BASE: dict[str, Any] = {"bag": False}
+ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "base": (BASE, {}),
+    "base, seed 1": (BASE, {"seed": 1}),
+    "base, seed 2": (BASE, {"seed": 2}),
+    "masked 0.1": (BASE, {"mask_fraction": 0.1}),
+    "masked 0.4": (BASE, {"mask_fraction": 0.4}),
+    "64 draws": (BASE | {"n_sample": 64}, {}),
+    "128 draws": (BASE | {"n_sample": 128}, {}),
+    "512 draws": (BASE | {"n_sample": 512}, {}),
+    "multinomial draws": (BASE | {"sampling": "multinomial"}, {}),
+    "no positions": (BASE, {"positions": False}),
+    "genes in random order": (BASE, {"order": "shuffled"}),
+    "no chromosome tokens": (BASE, {"chromosome_tokens": False}),
+    "no order, positions or tokens": (BASE, {"order": "shuffled", "positions": False, "chromosome_tokens": False}),
+    "no frequency offset": (BASE, {"frequency_offset": False}),
+    "hard negatives": (BASE, {"hard_negatives": True}),
+    "0 layers": (BASE | {"n_layers": 0}, {}),
+    "1 layer": (BASE | {"n_layers": 1}, {}),
+    "4 layers": (BASE | {"n_layers": 4}, {}),
+    "width 64": (BASE | {"d_model": 64, "d_hidden": 256}, {}),
+    "width 256": (BASE | {"d_model": 256, "d_hidden": 1024}, {}),
+    "post-norm": (BASE | {"norm_first": False}, {}),
+    "with the bag": ({}, {}),
+    "with the bag, masked 0.4": ({}, {"mask_fraction": 0.4}),
+    "with the bag, 0 layers": ({"n_layers": 0}, {}),
+}  # fmt: skip
+"""Changes to the network and to the recipe."""
+
+
+def training_sets(data: Path) -> list[uc.model.TrainingSet]:
+    sets = []
+    for path in sorted((data / "train").glob("*.h5ad")):
+        adata = ad.read_h5ad(path)
+        adata.X = sp.csr_matrix(adata.X)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # names of old annotations
+            sets.append(uc.pp.training_set(adata, name=path.stem, species=str(adata.obs["species"].iloc[0])))
+    return sets
+
+
+def accuracy(data: Path, model: Path) -> float:
+    """Mean over the labelled sets that were held out of 15 nearest neighbours in five folds."""
+    found = []
+    for name in LABELLED:
+        adata = ad.read_h5ad(data / "train" / f"{name}.h5ad")
+        labels = adata.obs["cell_type"].astype(str)
+        kept = np.flatnonzero(labels.map(labels.value_counts()) >= N_FOLDS)
+        kept = np.sort(np.random.default_rng(0).permutation(kept)[:MOST_CELLS])
+        adata = adata[kept].copy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            uc.tl.uce_embed(adata, species="species", model=model, progress=False)
+            scores = within(nearest_neighbours(), adata.obsm["X_uce"], adata.obs["cell_type"].astype(str).to_numpy())
+        found.append(scores["accuracy"])
+    return float(np.mean(found))
+
+
+def test_what_each_switch_of_the_pretraining_is_worth(test_data, tmp_path):
+    directory = Path(os.environ.get("UNIVERCE_ABLATIONS", tmp_path))
+    only = os.environ.get("UNIVERCE_ABLATIONS_ONLY")
+    names = list(ABLATIONS) if only is None else only.split(";")
+    sets, rows = training_sets(test_data), []
+    for name in names:
+        changes, recipe = ABLATIONS[name]
+        model = dataclasses.replace(UCE_MINI, model_id=name, **changes)
+        config = uc.model.PretrainConfig(
+            steps=STEPS, held_out_sets=HELD_OUT, evaluate_every=STEPS, checkpoint_every=50, **recipe
+        )
+        out = directory / name.replace(" ", "-").replace(",", "")
+        network = uc.model.pretrain(sets, model, config, out, progress=False)
+        with (out / "log.csv").open(newline="") as file:
+            log = {key: float(value) for key, value in list(csv.DictReader(file))[-1].items()}
+        assert log["step"] == STEPS
+        right = "none"
+        if not config.for_training_only():
+            uc.model.save_model(network, out / "model")
+            if not (out / "model" / "tables").exists():
+                (out / "model" / "tables").symlink_to(BUNDLED_TABLES.resolve(), target_is_directory=True)
+            right = f"{accuracy(test_data, out / 'model'):.3f}"
+        rows.append(
+            (
+                name, *(f"{log[key]:.4f}" for key in ("loss", "auroc", "unseen_loss", "unseen_auroc")),
+                f"{log['unseen_gap_closed']:.2%}", right, f"{log['cosine']:.2f}", f"{log['rank']:.0f}",
+                f"{log['cells_per_second']:.0f}",
+            )
+        )  # fmt: skip
+        print_table("so far", ("", *COLUMNS), rows)
+        frequency = tuple(f"{log[f'{p}frequency_{s}']:.4f}" for p in ("", "unseen_") for s in ("loss", "auroc"))
+    rows.append(("frequency of the gene in its data set", *frequency, "0.00%", "none", "", "", ""))
+    title = f"{STEPS} steps of 64 cells each, {len(sets) - len(HELD_OUT)} data sets, {len(HELD_OUT)} others unseen"
+    print_table(title, ("", *COLUMNS), rows)
+    record("ablations", title, ("", *COLUMNS), rows)
+
+
+COLUMNS = ("loss", "AUROC", "unseen loss", "unseen AUROC", "gap closed", "kNN unseen", "cosine", "rank", "cells/s")
