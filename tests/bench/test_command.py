@@ -11,7 +11,7 @@ import pytest
 
 import univerce as uc
 from tests.bench.cells import counted_cells
-from univerce.bench._campaign import run_config
+from univerce.bench._campaign import _add_umaps, run_config
 from univerce.bench._config import read_config
 from univerce.bench._html import html_report
 from univerce.bench._markdown import markdown, write_tables
@@ -138,3 +138,25 @@ def test_the_worked_example_of_the_page_runs_and_is_short(capsys):
     values = dict(re.findall(r"^(LSI|PCA|random)\s+(0\.\d+)", out, re.MULTILINE))
     assert float(values["random"]) < 0.5 < float(values["LSI"])
     assert np.isfinite(list(map(float, values.values()))).all()
+
+
+def test_maps_of_every_method_that_ran_leave_out_the_cells_without_an_embedding(tmp_path):
+    adata = counted_cells(60, seed=1)
+    uc.bench.run(adata, labels="type", methods=["log-norm", "PCA", "random"], seeds=[0, 1], scib=False)
+    adata.obsm[_key(adata, "PCA")][3] = np.nan
+    _add_umaps(adata, tmp_path)
+    assert sorted(key for key in adata.obsm if key.startswith("umap")) == ["umap PCA", "umap log-norm"]
+    assert adata.obsm["umap log-norm"].shape == (60, 2)
+    assert np.isfinite(adata.obsm["umap log-norm"]).all()
+    np.testing.assert_array_equal(np.isnan(adata.obsm["umap PCA"]).any(axis=1), np.arange(60) == 3)
+    first = {key: adata.obsm.pop(key) for key in ("umap PCA", "umap log-norm")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scanpy.tl.umap", None)  # the second time they are read
+        _add_umaps(adata, tmp_path)
+    for key, values in first.items():
+        np.testing.assert_array_equal(adata.obsm[key], values)
+
+
+def _key(adata, method: str) -> str:
+    runs = adata.uns["benchmark"]["runs"]
+    return str(runs.loc[runs["method"] == method, "obsm"].iloc[0])

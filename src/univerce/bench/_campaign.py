@@ -98,8 +98,7 @@ def _add_umaps(adata: ad.AnnData, cache: Path) -> None:
     done = runs[(runs["status"] == "done") & ~runs["control"]].drop_duplicates("method")
     for name, key in zip(done["method"], done["obsm"], strict=True):
         known = np.isfinite(adata.obsm[key]).all(axis=1)
-        shell = ad.AnnData(obsm={"X": adata.obsm[key][known]}, obs=pd.DataFrame(index=adata.obs_names[known]))
-        shell.X = shell.obsm["X"]
+        shell = ad.AnnData(adata.obsm[key][known], obs=pd.DataFrame(index=adata.obs_names[known]))
         shell.uns["made by"] = f"umap {versions()}"
         digest = data_digest(shell)
         found = read_cached(cache, digest)
