@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,9 @@ def test_what_each_switch_of_the_pretraining_is_worth(test_data, tmp_path):
         assert log["step"] == STEPS
         right = "none"
         if not config.for_training_only():
+            shutil.rmtree(out / "model", ignore_errors=True)
             uc.model.save_model(network, out / "model")
-            if not (out / "model" / "tables").exists():
-                (out / "model" / "tables").symlink_to(BUNDLED_TABLES.resolve(), target_is_directory=True)
+            (out / "model" / "tables").symlink_to(BUNDLED_TABLES.resolve(), target_is_directory=True)
             right = f"{accuracy(test_data, out / 'model'):.3f}"
         rows.append(
             (
