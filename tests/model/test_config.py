@@ -26,6 +26,7 @@ def test_a_configuration_survives_json(tmp_path):
 @pytest.mark.parametrize(
     "values, message",
     [
+        pytest.param({"n_layers": 0}, "n_layers=0 must be at least 1", id="no layers"),
         pytest.param({"d_model": 10, "n_heads": 3}, "d_model=10 must be a multiple of n_heads=3", id="heads"),
         pytest.param({"d_model": 9, "n_heads": 3}, "d_model=9 must be even", id="odd width"),
         pytest.param({"sampling": "best"}, "sampling='best' is not known; use one of multinomial", id="sampling"),

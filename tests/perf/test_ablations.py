@@ -44,7 +44,7 @@ NO_BAG: dict[str, Any] = {"bag": False}
 ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no bag": (NO_BAG, {}),
     "uce-mini": ({}, {}),
-    "0 layers": ({"n_layers": 0}, {}),
+    "1 layer": ({"n_layers": 1}, {}),
     "no bag, no frequency offset": (NO_BAG, {"frequency_offset": False}),
     "uce-mini, seed 1": ({}, {"seed": 1}),
     "masked 0.1": ({}, {"mask_fraction": 0.1}),

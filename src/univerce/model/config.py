@@ -65,6 +65,8 @@ class UCEConfig:
 
     def __post_init__(self) -> None:
         """Check what would otherwise fail far from its cause."""
+        if self.n_layers < 1:
+            raise ValueError(f"n_layers={self.n_layers} must be at least 1.")
         if self.d_model % self.n_heads:
             raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
         if self.d_model % 2:
