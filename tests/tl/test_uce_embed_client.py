@@ -17,24 +17,16 @@ import univerce as uc
 from tests.tiny import tiny_cells
 from univerce.model import distributed as engine
 from univerce.model.distributed import map_blocks
+from univerce.pp import _inputs
 from univerce.tl import _workers
 
 pytest.importorskip("distributed", reason="needs the extra dask")
-from distributed import Client, LocalCluster, default_client
+from distributed import default_client
 
 module = importlib.import_module("univerce.tl.uce_embed")
 
 N, BLOCK, EMPTY = 60, 8, (3, 41)
 N_BLOCKS = 8
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +126,22 @@ def test_workers_write_the_store_that_this_process_would(files, tiny_model, clie
     monkeypatch.setattr(engine.EmbeddingStore, "write", lambda *_: pytest.fail("this process must write no block"))
     assert in_store(files, tiny_model, Path("there.zarr"), client=client) == here
     assert ad.read_zarr("there.zarr").obsm["X_uce"].shape == (N, 10)
+
+
+def test_workers_make_the_digest_of_counts_in_a_file(files, tiny_model, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(_inputs, "_DIGEST_ROWS", 7)
+    monkeypatch.setattr(_inputs, "_DIGEST_SPAN", 2)
+    here = in_store(files, tiny_model, tmp_path / "here.zarr")
+    monkeypatch.setattr(_inputs, "iter_blocks", lambda *_: pytest.fail("this process must read no counts"))
+    assert in_store(files, tiny_model, tmp_path / "there.zarr", client=client) == here
+    other = backed(files).to_memory()
+    other.X[50, 3] += 1
+    other.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(ValueError, match="inputs_digest was"):
+        uc.tl.uce_embed(
+            ad.read_h5ad(tmp_path / "other.h5ad", backed="r"), model=tiny_model, store=tmp_path / "there.zarr",
+            client=client,
+        )  # fmt: skip
 
 
 def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, tmp_path, monkeypatch):

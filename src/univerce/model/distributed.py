@@ -82,10 +82,8 @@ class Job:
         store = None if self.store is None else EmbeddingStore.attach(self.store)
         if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it could say so
             return Block(slice(first, first + n), done[:, :0], np.isnan(done[:, 0]), 0)
-        if counts is None:
-            with _ONE_AT_A_TIME:
-                read = _reader(self.source, self.block_rows)
-            counts = read(first, first + n)
+        if counts is None and self.source is not None:
+            counts = open_rows(self.source, self.block_rows)(first, first + n)
         elif library(counts) == "dask":
             counts = counts.compute(scheduler="synchronous")  # here, not by a task that would wait for this one
         with _ONE_AT_A_TIME:
@@ -111,6 +109,12 @@ class Job:
                 self.model, self.model_digest, self.device, self.precision, self.tables, species, digest,
                 self.official, self.batch_size, self.drawing,
             )  # fmt: skip
+
+
+def open_rows(source: Source, block_rows: int) -> Rows:
+    """In a worker: what reads rows of a matrix in a file, opened once for all blocks of a call."""
+    with _ONE_AT_A_TIME:
+        return _reader(source, block_rows)
 
 
 @lru_cache(maxsize=1)
@@ -201,11 +205,13 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
     ------
     What ``work`` returned, as it gets done.
     """
+    import dask
     from distributed import as_completed
 
     stem = f"{name}-{uuid.uuid4().hex}"
     # A task, not scattered data: should the workers that have it die, dask makes it again.
-    shared = client.submit(partial(_same, work), key=f"{stem}-job", pure=False)
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # it is sent but once
+        shared = client.submit(partial(as_is, work), key=f"{stem}-job", pure=False)
     waiting, running = enumerate(items), as_completed(loop=client.loop)
     outstanding: set[Any] = set()
 
@@ -227,8 +233,9 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
         client.cancel([*outstanding, shared])
 
 
-def _same(work: Any) -> Any:
-    return work
+def as_is(value: Any) -> Any:
+    """A value as the result of a task, which workers hand on to each other and dask makes again when they die."""
+    return value
 
 
 def _call(work: Callable[..., Any], *item: Any) -> Any:

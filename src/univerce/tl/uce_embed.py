@@ -186,7 +186,7 @@ def uce_embed(
     else:
         chosen = worker_precision(client, asked, device, d_model)
     inputs.params.update(padding=padding, precision=chosen)
-    target = _open_store(store, key_added, inputs)
+    target = _open_store(store, key_added, inputs, client)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
     stages = Stages("read", "tokenise", "forward", "write")
@@ -226,7 +226,7 @@ def uce_embed(
     return data if copy else None
 
 
-def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> EmbeddingStore | None:
+def _open_store(store: Path | str | None, key: str, inputs: Inputs, client: Any) -> EmbeddingStore | None:
     if store is None:
         return None
     # What merely describes the run may differ between the call that was interrupted and the one that goes on.
@@ -234,7 +234,7 @@ def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> Embedding
     fingerprint = {k: v for k, v in inputs.params.items() if k not in describing}
     return EmbeddingStore.open(
         store, key=key, obs_names=inputs.adata.obs_names, dim=inputs.model.config.output_dim, block_rows=BLOCK_ROWS,
-        fingerprint=fingerprint | {"inputs_digest": inputs.digest()},
+        fingerprint=fingerprint | {"inputs_digest": inputs.digest(client)},
     )  # fmt: skip
 
 
