@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import univerce as uc
-from tests.tiny import tiny_cells
+from tests.tiny import tiny_cells, tiny_table
 from univerce.model import distributed as engine
 from univerce.model.distributed import map_blocks
 from univerce.pp import _inputs
@@ -241,6 +241,12 @@ def test_something_that_is_no_client_is_refused(files, tiny_model):
         uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
 
 
-def test_a_table_that_is_handed_over_does_not_reach_the_workers(files, tiny_model, client):
-    with pytest.raises(ValueError, match=r"table= and client= are both given"):
-        uc.tl.uce_embed(backed(files), model=tiny_model, client=client, table="human.h5ad")
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_table_that_is_handed_over_is_sent_to_the_workers(on_disk, files, tiny_model, client, tmp_path):
+    table = tiny_table("human", seed=5)
+    usual = embedded(backed(files), tiny_model)
+    here = embedded(backed(files), tiny_model, table=table)
+    assert not np.array_equal(here, usual, equal_nan=True)
+    given = uc.genes.write_table(table, tmp_path / "human.h5ad") if on_disk else table
+    assert embedded(backed(files), tiny_model, client=client, table=given).tobytes() == here.tobytes()
+    assert embedded(backed(files), tiny_model, client=client).tobytes() == usual.tobytes(), "workers keep both"

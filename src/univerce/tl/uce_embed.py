@@ -113,7 +113,7 @@ def uce_embed(
         A ``dask.distributed.Client``: its workers read and embed the blocks, and with ``store`` write them too, in
         files that all of them see. They need univerce and the model at the same paths. ``None`` computes here, or, when
         the counts are a dask array, with the client that is active, as dask itself does. The bytes are those of a call
-        without workers that has as many threads as torch has in a worker. Not together with ``table``.
+        without workers that has as many threads as torch has in a worker. Gene tables of ``table`` are sent to them.
     copy
         Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
     progress
@@ -136,7 +136,7 @@ def uce_embed(
     ValueError
         When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
         the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, ``copy`` and
-        ``store`` or ``client`` and ``table`` are both given, or ``store`` holds an embedding of other inputs.
+        ``store`` are both given, or ``store`` holds an embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -165,10 +165,6 @@ def uce_embed(
             f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
             "one of them out. anndata.read_zarr(store) opens the result."
         )
-    if client is not None and table is not None:
-        raise ValueError(
-            "table= and client= are both given, but workers find gene tables by the name of the model: leave one out."
-        )
     device = settings.device if device == "auto" else device
     asked = settings.precision if precision == "auto" else precision
     where = choose_device(device if client is None else "cpu")  # a worker's device is the worker's to find
@@ -179,7 +175,7 @@ def uce_embed(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws, table=table, samplings=(*SAMPLINGS, "expected"),
     )  # fmt: skip
-    client = find_client(client, inputs.X) if table is None else None
+    client = find_client(client, inputs.X)
     official, d_model = padding == "official", inputs.model.config.d_model
     if client is None:
         chosen = choose_precision(asked, where, d_model)
@@ -196,8 +192,9 @@ def uce_embed(
             embedded = behind(embedded, partial(_write, target, stages))
     else:
         embedded = embed_on_workers(
-            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, device=device, precision=chosen,
-            official=official, batch_size=batch_size, store=None if target is None else target.path, show=show,
+            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, send_tables=table is not None, device=device,
+            precision=chosen, official=official, batch_size=batch_size, store=None if target is None else target.path,
+            show=show,
         )  # fmt: skip
 
     missing = np.zeros(len(inputs.names), dtype=bool)
