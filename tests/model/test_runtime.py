@@ -160,6 +160,27 @@ def limited(network: UCE, monkeypatch: pytest.MonkeyPatch, most: int, error: Exc
     return asked
 
 
+def works_behind(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Let an embedder do as on CUDA, without one; returns how often memory was pinned and results were waited for."""
+    times = {"pinned": 0, "waited": 0}
+    cpu = torch.Tensor.cpu
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        assert tensor.is_contiguous(), "only then it is copied without waiting"
+        times["pinned"] += 1
+        return tensor.clone()
+
+    def waiting(tensor: torch.Tensor) -> torch.Tensor:
+        times["waited"] += 1
+        return cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "cpu", waiting)
+    e._works_behind = True
+    return times
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["CPU", "a device that works behind"])
 @pytest.mark.parametrize("official", [False, True], ids=["masked", "official"])
 @pytest.mark.parametrize(
     "error",
@@ -171,13 +192,15 @@ def limited(network: UCE, monkeypatch: pytest.MonkeyPatch, most: int, error: Exc
     ids=["CUDA", "MPS", "CPU"],
 )
 def test_out_of_memory_halves_the_batch_and_keeps_the_result(
-    network, table, genes, monkeypatch, caplog, official, error
+    network, table, genes, monkeypatch, caplog, official, error, behind
 ):
     s = drawn(genes)
     expected = embedder(network, table, official=official).embed(s)
     asked = limited(network, monkeypatch, 3, error)
     done: list[int] = []
     narrow = embedder(network, table, official=official, batch_size=24)
+    if behind:
+        works_behind(narrow, monkeypatch)
     with caplog.at_level(logging.WARNING, logger="univerce"):
         out = narrow.embed(s, done=done.append)
     np.testing.assert_allclose(out, expected, atol=1e-6)
@@ -185,6 +208,48 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_result(
     assert 1 <= narrow.batch_size <= 3
     assert sum(size > 3 for size in asked) == len(caplog.records) <= 4, "what did not fit is not tried again"
     assert f"batch_size={narrow.batch_size}" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("official", [False, True], ids=["masked", "official"])
+def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, official):
+    """Where the device works behind, an error shows when results are waited for; all that was under way is repeated."""
+    s, done = drawn(genes), []
+    expected = embedder(network, table, official=official).embed(s)
+    e = embedder(network, table, official=official, batch_size=24)
+    works_behind(e, monkeypatch)
+    fetch, sizes = e._fetch, []
+
+    def late(parts: list[torch.Tensor]) -> np.ndarray:
+        sizes.append(max(map(len, parts)))
+        if sizes[-1] > 3:
+            raise RuntimeError("CUDA error: out of memory")
+        return fetch(parts)
+
+    monkeypatch.setattr(e, "_fetch", late)
+    out = e.embed(s, done=done.append)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert sum(done) == N
+    assert len(sizes) > 1
+    assert sizes == sorted(sizes, reverse=True), "each time it is tried with less"
+
+
+@pytest.mark.parametrize("bag", [False, True], ids=["sentence", "sentence and bag"])
+def test_a_device_that_works_behind_is_waited_for_once_a_block(table, genes, monkeypatch, bag):
+    network = tiny_network(bag=bag)
+    X = counts(genes)
+    ((_, (group,)),) = prepared([genes], X, N, with_bag=bag)
+    (s,) = group.draws
+    plain = embedder(network, table)
+    e = embedder(network, table)
+    times = works_behind(e, monkeypatch)
+    assert e.embed(s, group.bag).tobytes() == plain.embed(s, group.bag).tobytes()
+    first = times["waited"] - 1 - bag  # of the one that does not work behind
+    times.update(waited=0, pinned=0)
+    e.embed(s, group.bag)
+    n_batches = sum(-(-n // e.batch_size) for n in np.unique(s.lengths[s.lengths > 0], return_counts=True)[1])
+    assert n_batches > 3
+    assert times == {"waited": 1, "pinned": n_batches * (1 + bag)}
+    assert first >= 1
 
 
 def test_out_of_memory_with_one_sentence_says_what_to_do(network, table, genes, monkeypatch):
@@ -473,8 +538,25 @@ def test_auto_makes_batches_smaller_for_wider_models_and_longer_sentences():
     assert small > wide >= 1
     assert small > long >= 1
     assert choose_batch_size("auto", cpu, 10**6, 1536) == 1
-    assert choose_batch_size("auto", torch.device("cuda"), 1280, 1536) > choose_batch_size("auto", cpu, 1280, 1536)
     assert choose_batch_size(13, cpu, 1280, 1536) == 13
+
+
+def test_batches_on_cuda_fill_the_device_and_fit_into_its_memory(monkeypatch):
+    cuda, gib = torch.device("cuda"), 2**30
+
+    def size(free: int, *args: Any) -> int:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * gib))
+        return choose_batch_size("auto", cuda, *args)
+
+    large = size(70 * gib, 1280, 1075, "bfloat16")
+    assert 50_000 < large * 1075 < 200_000, "tokens enough for a large GPU"
+    assert size(70 * gib, 128, 1075, "bfloat16") == pytest.approx(10 * large, rel=0.02)
+    assert size(70 * gib, 1280, 1075, "float32") == large
+    for precision, n_bytes in (("bfloat16", 2), ("float32", 4)):
+        # The widest there is at a time: the hidden values of the feed-forward layers, beside input, sum and output.
+        needed = size(2 * gib, 1280, 1075, precision) * 1075 * 1280 * (4 * n_bytes + 2 * 4 + 2 * n_bytes)
+        assert 0.1 * gib < needed < gib
+    assert size(2**20, 1280, 1075, "float32") == 1
 
 
 def test_counts_are_added_to_the_token_of_their_gene(table, genes):

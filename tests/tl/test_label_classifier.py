@@ -16,7 +16,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 
 from tests.blobs import OneScale, blobs
-from univerce.tl import _inputs, label_classifier
+from univerce.tl import _inputs, _rows, label_classifier
 from univerce.tl._calibration import fit_temperature, soften
 from univerce.tl.label_classifier import LabelClassifier
 
@@ -163,7 +163,8 @@ def test_cells_are_read_in_blocks_from_anywhere(reference, method, monkeypatch, 
     whole = classifier.predict_proba(query)
     assert np.flatnonzero(np.isnan(whole).any(axis=1)).tolist() == [5, 17]
     np.testing.assert_allclose(np.delete(whole, [5, 17], axis=0).sum(axis=1), 1, rtol=1e-6)
-    monkeypatch.setattr(label_classifier, "BLOCK_ROWS", 11)
+    monkeypatch.setattr(_rows, "READ_ROWS", 11)
+    monkeypatch.setattr(label_classifier, "ROUNDED_ROWS", 7)
     stored = zarr.create_array(tmp_path / "z.zarr", shape=query.shape, dtype="f4", chunks=(20, 8))
     stored[:] = query
     for rep in (query, stored):

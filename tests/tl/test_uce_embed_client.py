@@ -14,27 +14,19 @@ import pytest
 import torch
 
 import univerce as uc
-from tests.tiny import tiny_cells
+from tests.tiny import tiny_cells, tiny_table
 from univerce.model import distributed as engine
 from univerce.model.distributed import map_blocks
+from univerce.pp import _inputs
 from univerce.tl import _workers
 
 pytest.importorskip("distributed", reason="needs the extra dask")
-from distributed import Client, LocalCluster, default_client
+from distributed import default_client
 
 module = importlib.import_module("univerce.tl.uce_embed")
 
 N, BLOCK, EMPTY = 60, 8, (3, 41)
 N_BLOCKS = 8
-
-
-@pytest.fixture(scope="module")
-def client():
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +128,22 @@ def test_workers_write_the_store_that_this_process_would(files, tiny_model, clie
     assert ad.read_zarr("there.zarr").obsm["X_uce"].shape == (N, 10)
 
 
+def test_workers_make_the_digest_of_counts_in_a_file(files, tiny_model, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(_inputs, "_DIGEST_ROWS", 7)
+    monkeypatch.setattr(_inputs, "_DIGEST_SPAN", 2)
+    here = in_store(files, tiny_model, tmp_path / "here.zarr")
+    monkeypatch.setattr(_inputs, "iter_blocks", lambda *_: pytest.fail("this process must read no counts"))
+    assert in_store(files, tiny_model, tmp_path / "there.zarr", client=client) == here
+    other = backed(files).to_memory()
+    other.X[50, 3] += 1
+    other.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.raises(ValueError, match="inputs_digest was"):
+        uc.tl.uce_embed(
+            ad.read_h5ad(tmp_path / "other.h5ad", backed="r"), model=tiny_model, store=tmp_path / "there.zarr",
+            client=client,
+        )  # fmt: skip
+
+
 def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, tmp_path, monkeypatch):
     path = tmp_path / "s.zarr"
     whole = in_store(files, tiny_model, path)
@@ -233,6 +241,12 @@ def test_something_that_is_no_client_is_refused(files, tiny_model):
         uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
 
 
-def test_a_table_that_is_handed_over_does_not_reach_the_workers(files, tiny_model, client):
-    with pytest.raises(ValueError, match=r"table= and client= are both given"):
-        uc.tl.uce_embed(backed(files), model=tiny_model, client=client, table="human.h5ad")
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_a_table_that_is_handed_over_is_sent_to_the_workers(on_disk, files, tiny_model, client, tmp_path):
+    table = tiny_table("human", seed=5)
+    usual = embedded(backed(files), tiny_model)
+    here = embedded(backed(files), tiny_model, table=table)
+    assert not np.array_equal(here, usual, equal_nan=True)
+    given = uc.genes.write_table(table, tmp_path / "human.h5ad") if on_disk else table
+    assert embedded(backed(files), tiny_model, client=client, table=given).tobytes() == here.tobytes()
+    assert embedded(backed(files), tiny_model, client=client).tobytes() == usual.tobytes(), "workers keep both"

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 
 from univerce._settings import settings
@@ -41,6 +42,20 @@ _AHEAD = 2  # blocks that wait for every thread of the workers
 _ONE_AT_A_TIME = threading.Lock()  # in a worker: one block is read and tokenised while another is embedded
 
 
+@dataclass(frozen=True, eq=False)
+class SentTable:
+    """A gene table that travels with the work; two of one digest are one."""
+
+    table: ad.AnnData
+    digest: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SentTable) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
 @dataclass(frozen=True)
 class Job:
     """How to embed any block of a matrix, for a process that knows nothing yet."""
@@ -48,8 +63,8 @@ class Job:
     model: str
     """Directory of the model, and its digest."""
     model_digest: str
-    tables: str
-    """What the gene tables belong to: the name of a model or its directory."""
+    tables: str | tuple[SentTable, ...]
+    """What the gene tables belong to, the name of a model or its directory; or the table of each species."""
     species: tuple[tuple[str, str, np.ndarray], ...]
     """Name, digest of the gene table and ``[n_vars]`` rows in it of each species."""
     drawing: Drawing
@@ -82,14 +97,12 @@ class Job:
         store = None if self.store is None else EmbeddingStore.attach(self.store)
         if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it could say so
             return Block(slice(first, first + n), done[:, :0], np.isnan(done[:, 0]), 0)
-        if counts is None:
-            with _ONE_AT_A_TIME:
-                read = _reader(self.source, self.block_rows)
-            counts = read(first, first + n)
+        if counts is None and self.source is not None:
+            counts = open_rows(self.source, self.block_rows)(first, first + n)
         elif library(counts) == "dask":
             counts = counts.compute(scheduler="synchronous")  # here, not by a task that would wait for this one
         with _ONE_AT_A_TIME:
-            embedders = [self._embedder(name, digest) for name, digest, _ in self.species]
+            embedders = [self._embedder(i) for i in range(len(self.species))]
         genes = [Genes(e.table, rows) for e, (_, _, rows) in zip(embedders, self.species, strict=True)]
         ready = list(
             prepare(
@@ -105,12 +118,19 @@ class Job:
             values = values[:, :0]
         return Block(slice(first, first + n), values, block.missing, block.n_pooled)
 
-    def _embedder(self, species: str, digest: str) -> Embedder:
+    def _embedder(self, i: int) -> Embedder:
+        (species, digest, _), tables = self.species[i], self.tables if isinstance(self.tables, str) else self.tables[i]
         with settings.override(cache_dir=self.cache_dir):
             return _embedder(
-                self.model, self.model_digest, self.device, self.precision, self.tables, species, digest,
+                self.model, self.model_digest, self.device, self.precision, tables, species, digest,
                 self.official, self.batch_size, self.drawing,
             )  # fmt: skip
+
+
+def open_rows(source: Source, block_rows: int) -> Rows:
+    """In a worker: what reads rows of a matrix in a file, opened once for all blocks of a call."""
+    with _ONE_AT_A_TIME:
+        return _reader(source, block_rows)
 
 
 @lru_cache(maxsize=1)
@@ -132,11 +152,11 @@ def _network(path: str, digest: str, device: str, precision: str) -> Any:
 
 @lru_cache(maxsize=16)
 def _embedder(
-    path: str, digest: str, device: str, precision: str, tables: str, species: str, table_digest: str, official: bool,
-    batch_size: int | str, drawing: Drawing,
+    path: str, digest: str, device: str, precision: str, tables: str | SentTable, species: str, table_digest: str,
+    official: bool, batch_size: int | str, drawing: Drawing,
 ) -> Embedder:  # fmt: skip
     network = _network(path, digest, device, precision)
-    table = load_table(species, model=tables)
+    table = tables.table if isinstance(tables, SentTable) else load_table(species, model=tables)
     if (found := str(gene_table_info(table)["digest"])) != table_digest:
         raise ValueError(
             f"The gene table of {species!r} on the worker is another one (digest {found[:12]}, not "
@@ -201,11 +221,13 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
     ------
     What ``work`` returned, as it gets done.
     """
+    import dask
     from distributed import as_completed
 
     stem = f"{name}-{uuid.uuid4().hex}"
     # A task, not scattered data: should the workers that have it die, dask makes it again.
-    shared = client.submit(partial(_same, work), key=f"{stem}-job", pure=False)
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # it is sent but once
+        shared = client.submit(partial(as_is, work), key=f"{stem}-job", pure=False)
     waiting, running = enumerate(items), as_completed(loop=client.loop)
     outstanding: set[Any] = set()
 
@@ -227,8 +249,9 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
         client.cancel([*outstanding, shared])
 
 
-def _same(work: Any) -> Any:
-    return work
+def as_is(value: Any) -> Any:
+    """A value as the result of a task, which workers hand on to each other and dask makes again when they die."""
+    return value
 
 
 def _call(work: Callable[..., Any], *item: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,7 +32,10 @@ OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together; empty ones, which it never meets, count too."""
 _ACTIVATIONS = 8 * 2**20
 """CPU: bytes of a batch's activations; with fewer the weights are repacked too often, more leave the caches."""
-_CUDA_BATCH = 64
+_CUDA_VALUES = 2**27
+"""CUDA: tokens times width of a batch, which keep a large GPU busy; more only take memory."""
+_CUDA_LIVE = 16
+"""CUDA: values that are in memory at a time for each of these, roughly."""
 _ENCODE_ROWS = 512
 # What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -96,11 +100,17 @@ class Block:
 def choose_batch_size(
     batch_size: int | str, device: torch.device, d_model: int, length: int, precision: str = "float32"
 ) -> int:
-    """Sentences in a batch for ``"auto"``: on the CPU as many as keep the activations near the caches."""
+    """Sentences in a batch for ``"auto"``: on the CPU as many as keep the activations near the caches, on CUDA as many
+    as keep it busy, if half of the free memory holds them.
+    """
     if batch_size != "auto":
         return int(batch_size)
-    width = d_model * (2 if precision == "bfloat16" else 4)
-    return _CUDA_BATCH if device.type == "cuda" else max(1, _ACTIVATIONS // (width * length))
+    values = d_model * length
+    size = 2 if precision == "bfloat16" else 4
+    if device.type != "cuda":
+        return max(1, _ACTIVATIONS // (size * values))
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(_CUDA_VALUES, free // (2 * _CUDA_LIVE * size)) // values)
 
 
 class Embedder:
@@ -121,6 +131,7 @@ class Embedder:
     def __init__(self, network: UCE, table: ad.AnnData, *, official: bool, batch_size: int) -> None:
         self.network, self.table, self.official, self.batch_size = network, table, official, batch_size
         self.device = network.pos_encoder.pe.device
+        self._works_behind = self.device.type == "cuda"  # results, and errors, come when they are waited for
         size = n_tokens(table)
         self._known = np.zeros(size, dtype=bool)
         # Empty, not zero: memory is taken as rows are filled, and no other row is read.
@@ -140,7 +151,7 @@ class Embedder:
         bag
             ``[n_cells, n_tokens]`` counts, for a network with a bag.
         done
-            Told the number of sentences after every batch, and before the first that of the empty ones.
+            Told the numbers of sentences that are done; before the others that of the empty ones.
 
         Returns
         -------
@@ -151,9 +162,48 @@ class Embedder:
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
         bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
-        for rows in self._batches(sentences.lengths, padded=sentences.log_counts is not None):
-            self._embed_rows(sentences, bags, rows, out, done)
+        groups = self._batches(sentences.lengths, padded=sentences.log_counts is not None)
+        # The longest of a whole group: pads are part of the official result.
+        todo = deque((rows, int(sentences.lengths[rows].max())) for rows in groups if len(rows))
+        self._embed_groups(sentences, bags, todo, out, done)
         return out
+
+    def _embed_groups(
+        self,
+        sentences: Sentences,
+        bags: np.ndarray | None,
+        todo: deque[tuple[np.ndarray, int]],
+        out: np.ndarray,
+        done: Callable[[int], Any] | None,
+    ) -> None:
+        under_way: list[tuple[np.ndarray, int, Tensor]] = []
+        while todo or under_way:
+            try:
+                if todo:
+                    rows, longest = todo[0]
+                    part = rows[: self.batch_size]
+                    width = longest if self.official else int(sentences.lengths[part].max())
+                    cells = self._forward(sentences.take(part), width, None if bags is None else bags[part])
+                    under_way.append((part, longest, cells))
+                    todo.popleft()
+                    if len(part) < len(rows):
+                        todo.appendleft((rows[len(part) :], longest))
+                if self._works_behind and todo:
+                    continue  # nothing waits for the device before all of it is under way
+                values = self._fetch([cells for *_, cells in under_way])
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(error, max([len(part), *(len(p) for p, *_ in under_way)]), longest)
+                # Whose error it is may not be known, so none of these can be relied on.
+                todo.extendleft((part, longest) for part, longest, _ in reversed(under_way))
+                under_way.clear()
+                continue
+            out[np.concatenate([part for part, *_ in under_way])] = values
+            if done is not None:
+                for part, *_ in under_way:
+                    done(len(part))
+            under_way.clear()
 
     def _batches(self, lengths: np.ndarray, *, padded: bool = False) -> Iterator[np.ndarray]:
         """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order.
@@ -170,51 +220,39 @@ class Embedder:
             for length in np.unique(lengths[lengths > 0]):
                 yield np.flatnonzero(lengths == length)
 
-    def _embed_rows(
-        self,
-        s: Sentences,
-        bags: np.ndarray | None,
-        rows: np.ndarray,
-        out: np.ndarray,
-        done: Callable[[int], Any] | None,
-    ) -> None:
-        longest = int(s.lengths[rows].max(initial=0))  # of the whole group: pads are part of the official result
-        begin = 0
-        while begin < len(rows):
-            part = rows[begin : begin + self.batch_size]
-            width = longest if self.official else int(s.lengths[part].max())
-            try:
-                out[part] = self._forward(s.take(part), width, None if bags is None else bags[part])
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                if self.batch_size == 1:
-                    raise torch.OutOfMemoryError(
-                        f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
-                        "pass precision='bfloat16' or device='cpu', or use a smaller model."
-                    ) from error
-                self.batch_size = max(1, min(self.batch_size, len(part)) // 2)
-                logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
-                continue
-            begin += len(part)
-            if done is not None:
-                done(len(part))
+    def _halve(self, error: RuntimeError, size: int, longest: int) -> None:
+        """Make batches smaller than ``size``, in which there was too little memory; raise when that cannot be."""
+        if self.batch_size == 1:
+            raise torch.OutOfMemoryError(
+                f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
+                "pass precision='bfloat16' or device='cpu', or use a smaller model."
+            ) from error
+        self.batch_size = max(1, min(self.batch_size, size) // 2)
+        logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
 
     @torch.inference_mode()
-    def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> np.ndarray:
-        def moved(values: np.ndarray | None) -> Tensor | None:
-            return None if values is None else torch.from_numpy(values).to(self.device)
-
+    def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> Tensor:
         def cut(values: np.ndarray | None) -> Tensor | None:
-            return moved(None if values is None else values[:, :width])
+            return None if values is None else self._move(values[:, :width])
 
-        index = torch.from_numpy(s.ids[:, :width].astype(np.int64)).to(self.device)
-        padded = moved(s.lengths) if self.official or s.log_counts is not None else None
-        cells = self.network.embed(
-            self._encoded[index], padded, official=self.official, bag=moved(bags), log_counts=cut(s.log_counts),
-            positions=cut(s.positions),
-        )  # fmt: skip
-        return np.asarray(cells.float().cpu().numpy())
+        index = self._move(s.ids[:, :width]).long()
+        padded = self._move(s.lengths) if self.official or s.log_counts is not None else None
+        return self.network.embed(
+            self._encoded[index], padded, official=self.official, bag=None if bags is None else self._move(bags),
+            log_counts=cut(s.log_counts), positions=cut(s.positions),
+        ).float()  # fmt: skip
+
+    def _move(self, values: np.ndarray | Tensor) -> Tensor:
+        """To the device; where it works behind, out of pinned memory, so that neither waits for the other."""
+        host = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+        if self._works_behind:
+            return host.contiguous().pin_memory().to(self.device, non_blocking=True)
+        return host.to(self.device)
+
+    @torch.inference_mode()
+    def _fetch(self, parts: list[Tensor]) -> np.ndarray:
+        """From the device, all at once."""
+        return np.asarray(torch.cat(parts).cpu().numpy())
 
     @torch.inference_mode()
     def _encode(self, sentences: Sentences) -> None:
@@ -224,7 +262,7 @@ class Embedder:
         ids = np.flatnonzero(used & ~self._known)
         for part, features in self._features(ids):
             encoded = self.network.encode_tokens(features)[: len(part)]
-            self._encoded[torch.from_numpy(part).to(self.device)] = encoded.float()
+            self._encoded[self._move(part)] = encoded.float()
         self._known[ids] = True
 
     @torch.inference_mode()
@@ -234,8 +272,8 @@ class Embedder:
         used = np.zeros(len(self._bag_known), dtype=bool)
         used[bag.indices] = True
         ids = np.flatnonzero(used & ~self._bag_known)
-        for part, features in self._features(ids):
-            self._bag[part] = self.network.bag(features)[: len(part)].cpu().numpy()
+        if len(ids):
+            self._bag[ids] = self._fetch([self.network.bag(x)[: len(part)] for part, x in self._features(ids)])
         self._bag_known[ids] = True
         return np.asarray(bag_weights(bag, self.network.config.bag_scale) @ self._bag, dtype=np.float32)
 
@@ -248,7 +286,7 @@ class Embedder:
         for part, features in iter_token_features(self.table, ids, block=_ENCODE_ROWS):
             rows = torch.zeros(_ENCODE_ROWS, features.shape[1])
             rows[: len(features)] = torch.from_numpy(features)
-            yield ids[part], rows.to(self.device)
+            yield ids[part], self._move(rows)
 
 
 def prepare(

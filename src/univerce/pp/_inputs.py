@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +16,18 @@ from univerce import __version__
 from univerce._validate import as_seed, check_adata, get_layer, get_modality, layer_name
 from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.table import gene_table_info
-from univerce.model.blocks import iter_blocks
+from univerce.model.blocks import iter_blocks, n_blocks
 from univerce.model.checkpoint import Model, find_model
 from univerce.model.config import SAMPLINGS
+from univerce.model.distributed import map_blocks, open_rows
+from univerce.model.pipeline import ahead
 from univerce.model.runtime import Drawing, Genes, prepare
+from univerce.model.source import Source, find_source
 from univerce.pp._tables import Tables, species_and_tables
 from univerce.pp.map_genes import resolve_genes
 
 _DIGEST_ROWS = 1000
+_DIGEST_SPAN = 16  # blocks that a worker hashes at a time
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,11 @@ class Inputs:
             where=self.where, **options,
         )  # fmt: skip
 
-    def digest(self) -> str:
+    def digest(self, client: Any = None) -> str:
         """SHA-256 of names, species, mapped genes and counts; the container and the dtype of the counts do not matter.
 
-        It reads all counts once, which takes about a hundredth of the time of the embedding.
+        It reads all counts once, at some 0.1 ms a cell. Counts are hashed by blocks, so that the workers of ``client``
+        can do it when they find the counts in a file.
         """
         sha = hashlib.sha256()
         for name in self.names:
@@ -62,10 +68,31 @@ class Inputs:
         sha.update(np.ascontiguousarray(self.species, dtype=np.int64).tobytes())
         for g in self.genes:
             sha.update(np.ascontiguousarray(g.rows, dtype=np.int64).tobytes())
-        for _, counts in iter_blocks(self.X, _DIGEST_ROWS):
-            for part, dtype in ((counts.indptr, np.int64), (counts.indices, np.int64), (counts.data, np.float64)):
-                sha.update(part.astype(dtype).tobytes())
+        for block in self._block_digests(client):
+            sha.update(block)
         return sha.hexdigest()
+
+    def _block_digests(self, client: Any) -> list[bytes]:
+        source = None if client is None else find_source(self.X)
+        if source is None:
+            return [_digest(counts) for _, counts in ahead(iter_blocks(self.X, _DIGEST_ROWS))]
+        n = n_blocks(len(self.names), _DIGEST_ROWS)
+        spans = ((first, min(first + _DIGEST_SPAN, n)) for first in range(0, n, _DIGEST_SPAN))
+        work = partial(_digest_span, source, _DIGEST_ROWS, len(self.names))
+        found = dict(map_blocks(client, work, spans, name="digest"))
+        return [digest for first in sorted(found) for digest in found[first]]
+
+
+def _digest_span(source: Source, block_rows: int, n: int, first: int, last: int) -> tuple[int, list[bytes]]:
+    read = open_rows(source, block_rows)
+    return first, [_digest(read(k * block_rows, min((k + 1) * block_rows, n))) for k in range(first, last)]
+
+
+def _digest(counts: Any) -> bytes:
+    sha = hashlib.sha256()
+    for part, dtype in ((counts.indptr, np.int64), (counts.indices, np.int64), (counts.data, np.float64)):
+        sha.update(part.astype(dtype).tobytes())
+    return sha.digest()
 
 
 def resolve_inputs(

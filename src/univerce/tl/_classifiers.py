@@ -173,6 +173,12 @@ class Neighbours:
         with np.errstate(divide="ignore"):
             return np.log(votes / votes.sum(axis=1, keepdims=True))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: the index too, which is made once."""
+        if self.search != "exact":
+            _ = self._index
+        return self.__dict__
+
     @cached_property
     def _index(self) -> tuple[NeighbourIndex, int]:
         """The index of the cells, and the effort with which it finds enough neighbours of some of them."""

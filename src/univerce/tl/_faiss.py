@@ -15,6 +15,7 @@ import numpy as np
 
 from univerce.tl._inputs import gather, iter_rows, known_cells
 from univerce.tl._neighbours import BLOCK_ROWS, recall, too_few
+from univerce.tl._rows import ROUNDED_ROWS, blocks_of_rows
 
 IndexKind = Literal["ivf", "hnsw"]
 
@@ -63,11 +64,12 @@ class NeighbourIndex:
         indices = np.full((query.shape[0], k), -1, dtype=np.int64)
         distances = np.full((query.shape[0], k), np.nan, dtype=np.float32)
         for rows, block in iter_rows(query):
-            known = np.isfinite(block).all(axis=1)
-            squares, entries = self.index.search(np.ascontiguousarray(block[known]), k, params=parameters)
-            found = entries >= 0
-            indices[rows][known] = np.where(found, self.rows[entries], -1)
-            distances[rows][known] = np.where(found, np.sqrt(np.maximum(squares, 0)), np.nan)
+            for part in blocks_of_rows(len(block), ROUNDED_ROWS):  # the number of queries decides how faiss rounds
+                known = np.isfinite(block[part]).all(axis=1)
+                squares, entries = self.index.search(np.ascontiguousarray(block[part][known]), k, params=parameters)
+                found = entries >= 0
+                indices[rows][part][known] = np.where(found, self.rows[entries], -1)
+                distances[rows][part][known] = np.where(found, np.sqrt(np.maximum(squares, 0)), np.nan)
         return indices, distances
 
 

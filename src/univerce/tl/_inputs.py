@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import anndata as ad
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
+from univerce.tl._rows import blocks_of_rows, map_rows, read_rows
 from univerce.tl.check_same_space import compare_spaces
 
 BLOCK_ROWS = 65536
@@ -44,30 +46,39 @@ def get_embedding(adata: ad.AnnData, use_rep: str = X_UCE, *, name: str = "adata
 
 def iter_rows(rep: Any, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows of an embedding as float32, wherever it lies."""
-    for start in range(0, rep.shape[0], block_rows):
-        rows = slice(start, min(start + block_rows, rep.shape[0]))
-        yield rows, np.asarray(rep[rows], dtype=np.float32)
+    for rows in blocks_of_rows(rep.shape[0], block_rows):
+        yield rows, read_rows(rep, rows)
 
 
-def gather(rep: Any, rows: np.ndarray) -> np.ndarray:
+def gather(rep: Any, rows: np.ndarray, *, client: Any = None) -> np.ndarray:
     """``[n, n_dims]`` float32, some rows of an embedding in any order; blocks without any of them are not read."""
     out = np.empty((len(rows), rep.shape[1]), dtype=np.float32)
     block = rows // _GATHER_ROWS
-    for start in np.unique(block) * _GATHER_ROWS:
-        here = np.flatnonzero(block == start // _GATHER_ROWS)
-        out[here] = np.asarray(rep[start : start + _GATHER_ROWS], dtype=np.float32)[rows[here] - start]
+    here = {int(k): np.flatnonzero(block == k) for k in np.unique(block)}
+    parts = ((slice(k * _GATHER_ROWS, (k + 1) * _GATHER_ROWS), rows[at] - k * _GATHER_ROWS) for k, at in here.items())
+    for read, values in map_rows(_take, rep, parts, client=client, name="gather"):
+        out[here[read.start // _GATHER_ROWS]] = values
     return out
 
 
-def known_cells(rep: Any, metric: str = "euclidean") -> np.ndarray:
+def _take(block: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return block[rows]
+
+
+def known_cells(rep: Any, metric: str = "euclidean", *, client: Any = None) -> np.ndarray:
     """``[n_obs]`` whether a cell has an embedding; a row with NaN or infinity is none.
 
     Under the cosine a row of zeros is none either: it has no direction.
     """
     known = np.ones(rep.shape[0], dtype=bool)
-    for rows, block in iter_rows(rep):
-        known[rows] = np.isfinite(block).all(axis=1) & ((metric != "cosine") | block.any(axis=1))
+    parts = ((rows,) for rows in blocks_of_rows(rep.shape[0], BLOCK_ROWS if client is None else _GATHER_ROWS))
+    for rows, found in map_rows(partial(_known, metric == "cosine"), rep, parts, client=client, name="known_cells"):
+        known[rows] = found
     return known
+
+
+def _known(cosine: bool, block: np.ndarray) -> np.ndarray:
+    return np.isfinite(block).all(axis=1) & (block.any(axis=1) if cosine else True)
 
 
 def check_comparable(

@@ -66,30 +66,79 @@ def exact_neighbours(
     check_sizes(query, reference, k)
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
-    cosine = metric == "cosine"
-    n = query.shape[0]
-    indices, distances = np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
-    tile = max(1, _PRODUCT // min(block_rows, max(reference.shape[0], 1)))
+    everything = slice(0, reference.shape[0])
+    indices, squares = no_neighbours(query.shape[0], k)
     for wanted, queries in iter_rows(query, _QUERY_ROWS):
-        q, q_sq = _prepare(queries, cosine)
-        n_known = 0
-        for rows, values in iter_rows(reference, block_rows):
-            r, r_sq = _prepare(values, cosine)
-            n_known += int(np.isfinite(r_sq).sum())
-            for start in range(0, len(q), tile):
-                part = slice(start, start + tile)
-                into = slice(wanted.start + start, min(wanted.start + start + tile, wanted.stop))
-                with np.errstate(over="ignore", invalid="ignore"):  # of missing rows
-                    products = q[part] @ r.T
-                _collect(products, q[part], q_sq[part], r, r_sq, rows.start, distances[into], indices[into])
-            if done is not None:
-                done(len(q) * len(r))
+        into = indices[wanted], squares[wanted]
+        n_known = collect(queries, reference, everything, *into, block_rows=block_rows, metric=metric, done=done)
         if n_known < k:
             raise ValueError(too_few(k, n_known))
-        distances[wanted][~np.isfinite(q_sq)] = np.nan
-    order = np.lexsort((indices, distances), axis=-1)
-    indices, distances = (np.take_along_axis(a, order, axis=1) for a in (indices, distances))
-    return indices, (distances / 2 if cosine else np.sqrt(distances)).astype(np.float32)
+    return nearest_first(indices, squares, metric=metric)
+
+
+def no_neighbours(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and squared distances ``[n, k]`` of neighbours that are yet to be found."""
+    return np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
+
+
+def collect(
+    queries: np.ndarray,
+    reference: Any,
+    rows: slice,
+    indices: np.ndarray,
+    squares: np.ndarray,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    metric: Metric = "euclidean",
+    done: Callable[[int], object] | None = None,
+) -> int:
+    """Look for neighbours among some rows of the reference.
+
+    Parameters
+    ----------
+    queries
+        ``[n, n_dims]`` float32.
+    reference, rows
+        The embedding, and which rows of it.
+    indices, squares
+        ``[n, k]`` of :func:`no_neighbours`; the ``k`` nearest are put there in no order.
+    block_rows, metric, done
+        See :func:`exact_neighbours`.
+
+    Returns
+    -------
+    Number of the rows that hold an embedding.
+    """
+    cosine = metric == "cosine"
+    tile = max(1, _PRODUCT // min(block_rows, max(rows.stop - rows.start, 1)))
+    q, q_sq = _prepare(queries, cosine)
+    n_known = 0
+    for first in range(rows.start, rows.stop, block_rows):
+        values = np.asarray(reference[first : min(first + block_rows, rows.stop)], dtype=np.float32)
+        r, r_sq = _prepare(values, cosine)
+        n_known += int(np.isfinite(r_sq).sum())
+        for start in range(0, len(q), tile):
+            part = slice(start, start + tile)
+            with np.errstate(over="ignore", invalid="ignore"):  # of missing rows
+                products = q[part] @ r.T
+            _collect(products, q[part], q_sq[part], r, r_sq, first, squares[part], indices[part])
+        if done is not None:
+            done(len(q) * len(r))
+    return n_known
+
+
+def nearest_first(
+    indices: np.ndarray, squares: np.ndarray, *, metric: Metric = "euclidean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours in order, those at equal distance by row, and their distances in float32; NaN for no neighbour."""
+    indices, squares = in_order(indices, np.where(indices < 0, np.nan, squares))
+    return indices, (squares / 2 if metric == "cosine" else np.sqrt(squares)).astype(np.float32)
+
+
+def in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest first, those at equal distance by row."""
+    order = np.lexsort((indices, squares), axis=-1)
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(squares, order, axis=1)
 
 
 def _prepare(block: np.ndarray, cosine: bool) -> tuple[np.ndarray, np.ndarray]:

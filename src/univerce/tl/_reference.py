@@ -19,9 +19,9 @@ _NO_BATCH = "\0missing"
 
 
 def count_labels(
-    reference: ad.AnnData, labels: str, use_rep: str, *, min_cells: int
+    reference: ad.AnnData, labels: str, use_rep: str, *, min_cells: int, client: Any = None
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
-    """The class of each cell, the classes, and the labels with too few cells.
+    """The class of each cell, the classes, and the labels with too few cells; workers of ``client`` read the embedding.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def count_labels(
     """
     found = get_labels(reference, labels, name="reference")
     codes = np.asarray(found.codes, dtype=np.int64)
-    known = known_cells(get_embedding(reference, use_rep, name="reference"))
+    known = known_cells(get_embedding(reference, use_rep, name="reference"), client=client)
     for what, missing in (("label", codes < 0), ("embedding", (codes >= 0) & ~known)):
         if missing.any():
             logger.warning("%s of %s reference cells have no %s: left out.", missing.sum(), len(codes), what)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -13,55 +16,73 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.tl._backoff import Ladders, climb, first_sure
 from univerce.tl._inputs import get_embedding
-from univerce.tl.label_classifier import LabelClassifier, iter_proba
+from univerce.tl._rows import map_rows
+from univerce.tl.label_classifier import LabelClassifier, block_proba
 
 logger = logging.getLogger(__name__)
 _UNKNOWN_COLOR = "#d3d3d3"
 _NO_CELL = -2
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     best: np.ndarray
-    """``[n_obs]`` class, -2 for a cell without an embedding."""
+    """``[n]`` class, -2 for a cell without an embedding."""
     second: np.ndarray
     term: np.ndarray
-    """``[n_obs]`` term that a cell got instead of its class, -1 for none."""
+    """``[n]`` term that a cell got instead of its class, -1 for none."""
     rejected: np.ndarray
     confidence: np.ndarray
-    probability: np.ndarray | None
+    probability: np.ndarray
+    """``[n, n_classes]``, or without columns."""
+
+    @classmethod
+    def nothing(cls, n: int, n_columns: int) -> Found:
+        """What is found out about cells without an embedding."""
+        return cls(
+            best=np.full(n, _NO_CELL), second=np.full(n, _NO_CELL), term=np.full(n, -1),
+            rejected=np.zeros(n, dtype=bool), confidence=np.full(n, np.nan, dtype=np.float32),
+            probability=np.full((n, n_columns), np.nan, dtype=np.float32),
+        )  # fmt: skip
+
+    def put(self, rows: slice | np.ndarray, other: Found) -> None:
+        """Write what was found out about some of the cells."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(other, field.name)
 
 
 def predict(
     adata: ad.AnnData, classifier: LabelClassifier, ladders: Ladders | None, threshold: float, *, use_rep: str,
-    keep: bool, progress: bool | None,
+    keep: bool, client: Any, progress: bool | None,
 ) -> Found:  # fmt: skip
-    n, n_classes = adata.n_obs, len(classifier.classes)
-    found = Found(
-        best=np.full(n, _NO_CELL), second=np.full(n, _NO_CELL), term=np.full(n, -1), rejected=np.zeros(n, dtype=bool),
-        confidence=np.full(n, np.nan, dtype=np.float32),
-        probability=np.full((n, n_classes), np.nan, dtype=np.float32) if keep else None,
-    )  # fmt: skip
+    rep, n, n_columns = get_embedding(adata, use_rep), adata.n_obs, len(classifier.classes) if keep else 0
+    found = Found.nothing(n, n_columns)
     show = settings.progress if progress is None else progress
     with tqdm(total=n, unit="cell", desc="transfer", disable=not show) as bar:
-        for rows, known, proba in iter_proba(classifier, get_embedding(adata, use_rep)):
-            where = rows.start + np.flatnonzero(known)
-            order = np.argsort(-proba, axis=1, kind="stable")
-            best = order[:, 0]
-            found.best[where], found.second[where] = best, order[:, 1]
-            values, terms = proba[np.arange(len(best)), best][:, None], np.full((len(best), 1), -1)
-            if ladders is not None:
-                values, terms = climb(proba, best, ladders)
-            step = np.zeros(len(best), dtype=np.int64) if np.isnan(threshold) else first_sure(values, threshold)
-            found.rejected[where] = step < 0
-            step = np.maximum(step, 0)
-            found.term[where] = terms[np.arange(len(best)), step]
-            found.confidence[where] = values[np.arange(len(best)), step]
-            if found.probability is not None:
-                found.probability[where] = proba
-            bar.update(known.size)
+        work = partial(_label, block_proba(classifier, rep), ladders, threshold, n_columns)
+        for rows, part in map_rows(work, rep, client=client, name="transfer_labels"):
+            found.put(rows, part)
+            bar.update(len(part.best))
     if n_missing := int((found.best == _NO_CELL).sum()):
         logger.info("%s of %s cells have no embedding and get no label.", f"{n_missing:,}", f"{n:,}")
+    return found
+
+
+def _label(
+    block_proba: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], ladders: Ladders | None, threshold: float,
+    n_columns: int, block: np.ndarray,
+) -> Found:  # fmt: skip
+    known, proba = block_proba(block)
+    order = np.argsort(-proba, axis=1, kind="stable")
+    best = order[:, 0]
+    values, terms = proba[np.arange(len(best)), best][:, None], np.full((len(best), 1), -1)
+    if ladders is not None:
+        values, terms = climb(proba, best, ladders)
+    step = np.zeros(len(best), dtype=np.int64) if np.isnan(threshold) else first_sure(values, threshold)
+    rejected = step < 0
+    chosen = np.arange(len(best)), np.maximum(step, 0)
+    found = Found.nothing(len(block), n_columns)
+    found.put(known, Found(best, order[:, 1], terms[chosen], rejected, values[chosen], proba[:, :n_columns]))
     return found
 
 
@@ -91,7 +112,7 @@ def write(
         where[found.rejected | (found.best < 0)] = -1
         found_ids = pd.Series(id_of[where], dtype=object)
         adata.obs[f"{key}_ontology_id"] = pd.Categorical(found_ids.where(found_ids != ""))
-    if found.probability is not None:
+    if found.probability.shape[1]:
         adata.obsm[f"{key}_probability"] = found.probability
     _write_colors(adata, key, list(written.categories), classes, ladders, unknown)
 

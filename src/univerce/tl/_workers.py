@@ -12,8 +12,8 @@ from univerce._settings import settings
 from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.table import gene_table_info
 from univerce.model.blocks import iter_blocks, library
-from univerce.model.distributed import Job, map_blocks
-from univerce.model.runtime import Block
+from univerce.model.distributed import Job, SentTable, map_blocks
+from univerce.model.runtime import Block, Genes
 from univerce.model.source import find_source
 from univerce.pp._inputs import Inputs
 
@@ -25,6 +25,7 @@ def embed_on_workers(
     *,
     block_rows: int,
     tables: str | Path | None,
+    send_tables: bool,
     device: str,
     precision: str,
     official: bool,
@@ -44,6 +45,8 @@ def embed_on_workers(
         The blocks, and the rows in one.
     tables
         The model as it was named: gene tables are found by it.
+    send_tables
+        Whether the gene tables are sent instead.
     device, precision, official, batch_size
         How it is embedded; the device is one of the worker.
     store
@@ -53,14 +56,13 @@ def embed_on_workers(
     """
     if not blocks:
         return
+    digests = [str(gene_table_info(g.table)["digest"]) for g in inputs.genes]
+    named = _resolved(BUNDLED_MODEL if tables is None else tables)
     job = Job(
         model=str(inputs.model.path.resolve()),
         model_digest=inputs.model.digest,
-        tables=_resolved(BUNDLED_MODEL if tables is None else tables),
-        species=tuple(
-            (name, str(gene_table_info(g.table)["digest"]), g.rows)
-            for name, g in zip(inputs.species_names, inputs.genes, strict=True)
-        ),
+        tables=tuple(map(_sent, inputs.genes, digests)) if send_tables else named,
+        species=tuple(zip(inputs.species_names, digests, (g.rows for g in inputs.genes), strict=True)),
         drawing=inputs.drawing,
         where=inputs.where,
         device=device,
@@ -97,6 +99,10 @@ def _items(inputs: Inputs, blocks: Sequence[int], job: Job) -> Iterator[tuple[An
     for k, part in parts:
         rows = slice(k * size, min((k + 1) * size, len(inputs.names)))
         yield k, inputs.names[rows], inputs.species[rows], part
+
+
+def _sent(genes: Genes, digest: str) -> SentTable:
+    return SentTable(genes.table.to_memory() if genes.table.isbacked else genes.table, digest)
 
 
 def _resolved(model: str | Path) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -18,10 +19,11 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, get_modalities
+from univerce.model.distributed import find_client
 from univerce.tl._calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
 from univerce.tl._classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
 from univerce.tl._disk import open_anndata
-from univerce.tl._inputs import check_comparable, gather, get_embedding, iter_rows
+from univerce.tl._inputs import check_comparable, gather, get_embedding
 from univerce.tl._reference import (
     category_colors,
     choose_cells,
@@ -31,13 +33,13 @@ from univerce.tl._reference import (
     plain,
     recorded_space,
 )
+from univerce.tl._rows import ROUNDED_ROWS, Stored, blocks_of_rows, map_rows
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger(__name__)
 STORED = "label_classifier"
-BLOCK_ROWS = 16384
 _FORMAT = 1
 
 
@@ -101,6 +103,7 @@ class LabelClassifier:
         max_cells: int | None = 1000,
         n_folds: int = 5,
         rng: int | np.random.Generator = 0,
+        client: Any = None,
         progress: bool | None = None,
     ) -> Self:
         """Fit and calibrate a classifier.
@@ -136,6 +139,9 @@ class LabelClassifier:
             Folds of the held-out cells.
         rng
             Seed, or a generator that is drawn from once.
+        client
+            A ``dask.distributed.Client``, whose workers read a reference that is on disk; the classifier is fitted
+            here.
         progress
             Show a progress bar; ``None`` does as ``settings.progress`` says.
 
@@ -157,9 +163,12 @@ class LabelClassifier:
         (reference,) = get_modalities(mod, reference)
         if not isinstance(reference, ad.AnnData):
             reference = open_anndata(Path(reference))
-        codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells)
+        rep = get_embedding(reference, use_rep, name="reference")
+        client = find_client(client, None)
+        readers = None if Stored.find(rep) is None else client
+        codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells, client=readers)
         rows = choose_cells(codes, reference.obs_names, max_cells=max_cells, seed=seed)
-        x, y = gather(get_embedding(reference, use_rep, name="reference"), rows), codes[rows]
+        x, y = gather(rep, rows, client=readers), codes[rows]
         classes["n_used"] = np.bincount(y, minlength=len(classes))
         colors = category_colors(reference, labels)
         classes["color"] = [colors.get(name, "") for name in classes.index]
@@ -310,11 +319,20 @@ def check_cells(classifier: LabelClassifier, adata: ad.AnnData, use_rep: str, *,
 
 def iter_proba(classifier: LabelClassifier, rep: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Rows of a block, which of them have an embedding, and the probabilities of those, in float64."""
+    for rows, (known, proba) in map_rows(block_proba(classifier, rep), rep, name="predict_proba"):
+        yield rows, known, proba
+
+
+def block_proba(classifier: LabelClassifier, rep: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """What tells for a block of ``rep`` which rows have an embedding, and the probabilities of those, in float64."""
     _check_width(classifier, rep)
-    for rows, block in iter_rows(rep, BLOCK_ROWS):
-        known = np.isfinite(block).all(axis=1)
-        log_proba = classifier.model.log_proba(block[known])
-        yield rows, known, soften(log_proba, float(classifier.params["temperature"]))
+    return partial(_block_proba, classifier.model, float(classifier.params["temperature"]))
+
+
+def _block_proba(model: Classifier, temperature: float, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(block).all(axis=1)
+    parts = [model.log_proba(block[rows][known[rows]]) for rows in blocks_of_rows(len(block), ROUNDED_ROWS)]
+    return known, soften(np.concatenate(parts), temperature)
 
 
 def _check_width(classifier: LabelClassifier, rep: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +16,14 @@ from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
+from univerce.model.distributed import find_client
 from univerce.model.tokens import cell_keys
 from univerce.tl._disk import embedding_digest, open_anndata
 from univerce.tl._faiss import NeighbourIndex, build_index, read_index, tune, write_index
 from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
 from univerce.tl._neighbours import exact_neighbours
+from univerce.tl._rows import Stored
+from univerce.tl._sharded import exact_on_workers, index_on_workers
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -44,6 +48,7 @@ def search_atlas(
     key_added: str = "atlas",
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
+    client: Any = None,
     progress: bool | None = None,
 ) -> None:
     """Find the nearest cells of an atlas for every cell, by the Euclidean distance, and what they are called.
@@ -85,6 +90,10 @@ def search_atlas(
         other methods, if you know that they do.
     rng
         Seed of the sample and of the index, or a generator that is drawn from once.
+    client
+        A ``dask.distributed.Client``, whose workers search: with ``method="exact"`` each reads parts of the atlas, else
+        the file ``index``, which this process makes when there is none. The atlas must lie on disk, at a path that all
+        of them see; cells in memory are sent. The result is the same to the last bit.
     progress
         Show a progress bar; ``None`` does as ``settings.progress`` says.
 
@@ -112,7 +121,10 @@ def search_atlas(
         When an embedding, the column or the record of a space is missing.
     ValueError
         When the spaces or widths differ, the atlas has fewer than ``n_neighbors`` embeddings, no cell has one, an
-        option is unknown, or ``index`` is some other file.
+        option is unknown, ``index`` is some other file, or ``client`` is given for an atlas in memory or an index
+        without a file.
+    TypeError
+        When ``client`` is something else.
     FileNotFoundError
         When there is no atlas at the path.
     ImportError
@@ -133,6 +145,8 @@ def search_atlas(
         raise ValueError(f"method={method!r} is not known; use one of {', '.join(METHODS)}.")
     if index is not None and method == "exact":
         raise ValueError("index= keeps the index of method='ivf' or 'hnsw'; method='exact' has none.")
+    if index is None and method != "exact" and client is not None:
+        raise ValueError(f"client= and method={method!r}: workers read the index from a file; pass index= too.")
     if not 0 < target_recall <= 1:
         raise ValueError(f"target_recall={target_recall!r} must lie above 0 and be at most 1.")
     check_whole("n_neighbors", n_neighbors, 1)
@@ -145,7 +159,9 @@ def search_atlas(
     known = known_cells(query)
     if not known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
-    if n_missing := int((~known_cells(cells)).sum()):
+    client = find_client(client, None)
+    stored = None if client is None else _find_stored(cells, use_rep)
+    if n_missing := int((~known_cells(cells, client=client)).sum()):
         logger.info("%s cells of the atlas have no embedding and are nobody's neighbours.", f"{n_missing:,}")
     seed, k = as_seed(rng), int(n_neighbors)
     show = settings.progress if progress is None else progress
@@ -153,21 +169,32 @@ def search_atlas(
         "use_rep": use_rep, "n_neighbors": k, "method": method, "labels": labels or "", "seed": seed, "atlas": where,
         "atlas_n_obs": reference.n_obs, "univerce_version": __version__,
     }  # fmt: skip
+
+    def exact(queries: Any, done: Callable[[int], object] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        if stored is not None:
+            return exact_on_workers(client, queries, stored, k, done=done)
+        return exact_neighbours(queries, cells, k, done=done)
+
     if method == "exact":
         with tqdm(
             total=adata.n_obs * reference.n_obs, unit="pair", unit_scale=True, desc="search", disable=not show
         ) as b:
-            indices, distances = exact_neighbours(query, cells, k, done=b.update)
+            indices, distances = exact(query, b.update)
     else:
-        found = _get_index(cells, method, index, seed, show)
+        found, digest = _get_index(cells, method, index, seed, show)
         sample = _sample(adata, known, seed)
         some = gather(query, sample)
-        effort, share = tune(found, some, exact_neighbours(some, cells, k)[0], target=target_recall)
+        effort, share = tune(found, some, exact(some)[0], target=target_recall)
         if share < target_recall:
             logger.warning(
                 "The index finds %.3f of the neighbours at best, not target_recall=%s.", share, target_recall
             )
-        indices, distances = found.search(query, k, effort=effort)
+        if client is None or index is None:
+            indices, distances = found.search(query, k, effort=effort)
+        else:
+            indices, distances = index_on_workers(
+                client, query, k, path=index, kind=found.kind, digest=digest, effort=effort
+            )
         params |= {"target_recall": float(target_recall), "recall": share, "effort": effort, "n_sampled": len(sample)}
     if (~known).any():
         logger.info("%s of %s cells have no embedding and no neighbours.", f"{(~known).sum():,}", f"{len(known):,}")
@@ -180,7 +207,17 @@ def search_atlas(
     adata.uns[key_added] = {"params": params}
 
 
-def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: bool) -> NeighbourIndex:
+def _find_stored(cells: Any, use_rep: str) -> Stored:
+    if (stored := Stored.find(cells)) is None:
+        raise ValueError(
+            f"client= needs an atlas that its workers can read, but atlas.obsm[{use_rep!r}] is in memory: write the "
+            "atlas with write_zarr and pass its path, or leave client= out."
+        )
+    return stored
+
+
+def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: bool) -> tuple[NeighbourIndex, str]:
+    """The index, and the digest by which it is known in its file."""
     digest = "" if path is None else embedding_digest(cells)
     found = None if path is None else read_index(path, kind=kind, digest=digest)
     if found is None:
@@ -188,7 +225,7 @@ def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: 
             found = build_index(cells, kind, seed=seed, done=bar.update)
         if path is not None:
             write_index(path, found, digest=digest)
-    return found
+    return found, digest
 
 
 def _sample(adata: ad.AnnData, known: np.ndarray, seed: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modalities
+from univerce.model.distributed import find_client
 from univerce.tl._backoff import Ladders, climb, make_ladders, right_steps
 from univerce.tl._calibration import at_threshold, choose_threshold, risk_coverage, thin
 from univerce.tl._classifiers import Search
@@ -55,6 +56,7 @@ def transfer_labels(
     probabilities: bool = False,
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
+    client: Any = None,
     progress: bool | None = None,
 ) -> None:
     """Predict the labels of cells from those of a reference, with a probability that means what it says.
@@ -128,6 +130,10 @@ def transfer_labels(
         which record nothing.
     rng
         Seed of the folds and of the choice of cells, or a generator that is drawn from once.
+    client
+        A ``dask.distributed.Client``, whose workers read a reference that is on disk and label blocks of ``adata``;
+        the classifier is fitted here and sent to them. An embedding of ``adata`` on disk must lie where all of them see
+        it, one in memory is sent. The result is the same to the last bit for as many threads.
     progress
         Show progress bars; ``None`` does as ``settings.progress`` says.
 
@@ -159,6 +165,8 @@ def transfer_labels(
         When a column or an embedding does not exist, or it is not recorded which model made it.
     FileNotFoundError
         When there is nothing at a path.
+    TypeError
+        When ``reference`` or ``client`` is something else.
 
     Examples
     --------
@@ -176,6 +184,7 @@ def transfer_labels(
     demands = {"accuracy": accuracy, "coverage": coverage, "confidence": confidence}
     _check_demands(demands, ontology, ontology_ids)
     check_writable(adata)
+    client = find_client(client, None)
     classifier = _get_classifier(
         adata, reference, check_space=check_space, progress=progress,
         options={
@@ -183,6 +192,7 @@ def transfer_labels(
             "balanced": balanced, "n_neighbors": n_neighbors, "search": search, "min_cells": min_cells,
             "max_cells": max_cells, "rng": rng,
         },
+        client=client,
     )  # fmt: skip
     use_rep = classifier.params["use_rep"] if use_rep == X_UCE else use_rep
     check_cells(classifier, adata, use_rep, check_space=check_space)
@@ -199,7 +209,9 @@ def transfer_labels(
     if accuracy is not None or coverage is not None:
         least = min(1.0, _FEWEST / classifier.scores["n_cells"])
         threshold = choose_threshold(curve, accuracy=accuracy, coverage=coverage, least_coverage=least)
-    found = predict(adata, classifier, ladders, threshold, use_rep=use_rep, keep=probabilities, progress=progress)
+    found = predict(
+        adata, classifier, ladders, threshold, use_rep=use_rep, keep=probabilities, client=client, progress=progress
+    )
     key = key_added or f"{classifier.params['labels']}_transferred"
     write(adata, key, found, classifier, ladders, ids, unknown)
     asked = {name: np.nan if value is None else float(value) for name, value in demands.items()}
@@ -240,7 +252,13 @@ def _check_demands(demands: Mapping[str, float | None], ontology: Any, ontology_
 
 
 def _get_classifier(
-    adata: ad.AnnData, reference: Any, *, options: dict[str, Any], check_space: bool, progress: bool | None
+    adata: ad.AnnData,
+    reference: Any,
+    *,
+    options: dict[str, Any],
+    client: Any,
+    check_space: bool,
+    progress: bool | None,
 ) -> LabelClassifier:
     """The classifier that was given, or one that is fitted to the reference."""
     if isinstance(reference, str | os.PathLike):
@@ -253,7 +271,7 @@ def _get_classifier(
             )
         names = ("adata", "reference")
         check_comparable(adata, reference, options["use_rep"], check_space=check_space, names=names)  # before the work
-        return LabelClassifier.fit(reference, **options, progress=progress)
+        return LabelClassifier.fit(reference, **options, client=client, progress=progress)
     if not isinstance(reference, LabelClassifier):
         raise TypeError(f"reference is a {type(reference).__name__}; pass an AnnData, a path or a LabelClassifier.")
     defaults = {name: p.default for name, p in inspect.signature(transfer_labels).parameters.items()}

@@ -113,7 +113,7 @@ def uce_embed(
         A ``dask.distributed.Client``: its workers read and embed the blocks, and with ``store`` write them too, in
         files that all of them see. They need univerce and the model at the same paths. ``None`` computes here, or, when
         the counts are a dask array, with the client that is active, as dask itself does. The bytes are those of a call
-        without workers that has as many threads as torch has in a worker. Not together with ``table``.
+        without workers that has as many threads as torch has in a worker. Gene tables of ``table`` are sent to them.
     copy
         Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
     progress
@@ -136,7 +136,7 @@ def uce_embed(
     ValueError
         When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
         the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, ``copy`` and
-        ``store`` or ``client`` and ``table`` are both given, or ``store`` holds an embedding of other inputs.
+        ``store`` are both given, or ``store`` holds an embedding of other inputs.
     KeyError
         When ``layer``, ``gene_key`` or ``mod`` does not exist.
 
@@ -165,10 +165,6 @@ def uce_embed(
             f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
             "one of them out. anndata.read_zarr(store) opens the result."
         )
-    if client is not None and table is not None:
-        raise ValueError(
-            "table= and client= are both given, but workers find gene tables by the name of the model: leave one out."
-        )
     device = settings.device if device == "auto" else device
     asked = settings.precision if precision == "auto" else precision
     where = choose_device(device if client is None else "cpu")  # a worker's device is the worker's to find
@@ -179,14 +175,14 @@ def uce_embed(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws, table=table, samplings=(*SAMPLINGS, "expected"),
     )  # fmt: skip
-    client = find_client(client, inputs.X) if table is None else None
+    client = find_client(client, inputs.X)
     official, d_model = padding == "official", inputs.model.config.d_model
     if client is None:
         chosen = choose_precision(asked, where, d_model)
     else:
         chosen = worker_precision(client, asked, device, d_model)
     inputs.params.update(padding=padding, precision=chosen)
-    target = _open_store(store, key_added, inputs)
+    target = _open_store(store, key_added, inputs, client)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
     stages = Stages("read", "tokenise", "forward", "write")
@@ -196,8 +192,9 @@ def uce_embed(
             embedded = behind(embedded, partial(_write, target, stages))
     else:
         embedded = embed_on_workers(
-            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, device=device, precision=chosen,
-            official=official, batch_size=batch_size, store=None if target is None else target.path, show=show,
+            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, send_tables=table is not None, device=device,
+            precision=chosen, official=official, batch_size=batch_size, store=None if target is None else target.path,
+            show=show,
         )  # fmt: skip
 
     missing = np.zeros(len(inputs.names), dtype=bool)
@@ -226,7 +223,7 @@ def uce_embed(
     return data if copy else None
 
 
-def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> EmbeddingStore | None:
+def _open_store(store: Path | str | None, key: str, inputs: Inputs, client: Any) -> EmbeddingStore | None:
     if store is None:
         return None
     # What merely describes the run may differ between the call that was interrupted and the one that goes on.
@@ -234,7 +231,7 @@ def _open_store(store: Path | str | None, key: str, inputs: Inputs) -> Embedding
     fingerprint = {k: v for k, v in inputs.params.items() if k not in describing}
     return EmbeddingStore.open(
         store, key=key, obs_names=inputs.adata.obs_names, dim=inputs.model.config.output_dim, block_rows=BLOCK_ROWS,
-        fingerprint=fingerprint | {"inputs_digest": inputs.digest()},
+        fingerprint=fingerprint | {"inputs_digest": inputs.digest(client)},
     )  # fmt: skip
 
 
