@@ -16,8 +16,9 @@ def record(name: str, title: str, header: Sequence[str], rows: Iterable[Sequence
     """Write a table to ``$PERF_DOCS/<name>.md``, where that is set, with what it was measured on."""
     if (directory := docs_directory()) is None:
         return
+    n_threads = torch.get_num_threads()
     lines = [
-        f"*{title}; {torch.get_num_threads()} threads of {_processor()}, torch {torch.__version__}.*",
+        f"*{title}; {n_threads} thread{'s' * (n_threads > 1)} of {_processor()}, torch {torch.__version__}.*",
         "",
         f"| {' | '.join(header)} |",
         f"|{'---|' + '---:|' * (len(header) - 1)}",

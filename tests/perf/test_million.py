@@ -100,7 +100,7 @@ def test_the_peak_of_memory_is_the_same_for_any_number_of_cells(model, tmp_path)
             shutil.rmtree(again)
         shutil.rmtree(out)
     header = ("", "cells/s", *STAGES, "GB opened", "GB at the peak", "goal")
-    name = "a generated model" if MODEL is None else MODEL
+    name = "a generated model of one layer of width 64" if MODEL is None else MODEL
     title = f"{name} from a zarr of {N_GENES:,} genes, about {EXPRESSED:,} of them in a cell, into a store"
     print_table(title, header, rows)
     record("million", title, header, rows)
