@@ -80,12 +80,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def tutorials(session: nox.Session) -> None:
-    """Every notebook of tutorials/ from its first cell to its last; ``-- --inplace`` keeps the outputs."""
-    notebooks = sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
-    if not notebooks:
-        session.skip("there is no notebook in tutorials/")
-    install(session, "-e", ".[bench]", "ipykernel", "ipywidgets", "nbclient")
-    session.run("jupyter", "execute", *session.posargs, *notebooks)
+    """The notebooks of tutorials/, or those named after ``--``, from end to end; ``-- --inplace`` keeps outputs."""
+    named = [argument for argument in session.posargs if argument.endswith(".ipynb")]
+    notebooks = named or sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
+    options = [argument for argument in session.posargs if argument not in named]
+    install(session, "-e", ".[bench,dask]", "ipykernel", "ipywidgets", "nbclient")
+    session.run("jupyter", "execute", *options, *notebooks)
 
 
 @nox.session

@@ -51,6 +51,19 @@ def test_recipe_and_entry_have_version_and_licence_of_the_package(recipe, entry)
     assert re.findall(r"  license: (.+)", recipe) == [PROJECT["license"]] == [entry["license"]]
 
 
+def test_addresses_are_those_of_the_package_and_what_a_person_fills_in_is_explained(recipe, entry):
+    urls = set(PROJECT["urls"].values())
+    assert set(re.findall(r"(?:home|doc_url|dev_url): (\S+)", recipe)) <= urls
+    assert {entry["project_home"], entry["documentation_home"]} <= urls
+    assert entry["tutorials_home"].startswith(PROJECT["urls"]["Documentation"])
+    explained = (ROOT / "packaging/README.md").read_text()
+    texts = recipe, (ROOT / "packaging/scverse-ecosystem/meta.yaml").read_text()
+    placeholders = {word for text in texts for word in re.findall(r"(?:: |- )([A-Z0-9]{5,})\b", text)}
+    placeholders.remove("LICENSE")  # the file
+    assert placeholders == {"OWNER", "SHA256"}
+    assert all(f"`{word}`" in explained for word in placeholders)
+
+
 def test_the_entry_has_the_fields_that_the_registry_demands(entry):
     """Of version 2.0 of the schema of scverse/ecosystem-packages."""
     demanded = {

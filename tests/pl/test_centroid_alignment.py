@@ -111,6 +111,22 @@ def test_nothing_is_cut_off(query, reference, view, tissue):
         assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_labels_under_the_heat_map_do_not_squeeze_the_scores():
+    types = [f"{letter} cell with quite a long name" for letter in "ABCDEFGHIJ"]
+    query = data(0, types)
+    centroid_alignment(query, data(1, types), use_rep="X_e", n_permutations=9, check_space=False)
+    figures = [plot(query, view=view, return_fig=True) for view in ("both", "scores")]
+    scores = []
+    for figure in figures:
+        figure.canvas.draw()
+        scores.append(next(ax for ax in figure.axes if ax.get_xlabel().startswith("Types that find")))
+    beside, alone = (ax.get_window_extent().height for ax in scores)
+    assert beside > 0.95 * alone
+    counts = [text.get_window_extent() for text in scores[0].texts if "/" in text.get_text()]
+    assert len(counts) == 8
+    assert not any(a.overlaps(b) for i, a in enumerate(counts) for b in counts[:i])
+
+
 def test_one_tissue_and_a_tissue_without_types_can_be_drawn(query, reference):
     query.obs["tissue"] = query.obs["tissue"].cat.rename_categories({"lung": "skin"})
     centroid_alignment(query, reference, use_rep="X_e", tissue="tissue", check_space=False)

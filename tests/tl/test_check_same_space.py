@@ -45,14 +45,16 @@ def test_a_model_is_known_by_its_weights_and_not_by_its_name(mine, tmp_path):
     impostor = write_tiny_model(tmp_path / "impostor", seed=1, tables=[tiny_table("human")])
     other = embedded(impostor.path)
     digests = [a.uns["X_uce"]["params"]["model_digest"][:12] for a in (mine, other)]
-    said = rf"obsm\['X_uce'\] are of two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*same model="
+    said = (
+        rf"obsm\['X_uce'\] are of two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
+    )
     with pytest.raises(ValueError, match=said):
         uc.tl.check_same_space(mine, other)
 
 
 def test_two_gene_tables_of_a_shared_species_are_refused(mine, tiny_model, tmp_path):
     model = write_tiny_model(tmp_path / "m", tables=[tiny_table("human", seed=1), tiny_table("mouse")])
-    with pytest.raises(ValueError, match=r"models 'tiny' .* and 'tiny' .* two gene tables of human\. Embed both"):
+    with pytest.raises(ValueError, match=r"models 'tiny' .* and 'tiny' .* two gene tables of human\. Embed one"):
         uc.tl.check_same_space(mine, embedded(model.path))
     uc.tl.check_same_space(embedded(tiny_model, "mouse"), embedded(model.path, "mouse"))
     uc.tl.check_same_space(embedded(tiny_model, "mouse"), embedded(model.path))

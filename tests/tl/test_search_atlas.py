@@ -201,7 +201,7 @@ def test_labels_can_be_left_out_and_named(adata, atlas):
 
 def test_another_space_is_refused_unless_the_caller_knows(adata, atlas):
     other = cells(100, 2, model_digest="another")
-    with pytest.raises(ValueError, match=r"two models.*check_space=False"):
+    with pytest.raises(ValueError, match="two models"):
         search(adata, other)
     del other.uns["X_uce"]
     with pytest.raises(KeyError, match=r"does not say which model.*check_space=False"):

@@ -18,7 +18,6 @@ from univerce.pl._figure import (
     finish,
     get_axes,
     get_result,
-    new_figure,
     style,
     wrap,
 )
@@ -119,10 +118,10 @@ def centroid_alignment(
     rows = _score_rows(scored, score, k)
 
     with style():
-        widths, height = _sizes(view, pairs, rows)
-        size = figsize or (sum(widths), height)
+        widths, heights = _sizes(view, pairs, rows)
+        size = figsize or (sum(widths), max(heights))
         if view == "both":
-            figure, axes = new_figure(*size, ncols=2, width_ratios=widths)
+            figure, axes = _side_by_side(size, widths, heights[1])
         else:
             figure, one = get_axes(ax, *size)
             axes = np.array([one])
@@ -133,6 +132,17 @@ def centroid_alignment(
         return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
 
 
+def _side_by_side(size: tuple[float, float], widths: list[float], height: float) -> tuple[Figure, np.ndarray]:
+    """A figure of two parts that do not squeeze each other; the right one stands at the top, so many inches high."""
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=size, layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=widths)
+    if size[1] > height:
+        right = right.subfigures(2, 1, height_ratios=[height, size[1] - height])[0]
+    return figure, np.array([left.subplots(), right.subplots()])
+
+
 def _choose(value: Any, among: Any, name: str) -> Any:
     """The value, or the first there is when it is ``None``."""
     among = list(among)
@@ -141,16 +151,16 @@ def _choose(value: Any, among: Any, name: str) -> Any:
     return among[0] if value is None else value
 
 
-def _sizes(view: View, pairs: pd.DataFrame, rows: pd.DataFrame) -> tuple[list[float], float]:
-    """Widths of the parts, and the height, that leave room for every label."""
+def _sizes(view: View, pairs: pd.DataFrame, rows: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """Widths and heights of the parts, that leave room for every label."""
     here, there = (_extent(pairs[side].unique()) for side in ("query", "reference"))
     types = (max(here[1] + there[0] + 25 * MM, SINGLE), there[1] + here[0] + 22 * MM)
     n_rows, n_titles = len(rows.drop_duplicates(["title", "label"])), rows["title"].nunique()
-    scores = (max(_extent(rows["label"].unique())[1] + 45 * MM, 55 * MM), (2.2 * n_rows + 3 * n_titles + 5) * _LINE)
+    scores = (max(_extent(rows["label"].unique())[1] + 45 * MM, 55 * MM), (2.6 * n_rows + 3 * n_titles + 5) * _LINE)
     parts = {"both": [types, scores], "types": [types], "scores": [scores]}[view]
-    widths, height = [width for width, _ in parts], max(40 * MM, *(height for _, height in parts))
+    widths, heights = [width for width, _ in parts], [max(40 * MM, height) for _, height in parts]
     least = DOUBLE if view == "both" else SINGLE
-    return [widths[0] + max(0, least - sum(widths)), *widths[1:]], height
+    return [widths[0] + max(0, least - sum(widths)), *widths[1:]], heights
 
 
 def _extent(labels: Iterable[object]) -> tuple[float, float]:

@@ -115,9 +115,9 @@ def check_comparable(
         return
     try:
         compare_spaces(adata, reference, use_rep, names)
-    except (KeyError, ValueError) as error:
+    except KeyError as error:  # not for two models on record: those are two spaces, whatever the caller says
         hint = "If you know that both lie in one space, as those of one scVI model, pass check_space=False."
-        raise type(error)(f"{error.args[0]} {hint}") from error
+        raise KeyError(f"{error.args[0]} {hint}") from error
 
 
 def get_labels(adata: ad.AnnData, key: str, *, name: str = "adata") -> pd.Categorical:

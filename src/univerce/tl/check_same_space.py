@@ -66,14 +66,15 @@ def compare_spaces(adata: ad.AnnData, other: ad.AnnData, use_rep: str, names: tu
     if mine["model_digest"] != theirs["model_digest"]:
         raise ValueError(
             f"The embeddings in obsm[{use_rep!r}] are of two models, {_name(mine)} and {_name(theirs)}: their "
-            "distances mean nothing. Embed both with the same model=."
+            "distances mean nothing. Embed one of the two anew with the model= of the other."
         )
     digests, others = mine["table_digest"], theirs["table_digest"]
     differ = [species for species in sorted(set(digests) & set(others)) if digests[species] != others[species]]
     if differ:
         raise ValueError(
             f"The embeddings in obsm[{use_rep!r}] (models {_name(mine)} and {_name(theirs)}) were made with two gene "
-            f"tables of {', '.join(differ)}. Embed both with the same table, see univerce.genes.load_table."
+            f"tables of {', '.join(differ)}. Embed one of the two anew with the table of the other, see "
+            "univerce.genes.load_table."
         )
 
 
