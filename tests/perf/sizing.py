@@ -21,18 +21,18 @@ CSR_BYTES = 8  # of a stored count: float32 and int32, before compression
 def sizing(rates: dict[str, float]) -> str:
     """The table, a row for each stage or size and a column for each number of cells."""
 
-    def hours(rate: float) -> list[str]:
-        return [_number(n / rate / 3600) for n in SIZES.values()]
+    def core_hours(rate: float, threads: float = 1) -> list[str]:
+        return [_number(threads * n / rate / 3600) for n in SIZES.values()]
 
     def gigabytes(each: float) -> list[str]:
         return [_number(n * each / 1e9) for n in SIZES.values()]
 
     rows = [
-        ("core hours of reading", hours(rates["read"])),
-        ("core hours of tokenising", hours(rates["tokenise"])),
-        ("core hours of `uce-mini`, all of the call", hours(rates["uce-mini"])),
-        ("core hours of `uce-4l` in bfloat16", hours(rates["forward uce-4l bfloat16"])),
-        ("core hours of `uce-33l` in bfloat16", hours(rates["forward uce-33l bfloat16"])),
+        ("core hours of reading", core_hours(rates["read"])),
+        ("core hours of tokenising", core_hours(rates["tokenise"])),
+        ("core hours of `uce-mini`, all of the call", core_hours(rates["uce-mini"], rates["threads"])),
+        ("core hours of `uce-4l` in bfloat16", core_hours(rates["forward uce-4l bfloat16"], rates["threads"])),
+        ("core hours of `uce-33l` in bfloat16", core_hours(rates["forward uce-33l bfloat16"], rates["threads"])),
         (f"GB of counts as CSR, {GENES_A_CELL:,} genes a cell, uncompressed", gigabytes(GENES_A_CELL * CSR_BYTES)),
         *(
             (f"GB of the embedding of {name}, {what}", gigabytes(width * size))

@@ -32,7 +32,7 @@ def hardware() -> str:
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{model or platform.machine()}, {cores} cores"
+    text = f"{model or platform.machine()}, {cores} core{'s' * (cores != 1)}"
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         text += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
     threads = os.environ.get("OMP_NUM_THREADS")
