@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial.distance import pdist
+from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.bench.cells import counted_cells
@@ -24,6 +25,23 @@ def cells():
     return counted_cells(150)
 
 
+def exact_neighbours(x, n_neighbors, **_):
+    from scib_metrics.nearest_neighbors import NeighborsResults
+
+    distances, indices = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x).kneighbors(x)
+    return NeighborsResults(indices=indices, distances=distances)
+
+
+@pytest.fixture
+def quick_kbet(monkeypatch):
+    """For kBET scib-metrics searches neighbours by pynndescent, whose compilation takes longer than all these tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from scib_metrics import nearest_neighbors
+    monkeypatch.setattr(nearest_neighbors, "pynndescent", exact_neighbours)
+
+
+@pytest.mark.usefixtures("quick_kbet")
 def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     adata = counted_cells(150)
     adata.obsm["X_other"] = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
@@ -35,19 +53,13 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from scib_metrics.benchmark import Benchmarker
-        from scib_metrics.nearest_neighbors import NeighborsResults
-        from sklearn.neighbors import NearestNeighbors
-
-        def exact(x, k):
-            distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
-            return NeighborsResults(indices=indices, distances=distances)
 
         adata.obsm["before"] = principal_components(adata)
         bench = Benchmarker(
             adata, "batch", "type", ["X_clear", "X_other"], pre_integrated_embedding_obsm_key="before",
             progress_bar=False,
         )  # fmt: skip
-        bench.prepare(exact)
+        bench.prepare(exact_neighbours)
         bench.benchmark()
         expected = bench.get_results(min_max_scale=False)
     for method in ("X_clear", "X_other"):
@@ -58,6 +70,7 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     assert total["Total"] == pytest.approx(0.6 * total[list(BIO)].mean() + 0.4 * total[list(BATCH)].mean())
 
 
+@pytest.mark.usefixtures("quick_kbet")
 def test_cells_on_one_point_have_scores_that_do_not_depend_on_their_order(cells):
     one_hot = np.eye(3, dtype=np.float32)[cells.obs["type"].cat.codes]
     order = np.random.default_rng(0).permutation(150)
@@ -75,6 +88,7 @@ def test_cells_on_one_point_have_scores_that_do_not_depend_on_their_order(cells)
         assert found[0][name] == pytest.approx(found[1][name], abs=0.06), name
 
 
+@pytest.mark.usefixtures("quick_kbet")
 def test_with_one_batch_scib_has_no_total(cells):
     found = scib_scores(cells.obsm["X_clear"], pd.Categorical(cells.obs["type"]), None, principal_components(cells))
     assert set(found) == {*BIO, "Bio conservation"} - {"Isolated labels"}

@@ -137,9 +137,9 @@ def _side_by_side(size: tuple[float, float], widths: list[float], height: float)
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=size, layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=widths)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=widths)[0]
     if size[1] > height:
-        right = right.subfigures(2, 1, height_ratios=[height, size[1] - height])[0]
+        right = right.subfigures(2, 1, squeeze=False, height_ratios=[height, size[1] - height])[0, 0]
     return figure, np.array([left.subplots(), right.subplots()])
 
 
