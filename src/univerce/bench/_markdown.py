@@ -110,11 +110,14 @@ def write_tables(outcomes: Sequence[Outcome]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_PLURAL = {"rare type": "of rare types"}
+
+
 def about(outcome: Outcome) -> str:
     """What was scored, in a sentence."""
     params = outcome.adata.uns[outcome.key]["params"]
     counts = {k: int(v) for k, v in params["n_cells"].items() if int(v)}
-    cells = ", ".join(f"{v:,} {k}" for k, v in counts.items())
+    cells = ", ".join(f"{v:,} {_PLURAL.get(k, k)}" for k, v in counts.items())
     genes = f"{params['n_vars']:,} genes" if "n_vars" in params else f"{params['n_shared_genes']:,} shared genes"
     batches = f", {params['n_batches']} batches" if "n_batches" in params else ""
     return f"Cells: {cells}; {genes}{batches}; seeds {', '.join(map(str, params['seeds']))}."

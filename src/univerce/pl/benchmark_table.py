@@ -29,7 +29,7 @@ _SHORT = {
     "kNN accuracy": "kNN, within",
     "alignment top 1": "centroids, other batch",
 }
-_WIDE = 2.45  # width of a total, of which a bar takes 0.9 and its number the rest
+_WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
 _ROW = 5.2 * MM
 _ABOVE = 27 * MM
 _BELOW = 7 * MM
