@@ -95,7 +95,9 @@ def test_more_draws_and_better_ones_agree(test_data):
     record("draws", title, header, table)
     if directory := docs_directory():
         draw(curves, directory / "draws.png")
-    name = "random weights, no bag"  # of uce-mini two seeds differ by less than float32 can tell
+    least = min(agree for (name, *_), points in curves.items() if name == "uce-mini" for agree, _ in points)
+    assert least > 1 - 1e-4, "its bag has no luck in it, so that more draws have nothing to better"
+    name = "random weights, no bag"
     for sampling in SAMPLINGS[:2]:
         assert curves[name, sampling, 1][-1][0] > curves[name, sampling, 1][0][0], "more draws, less noise"
         assert curves[name, sampling, 4][0][0] > curves[name, sampling, 1][0][0], "more sentences, less noise"

@@ -16,6 +16,7 @@ import torch
 
 from tests.perf import embed_process
 from tests.perf.release import generated_cells, make_model
+from tests.perf.report import record
 from tests.perf.table import print_table
 from tests.reference import ReferenceUCE
 from univerce.genes import load_table
@@ -100,11 +101,10 @@ def test_the_forward_pass_agrees_with_the_reference(model):
         ratio = seconds["reference"] / seconds[precision]
         share = f"{rate / roof[precision]:.0%}"
         rows.append((precision, 1 / seconds[precision], ratio, goal, rate, roof[precision], share))
-    print_table(
-        f"Forward pass of 4 layers, sentences of {length} tokens, {torch.get_num_threads()} threads",
-        ("", "cells/s", "x reference", "goal", "GFLOP/s", "of a product", "share"),
-        rows,
-    )
+    title = f"Forward pass of 4 layers, sentences of {length} tokens"
+    header = ("", "cells/s", "x reference", "goal", "GFLOP/s", "of a product", "share")
+    print_table(f"{title}, {torch.get_num_threads()} threads", header, rows)
+    record("four-layers", title, header, rows)
     difference = np.abs(result["float32"][:N_REFERENCE] - result["reference"]).max()
     cosine = np.sum(result["float32"] * result["bfloat16"], axis=1)
     print(f"  largest difference from the reference {difference:.1e}; lowest cosine of bfloat16 {cosine.min():.5f}")
