@@ -1,1 +1,1 @@
-"""A package, so that ``from tests.tiny import ...`` never finds the ``tests`` that some package installs."""
+"""A package, so that ``from tests.helpers.tiny import ...`` never finds the ``tests`` that some package installs."""

@@ -91,8 +91,8 @@ def parity(test_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory of a model with random weights and small gene tables, see ``tests/tiny.py``."""
-    from tests.tiny import write_tiny_model
+    """Directory of a model with random weights and small gene tables, see ``tests/helpers/tiny.py``."""
+    from tests.helpers.tiny import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny").path
 

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from univerce._settings import settings
+from univerce._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from univerce import atlas, bench, datasets, genes, model, pl, pp, tl
 
-__version__ = "0.1.0"
 __all__ = ["atlas", "bench", "datasets", "genes", "model", "pl", "pp", "settings", "tl"]
 
 if not TYPE_CHECKING:  # a type checker would otherwise believe in every name

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.atlas.cells import counted, embedded
+from tests.helpers.atlas_cells import counted, embedded
 from univerce import atlas
-from univerce.tl._disk import embedding_digest
+from univerce.io.files import embedding_digest
 from univerce.tl.search_atlas import search_atlas
 
 OPTIONS = {"labels": "cell_type", "progress": False}

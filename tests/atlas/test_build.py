@@ -17,9 +17,9 @@ import zarr
 from anndata.io import write_elem
 
 import univerce as uc
-from tests.atlas.cells import PARAMS, counted, embedded
+from tests.helpers.atlas_cells import PARAMS, counted, embedded
 from univerce import atlas
-from univerce.tl.centroids import centroids
+from univerce.tl.alignment.centroids import centroids
 from univerce.tl.search_atlas import search_atlas
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from tests.atlas.cells import embedded
+from tests.helpers.atlas_cells import embedded
 from univerce import atlas
 from univerce.tl.search_atlas import search_atlas
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.bench.cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
 from univerce.bench._cache import cache_key, cached_numbers, data_digest
 from univerce.bench._runs import run_method, shown
 

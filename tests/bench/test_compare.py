@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.bench.cells import NOISE, PLAIN, counted_cells
+from tests.helpers.bench_cells import NOISE, PLAIN, counted_cells
 
 
 @pytest.fixture(scope="module")

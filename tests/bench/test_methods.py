@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.bench.cells import counted_cells
+from tests.helpers.bench_cells import counted_cells
 from univerce.bench._registry import find_method, known_methods
 
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import yaml
 
 import univerce as uc
-from tests.bench.cells import PLAIN, counted_cells, some_method
+from tests.helpers.bench_cells import PLAIN, counted_cells, some_method
 
 COMPONENT = Path(__file__).parents[2] / "examples" / "open_problems" / "uce"
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_samples
 
 import univerce as uc
-from tests.bench.cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
+from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
 
 QUICK = {"scib": False, "progress": False, "n_bootstrap": 0, "labels": "type", "batch": "batch"}
 

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
-from tests.bench.cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
 
 QUICK = {"labels": "type", "progress": False, "n_bootstrap": 0}
 

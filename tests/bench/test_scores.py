@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
-from tests.bench.cells import counted_cells
+from tests.helpers.bench_cells import counted_cells
 from univerce.bench._bootstrap import interval, resampled_means
 from univerce.bench._centroids import alignment_of_batches, centroid_hits
 from univerce.bench._features import principal_components, variable_genes

@@ -14,7 +14,7 @@ import pytest
 import zarr
 
 from univerce.genes.coverage import Coverage, coverage
-from univerce.genes.mapping import map_names
+from univerce.genes.lookup import map_names
 from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 

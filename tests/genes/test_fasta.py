@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.proteomes import outcome
+from tests.helpers.proteomes import outcome
 from univerce.genes.fasta import Protein, parse_header, read_proteins, without_version
 
 ENSEMBL = (

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from univerce._settings import settings
-from univerce.genes.assets import ASSETS, RELEASED_SPECIES
 from univerce.genes.load import available_species, convert_released, load_table, species_digest
+from univerce.genes.release.registry import ASSETS, RELEASED_SPECIES
 from univerce.genes.table import make_table, table_digest, write_table
 
 module = importlib.import_module("univerce.genes.load")

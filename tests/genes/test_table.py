@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.toy import toy_genes, toy_table
+from tests.helpers.toy import toy_genes, toy_table
 from univerce.genes import table as tables
 from univerce.genes.table import (
     N_SPECIAL,

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from scipy import sparse
 
 from univerce.model import UCE, UCEConfig
-from univerce.model.axes import telling_axes
-from univerce.model.bag import Bag, bag_weights, start_from_bag
+from univerce.model.bag import Bag, bag_weights
+from univerce.training.axes import telling_axes
+from univerce.training.start import start_from_bag
 
 N_TOKENS = 40
 TINY = UCEConfig(

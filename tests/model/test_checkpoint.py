@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import univerce as uc
-from tests.reference import ReferenceUCE, generated_state
+from tests.helpers.reference import ReferenceUCE, generated_state
 from univerce.model import UCE, UCEConfig, checkpoint, convert_checkpoint, find_model, load_network, save_model
 
 CONFIG = UCEConfig(

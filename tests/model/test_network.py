@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.reference import ReferenceUCE, generated_state, generated_tokens
+from tests.helpers.reference import ReferenceUCE, generated_state, generated_tokens
 from univerce.model import UCE, UCEConfig
 from univerce.model.network import Layer, sinusoids
 

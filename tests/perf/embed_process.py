@@ -20,7 +20,7 @@ def main() -> None:
     import univerce as uc
 
     embed_cells = uc.tl.uce_embed  # imports the room
-    from univerce.model.runtime import Embedder
+    from univerce.inference.runtime import Embedder
 
     def elapsed() -> float:
         return time.time() - float(started)

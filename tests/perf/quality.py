@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_te
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from tests.blobs import OneScale
+from tests.helpers.blobs import OneScale
 
 N_NEIGHBOURS = 15
 N_FOLDS = 5

@@ -25,8 +25,8 @@ from tests.perf.quality import (
     shared_genes,
     variable_genes,
 )
-from univerce.genes.assets import BUNDLED_TABLES
 from univerce.genes.load import BUNDLED_MODEL
+from univerce.genes.release.registry import BUNDLED_TABLES
 
 UNTRAINED, BAG, EXPRESSION, PCA = "random weights", "bag of features", "expression", "PCA"
 PROJECTED = "PCA projected"

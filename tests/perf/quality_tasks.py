@@ -30,7 +30,7 @@ from tests.perf.quality import (
 )
 from tests.perf.quality_methods import PCA, Key, Methods
 from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
-from univerce.genes.assets import RELEASED_MODELS
+from univerce.genes.release.registry import RELEASED_MODELS
 
 COLUMNS = ["task", "set", "method", "seed", "measure", "value"]
 KNN, LOGISTIC = "kNN", "logistic"

@@ -11,10 +11,10 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from tests.reference import generated_state
+from tests.helpers.reference import generated_state
 from univerce.genes import convert_tables
-from univerce.genes.assets import protein_file
-from univerce.genes.convert import CHROM_TOKEN_OFFSET
+from univerce.genes.release.convert import CHROM_TOKEN_OFFSET
+from univerce.genes.release.registry import protein_file
 from univerce.model import UCE, convert_checkpoint
 from univerce.model.config import UCE_4L
 

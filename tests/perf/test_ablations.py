@@ -26,7 +26,7 @@ import univerce as uc
 from tests.perf.quality import N_FOLDS, nearest_neighbours, within
 from tests.perf.report import record
 from tests.perf.table import print_table
-from univerce.genes.assets import BUNDLED_TABLES
+from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.model.config import UCE_MINI
 
 pytestmark = pytest.mark.perf

@@ -20,10 +20,10 @@ from tests.perf.embed_process import memory
 from tests.perf.table import print_table
 from univerce import atlas
 from univerce.atlas._store import CHUNK_ROWS, FORMAT, new_atlas
-from univerce.tl._neighbours import recall
-from univerce.tl.centroids import centroids
+from univerce.embeddings.neighbors import recall
+from univerce.tl.alignment.centroids import centroids
+from univerce.tl.labels.transfer_labels import transfer_labels
 from univerce.tl.search_atlas import search_atlas
-from univerce.tl.transfer_labels import transfer_labels
 
 pytestmark = pytest.mark.perf
 

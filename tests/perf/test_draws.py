@@ -22,11 +22,11 @@ import univerce as uc
 from tests.perf.quality_sets import FACS
 from tests.perf.report import docs_directory, record
 from tests.perf.table import print_table
+from univerce.inference.inputs import Inputs, resolve_inputs
+from univerce.inference.runtime import Drawing, Embedder, embed_blocks, prepare
 from univerce.model import UCE, UCEConfig
 from univerce.model.config import UCE_MINI
-from univerce.model.runtime import Drawing, Embedder, embed_blocks, prepare
 from univerce.pl._figure import DOUBLE, PALETTE, style
-from univerce.pp._inputs import Inputs, resolve_inputs
 
 pytestmark = pytest.mark.perf
 

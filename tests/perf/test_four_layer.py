@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.reference import ReferenceUCE
 from tests.perf import embed_process
 from tests.perf.release import generated_cells, make_model
 from tests.perf.report import record
 from tests.perf.table import print_table
-from tests.reference import ReferenceUCE
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
+from univerce.inference.runtime import Embedder, Genes, choose_batch_size
+from univerce.inference.tokens import Sentences, cell_keys, tokenise
 from univerce.model import find_model, load_network
 from univerce.model.config import UCE_4L, UCEConfig
-from univerce.model.runtime import Embedder, Genes, choose_batch_size
-from univerce.model.tokens import Sentences, cell_keys, tokenise
 
 pytestmark = pytest.mark.perf
 

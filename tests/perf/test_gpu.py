@@ -27,11 +27,11 @@ from tests.perf.table import print_table
 from tests.perf.test_four_layer import _flops
 from tests.perf.test_scale import network
 from univerce.genes.table import make_table
+from univerce.inference.runtime import Drawing, Embedder, Genes, choose_batch_size, embed_blocks, prepare
+from univerce.inference.tokens import cell_keys, tokenise
+from univerce.io.pipeline import Stages
 from univerce.model import UCE
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
-from univerce.model.pipeline import Stages
-from univerce.model.runtime import Drawing, Embedder, Genes, choose_batch_size, embed_blocks, prepare
-from univerce.model.tokens import cell_keys, tokenise
 
 BLOCK_ROWS = 500  # as uc.tl.uce_embed
 HEADER = ("", "measured", "goal", "")

@@ -24,7 +24,7 @@ from tests.perf import embed_file
 from tests.perf.generated_zarr import EXPRESSED, N_GENES, write_zarr
 from tests.perf.report import record
 from tests.perf.table import print_table
-from univerce.genes.assets import BUNDLED_TABLES
+from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.model import UCE, UCEConfig, save_model
 from univerce.model.config import UCE_MINI
 

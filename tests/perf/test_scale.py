@@ -23,18 +23,18 @@ import torch
 import zarr
 from torch import nn
 
+from tests.helpers.reference import generated_state
 from tests.perf import embed_file
 from tests.perf.generated_zarr import counts, gene_names
 from tests.perf.report import docs_directory, record
 from tests.perf.table import print_table
 from tests.perf.test_four_layer import _flops, _roof
-from tests.reference import generated_state
 from univerce.genes import load_table
+from univerce.inference.runtime import Genes
+from univerce.inference.tokens import cell_keys, tokenise
 from univerce.model import UCE
 from univerce.model.checkpoint import _low_precision_names
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
-from univerce.model.runtime import Genes
-from univerce.model.tokens import cell_keys, tokenise
 
 pytestmark = pytest.mark.perf
 

@@ -26,7 +26,7 @@ from tests.perf.quality_methods import Methods
 from tests.perf.quality_sets import TRANSFERS, Side
 from tests.perf.quality_tasks import side_cells
 from tests.perf.table import print_table
-from univerce.tl._groups import lognorm_blocks, shared_genes
+from univerce.embeddings.groups import lognorm_blocks, shared_genes
 
 pytestmark = pytest.mark.perf
 SEEDS = (0, 1, 2)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from tests.perf.release import generated_cells
 from tests.perf.table import print_table
-from univerce.model.tokens import GenomeOrder, cell_keys, tokenise
+from univerce.inference.tokens import GenomeOrder, cell_keys, tokenise
 
 pytestmark = pytest.mark.perf
 

@@ -20,8 +20,8 @@ from tests.perf.quality_methods import EXPRESSION, PCA, PROJECTED, Methods
 from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
 from tests.perf.quality_tasks import side_cells
 from tests.perf.table import print_table
-from univerce.tl._calibration import expected_error, reliability
-from univerce.tl.transfer_labels import transfer_labels
+from univerce.tl.labels.calibration import expected_error, reliability
+from univerce.tl.labels.transfer_labels import transfer_labels
 
 pytestmark = pytest.mark.perf
 SEEDS = (0, 1, 2)

@@ -16,8 +16,8 @@ import scipy.sparse as sp
 from mudata import MuData
 
 import univerce as uc
+from univerce.genes.species_of import species_of
 from univerce.genes.table import make_table, write_table
-from univerce.pp._species import species_of
 
 resolve_genes = sys.modules["univerce.pp.map_genes"].resolve_genes
 

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 import zarr
 
 import univerce as uc
-from tests.tiny import tiny_cells, tiny_table
+from tests.helpers.tiny import tiny_cells, tiny_table
 from univerce.genes.table import gene_table_info
-from univerce.model.window import OnDisk, open_counts
+from univerce.training.window import OnDisk, open_counts
 
 CELLS = tiny_cells("human", 12)
 

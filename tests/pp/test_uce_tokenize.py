@@ -12,7 +12,7 @@ import pytest
 from mudata import MuData
 
 import univerce as uc
-from tests.tiny import CONFIG, tiny_cells, tiny_table, write_tiny_model
+from tests.helpers.tiny import CONFIG, tiny_cells, tiny_table, write_tiny_model
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
 from univerce.model import UCEConfig, find_model
 

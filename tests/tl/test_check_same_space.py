@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.tiny import tiny_cells, tiny_table, write_tiny_model
+from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
 
 
 def embedded(model: Path, species: str = "human", **options) -> ad.AnnData:

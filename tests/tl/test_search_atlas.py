@@ -14,8 +14,8 @@ import zarr
 from anndata.io import write_elem
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from univerce.tl._faiss import build_index
-from univerce.tl.centroids import centroids
+from univerce.embeddings.index import build_index
+from univerce.tl.alignment.centroids import centroids
 from univerce.tl.search_atlas import _summarise, search_atlas
 
 MODULE = sys.modules["univerce.tl.search_atlas"]  # the package holds the function under this name

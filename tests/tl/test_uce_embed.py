@@ -19,8 +19,8 @@ import zarr
 from mudata import MuData
 
 import univerce as uc
-from tests.reference import ReferenceUCE
-from tests.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
+from tests.helpers.reference import ReferenceUCE
+from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
 from univerce.model import find_model
 
 module = importlib.import_module("univerce.tl.uce_embed")
@@ -274,7 +274,7 @@ def test_global_random_state_is_neither_read_nor_changed(cells, expected, tiny_m
 
 
 def test_draws_are_the_mean_of_single_draws_by_hand(with_empty, tiny_model, monkeypatch):
-    runtime = importlib.import_module("univerce.model.runtime")
+    runtime = importlib.import_module("univerce.inference.runtime")
     cell_keys, single = runtime.cell_keys, []
     for draw in range(3):
         with monkeypatch.context() as patch:
@@ -544,7 +544,7 @@ def test_the_bundled_model_needs_no_argument():
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
     """Records how many cells are tokenised by whoever asks."""
-    runtime = importlib.import_module("univerce.model.runtime")
+    runtime = importlib.import_module("univerce.inference.runtime")
     tokenise, seen = runtime.tokenise, []
 
     def counting(counts: Any, *args: Any, **kwargs: Any) -> Any:

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import univerce as uc
-from tests.tiny import tiny_cells, tiny_table
-from univerce.model import distributed as engine
-from univerce.model.distributed import map_blocks
-from univerce.pp import _inputs
-from univerce.tl import _workers
+from tests.helpers.tiny import tiny_cells, tiny_table
+from univerce.inference import cluster as engine
+from univerce.inference import inputs as _inputs
+from univerce.inference import workers as _workers
+from univerce.io.cluster import map_blocks
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 from distributed import default_client
@@ -198,13 +198,13 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model,
 
 def test_a_process_loads_the_model_once(files, tiny_model, client):
     def forget() -> None:
-        from univerce.model.distributed import _embedder, _network
+        from univerce.inference.cluster import _embedder, _network
 
         for cache in (_embedder, _network):
             cache.cache_clear()
 
     def loaded() -> int:
-        from univerce.model.distributed import _network
+        from univerce.inference.cluster import _network
 
         return _network.cache_info().misses
 

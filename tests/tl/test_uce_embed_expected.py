@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.tiny import tiny_cells
+from tests.helpers.tiny import tiny_cells
 
 module = importlib.import_module("univerce.tl.uce_embed")
 

@@ -17,7 +17,7 @@ import scipy.sparse as sp
 import torch
 
 import univerce as uc
-from tests.tiny import tiny_cells, tiny_table, write_tiny_model
+from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
 
 module = importlib.import_module("univerce.tl.uce_embed")
 
@@ -70,9 +70,9 @@ def test_a_store_holds_what_memory_would_byte_for_byte(tiny_model, tmp_path):
 _KILL = """
 import importlib, os, signal, sys
 import univerce as uc
-from tests.tiny import tiny_cells
+from tests.helpers.tiny import tiny_cells
 from univerce.genes.names import bundled_names
-from univerce.model import store
+from univerce.inference import store
 bundled_names()  # read once, for all children
 module = importlib.import_module("univerce.tl.uce_embed")
 module.BLOCK_ROWS = int(sys.argv[3])
@@ -222,7 +222,7 @@ def test_what_does_not_change_the_values_may_change(cells, tiny_model, tmp_path,
     cells.layers["counts"] = sp.csc_matrix(cells.X).astype(np.int64)
     cells.X = None
     cells.var["symbol"] = cells.var_names
-    monkeypatch.setattr("univerce.pp._inputs.__version__", "99")
+    monkeypatch.setattr("univerce.inference.inputs.__version__", "99")
     uc.tl.uce_embed(cells, model=tiny_model, store=path, layer="counts", gene_key="symbol", batch_size=3)
     assert files(path) == before
 

@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce import __version__
 from univerce._validate import check_counts, get_layer, layer_name
+from univerce._version import __version__
 from univerce.atlas._recipe import Recipe, Source, pick
 from univerce.atlas._space import Space, known_params
+from univerce.embeddings.cells import gather, get_embedding, get_labels, known_cells
 from univerce.genes.load import BUNDLED_MODEL, available_species
-from univerce.model.blocks import iter_blocks
+from univerce.genes.species_of import species_of
+from univerce.inference.tokens import cell_keys
+from univerce.io.blocks import iter_blocks
 from univerce.model.checkpoint import find_model
-from univerce.model.tokens import cell_keys
-from univerce.pp._species import species_of
-from univerce.tl._inputs import gather, get_embedding, get_labels, known_cells
 from univerce.tl.uce_embed import uce_embed
 
 logger = logging.getLogger(__name__)

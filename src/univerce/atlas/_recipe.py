@@ -13,7 +13,7 @@ import numpy as np
 
 from univerce._settings import settings
 from univerce._validate import as_seed
-from univerce.tl._disk import opened
+from univerce.io.files import opened
 
 Data: TypeAlias = ad.AnnData | Path | str
 Column: TypeAlias = str | Mapping[str, str | None] | None

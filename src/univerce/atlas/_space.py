@@ -9,8 +9,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce import __version__
-from univerce.tl._inputs import check_comparable
+from univerce._version import __version__
+from univerce.embeddings.cells import check_comparable
 
 ATLAS = "atlas"
 """What messages call the atlas that grows."""

@@ -14,7 +14,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.tl._disk import open_anndata
+from univerce.io.files import open_anndata
 
 FORMAT = "univerce-atlas-1"
 CHUNK_ROWS = 4096

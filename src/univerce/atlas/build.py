@@ -8,8 +8,8 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 
-from univerce import __version__
 from univerce._keys import X_UCE
+from univerce._version import __version__
 from univerce.atlas._fill import check_sources, coarse_table, fill
 from univerce.atlas._recipe import Column, Data, Recipe, as_sources
 from univerce.atlas._space import Space

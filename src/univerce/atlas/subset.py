@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.atlas._store import concat_obs, locked, new_atlas, new_path, open_atlas, require_atlas
-from univerce.tl._inputs import gather
+from univerce.embeddings.cells import gather
 
 
 def subset(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from univerce.tl._alignment import rank_reference
+from univerce.embeddings.ranks import rank_reference
 
 
 def centroid_hits(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from univerce import __version__, pl
+from univerce import pl
+from univerce._version import __version__
 from univerce.bench._campaign import Outcome
 from univerce.bench._markdown import DETAILS, MAIN, TRANSFER, about, costs, failures, summary
 from univerce.bench.compare import compare

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from sklearn.metrics import f1_score
 
-from univerce.tl._classifiers import assign_folds, held_out_log_proba
+from univerce.embeddings.classifiers import assign_folds, held_out_log_proba
 
 N_FOLDS: Final = 5
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce.tl._neighbours import exact_neighbours
+from univerce.embeddings.neighbors import exact_neighbours
 
 BIO: Final = ("Isolated labels", "KMeans NMI", "KMeans ARI", "Silhouette label", "cLISI")
 BATCH: Final = ("BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison")

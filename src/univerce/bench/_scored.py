@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.tl._inputs import get_labels
+from univerce.embeddings.cells import get_labels
 
 
 @dataclass(frozen=True, eq=False)

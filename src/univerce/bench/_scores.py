@@ -17,7 +17,7 @@ from univerce.bench._centroids import alignment_of_batches
 from univerce.bench._geometry import rotated, separate
 from univerce.bench._labels import macro_f1, predict_across, predict_within
 from univerce.bench._scored import Scored
-from univerce.tl.silhouette_by_type import draw_evenly
+from univerce.tl.alignment.silhouette_by_type import draw_evenly
 
 COLUMNS: Final = ["method", "seed", "kind", "metric", "group", "value", "low", "high", "n_cells", "note"]
 TOP: Final = (1, 3)

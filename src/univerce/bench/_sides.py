@@ -19,7 +19,7 @@ from univerce._validate import get_layer
 from univerce.bench._cache import data_digest
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, run_method, shown
-from univerce.tl._groups import shared_genes
+from univerce.embeddings.groups import shared_genes
 
 BATCH: Final = "data_set"
 LABELS: Final = "known_type"

@@ -15,8 +15,8 @@ from univerce.bench._centroids import centroid_hits
 from univerce.bench._geometry import rotated, separate
 from univerce.bench._labels import macro_f1
 from univerce.bench._scores import COLUMNS, TOP, Result
-from univerce.tl._classifiers import CLASSIFIERS
-from univerce.tl._inputs import get_labels
+from univerce.embeddings.cells import get_labels
+from univerce.embeddings.classifiers import CLASSIFIERS
 
 NAMES: Final = {"kNN": "knn", "logistic": "logistic", "nearest centroid": "centroid"}
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from univerce._validate import as_seed, check_whole
 from univerce.bench._scores import BY_TYPE
-from univerce.tl._inputs import get_labels
+from univerce.embeddings.cells import get_labels
 
 _TOTALS = ("Bio conservation", "Batch correction", "Total")
 

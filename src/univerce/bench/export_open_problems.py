@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
 from univerce.bench._features import log_normalised, variable_genes
+from univerce.embeddings.cells import get_labels
 from univerce.genes.species import SPECIES, resolve_species
-from univerce.tl._inputs import get_labels
 
 NORMALIZATION = "log_cp10k"
 

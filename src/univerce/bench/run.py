@@ -23,7 +23,7 @@ from univerce.bench._runs import as_methods, as_seeds, run_method, shown
 from univerce.bench._scored import choose_scored
 from univerce.bench._scores import score
 from univerce.bench._tables import table_of_cells, table_of_confusion, table_of_runs, table_of_scores, types_won
-from univerce.tl._inputs import get_labels
+from univerce.embeddings.cells import get_labels
 
 logger = logging.getLogger(__name__)
 

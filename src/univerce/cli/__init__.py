@@ -9,7 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from univerce import __version__, settings
+from univerce._settings import settings
+from univerce._version import __version__
 from univerce.cli import _assets, _bench, _demo, _embed, _pretrain, _species
 
 

@@ -23,8 +23,8 @@ def _pretrain(args: argparse.Namespace) -> None:
     from univerce import pp
     from univerce.genes import read_table
     from univerce.model import pretrain, save_model
-    from univerce.model.processes import is_first
-    from univerce.model.recipe import place_tables, read_recipe
+    from univerce.training.processes import is_first
+    from univerce.training.recipe import place_tables, read_recipe
 
     recipe = read_recipe(args.config)
     config = recipe.pretrain

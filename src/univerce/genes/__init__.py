@@ -1,19 +1,19 @@
 """Gene tables, gene names and the files they come from."""
 
-from univerce.genes.annotation import read_annotation, text_tables, write_text_tables
-from univerce.genes.build import build_species
-from univerce.genes.checks import SpeciesReport, check_species
-from univerce.genes.convert import convert_tables
+from univerce.genes.build.annotation import read_annotation, text_tables, write_text_tables
+from univerce.genes.build.build_species import build_species
+from univerce.genes.build.check_species import SpeciesReport, check_species
+from univerce.genes.build.feature_report import feature_report
 from univerce.genes.encoders.esm2 import ESM2
 from univerce.genes.encoders.kmer import KmerEncoder
 from univerce.genes.encoders.precomputed import Precomputed
-from univerce.genes.features import feature_report
-from univerce.genes.fetch import fetch, list_assets
+from univerce.genes.encoders.text import TextEncoder
 from univerce.genes.load import available_species, convert_released, load_table
-from univerce.genes.mapping import map_names
+from univerce.genes.lookup import map_names
+from univerce.genes.release.convert import convert_tables
+from univerce.genes.release.fetch import fetch, list_assets
 from univerce.genes.species import resolve_species
 from univerce.genes.table import make_table, read_table, validate_table, write_table
-from univerce.genes.text import TextEncoder
 
 __all__ = [
     "ESM2",

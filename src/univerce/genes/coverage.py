@@ -13,7 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.genes.mapping import NameMapping, clean_names, stable_id
+from univerce.genes.lookup import NameMapping, clean_names, stable_id
 from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 
@@ -66,7 +66,7 @@ class Coverage:
     lost
         The 20 unmapped names with the most counts: ``name``, ``counts``, ``share``.
     collisions, duplicates
-        As in :class:`~univerce.genes.mapping.NameMapping`.
+        As in :class:`~univerce.genes.lookup.NameMapping`.
     alternatives
         For every species compared, the share of counts whose names are written exactly as in its table (or are its
         identifiers). Names that carry no case are compared without case.
@@ -158,7 +158,7 @@ def coverage(
     Parameters
     ----------
     mapping
-        What :func:`~univerce.genes.mapping.map_names` found for ``names`` in ``table``.
+        What :func:`~univerce.genes.lookup.map_names` found for ``names`` in ``table``.
     names
         ``[n_vars]`` gene names.
     counts_per_var

@@ -11,9 +11,9 @@ from pathlib import Path
 import anndata as ad
 
 from univerce._settings import settings
-from univerce.genes.assets import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
-from univerce.genes.convert import convert_tables
-from univerce.genes.fetch import fetch, require
+from univerce.genes.release.convert import convert_tables
+from univerce.genes.release.fetch import fetch, require
+from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
 from univerce.genes.table import gene_table_info, read_table
 
 BUNDLED_MODEL = "uce-mini"

@@ -9,8 +9,8 @@ from functools import cache
 import anndata as ad
 import zarr
 
-from univerce.genes.assets import BUNDLED_TABLES, list_tables
-from univerce.genes.mapping import clean_names
+from univerce.genes.lookup import clean_names
+from univerce.genes.release.registry import BUNDLED_TABLES, list_tables
 from univerce.genes.table import gene_table_info
 
 

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from univerce.genes.text import identity_signs
+from univerce.genes.encoders.text import identity_signs
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4

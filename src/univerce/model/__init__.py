@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from univerce.model.checkpoint import Model, convert_checkpoint, find_model, load_network, save_model
     from univerce.model.config import UCEConfig
-    from univerce.model.corpus import TrainingSet
     from univerce.model.network import UCE
-    from univerce.model.training import PretrainConfig, pretrain
+    from univerce.training.config import PretrainConfig
+    from univerce.training.corpus import TrainingSet
+    from univerce.training.loop import pretrain
 
-_ROOMS = {
-    "Model": "checkpoint", "convert_checkpoint": "checkpoint", "find_model": "checkpoint", "load_network": "checkpoint",
-    "save_model": "checkpoint", "UCEConfig": "config", "TrainingSet": "corpus", "UCE": "network",
-    "PretrainConfig": "training", "pretrain": "training",
+_MODULES = {
+    "Model": "model.checkpoint", "convert_checkpoint": "model.checkpoint", "find_model": "model.checkpoint",
+    "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
+    "UCE": "model.network", "TrainingSet": "training.corpus", "PretrainConfig": "training.config",
+    "pretrain": "training.loop",
 }  # fmt: skip
 
 __all__ = [
@@ -26,7 +28,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a module when something of it is used: blocks and tokens need no torch."""
-        if name in _ROOMS:
-            return getattr(import_module(f"univerce.model.{_ROOMS[name]}"), name)
+        """Import a module when something of it is used: the configuration needs no torch, the network no training."""
+        if name in _MODULES:
+            return getattr(import_module(f"univerce.{_MODULES[name]}"), name)
         raise AttributeError(f"module 'univerce.model' has no attribute {name!r}.")

@@ -7,7 +7,7 @@ from it and can only add to it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,16 +15,12 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor, nn
 
-from univerce.model.axes import telling_axes
 from univerce.model.config import UCEConfig
 
 if TYPE_CHECKING:
-    from univerce.model.network import UCE
+    pass
 
 _GATE_WIDTH = 128
-_RAREST = 1e-3  # a gene seen in fewer cells tells no more than one seen in so many
-_RARITY_POWER = 0.5
-_LOG_NORM = 1e4
 
 
 def bag_weights(counts: sparse.csr_matrix, scale: float) -> sparse.csr_matrix:
@@ -66,60 +62,3 @@ class Bag(nn.Module):
     def cell(self, bag: Tensor) -> Tensor:
         """The cell ``[cells, output_dim]`` from the sum over its genes ``[cells, token_dim]``."""
         return self.project(bag - self.center)
-
-
-def start_from_bag(
-    network: UCE,
-    vocabulary: Tensor,
-    frequency: np.ndarray,
-    counts: sparse.csr_matrix,
-    sets: np.ndarray,
-    *,
-    steps: int = 1500,
-) -> None:
-    """Set the weights of the bag in closed form, and silence all else that adds to the cell or to the logits.
-
-    The gate is fitted to the inverse document frequency of the genes; the projection centres the bags of the corpus and
-    takes the axes that tell cells of one data set apart (:func:`~univerce.model.axes.telling_axes`): what all cells
-    share, and what chance and depth make of a cell, would else drown what tells cell types apart.
-
-    Parameters
-    ----------
-    network
-        A network with a bag; its weights are changed.
-    vocabulary
-        ``[n_tokens, token_dim]`` features.
-    frequency
-        ``[n_tokens]`` share of cells that express a gene, 0 where unknown.
-    counts
-        ``[n_cells, n_tokens]`` counts of cells of all data sets, none twice.
-    sets
-        ``[n_cells]`` data set of each cell.
-    steps
-        Steps of the fit of the gate.
-    """
-    bag, device = network.bag, vocabulary.device
-    seen = torch.from_numpy(np.flatnonzero(frequency > 0)).to(device)
-    rarity = torch.from_numpy(np.log(1 / np.clip(frequency, _RAREST, 1)) ** _RARITY_POWER).float().to(device)
-    rarity /= rarity[seen].mean()
-    weight = torch.from_numpy(np.sqrt(frequency) + 0.05).float().to(device)  # a common gene enters more bags
-    optimiser = torch.optim.Adam(bag.gate.parameters(), lr=1e-3)
-    for _ in range(steps):
-        some = seen[torch.randint(len(seen), (2048,), device=device)]
-        unit = F.normalize(vocabulary[some], dim=-1) * vocabulary.shape[1] ** 0.5
-        loss = (weight[some] * (F.softplus(bag.gate(unit)[:, 0]) - rarity[some]) ** 2).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    with torch.no_grad():
-        used, places = np.unique(counts.indices, return_inverse=True)
-        compact = sparse.csr_matrix((counts.data, places, counts.indptr), shape=(counts.shape[0], len(used)))
-        genes = bag(vocabulary[torch.from_numpy(used).to(device)]).cpu().numpy()
-        bags = bag_weights(compact, network.config.bag_scale) @ genes
-        bag.center.copy_(torch.from_numpy(bags.mean(axis=0)))
-        axes = telling_axes(bags, bag_weights(compact, _LOG_NORM), sets, network.config.output_dim)
-        bag.project.weight.copy_(torch.from_numpy(axes))
-        silent: list[Any] = [network.decoder[-1], network.binary_decoder[-1], network.bilinear]
-        for module in silent:
-            for parameter in module.parameters():
-                nn.init.zeros_(parameter)

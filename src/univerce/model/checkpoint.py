@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from univerce._settings import settings
-from univerce.genes.assets import RELEASED_MODELS
-from univerce.genes.fetch import fetch
-from univerce.genes.safe import load_torch
+from univerce.genes.release.fetch import fetch
+from univerce.genes.release.registry import RELEASED_MODELS
+from univerce.genes.release.unpickle import load_torch
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 from univerce.model.network import UCE, Layer, sinusoids
 
 if TYPE_CHECKING:
-    from univerce.model.training import PretrainConfig
+    from univerce.training.config import PretrainConfig
 
 BUNDLED_MODEL = "uce-mini"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"

@@ -10,11 +10,11 @@ from anndata.io import read_elem
 
 from univerce._validate import get_layer
 from univerce.genes.load import BUNDLED_MODEL, available_species
+from univerce.genes.resolve import resolve_genes
+from univerce.genes.species_of import species_of
 from univerce.genes.table import gene_table_info
-from univerce.model.corpus import TrainingSet
-from univerce.model.window import OnDisk, open_store
-from univerce.pp._species import species_of
-from univerce.pp.map_genes import resolve_genes
+from univerce.training.corpus import TrainingSet
+from univerce.training.window import OnDisk, open_store
 
 
 def training_set(

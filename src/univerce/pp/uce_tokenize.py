@@ -12,10 +12,10 @@ from tqdm.auto import tqdm
 from univerce._keys import UCE_SENTENCES
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
+from univerce.genes.given import Tables
 from univerce.genes.table import chromosome_index
-from univerce.model.tokens import Sentences, max_sentence_length
-from univerce.pp._inputs import Inputs, resolve_inputs
-from univerce.pp._tables import Tables
+from univerce.inference.inputs import Inputs, resolve_inputs
+from univerce.inference.tokens import Sentences, max_sentence_length
 
 logger = logging.getLogger("univerce")
 _BLOCK_ROWS = 1000
@@ -114,24 +114,6 @@ def uce_tokenize(
     inputs.adata.obs[f"{key_added}_length"] = sentences.lengths
     inputs.adata.uns[key_added] = {"params": inputs.params | {"inputs_digest": inputs.digest()}}
     return data if copy else None
-
-
-def valid_sentences(inputs: Inputs, key: str = UCE_SENTENCES) -> Sentences | None:
-    """The sentences that ``adata`` holds, if drawing them again would give the same."""
-    adata = inputs.adata
-    if key not in adata.obsm or f"{key}_length" not in adata.obs or key not in adata.uns:
-        return None
-    old = dict(adata.uns[key].get("params", {}))
-    deciding = ("model_digest", "table_digest", "seed", "sampling", "n_sample", "n_draws")
-    differ = [k for k in deciding if old.get(k) != inputs.params[k]]
-    if not differ and old.get("inputs_digest") != inputs.digest():
-        differ = ["the counts, cells or genes"]
-    if differ:
-        logger.info("obsm[%r] is not used: it was drawn with another %s.", key, ", ".join(differ))
-        return None
-    logger.info("Using the sentences in obsm[%r].", key)
-    lengths = adata.obs[f"{key}_length"].to_numpy(dtype=np.int32)
-    return Sentences(np.asarray(adata.obsm[key], dtype=np.int32), lengths, np.zeros(len(lengths), dtype=bool))
 
 
 def _draw(inputs: Inputs, *, show: bool) -> Sentences:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anndata as ad
 
 from univerce._keys import X_UCE
 from univerce._validate import get_modalities
-from univerce.tl._recorded import recorded_params
+from univerce.embeddings.space import compare_spaces
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -58,25 +57,3 @@ def check_same_space(
     """
     adata, other = get_modalities(mod, adata, other)
     compare_spaces(adata, other, use_rep, ("adata", "other"))
-
-
-def compare_spaces(adata: ad.AnnData, other: ad.AnnData, use_rep: str, names: tuple[str, str]) -> None:
-    """As :func:`check_same_space`, with the names that messages give the two."""
-    mine, theirs = recorded_params(adata, names[0], use_rep), recorded_params(other, names[1], use_rep)
-    if mine["model_digest"] != theirs["model_digest"]:
-        raise ValueError(
-            f"The embeddings in obsm[{use_rep!r}] are of two models, {_name(mine)} and {_name(theirs)}: their "
-            "distances mean nothing. Embed one of the two anew with the model= of the other."
-        )
-    digests, others = mine["table_digest"], theirs["table_digest"]
-    differ = [species for species in sorted(set(digests) & set(others)) if digests[species] != others[species]]
-    if differ:
-        raise ValueError(
-            f"The embeddings in obsm[{use_rep!r}] (models {_name(mine)} and {_name(theirs)}) were made with two gene "
-            f"tables of {', '.join(differ)}. Embed one of the two anew with the table of the other, see "
-            "univerce.genes.load_table."
-        )
-
-
-def _name(params: Mapping[str, Any]) -> str:
-    return f"{str(params['model'])!r} ({str(params['model_digest'])[:12]})"

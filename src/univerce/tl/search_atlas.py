@@ -12,18 +12,18 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from univerce import __version__
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
-from univerce.model.distributed import find_client
-from univerce.model.tokens import cell_keys
-from univerce.tl._disk import embedding_digest, open_anndata
-from univerce.tl._faiss import NeighbourIndex, build_index, read_index, tune, write_index
-from univerce.tl._inputs import check_comparable, gather, get_embedding, get_labels, known_cells
-from univerce.tl._neighbours import exact_neighbours
-from univerce.tl._rows import Stored
-from univerce.tl._sharded import exact_on_workers, index_on_workers
+from univerce._version import __version__
+from univerce.embeddings.cells import check_comparable, gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.index import NeighbourIndex, build_index, read_index, tune, write_index
+from univerce.embeddings.neighbors import exact_neighbours
+from univerce.embeddings.sharded import exact_on_workers, index_on_workers
+from univerce.inference.tokens import cell_keys
+from univerce.io.cluster import find_client
+from univerce.io.files import embedding_digest, open_anndata
+from univerce.io.rows import Stored
 
 if TYPE_CHECKING:
     from mudata import MuData

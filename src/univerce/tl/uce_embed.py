@@ -16,18 +16,18 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import PRECISIONS, settings
 from univerce._validate import check_writable, get_modality
-from univerce.model.blocks import n_blocks
+from univerce.genes.given import Tables
+from univerce.inference.cluster import worker_precision
+from univerce.inference.inputs import Inputs, resolve_inputs, valid_sentences
+from univerce.inference.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
+from univerce.inference.store import EmbeddingStore
+from univerce.inference.tokens import max_sentence_length
+from univerce.inference.workers import embed_on_workers, n_cells
+from univerce.io.blocks import n_blocks
+from univerce.io.cluster import find_client
+from univerce.io.pipeline import Stages, behind
 from univerce.model.checkpoint import load_network
 from univerce.model.config import SAMPLINGS
-from univerce.model.distributed import find_client, worker_precision
-from univerce.model.pipeline import Stages, behind
-from univerce.model.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
-from univerce.model.store import EmbeddingStore
-from univerce.model.tokens import max_sentence_length
-from univerce.pp._inputs import Inputs, resolve_inputs
-from univerce.pp._tables import Tables
-from univerce.pp.uce_tokenize import valid_sentences
-from univerce.tl._workers import embed_on_workers, n_cells
 
 logger = logging.getLogger("univerce")
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25

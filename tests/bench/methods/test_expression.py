@@ -8,7 +8,7 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods import hvg, log_norm, pca
 from univerce.bench.methods._expression import (
     log_normalise,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from tests.bench.methods.cells import typed_cells
 from tests.bench.methods.test_geneformer_tokens import SYMBOLS, dictionaries, plain_tokens, write_published
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods.geneformer import METHOD
 
 NONE = [f"none{i}" for i in range(5)]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods._expression import log_normalise, variable_genes
 from univerce.bench.methods.harmony import METHOD
 from univerce.bench.methods.pca import principal_components

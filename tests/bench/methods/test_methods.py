@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench._registry import known_methods
 
 METHODS = {name: m for name, m in known_methods().items() if not m.control}

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods.precomputed import METHOD
 
 VALUES = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)

@@ -9,11 +9,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods._scgpt_network import ScGPT
 from univerce.bench.methods._scgpt_tokens import bin_values, sentences
 from univerce.bench.methods.scgpt import METHOD
-from univerce.model.tokens import cell_keys
+from univerce.inference.tokens import cell_keys
 
 D, HEADS, LAYERS = 12, 3, 2
 GENES = [f"G{i}" for i in range(20)]

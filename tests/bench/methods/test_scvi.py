@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods import scanvi, scarches, scvi
 from univerce.bench.methods._scvi import in_rows, place, seeded_scvi
 from univerce.bench.methods.scarches import _reference

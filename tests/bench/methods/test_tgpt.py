@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from tests.bench.methods.cells import typed_cells
+from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods.tgpt import METHOD
 
 GENES = [*(f"G{i}" for i in range(16)), "HLA-A", "MT-CO1", "RP11-1.2", "X.Y"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.tiny import tiny_cells
+from tests.helpers.tiny import tiny_cells
 from univerce.bench.methods.uce import METHOD
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import EsmConfig, EsmForMaskedLM, EsmModel, EsmTokenizer
 
 import univerce as uc
-from tests.proteomes import random_sequence
+from tests.helpers.proteomes import random_sequence
 from univerce.genes import ESM2
 from univerce.genes.encoders import esm2
 from univerce.genes.fasta import Protein

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
-from tests.proteomes import LETTERS, random_sequence, relative
+from tests.helpers.proteomes import LETTERS, random_sequence, relative
 from univerce.genes import KmerEncoder
 from univerce.genes.fasta import Protein
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from univerce.genes.safe import load_pickle_plain
+from univerce.genes.release.unpickle import load_pickle_plain
 
 _SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 _FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ensembl": "gene_name_id_dict"}

@@ -32,7 +32,7 @@ def mean_of_genes(
     """
     import torch
 
-    from univerce.model.runtime import choose_device
+    from univerce.inference.runtime import choose_device
 
     device = choose_device(settings.device)
     network.to(device).eval()

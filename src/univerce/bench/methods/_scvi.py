@@ -82,7 +82,7 @@ def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> a
 
 def place() -> dict[str, Any]:
     """The accelerator that ``settings.device`` means, in the words of lightning."""
-    from univerce.model.runtime import choose_device
+    from univerce.inference.runtime import choose_device
 
     device = choose_device(settings.device)
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)

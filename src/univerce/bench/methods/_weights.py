@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univerce.genes.safe import load_torch
+from univerce.genes.release.unpickle import load_torch
 
 if TYPE_CHECKING:
     import torch

@@ -36,7 +36,7 @@ def _embed(
     batch_size: int = 16,
 ) -> np.ndarray:
     """``model`` is a folder with ``best_model.pt``, ``vocab.json`` and ``args.json``; genes are symbols."""
-    from univerce.model.tokens import cell_keys
+    from univerce.inference.tokens import cell_keys
 
     directory = model_directory(model, "scGPT", _SOURCE, _FILES)
     vocabulary, args = _read(directory)
@@ -80,8 +80,8 @@ def _forward_all(
     import torch
 
     from univerce.bench.methods._scgpt_network import ScGPT, rename_flash
-    from univerce.genes.safe import load_torch
-    from univerce.model.runtime import choose_device
+    from univerce.genes.release.unpickle import load_torch
+    from univerce.inference.runtime import choose_device
 
     network = ScGPT(args, len(vocabulary), vocabulary["<pad>"])
     path = directory / "best_model.pt"

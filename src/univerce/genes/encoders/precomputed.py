@@ -10,10 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from univerce.genes.assets import ESM2_15B
 from univerce.genes.fasta import Protein, without_version
-from univerce.genes.fetch import file_sha256
-from univerce.genes.safe import load_torch
+from univerce.genes.release.fetch import file_sha256
+from univerce.genes.release.registry import ESM2_15B
+from univerce.genes.release.unpickle import load_torch
 
 SUFFIXES = (".pt", ".h5", ".hdf5", ".npz")
 _RELEASED = ".gene_symbol_to_embedding_ESM2.pt"

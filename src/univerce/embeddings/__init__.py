@@ -1,0 +1,1 @@
+"""Embeddings as they lie in ``obsm``: their space, cells, groups, neighbors and classifiers."""

@@ -1,0 +1,247 @@
+"""Three ways to tell classes apart: arrays in, log-probabilities out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from scipy.special import log_softmax
+
+from univerce.embeddings.index import NeighbourIndex, build_index, import_faiss, tune
+from univerce.embeddings.neighbors import exact_neighbours
+
+Search = Literal["exact", "ivf", "hnsw"]
+
+MAX_ITER = 1000
+_RECALL, _TUNED_ON = 0.98, 256
+_PSEUDO_VOTES = 1.0
+
+
+class Classifier(Protocol):
+    """What the three have in common; their fields are arrays and numbers, which is all that is saved of them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def fit(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
+    ) -> Classifier: ...
+
+    def log_proba(self, x: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Multinomial logistic regression of scikit-learn on centred cells of mean variance one.
+
+    All columns are divided by one number, so that rotating the embedding changes nothing. Standardising each column
+    would blow up those in which the reference hardly varies, and a classifier that is carried to another data set
+    stumbles over them.
+    """
+
+    mean: np.ndarray
+    """``[n_dims]`` of the cells it was fitted on."""
+    weight: np.ndarray
+    """``[n_classes, n_dims]`` for columns less their mean."""
+    intercept: np.ndarray
+    """``[n_classes]``, minus infinity for a class without cells."""
+
+    @classmethod
+    def fit(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
+    ) -> Logistic:
+        """Fit; ``balanced`` weighs cells so that all classes count the same."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        regression = LogisticRegression(max_iter=MAX_ITER, class_weight="balanced" if balanced else None)
+        mean = x.mean(axis=0, dtype=np.float64)
+        scale = np.sqrt(np.square(x - mean).mean()) or 1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a flat end of the way changes nothing
+            fitted = regression.fit((x - mean) / scale, y)
+        coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
+        if len(coef) == 1:  # of two classes scikit-learn keeps the second's odds against the first
+            coef, constant = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, constant)
+        weight, intercept = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -np.inf)
+        weight[fitted.classes_], intercept[fitted.classes_] = coef / scale, constant
+        return cls(mean, weight, intercept)
+
+    def log_proba(self, x: np.ndarray) -> np.ndarray:
+        """``[n, n_classes]``."""
+        return log_softmax((x - self.mean) @ self.weight.T + self.intercept, axis=1)
+
+
+@dataclass(frozen=True)
+class Centroids:
+    """Softmax of the negative squared distance to the mean of each class; all classes count the same."""
+
+    center: np.ndarray
+    """``[n_classes, n_dims]``, NaN for a class without cells."""
+
+    @classmethod
+    def fit(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
+    ) -> Centroids:
+        """Fit."""
+        center = np.full((n_classes, x.shape[1]), np.nan)
+        for k in np.unique(y):
+            center[k] = x[y == k].mean(axis=0, dtype=np.float64)
+        return cls(center)
+
+    def log_proba(self, x: np.ndarray) -> np.ndarray:
+        """``[n, n_classes]``."""
+        middle = np.nanmean(self.center, axis=0)  # near zero, the products lose no digits
+        center = self.center - middle
+        # Less the square of the cell itself, which all classes have in common.
+        score = 2 * (x - middle) @ np.nan_to_num(center).T - np.sum(np.square(center), axis=1)
+        return log_softmax(np.where(np.isnan(score), -np.inf, score), axis=1)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Share of the votes of the nearest cells, whatever their distance, and one vote more that all classes share."""
+
+    cells: np.ndarray
+    """``[n_cells, n_dims]`` float32."""
+    label: np.ndarray
+    """``[n_cells]`` class of each."""
+    vote: np.ndarray
+    """``[n_classes]`` weight of a vote; zero for a class without cells."""
+    n_neighbors: int
+    search: Search = "exact"
+    """Compare with every cell, or look into an index, which is made when it is needed and not saved."""
+
+    @classmethod
+    def fit(
+        cls,
+        x: np.ndarray,
+        y: np.ndarray,
+        n_classes: int,
+        *,
+        balanced: bool = False,
+        n_neighbors: int = 15,
+        search: Search = "exact",
+    ) -> Neighbours:
+        """Fit; ``balanced`` gives the cells of rare classes heavier votes, so that all classes have as many."""
+        if search != "exact":
+            import_faiss()  # before the work
+        size = np.bincount(y, minlength=n_classes)
+        there = size > 0
+        vote = there.astype(np.float64)
+        if balanced:
+            vote[there] = size.sum() / there.sum() / size[there]
+        return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)), search)
+
+    def log_proba(self, x: np.ndarray) -> np.ndarray:
+        """``[n, n_classes]``."""
+        if self.search == "exact":
+            nearest, _ = exact_neighbours(x, self.cells, self.n_neighbors)
+        else:
+            index, effort = self._index
+            nearest, _ = index.search(x, self.n_neighbors, effort=effort)
+        n_classes = len(self.vote)
+        flat = (self.label[nearest] + n_classes * np.arange(len(x))[:, None])[nearest >= 0]
+        votes = np.bincount(flat, minlength=len(x) * n_classes).reshape(len(x), n_classes) * self.vote
+        there = self.vote > 0
+        votes[:, there] += _PSEUDO_VOTES / there.sum()
+        with np.errstate(divide="ignore"):
+            return np.log(votes / votes.sum(axis=1, keepdims=True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to a worker: the index too, which is made once."""
+        if self.search != "exact":
+            _ = self._index
+        return self.__dict__
+
+    @cached_property
+    def _index(self) -> tuple[NeighbourIndex, int]:
+        """The index of the cells, and the effort with which it finds enough neighbours of some of them."""
+        index = build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
+        some = self.cells[:_TUNED_ON]  # cells come in an order without meaning
+        exact, _ = exact_neighbours(some, self.cells, self.n_neighbors)
+        effort, _ = tune(index, some, exact, target=_RECALL)
+        return index, effort
+
+
+CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbours]] = {
+    "logistic": Logistic,
+    "knn": Neighbours,
+    "centroid": Centroids,
+}
+
+
+def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: int) -> np.ndarray:
+    """``[n]`` fold of each cell; cells come in an order without meaning.
+
+    Parameters
+    ----------
+    y
+        ``[n]`` class of each cell.
+    groups
+        ``[n]`` batch or donor, whose cells stay together: one a fold, or several when there are more than ``n_folds``.
+        None deals the cells of each class out in turn.
+    n_folds
+        Number of folds.
+    seed
+        Of the folds of groups.
+    """
+    if groups is None:
+        order = np.argsort(y, kind="stable")
+        folds = np.empty(len(y), dtype=np.int64)
+        folds[order] = np.arange(len(y)) % n_folds  # on from class to class, so that small ones fall into all folds
+        return folds
+    names, which = np.unique(groups, return_inverse=True)
+    if len(names) <= n_folds:
+        return which
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    folds = np.empty(len(y), dtype=np.int64)
+    split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer cells than folds is no fault here
+        for fold, (_, test) in enumerate(split.split(y, y, which)):
+            folds[test] = fold
+    return folds
+
+
+def held_out_log_proba(
+    method: str, x: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, **options: Any
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of a fold and their ``[n, n_classes]`` log-probabilities, by a classifier fitted on the other folds.
+
+    Left out are cells whose class has no cell in the other folds: nothing could have told what they are.
+    """
+    for fold in np.unique(folds):
+        train = folds != fold
+        taught = np.unique(y[train])
+        rows = np.flatnonzero(~train & np.isin(y, taught))
+        if len(taught) > 1 and len(rows):
+            yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options).log_proba(x[rows])
+        else:
+            yield rows[:0], np.empty((0, n_classes))

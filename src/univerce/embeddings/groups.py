@@ -1,0 +1,178 @@
+"""Groups of cells, and their means in an embedding or in log-normalised expression."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from univerce._validate import check_counts, get_layer, layer_name
+from univerce.embeddings.cells import get_labels, iter_rows
+
+LOGNORM = "lognorm"
+"""What the baseline in log-normalised expression is called."""
+
+_BLOCK_ROWS = 4096
+_TARGET_SUM = 1e4
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of cells.
+
+    Parameters
+    ----------
+    table
+        ``[n_groups]`` the labels of a group, a column for each of the keys, and ``n_cells``; sorted by the labels.
+    codes
+        ``[n_obs]`` row of the table of each cell, -1 for a cell that is in none.
+    """
+
+    table: pd.DataFrame
+    codes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Groups:
+        """Some of the groups."""
+        new = np.full(len(self.table) + 1, -1)  # the last is where the cells of no group look
+        new[rows] = np.arange(len(rows))
+        return Groups(self.table.iloc[rows].reset_index(drop=True), new[self.codes])
+
+
+def get_groups(
+    adata: ad.AnnData,
+    keys: Sequence[str],
+    known: np.ndarray,
+    *,
+    min_cells: int = 1,
+    name: str = "adata",
+    mapping: Mapping[str, str] | None = None,
+) -> Groups:
+    """The groups of the cells that have a label in each of the columns, and an embedding.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    keys
+        Columns of ``obs``.
+    known
+        ``[n_obs]`` which cells have an embedding.
+    min_cells
+        Smaller groups are left out.
+    name
+        How messages call the data.
+    mapping
+        Other names of labels of the last column.
+
+    Raises
+    ------
+    ValueError
+        When no group is left.
+    """
+    labels = pd.DataFrame({key: np.asarray(get_labels(adata, key, name=name), dtype=object) for key in keys})
+    if mapping:
+        labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
+    labelled = labels.notna().all(axis=1).to_numpy()
+    used = labelled & known
+    if not used.all():
+        logger.info(
+            "%s: %s of %s cells are left out: %s without a label in %s, %s without an embedding.",
+            name, f"{(~used).sum():,}", f"{len(used):,}", f"{(~labelled).sum():,}", " or ".join(map(repr, keys)),
+            f"{(~known).sum():,}",
+        )  # fmt: skip
+    if not used.any():
+        raise ValueError(f"{name}: no cell has both a label in obs[{keys[0]!r}] and an embedding without NaN.")
+    grouped = labels[used].groupby(list(keys), sort=True)
+    codes = np.full(len(labels), -1)
+    codes[used] = grouped.ngroup().to_numpy()
+    table = grouped.size().rename("n_cells").reset_index()
+    groups = Groups(table, codes)
+    enough = table["n_cells"].to_numpy() >= min_cells
+    if enough.all():
+        return groups
+    small = [" / ".join(row) for row in table.loc[~enough, list(keys)].itertuples(index=False)]
+    if not enough.any():
+        raise ValueError(f"{name}: no group of obs[{keys[0]!r}] has min_cells={min_cells} cells or more; lower it.")
+    logger.info("%s: groups of fewer than %d cells are left out: %s.", name, min_cells, ", ".join(small))
+    return groups.take(np.flatnonzero(enough))
+
+
+def group_means(blocks: Iterable[tuple[slice, Any]], groups: Groups) -> np.ndarray:
+    """``[n_groups, n_columns]`` means over the cells of each group, summed up in double precision."""
+    sums: Any = 0.0
+    n_groups = len(groups.table)
+    for rows, block in blocks:
+        codes = groups.codes[rows]
+        member = np.flatnonzero(codes >= 0)
+        collect = sp.csr_array((np.ones(len(member)), (codes[member], np.arange(len(member)))), (n_groups, len(member)))
+        part = collect @ block[member].astype(np.float64)
+        sums = sums + (part.toarray() if sp.issparse(part) else part)
+    return sums / groups.table["n_cells"].to_numpy()[:, None]
+
+
+def embedding_means(rep: Any, groups: Groups) -> np.ndarray:
+    """``[n_groups, n_dims]`` centroids."""
+    return group_means(iter_rows(rep), groups)
+
+
+def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, groups: Groups, name: str) -> np.ndarray:
+    """``[n_groups, n_genes]`` means of log(1 + 10,000 x / sum(x)), where the sum runs over the same genes.
+
+    Raises
+    ------
+    ValueError
+        When the values are not counts.
+    """
+    return group_means(lognorm_blocks(adata, layer, genes, name), groups)
+
+
+def lognorm_blocks(
+    adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
+) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    matrix = get_layer(adata, layer)
+    for start in range(0, adata.n_obs, _BLOCK_ROWS):
+        rows = slice(start, min(start + _BLOCK_ROWS, adata.n_obs))
+        block = matrix[rows]
+        block = block.compute() if hasattr(block, "compute") else block
+        block = sp.csr_matrix(block)
+        try:
+            check_counts(block, where=f"{name}: {layer_name(layer)}")
+        except ValueError as error:
+            raise ValueError(f"{error} Without counts, pass baseline=None.") from error
+        block = block[:, genes].astype(np.float64)
+        total = np.asarray(block.sum(axis=1)).ravel()
+        block = sp.diags(_TARGET_SUM / np.where(total > 0, total, 1)) @ block
+        yield rows, sp.csr_matrix(block.log1p())
+
+
+def has_counts(adata: ad.AnnData, layer: str | None) -> bool:
+    """Whether there is expression at all; an atlas may hold embeddings alone."""
+    return adata.n_vars > 0 and (layer is not None or adata.X is not None)
+
+
+def shared_genes(names: Iterable[str], others: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the genes that both hold under one name, whatever the case of its letters.
+
+    A name that stands for two columns on either side is no pair: across species this leaves one-to-one symbols.
+
+    Returns
+    -------
+    ``[n_shared]`` columns of the first and of the second, in the order of the names.
+    """
+    here, there = (_unique_upper(side) for side in (names, others))
+    both = here.index.intersection(there.index).sort_values()
+    return here[both].to_numpy(), there[both].to_numpy()
+
+
+def _unique_upper(names: Iterable[str]) -> pd.Series:
+    upper = pd.Index([str(name).strip().upper() for name in names])
+    columns = pd.Series(np.arange(len(upper)), index=upper)
+    return columns[~upper.duplicated(keep=False) & (upper != "") & (upper != "NAN")]

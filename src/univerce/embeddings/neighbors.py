@@ -1,0 +1,245 @@
+"""Exact nearest neighbours of embeddings, by blocked matrix products.
+
+An embedding is anything that :func:`univerce.embeddings.cells.iter_rows` reads, in memory or on disk, float16 or float32. A
+row with NaN or infinity is no embedding: as a query it gets the index -1 and the distance NaN, in the reference it is
+nobody's neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numba
+import numpy as np
+
+from univerce._validate import check_whole
+from univerce.embeddings.cells import iter_rows
+
+Metric = Literal["euclidean", "cosine"]
+
+BLOCK_ROWS = 16384
+_QUERY_ROWS = 65536  # queries in memory at a time; the reference is read once for each of these blocks
+_PRODUCT = 2**24  # entries of one matrix product
+_UNIT = 2.0**-24  # rounding of float32
+
+
+def exact_neighbours(
+    query: Any,
+    reference: Any,
+    k: int,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    metric: Metric = "euclidean",
+    done: Callable[[int], object] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` nearest rows of ``reference`` for each row of ``query``.
+
+    Products of blocks in float32 find the candidates, with a margin for the largest rounding error that they can have;
+    the distance of a candidate is then computed in float64. So the result is exact, and the same whatever the blocks,
+    the order of the queries and the number of threads.
+
+    Parameters
+    ----------
+    query, reference
+        Embeddings ``[n, n_dims]`` and ``[n_reference, n_dims]``. ``reference`` is read in order, a block at a time.
+    k
+        Number of neighbours.
+    block_rows
+        Rows of ``reference`` in memory at a time.
+    metric
+        ``"cosine"`` is one minus the cosine; a row of zeros has no direction and counts as missing.
+    done
+        Called with the number of pairs that were compared, for a progress bar.
+
+    Returns
+    -------
+    Indices ``[n, k]`` int64 and distances ``[n, k]`` float32, the nearest first, equal distances by row of
+    ``reference``.
+
+    Raises
+    ------
+    ValueError
+        When ``reference`` has fewer than ``k`` embeddings, the widths differ or an option is unknown.
+    """
+    check_sizes(query, reference, k)
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
+    everything = slice(0, reference.shape[0])
+    indices, squares = no_neighbours(query.shape[0], k)
+    for wanted, queries in iter_rows(query, _QUERY_ROWS):
+        into = indices[wanted], squares[wanted]
+        n_known = collect(queries, reference, everything, *into, block_rows=block_rows, metric=metric, done=done)
+        if n_known < k:
+            raise ValueError(too_few(k, n_known))
+    return nearest_first(indices, squares, metric=metric)
+
+
+def no_neighbours(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and squared distances ``[n, k]`` of neighbours that are yet to be found."""
+    return np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
+
+
+def collect(
+    queries: np.ndarray,
+    reference: Any,
+    rows: slice,
+    indices: np.ndarray,
+    squares: np.ndarray,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    metric: Metric = "euclidean",
+    done: Callable[[int], object] | None = None,
+) -> int:
+    """Look for neighbours among some rows of the reference.
+
+    Parameters
+    ----------
+    queries
+        ``[n, n_dims]`` float32.
+    reference, rows
+        The embedding, and which rows of it.
+    indices, squares
+        ``[n, k]`` of :func:`no_neighbours`; the ``k`` nearest are put there in no order.
+    block_rows, metric, done
+        See :func:`exact_neighbours`.
+
+    Returns
+    -------
+    Number of the rows that hold an embedding.
+    """
+    cosine = metric == "cosine"
+    tile = max(1, _PRODUCT // min(block_rows, max(rows.stop - rows.start, 1)))
+    q, q_sq = _prepare(queries, cosine)
+    n_known = 0
+    for first in range(rows.start, rows.stop, block_rows):
+        values = np.asarray(reference[first : min(first + block_rows, rows.stop)], dtype=np.float32)
+        r, r_sq = _prepare(values, cosine)
+        n_known += int(np.isfinite(r_sq).sum())
+        for start in range(0, len(q), tile):
+            part = slice(start, start + tile)
+            with np.errstate(over="ignore", invalid="ignore"):  # of missing rows
+                products = q[part] @ r.T
+            _collect(products, q[part], q_sq[part], r, r_sq, first, squares[part], indices[part])
+        if done is not None:
+            done(len(q) * len(r))
+    return n_known
+
+
+def nearest_first(
+    indices: np.ndarray, squares: np.ndarray, *, metric: Metric = "euclidean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours in order, those at equal distance by row, and their distances in float32; NaN for no neighbour."""
+    indices, squares = in_order(indices, np.where(indices < 0, np.nan, squares))
+    return indices, (squares / 2 if metric == "cosine" else np.sqrt(squares)).astype(np.float32)
+
+
+def in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest first, those at equal distance by row."""
+    order = np.lexsort((indices, squares), axis=-1)
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(squares, order, axis=1)
+
+
+def _prepare(block: np.ndarray, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, of unit length for the cosine, and their squared lengths, which are finite for known rows only."""
+    rows = np.ascontiguousarray(block)
+    squares = _squares(rows)
+    if cosine:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows = (rows / np.sqrt(squares)[:, None]).astype(np.float32)
+        squares = _squares(rows)
+    return rows, squares
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _distance(a, b):  # type: ignore[no-untyped-def]
+    """Squared Euclidean distance in float64."""
+    total = 0.0
+    for j in range(a.shape[0]):
+        difference = np.float64(a[j]) - np.float64(b[j])
+        total += difference * difference
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _squares(rows):  # type: ignore[no-untyped-def]
+    out = np.empty(rows.shape[0])
+    zero = np.zeros(rows.shape[1], dtype=rows.dtype)
+    for i in range(rows.shape[0]):
+        out[i] = _distance(rows[i], zero)
+    return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _collect(products, q, q_sq, r, r_sq, first, distances, indices):  # type: ignore[no-untyped-def]
+    """Put a block of the reference into the heaps of the nearest so far.
+
+    ``distances`` and ``indices`` ``[n, k]`` hold one heap a row, the worst pair (distance, index) on top. The float32
+    product of two rows of ``d`` values is off by ``d * 2**-24 * |q| * |r|`` at most, their squared distance by
+    ``d * 2**-24 * (|q|^2 + |r|^2)``.
+    """
+    shrink = 1.0 - (r.shape[1] + 2) * _UNIT
+    half = 0.5 * shrink * r_sq
+    for i in range(products.shape[0]):
+        if not np.isfinite(q_sq[i]):
+            continue
+        bound = 0.5 * (shrink * q_sq[i] - distances[i, 0])
+        for j in range(products.shape[1]):
+            if products[i, j] < half[j] + bound:
+                continue
+            exact = _distance(q[i], r[j])
+            row = first + j
+            if exact < distances[i, 0] or (exact == distances[i, 0] and row < indices[i, 0]):
+                _replace_worst(distances[i], indices[i], exact, row)
+                bound = 0.5 * (shrink * q_sq[i] - distances[i, 0])
+
+
+@numba.njit(nogil=True, cache=True)
+def _replace_worst(distances, indices, distance, index):  # type: ignore[no-untyped-def]
+    """Sift a new pair down from the top of a heap."""
+    k, at = distances.shape[0], 0
+    while True:
+        child = 2 * at + 1
+        if child >= k:
+            break
+        other = child + 1
+        if other < k and (
+            distances[other] > distances[child]
+            or (distances[other] == distances[child] and indices[other] > indices[child])
+        ):
+            child = other
+        if distances[child] < distance or (distances[child] == distance and indices[child] < index):
+            break
+        distances[at], indices[at] = distances[child], indices[child]
+        at = child
+    distances[at], indices[at] = distance, index
+
+
+def recall(indices: np.ndarray, exact: np.ndarray) -> float:
+    """Share of the exact neighbours that were found; queries without neighbours do not count.
+
+    Parameters
+    ----------
+    indices, exact
+        ``[n, k]`` neighbours, found and exact, in any order.
+    """
+    known = exact[:, 0] >= 0
+    if not known.any():
+        return math.nan
+    pairs = zip(indices[known], exact[known], strict=True)
+    return float(np.mean([np.isin(mine, theirs).mean() for theirs, mine in pairs]))
+
+
+def check_sizes(query: Any, reference: Any, k: int) -> None:
+    """Raise ``ValueError`` unless ``k`` neighbours of the rows of ``query`` can be looked for in ``reference``."""
+    check_whole("k", k, 1)
+    if query.shape[1] != reference.shape[1]:
+        raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
+    if k > reference.shape[0]:
+        raise ValueError(too_few(k, reference.shape[0]))
+
+
+def too_few(k: int, n: int) -> str:
+    """The message for a reference that is smaller than the number of neighbours."""
+    return f"{k} neighbours were asked for and the reference has {n} embeddings; ask for at most {n}."

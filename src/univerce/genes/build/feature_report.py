@@ -1,0 +1,198 @@
+"""Do gene features tell genes apart, and bring those together that belong together?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce._validate import as_seed
+from univerce.genes.lookup import clean_names
+from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
+
+FAMILIES = {
+    "ribosomal proteins": r"RP[LS]-?\d",
+    "keratins": r"KRT\d",
+    "HLA": r"HLA-",
+    "collagens": r"COL-?\d",
+    "olfactory receptors": r"OR\d+[A-Z]",
+    "solute carriers": r"SLC\d",
+    "zinc fingers": r"ZNF\d",
+    "homeobox clusters": r"HOX[A-D]\d",
+    "complex I": r"NDUF[A-Z]",
+    "proteasome": r"PSM[A-D]\d",
+    "cytochromes P450": r"CYP-?\d",
+    "C-C and C-X-C chemokines": r"C(?:X)?CL\d",
+}
+"""Upper-case symbols that begin like this are a family."""
+_MIN_FAMILY = 5
+_SEPARATE = 0.95
+_BLOCK = 2048
+
+
+def feature_report(
+    tables: Mapping[str, ad.AnnData],
+    *,
+    reference: str = "human",
+    n_sample: int = 2000,
+    rng: int | np.random.Generator = 0,
+) -> pd.DataFrame:
+    """How well the features of gene tables know genes: orthologues, identities and families.
+
+    What is compared are cosines, as the network sees features by their direction alone. Orthologues and families are
+    told by symbols, which is crude: genes of one name need not be orthologues, least of all in far species, and an
+    encoder that reads symbols, such as :class:`univerce.genes.TextEncoder`, has seen the answer. Compare encoders of
+    one kind, and all columns together: features that are all alike have coherent families and cannot tell genes apart.
+
+    Parameters
+    ----------
+    tables
+        Gene tables of one encoder by species.
+    reference
+        The species among whose genes the orthologues of the others are looked for.
+    n_sample
+        Genes of each species that nearest neighbours are looked for; all when it has no more.
+    rng
+        Seed, or a generator that is drawn from once.
+
+    Returns
+    -------
+    One row per species with the columns
+
+    ``n_genes``
+        Genes in the table.
+    ``orthologues``
+        Share of the sampled genes that share a symbol (ignoring case) with a gene of ``reference`` whose nearest gene
+        of ``reference`` is one of that symbol, ties counting as failures; NaN for ``reference`` itself, and when no
+        symbol is shared.
+    ``n_orthologues``
+        How many genes that share is of.
+    ``separate``
+        Share of the sampled genes whose nearest other gene of the species has a cosine below 0.95. Genes of one symbol
+        are one gene here: assemblies hold some several times, on alternative loci.
+    ``nearest_cosine``
+        Mean cosine of a sampled gene and the nearest other gene of the species.
+    ``family_cosine``
+        Cosine of two genes of one family, averaged over pairs and then over families: symbols that begin with RPL or
+        RPS, KRT, HLA-, COL, OR, SLC, ZNF, HOX, NDUF, PSM, CYP, CCL or CXCL, and go on as in those families. Families of
+        fewer than 5 genes are left out; NaN when none is left.
+    ``random_cosine``
+        Mean cosine of any two genes of the species.
+    ``family_coherence``
+        ``family_cosine`` minus ``random_cosine``.
+
+    Raises
+    ------
+    ValueError
+        When there is no table, ``reference`` is not among them, the tables are of several encoders, or ``n_sample`` is
+        not at least 1.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> tables = {species: uc.genes.load_table(species) for species in ("human", "worm")}
+    >>> report = uc.genes.feature_report(tables, n_sample=50)
+    >>> report.index.tolist(), bool(report.loc["human", "family_coherence"] > 0)
+    (['human', 'worm'], True)
+    """
+    if reference not in tables:
+        raise ValueError(f"reference={reference!r} is not among the tables: {', '.join(tables) or 'none'}.")
+    if isinstance(n_sample, bool) or not isinstance(n_sample, int | np.integer) or n_sample < 1:
+        raise ValueError(f"n_sample={n_sample!r} must be a whole number from 1 on.")
+    encoders = {(str(gene_table_info(table)["encoder"]), table.n_vars) for table in tables.values()}
+    if len(encoders) > 1:
+        found = ", ".join(f"{encoder!r} of width {dim}" for encoder, dim in sorted(encoders))
+        raise ValueError(f"The tables are of several encoders ({found}), whose features cannot be compared.")
+    seed = as_seed(rng)
+    codes = _symbol_codes(tables)
+    rows = {}
+    for species, table in tables.items():
+        generator = np.random.default_rng([seed, *species.encode()])
+        sample = _sample(np.arange(table.n_obs), n_sample, generator)
+        _, nearest = _nearest(_unit(table, sample), codes[species][sample], table, codes[species])
+        is_shared = np.isin(codes[species], codes[reference]) & (species != reference)
+        shared = _sample(np.flatnonzero(is_shared), n_sample, generator)
+        same, other = _nearest(_unit(table, shared), codes[species][shared], tables[reference], codes[reference])
+        hits = same > other
+        symbols = _symbols(table)
+        family, random = _family_cosine(table, symbols), _mean_cosine(_sums(table, np.arange(table.n_obs)))
+        rows[species] = {
+            "n_genes": table.n_obs,
+            "orthologues": float(hits.mean()) if len(hits) else np.nan,
+            "n_orthologues": len(hits),
+            "separate": float(np.mean(nearest < _SEPARATE)),
+            "nearest_cosine": float(nearest.mean()),
+            "family_cosine": family,
+            "random_cosine": random,
+            "family_coherence": family - random,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("species")
+
+
+def _symbols(table: ad.AnnData) -> np.ndarray:
+    return np.array([symbol.upper() for symbol in clean_names(table.obs["symbol"])], dtype=object)
+
+
+def _symbol_codes(tables: Mapping[str, ad.AnnData]) -> dict[str, np.ndarray]:
+    """For the genes of each table a number that genes of one symbol share, and genes without one share with none."""
+    symbols = [_symbols(table) for table in tables.values()]
+    codes = pd.factorize(np.concatenate(symbols))[0]
+    nameless = np.concatenate(symbols) == ""
+    codes[nameless] = -1 - np.arange(nameless.sum())
+    return dict(zip(tables, np.split(codes, np.cumsum([len(s) for s in symbols])[:-1]), strict=True))
+
+
+def _sample(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= n else np.sort(rng.choice(rows, size=n, replace=False))
+
+
+def _unit_blocks(table: ad.AnnData, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Features of increasing rows, of unit length, block by block."""
+    for part, features in iter_token_features(table, rows + N_SPECIAL, block=_BLOCK):
+        yield part, features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def _unit(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+    out = np.empty((len(rows), table.n_vars), dtype=np.float32)
+    for part, unit in _unit_blocks(table, rows):
+        out[part] = unit
+    return out
+
+
+def _nearest(
+    unit: np.ndarray, codes: np.ndarray, table: ad.AnnData, table_codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each gene the highest cosine with the genes of its symbol in ``table``, and with all other genes there."""
+    same = np.full(len(unit), -np.inf, dtype=np.float32)
+    other = same.copy()
+    for part, features in _unit_blocks(table, np.arange(table.n_obs)):
+        cosine = unit @ features.T
+        i, j = np.nonzero(codes[:, None] == table_codes[part])
+        np.maximum.at(same, i, cosine[i, j])
+        cosine[i, j] = -np.inf
+        np.maximum(other, cosine.max(axis=1), out=other)
+    return same, other
+
+
+def _sums(table: ad.AnnData, rows: np.ndarray) -> tuple[int, float, float]:
+    """Number of the genes, squared length of the sum of their directions, and sum of the squared lengths."""
+    total, lengths = np.zeros(table.n_vars), 0.0
+    for _, unit in _unit_blocks(table, rows):
+        total += unit.sum(axis=0, dtype=np.float64)
+        lengths += float(np.square(unit, dtype=np.float64).sum())
+    return len(rows), float(total @ total), lengths
+
+
+def _mean_cosine(sums: tuple[int, float, float]) -> float:
+    """Mean cosine of two different genes."""
+    n, squared, lengths = sums
+    return (squared - lengths) / (n * (n - 1)) if n > 1 else np.nan
+
+
+def _family_cosine(table: ad.AnnData, symbols: np.ndarray) -> float:
+    names = pd.Series(symbols, dtype=str)
+    families = [np.flatnonzero(names.str.match(pattern)) for pattern in FAMILIES.values()]
+    cosines = [_mean_cosine(_sums(table, rows)) for rows in families if len(rows) >= _MIN_FAMILY]
+    return float(np.mean(cosines)) if cosines else np.nan

@@ -1,0 +1,126 @@
+"""Features of genes, computed in blocks of proteins that stay on disk until the table is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from univerce.genes.encoders.encoder import Encoder
+from univerce.genes.build.proteome import Proteome
+
+BLOCK_PROTEINS = 1024
+
+
+def encode_genes(
+    proteome: Proteome,
+    encoder: Encoder,
+    directory: Path,
+    *,
+    block_proteins: int = BLOCK_PROTEINS,
+    progress: bool = False,
+    **describing: Any,
+) -> list[Path]:
+    """Write the features of all genes to files, one for each block of whole genes; those that are there are kept.
+
+    Parameters
+    ----------
+    proteome
+        Genes and their proteins.
+    encoder
+        What encodes them.
+    directory
+        Where the files go, in a folder of their own for each set of inputs: other proteins, another encoder or another
+        block size never meet. Its ``manifest.json`` says what they are of.
+    block_proteins
+        Proteins in a block, or a few more: a gene is never divided.
+    progress
+        Show a progress bar.
+    **describing
+        Further entries of the manifest that tell inputs apart.
+
+    Returns
+    -------
+    The files, in the order of the genes, for :func:`read_block`.
+    """
+    manifest = {
+        "encoder": encoder.name, "dim": encoder.dim, "n_genes": len(proteome.counts),
+        "n_proteins": len(proteome.proteins), "proteins": proteome.digest(), "block_proteins": block_proteins,
+        **describing,
+    }  # fmt: skip
+    text = json.dumps(manifest, indent=2, sort_keys=True)
+    folder = directory / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "manifest.json", text.encode())
+    edges = np.concatenate([[0], np.cumsum(proteome.counts)])
+    paths = []
+    with tqdm(total=len(proteome.proteins), unit="protein", desc="encode", disable=not progress) as bar:
+        for k, (begin, end) in enumerate(block_edges(proteome.counts, block_proteins)):
+            path = folder / f"{k:05d}.npz"
+            block = read_block(path)
+            if block is None or block[0].shape != (end - begin, encoder.dim):
+                features = encoder.encode(proteome.proteins[edges[begin] : edges[end]])
+                means, n_missing = gene_means(features, proteome.counts[begin:end])
+                _write_block(path, means, n_missing)
+            paths.append(path)
+            bar.update(int(edges[end] - edges[begin]))
+    return paths
+
+
+def block_edges(counts: np.ndarray, block_proteins: int) -> Iterator[tuple[int, int]]:
+    """First and last-plus-one gene of every block."""
+    begin, size = 0, 0
+    for gene, n in enumerate(counts.tolist()):
+        size += n
+        if size >= block_proteins:
+            yield begin, gene + 1
+            begin, size = gene + 1, 0
+    if begin < len(counts):
+        yield begin, len(counts)
+
+
+def gene_means(features: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, int]:
+    """Means over each gene's own proteins, ``[n_genes, dim]`` float32, and the number of proteins without features.
+
+    Rows of NaN are proteins that the encoder knows nothing of; a gene of such alone is a row of NaN.
+    """
+    if len(features) != counts.sum():
+        raise ValueError(f"The encoder gave {len(features)} rows for {counts.sum()} proteins.")
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    known = ~np.isnan(features[:, 0])
+    sums = np.add.reduceat(np.where(known[:, None], features, 0).astype(np.float64), starts)
+    n = np.add.reduceat(known.astype(np.int64), starts)
+    means = np.where(n[:, None] > 0, sums / np.maximum(n, 1)[:, None], np.nan)
+    return means.astype(np.float32), int((~known).sum())
+
+
+def read_block(path: Path) -> tuple[np.ndarray, int] | None:
+    """Features and number of proteins without any, or ``None`` when the block is not there whole."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+            return saved["features"], int(saved["n_missing"])
+    # Of a killed process, or damaged: the checksums of a zip find it.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write_block(path: Path, features: np.ndarray, n_missing: int) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez(file, features=features, n_missing=n_missing)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(data)
+    part.replace(path)

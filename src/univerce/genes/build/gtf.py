@@ -1,0 +1,187 @@
+"""Genes, their positions and their proteins out of GTF and GFF3 files."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+
+from univerce.genes.build.annotation import read_annotation
+from univerce.genes.fasta import open_text, without_version
+
+_GTF = re.compile(r'([\w.-]+) +(?:"([^"]*)"|([^;\s]+)) *(?:;|$)')
+# What no gene, transcript or protein is named in.
+_PASSED_OVER = {"exon", "region", "start_codon", "stop_codon", "UTR", "five_prime_utr", "three_prime_utr", "intron"}
+_PASSED_OVER |= {"five_prime_UTR", "three_prime_UTR", "chromosome", "scaffold", "supercontig", "biological_region"}
+_COLUMNS = ["symbol", "chromosome", "start", "description"]
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """The genes of a genome.
+
+    Parameters
+    ----------
+    genes
+        One row per gene, indexed by its identifier: ``symbol``, ``chromosome``, ``start`` (bp, int64), ``description``.
+    gene_of
+        Identifier of a protein or transcript, with and without its version, to that of its gene.
+    canonical
+        Proteins and transcripts that the file calls canonical or selected, likewise.
+    """
+
+    genes: pd.DataFrame
+    gene_of: dict[str, str] = field(default_factory=dict)
+    canonical: frozenset[str] = frozenset()
+
+
+def read_genes(path: Path | str) -> Annotation:
+    r"""Read the genes of a GTF, a GFF3 or a tab-separated file, plain or gzipped.
+
+    Parameters
+    ----------
+    path
+        A GTF or GFF3 of Ensembl, NCBI or GENCODE, or what :func:`univerce.genes.read_annotation` reads, told apart by
+        their first line that is no comment.
+
+    Returns
+    -------
+    The annotation. A gene on several chromosomes, such as those that X and Y share, has the first of them; its start is
+    the smallest there.
+
+    Raises
+    ------
+    ValueError
+        When the file is none of these, is damaged, or holds no gene; the message names the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from univerce.genes.build.gtf import read_genes
+    >>> line = '7\tensembl\tCDS\t500\t900\t.\t+\t0\tgene_id "G1"; gene_name "INS"; protein_id "P1";\n'
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = Path(directory) / "genes.gtf"
+    ...     _ = path.write_text(line)
+    ...     found = read_genes(path)
+    >>> found.genes.loc["G1", "symbol"], int(found.genes.loc["G1", "start"]), found.gene_of["P1"]
+    ('INS', 500, 'G1')
+    """
+    path = Path(path)
+    try:
+        with open_text(path) as file:
+            first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+        if "ensembl_id" in first.rstrip("\n").split("\t"):
+            table = read_annotation(path)
+            # Like tables of genes elsewhere, a gene without an identifier goes by its symbol.
+            ids = table["ensembl_id"].where(table["ensembl_id"] != "", table["symbol"])
+            table = table.assign(ensembl_id=ids)[ids != ""].drop_duplicates("ensembl_id")
+            return Annotation(table.set_index("ensembl_id")[_COLUMNS])
+        return _collect(path)
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no text: {error}") from error
+
+
+@dataclass(slots=True)
+class _Gene:
+    chromosome: str
+    start: int
+    symbol: str = ""
+    description: str = ""
+
+
+def _collect(path: Path) -> Annotation:
+    genes: dict[str, _Gene] = {}
+    parent: dict[str, str] = {}  # GFF3: a row to the row it belongs to
+    gene_of: dict[str, str] = {}
+    product: dict[str, list[str]] = {}  # transcript to its proteins
+    canonical: set[str] = set()
+    for kind, chromosome, start, fields in _rows(path):
+        is_canonical = bool(
+            {"Ensembl_canonical", "RefSeq Select", "MANE Select"} & set(fields.get("tag", "").split(","))
+        )
+        gene_id, mother = fields.get("gene_id", ""), fields.get("Parent", "").split(",")[0]
+        own = fields.get("ID", "")
+        if mother:
+            if own:
+                parent[own] = mother
+        elif kind != "CDS" and own and (kind.endswith("gene") or gene_id):
+            gene_id = gene_id or re.sub(r"^gene[:-]", "", own)
+            parent[own] = ""
+            gene_of[own] = gene_id
+        if gene_id and not mother:
+            gene = genes.setdefault(gene_id, _Gene(chromosome, start))
+            if gene.chromosome == chromosome:
+                gene.start = min(gene.start, start)
+            gene.symbol = gene.symbol or fields.get("gene_name", fields.get("Name", fields.get("gene", "")))
+            gene.description = gene.description or fields.get("description", "").partition(" [Source:")[0]
+        belongs = mother or gene_id
+        names = [fields[key] for key in ("transcript_id", "protein_id") if fields.get(key)]
+        for name in names if belongs else ():
+            gene_of.setdefault(name, belongs)
+        if is_canonical:
+            canonical.update([*names, own])
+        if kind == "CDS" and names:
+            product.setdefault(fields.get("transcript_id", mother), []).append(names[-1])
+    gene_of = {name: root for name, at in gene_of.items() if (root := _root(at, parent, gene_of)) in genes}
+    canonical |= {name for mother in canonical for name in product.get(mother, ())}
+    if not genes:
+        raise ValueError(f"{path} holds no gene: no row has a gene_id, and none is a gene with an ID.")
+    frame = pd.DataFrame(
+        [(gene.symbol, gene.chromosome, gene.start, gene.description) for gene in genes.values()],
+        index=pd.Index(list(genes), name="gene_id"), columns=_COLUMNS,
+    )  # fmt: skip
+    frame.index = pd.Index([without_version(name) for name in frame.index], name="gene_id")
+    return Annotation(
+        frame[~frame.index.duplicated()].astype({"start": "int64"}),
+        {key: without_version(gene) for name, gene in gene_of.items() for key in (name, without_version(name))},
+        frozenset(key for name in canonical if name for key in (name, without_version(name))),
+    )
+
+
+def _root(at: str, parent: dict[str, str], gene_of: dict[str, str]) -> str:
+    """The gene that a row of a GFF3 belongs to at last; a GTF names it itself."""
+    seen = set()
+    while at in parent and at not in seen:
+        seen.add(at)
+        if not parent[at]:
+            return gene_of[at]
+        at = parent[at]
+    return at
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, int, dict[str, str]]]:
+    """Kind, chromosome, start and attributes of the rows that may name a gene or a protein."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("##FASTA"):
+                return
+            if not line.strip() or line.startswith("#"):
+                continue
+            columns = line.rstrip("\r\n").split("\t")
+            if len(columns) != 9 or not columns[3].isdecimal():
+                raise ValueError(
+                    f"{path}, line {number}: {line[:60]!r} is no row of a GTF or GFF3, which has 9 columns with tabs "
+                    "between them and the start in the fourth; nor has the file the columns of a gene annotation "
+                    "(ensembl_id, symbol, chromosome, start, description)."
+                )
+            if columns[2] not in _PASSED_OVER:
+                yield columns[2], columns[0], int(columns[3]), _attributes(columns[8])
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """Attributes of a row, several tags joined by commas."""
+    found: dict[str, str] = {}
+    if "=" in text.partition('"')[0]:
+        pairs = [(k.strip(), unquote(v.strip())) for k, eq, v in (p.partition("=") for p in text.split(";")) if eq]
+    else:
+        pairs = [(match[1], match[2] or match[3] or "") for match in _GTF.finditer(text)]
+    for key, value in pairs:
+        found[key] = f"{found[key]},{value}" if key == "tag" and key in found else found.get(key, value)
+    return found

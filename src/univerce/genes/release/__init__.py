@@ -1,0 +1,1 @@
+"""The files of the released UCE models: fetched, checked, read and converted."""

@@ -1,0 +1,162 @@
+"""Reading the released UCE files, each checked against what the others say."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from univerce.genes.release.registry import protein_file
+from univerce.genes.release.unpickle import load_torch
+from univerce.genes.table import N_SPECIAL
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_POSITION_COLUMNS = ("gene_symbol", "chromosome", "start", "species")
+
+
+def read_positions(species_chrom: Path | str) -> pd.DataFrame:
+    """Read ``species_chrom.csv``.
+
+    Parameters
+    ----------
+    species_chrom
+        A csv with the columns ``gene_symbol``, ``chromosome``, ``start`` and ``species``.
+
+    Returns
+    -------
+    These columns in the order of the file, repeated symbols included: symbols in upper case, ``start`` int64.
+
+    Raises
+    ------
+    ValueError
+        When a column is missing, a field is empty or a start is no whole number.
+    """
+    # As text: a gene may be called NA or NAN, and 1 and "1" are the same chromosome.
+    frame = pd.read_csv(species_chrom, dtype=str, keep_default_na=False)
+    if missing := [column for column in _POSITION_COLUMNS if column not in frame]:
+        raise ValueError(f"{species_chrom} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}.")
+    frame = frame[list(_POSITION_COLUMNS)]
+    for column in _POSITION_COLUMNS:
+        if (empty := frame[column] == "").any():
+            raise ValueError(f"{species_chrom}: {column} is empty in row {int(np.flatnonzero(empty)[0]) + 2}.")
+    start = pd.to_numeric(frame["start"], errors="coerce")
+    if (bad := ~(start % 1 == 0)).any():
+        row = frame[bad].iloc[0]
+        raise ValueError(
+            f"{species_chrom}: the start {row['start']!r} of {row['gene_symbol']} ({row['species']}) is no whole "
+            "number."
+        )
+    return frame.assign(gene_symbol=frame["gene_symbol"].str.upper(), start=start.astype(np.int64))
+
+
+def chromosome_codes(positions: pd.DataFrame) -> dict[str, int]:
+    """The code of every ``<species>_<chromosome>``: its place among the sorted names of all species.
+
+    Parameters
+    ----------
+    positions
+        All rows of ``species_chrom.csv``, as :func:`read_positions` returns them. A part of them gives other codes.
+
+    Returns
+    -------
+    Name to code.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from univerce.genes.release.files import chromosome_codes
+    >>> chromosome_codes(pd.DataFrame({"species": ["mouse", "human", "human"], "chromosome": ["1", "X", "10"]}))
+    {'human_10': 0, 'human_X': 1, 'mouse_1': 2}
+    """
+    return {name: code for code, name in enumerate(sorted(set(positions["species"] + "_" + positions["chromosome"])))}
+
+
+def species_blocks(offsets: Mapping[str, int], end: int) -> dict[str, tuple[int, int]]:
+    """First and last-plus-one token of every species, in the order of the tokens."""
+    if not isinstance(offsets, Mapping) or not all(isinstance(o, int) for o in offsets.values()) or not offsets:
+        raise ValueError("The species offsets must map each species to the number of its first token.")
+    names = sorted(offsets, key=lambda name: offsets[name])
+    edges = [offsets[name] for name in names] + [end]
+    if edges[0] != N_SPECIAL or any(a >= b for a, b in pairwise(edges)):
+        raise ValueError(
+            f"The species offsets {dict(offsets)} must begin at {N_SPECIAL}, differ, and end before the chromosome "
+            f"tokens at {end}."
+        )
+    return dict(zip(names, pairwise(edges), strict=True))
+
+
+def token_tensor(path: Path | str, chrom_token_offset: int, n_codes: int) -> Tensor:
+    """The token tensor ``[rows, token_dim]``, left on disk, with or without chromosome rows."""
+    import torch
+
+    tokens = load_torch(path)
+    if isinstance(tokens, Mapping):
+        if "pe_embedding.weight" not in tokens:
+            raise ValueError(f"{path} holds no 'pe_embedding.weight'; it holds {', '.join(list(tokens)[:5])}, ...")
+        tokens = tokens["pe_embedding.weight"]
+    if not isinstance(tokens, torch.Tensor) or tokens.ndim != 2 or not tokens.is_floating_point():
+        raise ValueError(f"{path} must hold a floating point tensor of two dimensions, or a state dict with one.")
+    if len(tokens) not in (chrom_token_offset, chrom_token_offset + n_codes):
+        raise ValueError(
+            f"{path} has {len(tokens)} token rows; {chrom_token_offset} are expected, or "
+            f"{chrom_token_offset + n_codes} with those of the {n_codes} chromosomes in the position table."
+        )
+    return tokens
+
+
+def protein_files(source: Path, species: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
+    """Each species with its protein embeddings, from a directory or one by one out of the archive."""
+    names = {protein_file(s): s for s in species}
+    if source.is_dir():
+        found = {name: next(source.rglob(name), None) for name in names}
+        if missing := [name for name, path in found.items() if path is None]:
+            raise FileNotFoundError(f"There is no {', '.join(missing)} in {source}.")
+        yield from ((names[name], path) for name, path in found.items() if path is not None)
+        return
+    try:
+        with tarfile.open(source) as archive:
+            for member in archive:
+                name = Path(member.name).name
+                content = archive.extractfile(member) if name in names and member.isfile() else None
+                if content is None:
+                    continue
+                # Copied to a name of our own: a path in the archive cannot lead outside of the scratch directory.
+                path = scratch / name
+                with content, open(path, "wb") as out:
+                    shutil.copyfileobj(content, out, 2**20)
+                yield names.pop(name), path
+                path.unlink()
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{source} is no directory and no intact archive: {error}") from error
+    if names:
+        raise FileNotFoundError(f"There is no {', '.join(names)} in {source}.")
+
+
+def row_symbols(species: str, keys: Sequence[str], n_rows: int) -> tuple[list[str], list[list[str]]]:
+    """Which symbol a row of a species block has, and the keys whose vector it may hold.
+
+    The reference collapses keys that are equal in upper case: the row stands where the first of them stood. A block
+    made before that has one row a key; of rows that share a symbol the last one, whose vector the reference uses,
+    keeps it.
+    """
+    collapsed: dict[str, list[str]] = {}
+    for key in keys:
+        collapsed.setdefault(key.upper(), []).append(key)
+    if len(collapsed) == n_rows:
+        return list(collapsed), list(collapsed.values())
+    if len(keys) == n_rows:
+        return [key.upper() if key == collapsed[key.upper()][-1] else "" for key in keys], [[key] for key in keys]
+    raise ValueError(
+        f"{species}: the protein embeddings name {len(keys)} genes ({len(collapsed)} in upper case), but its block of "
+        f"the token tensor has {n_rows} rows: the files are of different releases."
+    )

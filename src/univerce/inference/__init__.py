@@ -1,0 +1,1 @@
+"""From counts to embeddings: sentences, the network over them, and where the result is kept."""

@@ -1,0 +1,217 @@
+"""Integrated gradients: how much each gene of a cell's sentence, and of its bag, takes the cell in a direction.
+
+Sundararajan et al. 2017: the gradient of an output, averaged on the straight way from a baseline to the input, times
+their difference, adds up to the difference of the outputs. The output is the cosine of the embedding with a direction.
+The input is what the network reads of the genes: their encoded tokens, and the bag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from univerce.genes.table import N_SPECIAL
+from univerce.inference.runtime import Embedder
+from univerce.inference.tokens import Sentences
+from univerce.model.bag import bag_weights
+from univerce.model.network import UCE
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Of cells whose sentences have one length."""
+
+    tokens: np.ndarray
+    """``[cells, length]`` float64 attribution of every position; zero where it is that of the baseline."""
+    bag_gradient: np.ndarray | None
+    """``[cells, token_dim]`` float64 mean gradient on the way; times a part of the bag it is the part's attribution."""
+    output: np.ndarray
+    """``[cells]`` cosine of the cells."""
+    baseline: np.ndarray
+    """``[cells]`` cosine of their baselines."""
+
+
+def gauss_legendre(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in (0, 1) and weights of a quadrature that is exact for polynomials of degree ``2 n_steps - 1``."""
+    places, weights = np.polynomial.legendre.leggauss(n_steps)
+    return (places + 1) / 2, weights / 2
+
+
+def integrated_gradients(
+    network: UCE,
+    tokens: Tensor,
+    baseline: Tensor,
+    direction: Tensor,
+    *,
+    bag: Tensor | None = None,
+    bag_baseline: Tensor | None = None,
+    n_steps: int = 8,
+) -> Attribution:
+    """Attribute the cosine of cells with a direction to their tokens and their bag.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    tokens, baseline
+        ``[cells, length, d_model]`` encoded tokens of the cells and of their baselines; the same position in both.
+    direction
+        ``[output_dim]`` of unit length.
+    bag, bag_baseline
+        ``[cells, token_dim]``, for a network with a bag.
+    n_steps
+        Places on the way at which the gradient is taken.
+
+    Returns
+    -------
+    The attributions.
+    """
+    step = tokens - baseline
+    bag_step = None if bag is None or bag_baseline is None else bag - bag_baseline
+    token_sum = torch.zeros(tokens.shape[:2], dtype=torch.float64, device=tokens.device)
+    bag_sum = None if bag is None else torch.zeros(bag.shape, dtype=torch.float64, device=bag.device)
+    silent = bag is not None and _is_silent(network)
+    for place, weight in zip(*gauss_legendre(n_steps), strict=True):
+        x = None if silent else (baseline + float(place) * step).requires_grad_(True)
+        y = None
+        if bag_step is not None and bag_baseline is not None:
+            y = (bag_baseline + float(place) * bag_step).requires_grad_(True)
+        inputs = [z for z in (x, y) if z is not None]
+        gradients = torch.autograd.grad((network.embed(x, bag=y) @ direction).sum(), inputs)
+        if x is not None:
+            token_sum += float(weight) * (gradients[0] * step).sum(-1, dtype=torch.float64)
+        if bag_sum is not None:
+            bag_sum += float(weight) * gradients[-1].double()
+    with torch.no_grad():
+        output = network.embed(None if silent else tokens, bag=bag) @ direction
+        start = network.embed(None if silent else baseline, bag=bag_baseline) @ direction
+    return Attribution(
+        token_sum.cpu().numpy(),
+        None if bag_sum is None else bag_sum.cpu().numpy(),
+        output.double().cpu().numpy(),
+        start.double().cpu().numpy(),
+    )
+
+
+def _is_silent(network: UCE) -> bool:
+    """Whether sentences add nothing: a model that starts from its bag, before the transformer has learned any."""
+    return not any(bool(parameter.any()) for parameter in network.decoder[-1].parameters())
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """The average cell, from which the way starts."""
+
+    draws: np.ndarray
+    """``[n_tokens]`` how often each token of a gene occurs in the sentences."""
+    weights: np.ndarray
+    """``[n_tokens]`` mean weight of each gene in the bag, see :func:`~univerce.model.bag.bag_weights`."""
+
+
+class Attributor(Embedder):
+    """Attributes to the genes of one species what a network makes of them; see :class:`Embedder`."""
+
+    def attribute(
+        self,
+        sentences: Sentences,
+        bag: sparse.csr_matrix,
+        direction: np.ndarray,
+        average: Average,
+        *,
+        n_steps: int = 8,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Attribute the cosine of cells with a direction to genes.
+
+        In the baseline every drawn gene is replaced by the mean of all drawn genes, where it stands, and the bag is
+        that of the average cell. A gene that a cell expresses less than the average cell has an attribution too.
+
+        Parameters
+        ----------
+        sentences
+            Sentences of local token ids.
+        bag
+            ``[n_cells, n_tokens]`` counts.
+        direction
+            ``[output_dim]`` of unit length.
+        average
+            The average cell.
+        n_steps
+            Places on the way at which the gradient is taken.
+
+        Returns
+        -------
+        ``[n_cells, n_genes]`` float64 attributions by row of the gene table, the cosines ``[n_cells]`` and those of the
+        baselines ``[n_cells]``; NaN for cells without a sentence.
+        """
+        n_cells, n_genes = len(sentences.lengths), self.table.n_obs
+        out = np.full((n_cells, n_genes), np.nan)
+        ends = np.full((2, n_cells), np.nan)
+        unit = torch.from_numpy(direction).float().to(self.device)
+        self._encode(sentences)
+        mean = self._mean_token(average)
+        parts = self._bag_parts(bag, average)
+        for rows in self._batches(sentences.lengths):
+            length = int(sentences.lengths[rows[0]])
+            for begin in range(0, len(rows), self.batch_size):
+                some = rows[begin : begin + self.batch_size]
+                ids = sentences.ids[some, :length]
+                is_gene = (ids >= N_SPECIAL) & (ids < N_SPECIAL + n_genes)
+                tokens = self._encoded[torch.from_numpy(ids.astype(np.int64)).to(self.device)]
+                baseline = torch.where(torch.from_numpy(is_gene).to(self.device)[..., None], mean, tokens)
+                bags: dict[str, Tensor] = {}
+                if parts is not None:
+                    sums = parts.weights[some] @ parts.features
+                    bags["bag"] = torch.from_numpy(sums).float().to(self.device)
+                    bags["bag_baseline"] = torch.from_numpy(parts.mean).float().to(self.device).expand(len(some), -1)
+                found = integrated_gradients(self.network, tokens, baseline, unit, n_steps=n_steps, **bags)
+                values = np.zeros((len(some), n_genes))
+                cell, place = np.nonzero(is_gene)
+                np.add.at(values, (cell, ids[cell, place] - N_SPECIAL), found.tokens[cell, place])
+                if parts is not None and found.bag_gradient is not None:
+                    less = parts.weights[some].toarray() - parts.average
+                    values[:, parts.genes] += less * (found.bag_gradient @ parts.features.T)
+                out[some] = values
+                ends[:, some] = found.output, found.baseline
+        return out, ends[0], ends[1]
+
+    @torch.inference_mode()
+    def _mean_token(self, average: Average) -> Tensor:
+        """``[d_model]`` mean of the encoded genes of all sentences."""
+        ids = np.flatnonzero(average.draws)
+        total = torch.zeros(self.network.config.d_model, dtype=torch.float64, device=self.device)
+        for part, features in self._features(ids):
+            weights = torch.from_numpy(average.draws[part] / average.draws.sum()).to(self.device)
+            total += weights @ self.network.encode_tokens(features)[: len(part)].double()
+        return total.float().clone()
+
+    def _bag_parts(self, bag: sparse.csr_matrix, average: Average) -> _BagParts | None:
+        if self._bag is None:
+            return None
+        tokens = np.union1d(np.flatnonzero(average.weights), np.unique(bag.indices))
+        features = np.zeros((len(tokens), self.network.config.token_dim), dtype=np.float32)
+        row = 0
+        with torch.inference_mode():
+            for part, values in self._features(tokens):
+                features[row : row + len(part)] = self.network.bag(values)[: len(part)].cpu().numpy()
+                row += len(part)
+        weights = bag_weights(bag, self.network.config.bag_scale)[:, tokens]
+        mine = average.weights[tokens]
+        return _BagParts(tokens - N_SPECIAL, features, sparse.csr_matrix(weights), mine, mine @ features)
+
+
+@dataclass(frozen=True, eq=False)
+class _BagParts:
+    genes: np.ndarray
+    """``[n_used]`` rows of the gene table."""
+    features: np.ndarray
+    """``[n_used, token_dim]`` what each adds to the bag per weight."""
+    weights: sparse.csr_matrix
+    """``[n_cells, n_used]``."""
+    average: np.ndarray
+    """``[n_used]`` mean weights."""
+    mean: np.ndarray
+    """``[token_dim]`` bag of the average cell."""

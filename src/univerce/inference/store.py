@@ -1,0 +1,324 @@
+"""A resumable store of cell embeddings: a directory that is an AnnData zarr once it is complete.
+
+``obsm/<key>``             the embedding, an uncompressed zarr array whose chunk ``k`` is the block ``k`` of rows
+``univerce-blocks/``       one file per finished block with the SHA-256 of its chunk
+``univerce-manifest.json`` what the embedding was computed from; an embedding of something else is refused
+
+The root of the AnnData is written last, so nothing but this module can open a store that lacks blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from univerce.io.blocks import n_blocks
+
+MANIFEST = "univerce-manifest.json"
+MARKERS = "univerce-blocks"
+_FORMAT = "univerce-embeddings-1"
+
+
+class EmbeddingStore:
+    """Blocks of an embedding on disk; made by :meth:`open`.
+
+    A block is done when its marker holds the checksum of its chunk, and the marker is written after the chunk. A
+    process may be killed at any time, and several processes may write different blocks at the same time.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, tempfile
+    >>> from pathlib import Path
+    >>> from univerce.inference.store import EmbeddingStore
+    >>> path = Path(tempfile.mkdtemp()) / "cells.zarr"
+    >>> names = ["a", "b", "c"]
+    >>> store = EmbeddingStore.open(path, key="X_uce", obs_names=names, dim=4, block_rows=2, fingerprint={"seed": 0})
+    >>> store.missing()
+    [0, 1]
+    >>> store.write(0, np.ones((2, 4)))
+    >>> store.missing()
+    [1]
+    >>> store.write(1, np.ones((1, 4)))
+    >>> store.finish({"seed": 0})
+    >>> ad.read_zarr(path).obsm["X_uce"].shape
+    (3, 4)
+    """
+
+    def __init__(self, path: Path, obs_names: pd.Index, manifest: Mapping[str, Any]) -> None:
+        self.path = path
+        self.obs_names = obs_names
+        self.key: str = manifest["key"]
+        self.shape: tuple[int, int] = (manifest["n_obs"], manifest["dim"])
+        self.dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
+        self.block_rows: int = manifest["block_rows"]
+        self.n_blocks = n_blocks(self.shape[0], self.block_rows)
+        self._verified: set[int] = set()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        key: str,
+        obs_names: Any,
+        dim: int,
+        block_rows: int,
+        fingerprint: Mapping[str, Any],
+        dtype: str = "float32",
+    ) -> EmbeddingStore:
+        """Create the store at ``path``, or resume the one that is there.
+
+        Parameters
+        ----------
+        path
+            Directory of the store.
+        key
+            Key of the embedding in ``obsm``.
+        obs_names
+            Names of the cells, in the order of the rows.
+        dim, dtype
+            Width and type of the embedding.
+        block_rows
+            Rows in a block, and in a chunk of the zarr array.
+        fingerprint
+            Everything that decides the values (model and table digest, seed, sampling, precision, digest of the
+            counts, ...), as JSON values.
+
+        Raises
+        ------
+        ValueError
+            When ``path`` holds something that is no store, or a store of other inputs; the message lists what differs.
+        """
+        path = Path(path)
+        names = pd.Index(obs_names).astype(str)
+        if not key or "/" in key:
+            raise ValueError(f"key={key!r} cannot name an embedding in a store; use a name without a slash.")
+        manifest = {
+            "format": _FORMAT,
+            "key": key,
+            "n_obs": len(names),
+            "dim": int(dim),
+            "dtype": np.dtype(dtype).name,
+            "block_rows": min(int(block_rows), max(len(names), 1)),
+            "obs_names": _digest_names(names),
+            "fingerprint": dict(fingerprint),
+        }
+        manifest = json.loads(json.dumps(manifest, default=_plain))
+        store = cls(path, names, manifest)
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            store._create(manifest)
+        _check_manifest(path, manifest)
+        return store
+
+    @classmethod
+    def attach(cls, path: Path | str) -> EmbeddingStore:
+        """The store at ``path`` for a process that writes some of its blocks; it knows no names of cells.
+
+        Raises
+        ------
+        ValueError
+            When there is no store at ``path``.
+        """
+        return cls(Path(path), pd.Index([]), _read_manifest(Path(path)))
+
+    def _create(self, manifest: Mapping[str, Any]) -> None:
+        """Prepare the directory under a temporary name and move it into place."""
+        part = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex}.part"
+        array = part / "obsm" / self.key
+        for directory in (array, part / MARKERS):
+            directory.mkdir(parents=True)
+        metadata = {
+            "zarr_format": 2,
+            "shape": self.shape,
+            "chunks": (self.block_rows, self.shape[1]),
+            "dtype": self.dtype.str,
+            "fill_value": "NaN",  # a row without an embedding can never be mistaken for one with
+            "order": "C",
+            "compressor": None,
+            "filters": None,
+        }
+        _write_file(array / ".zarray", json.dumps(metadata).encode())
+        _write_file(array / ".zattrs", json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}).encode())
+        _write_file(part / MANIFEST, json.dumps(manifest, indent=2).encode())
+        try:
+            part.rename(self.path)
+        except OSError:
+            shutil.rmtree(part)
+            if not (self.path / MANIFEST).exists():  # else another process was quicker, and its store will do
+                raise
+
+    def rows(self, k: int) -> slice:
+        """The rows of block ``k``."""
+        if not 0 <= k < self.n_blocks:
+            raise ValueError(f"There is no block {k}; the store at {self.path} has {self.n_blocks} blocks.")
+        return slice(k * self.block_rows, min((k + 1) * self.block_rows, self.shape[0]))
+
+    def missing(self) -> list[int]:
+        """The blocks that are not done, or whose chunk no longer has the checksum of its marker, in order."""
+        done = {int(marker.stem) for marker in (self.path / MARKERS).glob("*.sha256")}
+        for k in done - self._verified:
+            if k < self.n_blocks and self.find(k) is not None:
+                self._verified.add(k)
+        return [k for k in range(self.n_blocks) if k not in self._verified]
+
+    def write(self, k: int, values: np.ndarray) -> None:
+        """Write block ``k`` and then mark it done.
+
+        Parameters
+        ----------
+        k
+            The block.
+        values
+            ``[rows, dim]``, converted to the type of the store.
+
+        Raises
+        ------
+        ValueError
+            When ``values`` has another shape than the block.
+        """
+        rows = self.rows(k)
+        expected = (rows.stop - rows.start, self.shape[1])
+        if np.shape(values) != expected:
+            raise ValueError(f"Block {k} has the shape {expected}, not {np.shape(values)}.")
+        chunk = np.full((self.block_rows, self.shape[1]), np.nan, dtype=self.dtype)
+        chunk[: expected[0]] = values
+        data = chunk.tobytes()
+        _write_file(self._chunk(k), data)
+        _write_file(self._marker(k), hashlib.sha256(data).hexdigest().encode())
+        self._verified.add(k)
+
+    def read(self, k: int) -> np.ndarray:
+        """The values of block ``k``, ``[rows, dim]``; ``ValueError`` when it is not done."""
+        values = self.find(k)
+        if values is None:
+            raise ValueError(f"Block {k} of the store at {self.path} is missing or damaged; compute it again.")
+        return values
+
+    def find(self, k: int) -> np.ndarray | None:
+        """The values of block ``k``, ``[rows, dim]``; None when it is not done."""
+        rows = self.rows(k)
+        try:
+            data, digest = self._chunk(k).read_bytes(), self._marker(k).read_text()
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(data).hexdigest() != digest:
+            return None
+        return np.frombuffer(data, dtype=self.dtype).reshape(-1, self.shape[1])[: rows.stop - rows.start]
+
+    def values(self) -> np.ndarray:
+        """The whole embedding, ``[n_cells, dim]``; ``ValueError`` when blocks are missing."""
+        out = np.empty(self.shape, dtype=self.dtype)
+        for k in range(self.n_blocks):
+            out[self.rows(k)] = self.read(k)
+        return out
+
+    def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
+        """Make the directory a complete AnnData zarr.
+
+        Parameters
+        ----------
+        params
+            Written to ``uns[key]["params"]``.
+        obs_columns
+            Columns of ``obs``, one row per cell in the order of the store.
+
+        Raises
+        ------
+        ValueError
+            When blocks are missing, or ``obs_columns`` has other cells.
+        """
+        import zarr
+        from anndata.io import write_elem
+
+        if missing := self.missing():
+            raise ValueError(f"{len(missing)} of {self.n_blocks} blocks are missing: {missing[:5]}; write them first.")
+        obs = pd.DataFrame(index=self.obs_names) if obs_columns is None else obs_columns
+        if not obs.index.astype(str).equals(self.obs_names):
+            raise ValueError("The index of obs_columns is not the obs_names of the store.")
+        for leftover in self.path.rglob("*.part"):  # of writers that were killed
+            leftover.unlink(missing_ok=True)
+        root = zarr.open_group(self.path, mode="a", zarr_format=2)
+        obsm = root.require_group("obsm")
+        obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        write_elem(root, "obs", obs)
+        write_elem(root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
+        write_elem(root, "uns", {self.key: {"params": dict(params)}})
+        for name in ("layers", "varm", "obsp", "varp"):
+            write_elem(root, name, {})
+        root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        _consolidate(self.path)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether :meth:`finish` has run and every block still has its checksum."""
+        return (self.path / ".zmetadata").exists() and not self.missing()
+
+    def _chunk(self, k: int) -> Path:
+        return self.path / "obsm" / self.key / f"{k}.0"
+
+    def _marker(self, k: int) -> Path:
+        return self.path / MARKERS / f"{k}.sha256"
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        found = {}
+    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+        exists = "exists and" if path.exists() else "is not there, or"
+        raise ValueError(f"{path} {exists} is no store of embeddings; it is left alone. Choose another path.")
+    return found
+
+
+def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    found = _read_manifest(path)
+    old, new = ({**m.pop("fingerprint"), **{f"store {k}": v for k, v in m.items()}} for m in (found, dict(manifest)))
+    differ = [f"{k} was {old.get(k)!r} and is {new.get(k)!r}" for k in sorted(old | new) if old.get(k) != new.get(k)]
+    if differ:
+        raise ValueError(
+            f"The store at {path} was started from other inputs: {'; '.join(differ)}. Choose another path, or remove "
+            "the directory to start again."
+        )
+
+
+def _consolidate(path: Path) -> None:
+    """Write zarr's consolidated metadata; ``zarr.consolidate_metadata`` would warn of the files that are ours."""
+    files = sorted(f for name in (".zgroup", ".zattrs", ".zarray") for f in path.rglob(name))
+    metadata = {f.relative_to(path).as_posix(): json.loads(f.read_text()) for f in files}
+    _write_file(path / ".zmetadata", json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode())
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Write ``path`` under a temporary name, make sure it is on disk, and only then give it its name."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _digest_names(names: pd.Index) -> str:
+    sha = hashlib.sha256()
+    for name in names:
+        sha.update(name.encode() + b"\0")
+    return sha.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"The fingerprint of a store holds JSON values, not {type(value).__name__}: {value!r}.")

@@ -1,0 +1,289 @@
+"""Walk the rows of a count matrix in fixed blocks, from memory or from disk, without densifying it.
+
+Every container that AnnData can hold becomes a stream of canonical CSR blocks: column indices sorted, duplicate entries
+summed, stored zeros removed. Two containers of the same matrix therefore give the same blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import scipy.sparse as sp
+from anndata.abc import CSCDataset, CSRDataset
+
+# Entries of a backed CSC matrix that may be in memory at a time, and how many of them one read asks for.
+CSC_BUDGET = 2**26
+CSC_READ = 2**22
+
+_TYPE_ERROR = (
+    "Cannot read rows of a {name}. Use a numpy array, a scipy sparse matrix, a dask array, an h5py or zarr array, or "
+    "the matrix of a backed AnnData."
+)
+
+Rows = Callable[[int, int], sp.csr_matrix]
+
+
+def n_rows(X: Any) -> int:
+    """Number of rows of any matrix that :func:`iter_blocks` reads.
+
+    Raises
+    ------
+    TypeError
+        When ``X`` is no such matrix.
+    ValueError
+        When ``X`` is not two-dimensional, or is a dask array that does not know its number of rows.
+
+    Examples
+    --------
+    >>> import scipy.sparse as sp
+    >>> from univerce.io.blocks import n_rows
+    >>> n_rows(sp.csr_matrix((3, 5)))
+    3
+    """
+    if not (isinstance(X, ad.AnnData | np.ndarray | CSRDataset | CSCDataset) or sp.issparse(X) or library(X)):
+        raise TypeError(_TYPE_ERROR.format(name=type(X).__name__))
+    if len(X.shape) != 2:
+        raise ValueError(f"A count matrix has two dimensions, not the shape {tuple(X.shape)}.")
+    if np.isnan(X.shape).any():
+        raise ValueError("The dask array has chunks of unknown size; call compute_chunk_sizes() on it first.")
+    return int(X.shape[0])
+
+
+def n_blocks(n: int, block_rows: int) -> int:
+    """Number of blocks of ``block_rows`` rows that cover ``n`` rows.
+
+    Examples
+    --------
+    >>> from univerce.io.blocks import n_blocks
+    >>> n_blocks(10, 4)
+    3
+    """
+    if block_rows < 1:
+        raise ValueError(f"block_rows={block_rows} must be at least 1.")
+    return -(-n // block_rows)
+
+
+def iter_blocks(
+    X: Any,
+    block_rows: int,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    blocks: Iterable[int] | None = None,
+) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    """Walk the rows of ``X`` in the fixed blocks ``[k * block_rows, (k + 1) * block_rows)``.
+
+    Backed and dense matrices are read a block at a time. A dask array is computed one row of chunks at a time, each
+    chunk once when the blocks come in order. An in-memory matrix that is sparse but not CSR is converted to CSR once.
+    A backed CSC matrix has no cheap rows: it is read from end to end once for every group of blocks that holds about
+    ``CSC_BUDGET`` entries, so store large matrices as CSR.
+
+    Parameters
+    ----------
+    X
+        ``[n_cells, n_genes]``: numpy array (or matrix, memory map), scipy sparse matrix or array, dask array with dense
+        or sparse chunks, h5py or zarr array, backed sparse matrix of AnnData, or an AnnData, which stands for its
+        ``X`` (a backed view is then read block by block, unlike ``view.X``).
+    block_rows
+        Rows in a block.
+    start, stop
+        Restrict the rows to ``[start, stop)``; blocks at the ends are cut, the grid stays.
+    blocks
+        Restrict the walk to these blocks, in this order.
+
+    Yields
+    ------
+    The rows of a block and its values as canonical CSR, ``[rows, n_genes]``, in the dtype of ``X`` (float16 becomes
+    float32).
+
+    Raises
+    ------
+    TypeError
+        When ``X`` is none of the above or does not hold numbers.
+    ValueError
+        When ``X`` is not two-dimensional, or the rows or blocks asked for do not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from univerce.io.blocks import iter_blocks
+    >>> [(rows.start, rows.stop, block.sum()) for rows, block in iter_blocks(np.eye(5), 2)]
+    [(0, 2, np.float64(2.0)), (2, 4, np.float64(2.0)), (4, 5, np.float64(1.0))]
+    """
+    n = n_rows(X)
+    stop = n if stop is None else stop
+    if not 0 <= start <= stop <= n:
+        raise ValueError(f"The rows [{start}, {stop}) are not inside a matrix of {n} rows.")
+    count = n_blocks(n, block_rows)
+    wanted = range(count) if blocks is None else [int(k) for k in blocks]
+    unknown = [k for k in wanted if not 0 <= k < count]
+    if unknown:
+        raise ValueError(f"There are {count} blocks; blocks={unknown[:5]} do not exist.")
+    return _walk(row_reader(X, block_rows), n, block_rows, start, stop, wanted)
+
+
+def row_reader(X: Any, block_rows: int) -> Rows:
+    """The function ``(first, last)`` that reads the rows ``[first, last)`` of ``X`` as canonical CSR.
+
+    What it takes to find rows is read once, here; see :func:`iter_blocks` for what ``X`` may be.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from univerce.io.blocks import row_reader
+    >>> row_reader(np.eye(5), 2)(1, 3).shape
+    (2, 5)
+    """
+    n_rows(X)
+    read = _row_reader(X, block_rows)
+    return lambda first, last: _canonical(read(first, last))
+
+
+def _walk(
+    read: Rows, n: int, block_rows: int, start: int, stop: int, blocks: Iterable[int]
+) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    for k in blocks:
+        first, last = max(k * block_rows, start), min((k + 1) * block_rows, stop, n)
+        if first < last:
+            yield slice(first, last), read(first, last)
+
+
+def library(X: Any) -> str | None:
+    """The optional library whose array ``X`` is, found without importing it."""
+    for cls in type(X).__mro__:
+        module = cls.__module__.split(".")[0]
+        if (module, cls.__name__) in {("h5py", "Dataset"), ("zarr", "Array"), ("dask", "Array")}:
+            return module
+    return None
+
+
+def _row_reader(X: Any, block_rows: int) -> Rows:
+    """The function ``(first, last) -> rows [first, last) of X as CSR`` for the container at hand."""
+    if isinstance(X, ad.AnnData):
+        if X.isbacked and X.is_view:
+            return _view_reader(X, block_rows)
+        if X.X is None:
+            raise ValueError("The AnnData has no X; choose a layer and pass that matrix.")
+        n_rows(X.X)
+        return _row_reader(X.X, block_rows)
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("A masked array cannot be read: its mask would be lost. Fill it first.")
+    if np.dtype(X.dtype).kind not in "biuf":
+        raise TypeError(f"A count matrix holds numbers, but this {type(X).__name__} has the dtype {X.dtype}.")
+    if isinstance(X, CSRDataset):
+        return _csr_reader(X.group["data"], X.group["indices"], X.group["indptr"][:], X.shape[1])
+    if isinstance(X, CSCDataset):
+        return _csc_reader(X, block_rows)
+    if sp.issparse(X):
+        csr = X.tocsr()
+        return _csr_reader(csr.data, csr.indices, csr.indptr, csr.shape[1])
+    if library(X) == "dask":
+        return _dask_reader(X)
+    return lambda first, last: _as_csr(X[first:last])
+
+
+def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Rows:
+    def read(first: int, last: int) -> sp.csr_matrix:
+        begin, end = int(indptr[first]), int(indptr[last])
+        parts = (_numeric(data[begin:end]), indices[begin:end], indptr[first : last + 1] - indptr[first])
+        return sp.csr_matrix(parts, shape=(last - first, n_cols), copy=False)
+
+    return read
+
+
+def _csc_reader(X: Any, block_rows: int) -> Rows:
+    n, n_cols = X.shape
+    data, indices, indptr = X.group["data"], X.group["indices"], X.group["indptr"][:].astype(np.int64)
+    nnz = int(indptr[-1])
+    group = max(1, CSC_BUDGET * n // (max(nnz, 1) * block_rows)) * block_rows
+    held: tuple[int, sp.csr_matrix] | None = None
+
+    def load(low: int, high: int) -> sp.csr_matrix:
+        pieces = []
+        for begin in range(0, nnz, CSC_READ):
+            end = min(begin + CSC_READ, nnz)
+            row = indices[begin:end]
+            inside = np.flatnonzero((row >= low) & (row < high))
+            lengths = np.diff(np.clip(indptr, begin, end))  # how much of each column lies in this read
+            columns = np.repeat(np.arange(n_cols, dtype=np.int32), lengths)
+            pieces.append((data[begin:end][inside], row[inside] - low, columns[inside]))
+        values, rows, columns = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        return sp.csr_matrix((_numeric(values), (rows, columns)), shape=(high - low, n_cols))
+
+    def read(first: int, last: int) -> sp.csr_matrix:
+        nonlocal held
+        if nnz == 0:
+            return sp.csr_matrix((last - first, n_cols), dtype=X.dtype)
+        parts = []
+        while first < last:
+            low = first // group * group
+            high = min(low + group, n)
+            if held is None or held[0] != low:
+                held = None  # let the old group go before the next one is read
+                held = low, load(low, high)
+            parts.append(held[1][first - low : min(last, high) - low])
+            first = min(last, high)
+        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+
+    return read
+
+
+def _dask_reader(X: Any) -> Rows:
+    edges = np.concatenate([[0], np.cumsum(X.chunks[0])])
+    held: tuple[int, sp.csr_matrix] | None = None
+
+    def read(first: int, last: int) -> sp.csr_matrix:
+        nonlocal held
+        parts = []
+        for i in range(int(np.searchsorted(edges, first, side="right")) - 1, X.numblocks[0]):
+            if edges[i] >= last:
+                break
+            if held is None or held[0] != i:
+                held = None
+                columns = [_as_csr(X.blocks[i, j].compute()) for j in range(X.numblocks[1])]
+                held = i, columns[0] if len(columns) == 1 else sp.hstack(columns, format="csr")
+            parts.append(held[1][max(first - edges[i], 0) : last - edges[i]])
+        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+
+    return read
+
+
+def _view_reader(view: ad.AnnData, block_rows: int) -> Rows:
+    # `view.X` would load the whole selection, and slicing a view by columns the whole file, so go through the parent.
+    parent = view._adata_ref
+    rows = np.arange(parent.n_obs)[view._oidx]
+    columns = np.arange(parent.n_vars)[view._vidx]
+    all_columns = np.array_equal(columns, np.arange(parent.n_vars))
+    read_parent = _row_reader(parent.X, block_rows)
+
+    def read(first: int, last: int) -> sp.csr_matrix:
+        wanted, inverse = np.unique(rows[first:last], return_inverse=True)
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) != 1) + 1)
+        block = sp.vstack([read_parent(int(run[0]), int(run[-1]) + 1) for run in runs], format="csr")[inverse]
+        return block if all_columns else block[:, columns]
+
+    return read
+
+
+def _as_csr(block: Any) -> sp.csr_matrix:
+    if sp.issparse(block):
+        csr = block.tocsr()
+        return sp.csr_matrix((_numeric(csr.data), csr.indices, csr.indptr), shape=csr.shape, copy=False)
+    return sp.csr_matrix(_numeric(np.asarray(block)))
+
+
+def _numeric(values: np.ndarray) -> np.ndarray:
+    # scipy has no sparse float16
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
+def _canonical(block: sp.csr_matrix) -> sp.csr_matrix:
+    if block.has_canonical_format and block.data.all():
+        return block
+    block = block.copy()  # its arrays may be views of the caller's matrix
+    block.sum_duplicates()
+    block.eliminate_zeros()
+    return block

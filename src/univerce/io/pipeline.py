@@ -1,0 +1,83 @@
+"""Stages of work on a stream of blocks: what they cost, and how they overlap.
+
+Every stage has one thread and holds one block, so that a stream takes the time of its slowest stage and the memory of a
+few blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, items, None)
+            yield item
+
+
+def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:
+    """The items, each handed to ``work`` in a thread while the next one is made; all are done when this ends."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for item in items:
+            if pending is not None:
+                pending.result()
+            pending = pool.submit(work, item)
+            yield item
+        if pending is not None:
+            pending.result()
+
+
+class Stages:
+    """Seconds that stages of work take, overlapping or not.
+
+    Examples
+    --------
+    >>> from univerce.io.pipeline import Stages
+    >>> stages = Stages("read", "forward")
+    >>> with stages.measure("forward"):
+    ...     sum(range(10))
+    45
+    >>> sorted(stages.seconds)
+    ['forward', 'read']
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.seconds = dict.fromkeys(names, 0.0)
+        self._begin = time.perf_counter()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time of a ``with`` block to a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
+
+    def timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        """The items; what it takes to make them is added to a stage."""
+        while True:
+            with self.measure(stage):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+    def total(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self._begin
+
+    def __str__(self) -> str:
+        total = self.total()
+        parts = [f"{stage} {seconds:.2f} s ({seconds / total:.0%})" for stage, seconds in self.seconds.items()]
+        return f"{', '.join(parts)}; {total:.2f} s in all"

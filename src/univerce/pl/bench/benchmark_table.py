@@ -1,0 +1,207 @@
+"""Draw the scores of a benchmark as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from univerce.pl._figure import BASELINE, DOUBLE, MATCH, MM, SEQUENTIAL, finish, get_axes, get_result, style
+from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS: Final = {
+    "bio conservation": ("Isolated labels", "KMeans NMI", "KMeans ARI", "Silhouette label", "cLISI"),
+    "batch correction": ("BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison"),
+    "scIB": ("Bio conservation", "Batch correction", "Total"),
+    "labels": ("kNN accuracy", "transfer kNN accuracy", "transfer logistic accuracy", "alignment top 1"),
+}
+_BARS = set(COLUMNS["scIB"])
+_SHORT = {
+    "transfer kNN accuracy": "kNN, other batch",
+    "transfer logistic accuracy": "logistic, other batch",
+    "kNN accuracy": "kNN, within",
+    "alignment top 1": "centroids, other batch",
+}
+_WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
+_ROW = 5.2 * MM
+_ABOVE = 27 * MM
+_BELOW = 7 * MM
+
+
+def benchmark_table(
+    adata: ad.AnnData,
+    key: str = "benchmark",
+    *,
+    sort_by: str = "Total",
+    metrics: Sequence[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> Figure | Axes | None:
+    """Draw the scores of each method, as scIB does: a disc for each metric, a bar for each total.
+
+    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colours are scaled within
+    a column between the controls and the methods that were drawn, numbers are not scaled. Methods are sorted, controls
+    stand below them, ``*`` marks what was told the labels, and a run that failed keeps its row.
+
+    Parameters
+    ----------
+    adata
+        AnnData after :func:`univerce.bench.run`.
+    key
+        Its ``key_added``.
+    sort_by
+        Metric by which the methods are sorted; without it (one batch) the accuracy of neighbours is taken.
+    metrics
+        Which metrics to draw; ``None`` draws those that were computed.
+    figsize
+        Inches; ``None`` is as wide as a page.
+    ax
+        Draw into these axes.
+    show
+        Show the figure; ``None`` shows it unless ``ax`` is given.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+
+    Raises
+    ------
+    KeyError
+        When the results are not in ``uns``.
+    ValueError
+        When a metric was not computed.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> adata = uc.datasets.pbmc68k_reduced()
+    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False)
+    >>> uc.pl.benchmark_table(adata, show=False)
+    <Axes: ...>
+    """
+    found = get_result(adata, key, made_by="uc.bench.run", needs=("scores", "runs", "params"))
+    mean, spread = means_over_seeds(found["scores"])
+    kinds = _kinds(mean, metrics)
+    columns = [name for names in kinds.values() for name in names]
+    by = sort_by if sort_by in mean and mean[sort_by].notna().any() else "kNN accuracy"
+    if by not in mean:
+        raise ValueError(f"sort_by={sort_by!r} was not computed; there is {', '.join(map(repr, mean.columns))}.")
+    control, names = is_control(found["runs"]), marked(found["runs"])
+    order = ranked(mean[by], control)
+    n_methods = sum(not control.get(name, False) for name in order)
+    with style():
+        size = figsize or (DOUBLE, _ABOVE + _BELOW + (len(order) + 0.5) * _ROW)
+        figure, axes = get_axes(ax, *size)
+        x = _places(kinds)
+        for row, name in enumerate(order):
+            y = row + 0.4 * (row >= n_methods)
+            axes.text(-0.6, y, names[name], ha="right", va="center", style="italic" if control.get(name) else "normal")
+            if mean.loc[name].isna().all():
+                axes.text(x[columns[0]] - 0.4, y, "failed", va="center", color=BASELINE)
+                continue
+            for column in columns:
+                _draw(
+                    axes,
+                    x[column],
+                    y,
+                    float(mean[column][name]),
+                    float(spread[column][name]),
+                    mean[column],
+                    bar=column in _BARS,
+                )
+        _head(axes, kinds, x)
+        last = len(order) - 1 + 0.4 * (n_methods < len(order))
+        if 0 < n_methods < len(order):
+            axes.axhline(n_methods - 0.3, color=BASELINE, linewidth=0.6, xmin=0)
+        axes.set(xlim=(-0.7, max(x.values()) + 1.1), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.annotate(
+            _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction",
+            textcoords="offset points",
+            va="top", size=5.5, color="#444444", wrap=True,
+        )  # fmt: skip
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+
+
+def _kinds(mean: pd.DataFrame, metrics: Sequence[str] | None) -> dict[str, list[str]]:
+    if metrics is None:
+        kept = {kind: [m for m in names if m in mean and mean[m].notna().any()] for kind, names in COLUMNS.items()}
+        return {kind: names for kind, names in kept.items() if names}
+    unknown = [m for m in metrics if m not in mean]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} was not computed; there is {', '.join(map(repr, mean.columns))}.")
+    return {"": list(metrics)}
+
+
+def _places(kinds: dict[str, list[str]]) -> dict[str, float]:
+    """Where each column is, totals wider than metrics, a gap between kinds."""
+    at, places = 0.0, {}
+    for names in kinds.values():
+        for name in names:
+            width = _WIDE if name in _BARS else 1.0
+            places[name] = at + (width - 1) / 2
+            at += width
+        at += 0.35
+    return places
+
+
+def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.Series, *, bar: bool) -> None:
+    import matplotlib as mpl
+
+    if np.isnan(value):
+        ax.text(x, y, "–", ha="center", va="center", color=BASELINE)
+        return
+    if bar:
+        left = x - _WIDE / 2 + 0.05
+        ax.barh(y, 0.9 * np.clip(value, 0, 1), left=left, height=0.62, color=MATCH, alpha=0.75, linewidth=0)
+        text = f"{value:.2f}" + (f" ±{spread:.2f}".replace("0.", ".") if not np.isnan(spread) else "")
+        ax.text(left + 0.95, y, text, ha="left", va="center", size=5.5)
+        return
+    low, high = column.min(), column.max()
+    share = 0.5 if high <= low else (value - low) / (high - low)
+    colour = mpl.colormaps[SEQUENTIAL](share)
+    ax.plot(x, y, "o", markersize=10.5, color=colour, markeredgewidth=0)
+    ax.text(
+        x,
+        y,
+        f"{value:.2f}".replace("0.", "."),
+        ha="center",
+        va="center",
+        size=5.5,
+        color="white" if share < 0.6 else "black",
+    )
+
+
+def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
+    transform = ax.get_xaxis_transform()
+    for names in kinds.values():
+        left, right = (
+            x[name] + side * (_WIDE / 2 if name in _BARS else 0.4) for name, side in ((names[0], -1), (names[-1], 1))
+        )
+        ax.plot([left, right], [1.005, 1.005], color="black", linewidth=0.6, transform=transform, clip_on=False)
+        for name in names:
+            ax.annotate(
+                _SHORT.get(name, name), (x[name], 1.01), (0, 2), xycoords=transform, textcoords="offset points",
+                rotation=50,
+                rotation_mode="anchor", ha="left", va="bottom", size=6, annotation_clip=False,
+            )  # fmt: skip
+
+
+def _caption(params: Any, spread: pd.DataFrame, names: dict[str, str]) -> str:
+    counts = params["n_cells"]
+    text = f"{int(counts['scored']):,} cells scored, {int(params['n_vars']):,} genes ({params['features']})"
+    left = {k: int(v) for k, v in counts.items() if k != "scored" and int(v)}
+    text += f"; left out: {', '.join(f'{v:,} {k}' for k, v in left.items())}" if left else ""
+    text += "; ± sd over seeds" if spread.notna().any(axis=None) else ""
+    return text + ("; * was told the labels" if any(n.endswith(" *") for n in names.values()) else "")

@@ -1,0 +1,1 @@
+"""Cell types beside an ontology."""

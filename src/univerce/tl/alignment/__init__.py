@@ -1,0 +1,1 @@
+"""Alignment of cell types across data sets and tissues."""

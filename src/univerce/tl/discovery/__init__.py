@@ -1,0 +1,1 @@
+"""Discovery of cells, and what tells them from others."""

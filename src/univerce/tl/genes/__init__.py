@@ -1,0 +1,1 @@
+"""Genes as the model sees them."""

@@ -1,0 +1,54 @@
+"""The mean of what a model makes of each gene in the sentences of cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from univerce._settings import settings
+from univerce.inference.context import ContextReader
+from univerce.inference.inputs import resolve_inputs
+from univerce.inference.runtime import choose_batch_size, choose_device
+from univerce.inference.tokens import max_sentence_length
+from univerce.model.checkpoint import load_network
+
+_BLOCK_ROWS = 500
+
+
+def read_context(
+    data: Any, *, species: str, model: str | Path | None, mod: str | None, layer: str | None, gene_key: str | None,
+    sampling: str | None, device: str, rng: int | np.random.Generator, progress: bool | None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """``[n_genes, d_model]`` mean of each gene, less that of all genes, and ``[n_genes]`` the places it is the mean of.
+
+    Every gene that was drawn counts the same in the mean of all.
+
+    Raises
+    ------
+    ValueError
+        When the values are not counts, or no cell has one in a gene.
+    """
+    inputs = resolve_inputs(
+        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
+    )
+    config, drawing = inputs.model.config, inputs.drawing
+    where = choose_device(settings.device if device == "auto" else device)
+    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
+    reader = ContextReader(
+        load_network(inputs.model, device=where), inputs.genes[0].table, official=False,
+        batch_size=choose_batch_size("auto", where, config.d_model, length),
+    )  # fmt: skip
+    show = settings.progress if progress is None else progress
+    with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not show) as bar:
+        for _, groups in inputs.prepare(_BLOCK_ROWS):
+            for group in groups:
+                reader.add(group.draws[0], bar.update)
+    drawn = reader.n_places > 0
+    if not drawn.any():
+        raise ValueError("No cell has a count in any gene of the model.")
+    means = np.divide(reader.sums, reader.n_places[:, None], out=np.zeros_like(reader.sums), where=drawn[:, None])
+    means[drawn] -= means[drawn].mean(axis=0)
+    return means, reader.n_places

@@ -1,0 +1,163 @@
+"""A pretraining written down as TOML: the model, the recipe and the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anndata as ad
+
+from univerce.genes.load import BUNDLED_MODEL, table_files
+from univerce.genes.table import gene_table_info
+from univerce.model.config import UCE_4L, UCE_33L, UCE_MINI, UCEConfig
+
+if TYPE_CHECKING:
+    from univerce.training.config import PretrainConfig
+
+SHAPES = {config.model_id: config for config in (UCE_MINI, UCE_4L, UCE_33L)}
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """One ``[[data]]``: a file with counts, see :func:`univerce.pp.training_set`."""
+
+    path: Path
+    name: str
+    species: str | None = None
+    layer: str | None = None
+    gene_key: str | None = None
+    table: Path | None = None
+    """A gene table of its own."""
+    held_out: bool = False
+    """Validate on it and do not train on it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a TOML file says."""
+
+    out: Path
+    tables: str
+    """Model, by name or directory, whose gene tables describe the genes."""
+    device: str
+    devices: int
+    tensorboard: bool
+    model: Mapping[str, Any]
+    """Fields of :class:`~univerce.model.UCEConfig`; ``like`` names the model whose shape the others change."""
+    pretrain: PretrainConfig
+    data: tuple[DataEntry, ...]
+
+    def model_config(self, table: ad.AnnData) -> UCEConfig:
+        """The model, which reads the features of a gene table."""
+        from univerce.model.checkpoint import find_model
+
+        fields = dict(self.model)
+        like = fields.pop("like", None)
+        if self.pretrain.continue_from is not None:
+            base = find_model(self.pretrain.continue_from).config
+        elif like is not None:
+            base = SHAPES[like]
+        else:
+            base = UCEConfig()
+        width = {"token_dim": table.n_vars, "token_encoder": str(gene_table_info(table)["encoder"])}
+        given = base.to_dict() | {"model_id": self.out.resolve().name} | width | fields
+        return UCEConfig.from_dict(given)
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    path
+        A TOML file; paths in it count from its directory.
+
+    Returns
+    -------
+    The recipe.
+
+    Raises
+    ------
+    ValueError
+        When the file is no TOML, lacks something, or holds an entry that nothing reads.
+    FileNotFoundError
+        When there is no such file, or no such data.
+    """
+    from univerce.training.config import PretrainConfig
+
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is no valid TOML: {error}") from error
+    here = path.parent
+    top = {"out", "tables", "device", "devices", "tensorboard", "model", "pretrain", "data"}
+    _check_keys(content, top, f"{path}")
+    if "out" not in content or not content.get("data"):
+        raise ValueError(f'{path} needs out = "DIRECTORY" and at least one [[data]] with a path.')
+
+    entries = []
+    for given in content["data"]:
+        _check_keys(given, _names(DataEntry), f"{path}: [[data]]")
+        if "path" not in given:
+            raise ValueError(f"{path}: a [[data]] has no path.")
+        file = here / given["path"]
+        if not file.exists():
+            raise FileNotFoundError(f"{path}: there is no {file}.")
+        table = here / given["table"] if "table" in given else None
+        entries.append(DataEntry(**({"name": file.stem} | given | {"path": file, "table": table})))
+    pretrain = dict(content.get("pretrain", {}))
+    _check_keys(pretrain, _names(PretrainConfig), f"{path}: [pretrain]")
+    held_out = [*pretrain.get("held_out_sets", ()), *(entry.name for entry in entries if entry.held_out)]
+    pretrain["held_out_sets"] = tuple(dict.fromkeys(held_out))
+    if "continue_from" in pretrain:
+        pretrain["continue_from"] = _model_name(pretrain["continue_from"], here)
+    model = dict(content.get("model", {}))
+    _check_keys(model, _names(UCEConfig) | {"like"}, f"{path}: [model]")
+    if model.get("like", BUNDLED_MODEL) not in SHAPES:
+        raise ValueError(f"{path}: [model] like={model['like']!r} is not known; use one of {', '.join(SHAPES)}.")
+    return Recipe(
+        out=here / content["out"], tables=_model_name(content.get("tables", BUNDLED_MODEL), here),
+        device=content.get("device", "auto"), devices=content.get("devices", 1),
+        tensorboard=content.get("tensorboard", False), model=model, pretrain=PretrainConfig(**pretrain),
+        data=tuple(entries),
+    )  # fmt: skip
+
+
+def place_tables(recipe: Recipe, directory: Path) -> None:
+    """Put the gene tables of a recipe beside its model, as hard links where the file system allows them."""
+    from univerce.genes.table import read_table
+
+    directory.mkdir(parents=True, exist_ok=True)
+    files = table_files(recipe.tables)
+    for entry in recipe.data:
+        if entry.table is not None:
+            files[str(gene_table_info(read_table(entry.table))["species"])] = entry.table
+    for species, file in files.items():
+        target = directory / f"{species}{'.h5ad' if file.suffix == '.h5ad' else '.zarr.zip'}"
+        try:
+            os.link(file, target)
+        except OSError:
+            shutil.copyfile(file, target)
+
+
+def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(
+            f"{where} holds {', '.join(unknown)}, which nothing reads; it may hold {', '.join(sorted(known))}."
+        )
+
+
+def _names(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+def _model_name(name: str, here: Path) -> str:
+    """A model by name, or the path of its directory."""
+    return str(here / name) if (here / name).is_dir() else name

@@ -1,0 +1,102 @@
+"""One walk over the counts of a data set: which cells can be trained on, and how often each gene is expressed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from univerce._validate import check_counts
+from univerce.io.blocks import iter_blocks
+
+MAX_HELD_OUT = 1000
+_BLOCK_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of a data set before the training begins."""
+
+    training: np.ndarray
+    """Cells to train on, sorted."""
+    validation: np.ndarray
+    """Cells that are held out, sorted."""
+    measured: np.ndarray
+    """Ranks of the genes that the data set measures, sorted."""
+    frequency: np.ndarray
+    """``[n_genes]`` by rank, share of the training cells with a count."""
+    total: float
+    """Sum of all counts."""
+
+    @property
+    def smooth(self) -> np.ndarray:
+        """The frequency kept off 0 and 1 by half a cell."""
+        half = 0.5 / len(self.training)
+        return np.clip(self.frequency, half, 1 - half)
+
+
+def survey(
+    X: Any, var_rank: np.ndarray, n_genes: int, *, held_out: float, rng: np.random.Generator, where: str
+) -> Survey:
+    """Walk over the counts once.
+
+    Parameters
+    ----------
+    X
+        Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
+    var_rank
+        ``[n_vars]`` rank of each variable's gene, -1 when it is none.
+    n_genes
+        Number of ranks.
+    held_out
+        Share of the cells that is held out, at most 1,000 of them.
+    rng
+        Chooses these cells.
+    where
+        What the data set is called in messages.
+
+    Returns
+    -------
+    The survey. Cells with fewer than two expressed genes, or with a count in every measured gene, are neither trained
+    on nor held out.
+
+    Raises
+    ------
+    ValueError
+        When the values are not counts, or no cell can be trained on.
+    """
+    measured = np.unique(var_rank[var_rank >= 0])
+    to_rank = columns_added(var_rank, n_genes)
+    usable = []
+    expressed = np.zeros(n_genes, dtype=np.int64)
+    total = 0.0
+    for rows, block in iter_blocks(X, _BLOCK_ROWS):
+        check_counts(block, where=where)
+        genes = _expressed(block, to_rank)
+        n = np.diff(genes.indptr)
+        good = (n >= 2) & (n < len(measured))
+        usable.append(rows.start + np.flatnonzero(good))
+        expressed += np.bincount(genes[good].indices, minlength=n_genes)
+        total += float(block.data.sum(dtype=np.float64))
+    cells = rng.permutation(np.concatenate(usable)) if usable else np.empty(0, dtype=np.int64)
+    if not len(cells):
+        raise ValueError(f"{where} has no cell to train on: one with counts in two genes and not in all.")
+    n_validation = min(round(held_out * len(cells)), MAX_HELD_OUT, len(cells) - 1)
+    training, validation = np.sort(cells[n_validation:]), np.sort(cells[:n_validation])
+    for _, block in iter_blocks(X, 1, blocks=validation):
+        expressed -= np.bincount(_expressed(block, to_rank).indices, minlength=n_genes)
+    return Survey(training, validation, measured, expressed / len(training), total)
+
+
+def columns_added(column: np.ndarray, n_columns: int) -> sparse.csr_matrix:
+    """``[n_vars, n_columns]`` matrix that adds the counts of variables to their column, -1 for none."""
+    var = np.flatnonzero(column >= 0)
+    return sparse.csr_matrix((np.ones(len(var)), (var, column[var])), shape=(len(column), n_columns))
+
+
+def _expressed(block: sparse.csr_matrix, to_rank: sparse.csr_matrix) -> sparse.csr_matrix:
+    genes = sparse.csr_matrix(block @ to_rank)
+    genes.eliminate_zeros()
+    return genes

@@ -1,0 +1,162 @@
+"""A benchmark written down as TOML: the command, its tables and its report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import univerce as uc
+from tests.helpers.bench_cells import counted_cells
+from univerce.bench._campaign import _add_umaps, run_config
+from univerce.bench._config import read_config
+from univerce.bench._html import html_report
+from univerce.bench._markdown import markdown, write_tables
+from univerce.cli import main
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+cache = "kept"
+seeds = [0]
+umap = false
+[[data]]
+name = "one"
+path = "one.h5ad"
+labels = "type"
+batch = "batch"
+[[data]]
+name = "two"
+path = "two.h5ad"
+labels = "type"
+score = false
+[[method]]
+name = "PCA"
+n_comps = 5
+[[method]]
+name = "Geneformer"
+[[method]]
+name = "random"
+[[transfer]]
+reference = "one"
+query = "two"
+[transfer.types]
+first = ["t0"]
+second = ["t1"]
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> Path:
+    """Few cells, so that scib-metrics, which is tested by itself, has nothing to say."""
+    for name, seed in (("one", 1), ("two", 2)):
+        counted_cells(84, seed=seed, prefix=name).write_h5ad(tmp_path / f"{name}.h5ad")
+    path = tmp_path / "bench.toml"
+    path.write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_the_command_writes_tables_and_a_report_that_needs_nothing_beside_it(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["bench", str(config), "--report", str(out), "--tables", str(tmp_path / "t.md"), "-q"]) == 0
+    tables = (tmp_path / "t.md").read_text()
+    assert tables == (out / "tables.md").read_text()
+    assert tables in capsys.readouterr().out
+    assert "| Geneformer | 0 | ValueError" in tables or "| Geneformer | 0 | " in tables
+    scores = pd.read_csv(out / "scores.csv")
+    (value,) = scores.query("data == 'one' and method == 'PCA' and metric == 'kNN accuracy'")["value"]
+    assert f"| {value:.3f} |" in tables
+    page = (out / "report.html").read_text()
+    assert len(re.findall(r'src="data:image/png;base64,', page)) >= 4
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert not re.findall(r"<script|https?://", page.replace("https://doi.org", ""))
+    assert uc.bench.published()["source"].iloc[0] in page
+    assert pd.read_csv(out / "runs.csv")["status"].value_counts().to_dict() == {"done": 4, "failed": 2}
+    assert list((tmp_path / "kept").glob("*.npz"))
+
+
+def test_coarse_types_of_a_transfer_leave_out_what_they_do_not_name(config):
+    one, two = run_config(read_config(config))
+    assert two.name == "one to two"
+    params = two.adata.uns["benchmark_transfer"]["params"]
+    assert params["n_cells"]["scored"] == 56
+    assert set(two.adata.uns["benchmark_transfer"]["types"]["type"]) == {"first", "second"}
+    text = write_tables([one, two])
+    assert "### one to two" in text
+    assert "(random)" in text
+    assert html_report([one, two]).count("<section") == 4
+
+
+def test_a_markdown_table_escapes_what_would_break_it():
+    table = pd.DataFrame({"a|b": ["x"]}, index=pd.Index(["r"], name="method"))
+    assert markdown(table) == "| method | a\\|b |\n| --- | --- |\n| r | x |"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("umap = false", "umaps = false"), "nothing reads 'umaps'"),
+        (('path = "one.h5ad"', 'path = "none.h5ad"'), "there is no .*none.h5ad. Paths begin at data_dir, or at --data"),
+        (('query = "two"', 'query = "three"'), "names 'three'; the data are one, two"),
+        (("seeds = [0]", "seeds = [0"), "is no valid TOML"),
+        (('name = "two"', 'name = "one"'), "two \\[\\[data\\]\\] are called 'one'|names 'two'"),
+        (('cache = "kept"', 'data_dir = "$NOT_SET_ANYWHERE"'), "environment variable that is not set"),
+        (("n_comps = 5", "n_dims = 5"), "PCA has no option 'n_dims'"),
+        (('reference = "one"\n', ""), "has no reference"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused_before_anything_runs(config, capsys, change, message):
+    assert change[0] in CONFIG
+    config.write_text(CONFIG.replace(*change))
+    assert main(["bench", str(config), "-q"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_shipped_configuration_names_real_sets_and_known_methods(test_data):
+    config = read_config(ROOT / "docs" / "benchmark" / "real.toml")
+    assert {"scVI", "scANVI", "scArches", "UCE", "cell types"} <= {m.name for m in config.methods}
+    assert len(config.transfers) == 3
+    import anndata as ad
+
+    by_name = {entry.name: entry for entry in config.data}
+    for transfer in config.transfers:
+        named = {label for labels in transfer.types.values() for label in labels}
+        known = set()
+        for side in (transfer.query, transfer.reference):
+            known |= set(ad.read_h5ad(by_name[side].path, backed="r").obs["cell_type"])
+        assert named <= known
+
+
+def test_the_worked_example_of_the_page_runs_and_is_short(capsys):
+    path = ROOT / "examples" / "add_a_method.py"
+    assert len(path.read_text().splitlines()) <= 30
+    exec(compile(path.read_text(), str(path), "exec"), {})
+    out = capsys.readouterr().out
+    values = dict(re.findall(r"^(LSI|PCA|random)\s+(0\.\d+)", out, re.MULTILINE))
+    assert float(values["random"]) < 0.5 < float(values["LSI"])
+    assert np.isfinite(list(map(float, values.values()))).all()
+
+
+def test_maps_of_every_method_that_ran_leave_out_the_cells_without_an_embedding(tmp_path):
+    adata = counted_cells(60, seed=1)
+    uc.bench.run(adata, labels="type", methods=["log-norm", "PCA", "random"], seeds=[0, 1], scib=False)
+    adata.obsm[_key(adata, "PCA")][3] = np.nan
+    _add_umaps(adata, tmp_path)
+    assert sorted(key for key in adata.obsm if key.startswith("umap")) == ["umap PCA", "umap log-norm"]
+    assert adata.obsm["umap log-norm"].shape == (60, 2)
+    assert np.isfinite(adata.obsm["umap log-norm"]).all()
+    np.testing.assert_array_equal(np.isnan(adata.obsm["umap PCA"]).any(axis=1), np.arange(60) == 3)
+    first = {key: adata.obsm.pop(key) for key in ("umap PCA", "umap log-norm")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scanpy.tl.umap", None)  # the second time they are read
+        _add_umaps(adata, tmp_path)
+    for key, values in first.items():
+        np.testing.assert_array_equal(adata.obsm[key], values)
+
+
+def _key(adata, method: str) -> str:
+    runs = adata.uns["benchmark"]["runs"]
+    return str(runs.loc[runs["method"] == method, "obsm"].iloc[0])

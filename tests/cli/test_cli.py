@@ -1,0 +1,480 @@
+"""The command line, with a stand-in for the network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import scipy.sparse as sp
+
+import univerce as uc
+from tests.helpers.tiny import tiny_cells
+from univerce.cli import _demo, _embed, _files, main
+
+N, DIM = 30, 8
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Replace ``uce_embed`` by a random projection that writes the same keys, and record how it was called."""
+    recorded: list[dict[str, Any]] = []
+
+    def uce_embed(adata: ad.AnnData, *, key_added: str = "X_uce", **kwargs: Any) -> None:
+        recorded.append(kwargs | {"key_added": key_added, "backed": adata.isbacked})
+        X = np.log1p(adata.X[:].toarray())
+        adata.obsm[key_added] = (X @ np.random.default_rng(0).normal(size=(X.shape[1], DIM))).astype(np.float32)
+        adata.uns[key_added] = {"params": {"model": "stand-in"}}
+        adata.var["uce_gene"] = adata.var_names
+
+    monkeypatch.setattr(uc.tl, "uce_embed", uce_embed, raising=False)
+    return recorded
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"donor": pd.Categorical(["a", "b"] * (N // 2))}, index=[f"cell {i}" for i in range(N)])
+    adata = ad.AnnData(sp.csr_matrix(rng.poisson(1.0, (N, 12)).astype(np.float32)), obs=obs)
+    adata.var_names = [f"gene {i}" for i in range(12)]
+    adata.layers["counts"] = adata.X.copy()
+    adata.obsm["X_pca"] = rng.normal(size=(N, 2))
+    adata.uns["title"] = "cells"
+    adata.raw = adata
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    return tmp_path / "cells.h5ad"
+
+
+def read(path: Path) -> ad.AnnData:
+    return ad.read_zarr(path) if path.suffix == ".zarr" else ad.read_h5ad(path)
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [("out.h5ad", []), ("out.zarr", []), ("out.h5ad", ["--backed"])],
+    ids=["to h5ad", "to zarr", "backed"],
+)
+def test_embed_writes_the_embedding_beside_all_that_was_there(
+    tmp_path: Path, cells: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], out: str, options: list[str]
+) -> None:
+    before = cells.read_bytes()
+    assert main(["embed", str(cells), "-o", str(tmp_path / out), "--species", "human", *options]) == 0
+    old, new = read(cells), read(tmp_path / out)
+    assert new.obsm["X_uce"].shape == (N, DIM)
+    assert new.obsm["X_uce"].dtype == np.float32
+    assert new.uns["X_uce"]["params"] == {"model": "stand-in"}
+    assert new.var["uce_gene"].tolist() == old.var_names.tolist()
+    for one, other in ((old.X, new.X), (old.layers["counts"], new.layers["counts"]), (old.raw.X, new.raw.X)):
+        np.testing.assert_array_equal(one.toarray(), other.toarray())
+    np.testing.assert_array_equal(old.obsm["X_pca"], new.obsm["X_pca"])
+    pd.testing.assert_frame_equal(old.obs, new.obs)
+    assert new.uns["title"] == "cells"
+    assert cells.read_bytes() == before
+    assert calls[0]["backed"] == bool(options)
+    assert f"{N} cells, {DIM} dimensions" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", out}, "a temporary file was left"
+
+
+def test_embed_reads_zarr(tmp_path: Path, cells: Path, calls: list[Any]) -> None:
+    assert main(["embed", str(cells), "-o", str(tmp_path / "a.zarr")]) == 0
+    assert main(["embed", str(tmp_path / "a.zarr"), "-o", str(tmp_path / "b.h5ad"), "--key-added", "X_again"]) == 0
+    new = read(tmp_path / "b.h5ad")
+    np.testing.assert_array_equal(new.obsm["X_uce"], new.obsm["X_again"])
+
+
+def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list[Any]) -> None:
+    options = (
+        "--species mouse --model uce-4l --layer counts --gene-key ensembl_id --key-added X_b --batch-size 16 "
+        "--device cpu --precision float32 --padding official --sampling systematic --n-draws 3 --seed 7"
+    )
+    assert main(["embed", str(cells), "-o", str(tmp_path / "out.h5ad"), *options.split()]) == 0
+    assert calls == [
+        {
+            "species": "mouse",
+            "model": "uce-4l",
+            "table": None,
+            "layer": "counts",
+            "gene_key": "ensembl_id",
+            "key_added": "X_b",
+            "batch_size": 16,
+            "device": "cpu",
+            "precision": "float32",
+            "padding": "official",
+            "sampling": "systematic",
+            "n_draws": 3,
+            "rng": 7,
+            "store": None,
+            "backed": False,
+        }
+    ]
+
+
+def test_with_a_store_the_output_holds_the_same_embedding_as_without(tmp_path: Path) -> None:
+    cells = tmp_path / "pbmc.h5ad"
+    uc.datasets.pbmc68k_reduced()[:30].copy().write_h5ad(cells)
+    assert main(["embed", "-q", str(cells), "-o", str(tmp_path / "plain.h5ad")]) == 0
+    store = ["--store", str(tmp_path / "store.zarr")]
+    assert main(["embed", "-q", str(cells), "-o", str(tmp_path / "stored.h5ad"), *store]) == 0
+    plain, stored = read(tmp_path / "plain.h5ad"), read(tmp_path / "stored.h5ad")
+    np.testing.assert_array_equal(plain.obsm["X_uce"], stored.obsm["X_uce"])
+    pd.testing.assert_frame_equal(plain.obs, stored.obs)
+    assert stored.uns["X_uce"]["params"]["model"] == plain.uns["X_uce"]["params"]["model"]
+
+
+def test_quiet_switches_progress_off_only_while_it_runs(
+    tmp_path: Path, cells: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, seen = uc.tl.uce_embed, []
+    monkeypatch.setattr(uc.tl, "uce_embed", lambda *a, **k: (seen.append(uc.settings.progress), embed(*a, **k)))
+    for i, options in enumerate(([], ["-q"])):
+        assert main(["embed", str(cells), "-o", str(tmp_path / f"{i}.h5ad"), *options]) == 0
+    assert seen == [True, False]
+    assert uc.settings.progress
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_an_existing_output_is_replaced_only_when_asked_for(
+    tmp_path: Path, cells: Path, calls: list[Any], capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    command = ["embed", str(cells), "-o", str(out)]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert len(calls) == 1, "nothing is computed that cannot be written"
+    assert main([*command, "--key-added", "X_other", "--overwrite"]) == 0
+    assert "X_other" in read(out).obsm
+    assert "X_uce" not in read(out).obsm
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", out.name}
+
+
+@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
+def test_a_failed_write_leaves_the_old_output_and_nothing_else(
+    tmp_path: Path, cells: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    out = tmp_path / f"out{suffix}"
+    assert main(["embed", str(cells), "-o", str(out)]) == 0
+
+    def full(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:
+        if zarr:
+            path.mkdir()
+        else:
+            path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(_embed, "write", full)
+    assert main(["embed", str(cells), "-o", str(out), "--overwrite"]) == 2
+    assert read(out).obsm["X_uce"].shape == (N, DIM)
+    assert {path.name for path in tmp_path.iterdir()} == {"cells.h5ad", out.name}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cells.h5ad", "-o", "cells.h5ad"], "is the input"),
+        (["cells.h5ad", "-o", "sub/../cells.h5ad"], "is the input"),
+        (["link.h5ad", "-o", "cells.h5ad", "--overwrite"], "is the input"),
+        (["nothing.h5ad", "-o", "out.h5ad"], "There is no nothing.h5ad."),
+        (["cells.h5ad", "-o", "nowhere/out.h5ad"], "There is no directory nowhere"),
+        (["cells.h5ad", "-o", "out.csv"], "out.csv must end in .h5ad or .zarr."),
+        (["cells.loom", "-o", "out.h5ad"], "cells.loom must end in .h5ad or .zarr."),
+        (["cells.h5ad", "-o", "out.zarr", "--backed"], "--backed reads an .h5ad and writes an .h5ad"),
+    ],
+    ids=[
+        "input as output",
+        "input as output by another path",
+        "input as output by a link",
+        "no input",
+        "no directory for the output",
+        "unknown output format",
+        "unknown input format",
+        "backed to zarr",
+    ],
+)
+def test_paths_that_cannot_work_are_refused_in_one_line(
+    tmp_path: Path,
+    cells: Path,
+    calls: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.h5ad").hardlink_to(cells)
+    before = cells.read_bytes()
+    assert main(["embed", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("univerce: error: ")
+    assert err.count("\n") == 1
+    assert calls == []
+    assert cells.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("Two\nlines."), "univerce: error: Two lines.\n"),
+        (KeyError("layer='x' is not there."), "univerce: error: layer='x' is not there.\n"),
+        (FileNotFoundError("No file."), "univerce: error: No file.\n"),
+        (ImportError('pip install "univerce[x]"'), 'univerce: error: pip install "univerce[x]"\n'),
+    ],
+    ids=["ValueError", "KeyError", "FileNotFoundError", "ImportError"],
+)
+def test_an_error_of_the_library_is_one_line_and_exit_status_2(
+    tmp_path: Path,
+    cells: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    line: str,
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(uc.tl, "uce_embed", fail, raising=False)
+    command = ["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]
+    assert main(command) == 2
+    assert capsys.readouterr().err.endswith(line)
+    with pytest.raises(type(error)):
+        main([*command, "--debug"])
+    assert not (tmp_path / "out.h5ad").exists()
+
+
+def test_an_error_of_ours_is_not_hidden(tmp_path: Path, cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uc.tl, "uce_embed", lambda *a, **k: 1 / 0, raising=False)
+    with pytest.raises(ZeroDivisionError):
+        main(["embed", str(cells), "-o", str(tmp_path / "out.h5ad")])
+
+
+def test_an_interrupt_is_no_traceback(tmp_path: Path, cells: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(uc.tl, "uce_embed", interrupt, raising=False)
+    assert main(["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]) == 130
+
+
+def test_assets_are_listed_and_fetched(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame({"name": ["a.csv"], "cached": [False]})
+    monkeypatch.setattr(uc.genes, "list_assets", lambda: table, raising=False)
+    monkeypatch.setattr(uc.genes, "fetch", lambda name: Path("cache") / name, raising=False)
+    assert main(["assets", "list"]) == 0
+    assert capsys.readouterr().out.split() == ["name", "cached", "a.csv", "False"]
+    assert main(["assets", "fetch", "a.csv", "b.csv"]) == 0
+    assert capsys.readouterr().out.split() == [str(Path("cache/a.csv")), str(Path("cache/b.csv"))]
+
+
+def umap_stand_in(adata: ad.AnnData, *, neighbors_key: str, key_added: str, random_state: int) -> None:
+    adata.obsm[key_added] = adata.obsm[neighbors_key][:, :2].copy()
+
+
+def test_demo_scores_draws_and_writes(
+    tmp_path: Path, calls: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sc.pp, "neighbors", lambda *args, **kwargs: None)  # UMAP itself is scanpy's business, and slow
+    monkeypatch.setattr(sc.tl, "umap", umap_stand_in)
+    assert main(["demo", "-o", str(tmp_path / "demo"), "--device", "cpu", "--debug"]) == 0
+    assert calls[0] | {"species": "human", "model": "uce-mini", "device": "cpu"} == calls[0]
+    out = capsys.readouterr().out
+    assert "always the largest type      0.343" in out
+    adata = ad.read_h5ad(tmp_path / "demo" / "pbmc68k_uce.h5ad")
+    assert {"X_uce", "X_pca", "X_umap_uce", "X_umap_pca"} <= set(adata.obsm)
+    assert len(set(adata.uns["cell_type_colors"])) == 10
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"umap.png", "pbmc68k_uce.h5ad"}
+
+    from matplotlib.image import imread
+
+    height, width = imread(tmp_path / "demo" / "umap.png").shape[:2]
+    assert width / 300 * 25.4 == pytest.approx(180, abs=1), "a page is 180 mm wide"
+    assert height > 0.3 * width
+
+
+def test_knn_accuracy_is_that_of_a_plain_vote_in_stratified_folds() -> None:
+    from sklearn.model_selection import StratifiedKFold
+
+    rng = np.random.default_rng(0)
+    labels = pd.Series(rng.choice(["a", "b", "c"], 120))
+    X = rng.normal(size=(120, 4)) + labels.map({"a": 0, "b": 1, "c": 2}).to_numpy()[:, None]
+    expected = []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, labels):
+        right = 0
+        for i in test:
+            nearest = train[np.argsort(((X[train] - X[i]) ** 2).sum(axis=1))[:15]]
+            right += labels.iloc[nearest].mode().min() == labels.iloc[i]
+        expected.append(right / len(test))
+    np.testing.assert_allclose(_demo.knn_accuracy(X, labels), expected)
+
+
+def test_colours_and_markers_tell_ten_types_apart() -> None:
+    assert len(set(_demo.COLOURS)) == len(set(_demo.MARKERS)) == 10
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    code = """
+import json, sys
+from univerce.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as done:
+    heavy = ("torch", "scanpy", "anndata", "sklearn", "matplotlib", "zarr", "numba")
+    print(json.dumps([done.code, [m for m in heavy if m in sys.modules]]))
+"""
+    for arguments, expected in (["--version"], f"univerce {uc.__version__}"), (["embed", "--help"], "--n-draws"):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        assert expected in done.stdout
+        assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["embed", "a.h5ad"], ["assets"]], ids=lambda a: " ".join(a) or "none"
+)
+def test_arguments_that_make_no_command_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+    assert "usage: univerce" in capsys.readouterr().err
+
+
+RECIPE = """
+out = "run"
+tables = "{tables}"
+
+[model]
+model_id = "mine"
+d_model = 16
+n_heads = 2
+d_hidden = 24
+n_layers = 1
+output_dim = 10
+decoder_dim = 14
+gene_dim = 8
+head_dims = [8]
+n_sample = 20
+max_length = 64
+
+[pretrain]
+steps = 4
+batch_size = 8
+n_queries = 8
+held_out = 0.2
+evaluate_every = 2
+checkpoint_every = 2
+buffer_cells = 32
+block_rows = 8
+{pretrain}
+
+[[data]]
+path = "human.h5ad"
+
+[[data]]
+path = "mouse.zarr"
+species = "mouse"
+
+[[data]]
+path = "human.h5ad"
+name = "unseen"
+held_out = true
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_model: Path) -> Path:
+    """Two data sets in files, one of them twice, and what to train on them."""
+    tiny_cells("human", 40).write_h5ad(tmp_path / "human.h5ad")
+    _files.write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", zarr=True)
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(tables=tiny_model, pretrain=""))
+    return tmp_path / "recipe.toml"
+
+
+def test_pretrain_makes_a_model_that_embeds(tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
+    said = capsys.readouterr()
+    assert "human: 40 cells, 60 of 61 variables are genes of human\n" in said.err
+    assert "unseen: 40 cells, 60 of 61 variables are genes of human, held out" in said.err
+    assert "mine: 1 layers of width 16, 4 steps of 8 cells" in said.err
+    assert "run/model: mine, digest" in said.out
+    log = pd.read_csv(tmp_path / "run/log.csv")
+    assert log["step"].tolist() == [2, 4]
+    assert np.isfinite(log[["loss", "frequency_loss", "unseen_loss", "unseen_global_frequency_auroc"]]).all(axis=None)
+    adata = tiny_cells("zebrafish", 5)  # of a species that it has not seen
+    uc.tl.uce_embed(adata, model=tmp_path / "run/model", progress=False)
+    assert adata.obsm["X_uce"].shape == (5, 10)
+    assert adata.uns["X_uce"]["params"]["model"] == "mine"
+    assert np.isfinite(adata.obsm["X_uce"]).all()
+
+
+def test_a_training_that_is_complete_is_exported_again_to_the_same_digest(
+    tmp_path: Path, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = []
+    for _ in range(2):
+        assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
+        digests.append(uc.model.find_model(tmp_path / "run/model").digest)
+    assert digests[0] == digests[1]
+    assert "Goes on from" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
+
+
+def test_an_ablation_says_that_it_cannot_embed(
+    tmp_path: Path, recipe: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(RECIPE.format(tables=tiny_model, pretrain='order = "shuffled"'))
+    assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
+    assert "an ablation (order), which cannot embed; judge it by" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="order='shuffled'"):
+        uc.model.find_model(tmp_path / "run/model")
+
+
+def test_a_recipe_at_fault_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.toml").write_text("steps = 3")
+    assert main(["pretrain", str(tmp_path / "recipe.toml")]) == 2
+    assert "holds steps, which nothing reads" in capsys.readouterr().err
+
+
+def test_a_species_is_built_and_its_cells_are_embedded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.helpers.proteomes import random_records, write_fasta
+    from univerce.model import UCE, UCEConfig, save_model
+
+    fasta, out = write_fasta(tmp_path / "pep.fa.gz", random_records()), tmp_path / "newt.h5ad"
+    encoder = uc.genes.KmerEncoder(8, k=1)
+    table = uc.genes.build_species(
+        "newt", fasta=fasta, taxonomy_id=8316, encoder=encoder, out=tmp_path / "x.zarr.zip", progress=False
+    )
+    encoder.save(tmp_path / "x.kmer.npz")
+    command = ["species", "build", "newt", "--fasta", str(fasta), "--taxonomy-id", "8316", "-o", str(out), "-q"]
+    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 0
+    printed = capsys.readouterr()
+    assert f"{out}: 40 genes of newt" in printed.out
+    assert "genes of several proteins" in printed.err
+    built = uc.genes.read_table(out)
+    assert built.uns["gene_table"]["digest"] == table.uns["gene_table"]["digest"]
+    built.file.close()
+    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 2
+    assert "pass overwrite=True" in capsys.readouterr().err
+
+    config = {
+        "d_model": 8,
+        "n_heads": 2,
+        "d_hidden": 8,
+        "n_layers": 1,
+        "output_dim": 8,
+        "decoder_dim": 8,
+        "gene_dim": 8,
+    }
+    config = UCEConfig(token_dim=8, token_encoder=encoder.name, head_dims=(8, 8), **config)
+    save_model(UCE(config), tmp_path / "model")
+    cells = ad.AnnData(np.ones((3, 40), np.float32), var=pd.DataFrame(index=[f"Sym{i}" for i in range(40)]))
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    embed = ["embed", "-q", str(tmp_path / "cells.h5ad"), "-o", str(tmp_path / "done.h5ad"), "--table", str(out)]
+    assert main([*embed, "--model", str(tmp_path / "model")]) == 0
+    assert ad.read_h5ad(tmp_path / "done.h5ad").obsm["X_uce"].shape == (3, 8)

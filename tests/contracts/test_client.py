@@ -1,0 +1,255 @@
+"""uc.tl.search_atlas and uc.tl.transfer_labels on the workers of a dask cluster, beside this process alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+from anndata.io import write_elem
+
+import univerce as uc
+from tests.helpers.blobs import blobs
+from univerce.embeddings import sharded as _sharded
+from univerce.io import rows as _rows
+from univerce.io.files import embedding_digest, open_anndata
+
+pytest.importorskip("distributed", reason="needs the extra dask")
+
+N, N_ATLAS, K = 70, 900, 9
+MISSING, MISSING_IN_ATLAS = (4, 33), (0, 450, 899)
+PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
+SIZES = {"CD4 T": 60, "CD8 T": 40, "B": 40, "mono": 30}
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    """Blocks of queries and parts of the atlas that divide neither; workers are told which, and choose none."""
+    monkeypatch.setattr(_sharded, "ROUNDED_ROWS", 32)
+    monkeypatch.setattr(_sharded, "SHARD_ROWS", 128)
+    with uc.settings.override(progress=False):
+        yield
+
+
+def cells(n: int, seed: int, missing: tuple[int, ...], dtype: type = np.float32) -> ad.AnnData:
+    """Few different values, so that many neighbours are equally near."""
+    rng = np.random.default_rng([8, seed])
+    rep = rng.integers(-1, 2, (n, 6)).astype(dtype)
+    rep[::5] += rng.normal(size=rep[::5].shape).astype(dtype)
+    rep[list(missing)] = np.nan
+    obs = pd.DataFrame(
+        {"cell_type": pd.Categorical([f"type {k}" for k in rng.integers(0, 5, n)])},
+        index=[f"{seed}-{i}" for i in range(n)],
+    )
+    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS}})
+
+
+def write(adata: ad.AnnData, path: Path) -> Path:
+    if path.suffix == ".h5ad":
+        adata.write_h5ad(path)
+    else:
+        write_elem(zarr.open_group(path, mode="w", zarr_format=2), "/", adata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory) -> Path:
+    return write(cells(N_ATLAS, 1, MISSING_IN_ATLAS, np.float16), tmp_path_factory.mktemp("atlas") / "atlas.zarr")
+
+
+def query(path: Path | None = None, n: int = N) -> ad.AnnData:
+    made = cells(n, 0, MISSING)
+    return made if path is None else open_anndata(write(made, path))
+
+
+def search(adata: ad.AnnData, atlas: Any, **options: Any) -> ad.AnnData:
+    uc.tl.search_atlas(adata, atlas, n_neighbors=K, **options)
+    return adata
+
+
+def check_same(mine: ad.AnnData, theirs: ad.AnnData) -> None:
+    pd.testing.assert_frame_equal(mine.obs, theirs.obs, check_exact=True)
+    for key in ("atlas_indices", "atlas_distances"):
+        assert mine.obsm[key].tobytes() == theirs.obsm[key].tobytes()
+    assert mine.uns["atlas"] == theirs.uns["atlas"]
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "h5ad"])
+@pytest.mark.parametrize("on_disk", [False, True], ids=["cells in memory", "cells on disk"])
+def test_workers_find_the_neighbours_that_this_process_finds(on_disk, suffix, client, tmp_path, caplog):
+    atlas = write(cells(N_ATLAS, 1, MISSING_IN_ATLAS, np.float16), tmp_path / f"atlas.{suffix}")
+    here = search(query(), atlas)
+    assert (here.obsm["atlas_indices"][list(MISSING)] == -1).all()
+    assert not np.isin(here.obsm["atlas_indices"], MISSING_IN_ATLAS).any()
+    assert len(np.unique(here.obsm["atlas_distances"])) < N * K / 2, "there must be ties"
+    with caplog.at_level("INFO", "univerce"):
+        there = search(query(tmp_path / f"query.{suffix}" if on_disk else None), atlas, client=client)
+    check_same(there, here)
+    assert "3 cells of the atlas have no embedding" in caplog.text
+
+
+def test_the_atlas_is_not_read_in_this_process(atlas, client, monkeypatch):
+    here = search(query(), atlas)
+    for module, name in ((_sharded, "collect"), (_rows, "read_rows")):
+        real = getattr(module, name)
+
+        def only_queries(first, *rest, real=real):
+            assert not isinstance(first, np.ndarray) or len(first) == N
+            assert np.asarray(first[:1]).dtype != np.float16, "a row of the atlas was read here"
+            return real(first, *rest)
+
+        monkeypatch.setattr(module, name, only_queries)
+    check_same(search(query(), atlas, client=client), here)
+
+
+def test_an_atlas_that_was_opened_is_as_good_as_its_path(atlas, client):
+    check_same(search(query(), open_anndata(atlas), client=client), search(query(), open_anndata(atlas)))
+
+
+@pytest.mark.parametrize("method", ["ivf", "hnsw"])
+def test_workers_read_the_index_from_its_file(method, atlas, client, tmp_path, monkeypatch):
+    pytest.importorskip("faiss", reason="needs the extra faiss")
+    options = {"method": method, "index": tmp_path / "atlas.faiss", "target_recall": 0.8}
+    here = search(query(n=1100), atlas, **options)  # more than one block
+    assert here.uns["atlas"]["params"]["recall"] >= 0.8
+    monkeypatch.setattr(_sharded.NeighbourIndex, "search", searched_for_tuning(_sharded.NeighbourIndex.search))
+    check_same(search(query(n=1100), atlas, client=client, **options), here)
+
+
+def searched_for_tuning(search: Any) -> Any:
+    """A search that may be of the sample, which has no missing rows, but not of the cells."""
+
+    def watched(self: Any, query: Any, k: int, **options: Any) -> Any:
+        assert np.isfinite(query[:]).all(), "this process must not search"
+        return search(self, query, k, **options)
+
+    return watched
+
+
+def test_an_index_that_is_not_that_of_the_atlas_is_refused_by_the_workers(atlas, client, tmp_path):
+    pytest.importorskip("faiss", reason="needs the extra faiss")
+    path = tmp_path / "atlas.faiss"
+    search(query(), atlas, method="ivf", index=path)
+    digest = embedding_digest(open_anndata(atlas).obsm["X_uce"])
+    some = query().obsm["X_uce"]
+    _sharded.index_on_workers(client, some, K, path=path, kind="ivf", digest=digest, effort=1)
+    with pytest.raises(ValueError, match="on the worker is another one, or there is none; all workers must see the"):
+        _sharded.index_on_workers(client, some, K, path=path, kind="ivf", digest="0" * 64, effort=1)
+
+
+def test_another_atlas_at_the_path_is_refused_by_the_workers(atlas, client):
+    stored = _rows.Stored.find(open_anndata(atlas).obsm["X_uce"])
+    other = _rows.Stored(stored.source, (N_ATLAS + 1, 6), stored.dtype)
+    with pytest.raises(ValueError, match=r"obsm/X_uce on the worker is another one \(\(900, 6\) <f2, not \(901, 6\)"):
+        _sharded.exact_on_workers(client, query().obsm["X_uce"], other, K)
+
+
+class Dying:
+    """Work that notes which parts it begins, and kills its process in the middle of one, the first time."""
+
+    def __init__(self, work: Any, begun: Path) -> None:
+        self.work, self.begun = work, begun
+
+    def __call__(self, rows: slice, block: Any, part: slice) -> Any:
+        note = self.begun / f"{rows.start}-{part.start}"
+        with note.open("a") as file:
+            file.write("x")
+        if (rows.start, part.start) == (32, 256) and note.stat().st_size == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.work(rows, block, part)
+
+
+def test_a_worker_that_is_killed_changes_nothing(atlas, client, tmp_path, monkeypatch):
+    here, begun, real = search(query(), atlas), tmp_path / "begun", _sharded.map_blocks
+    begun.mkdir()
+    monkeypatch.setattr(
+        _sharded, "map_blocks", lambda client, work, items, *, name: real(client, Dying(work, begun), items, name=name)
+    )
+    check_same(search(query(), atlas, client=client), here)
+    times = {file.name: file.stat().st_size for file in begun.iterdir()}
+    assert len(times) == 3 * 8, "three blocks of queries, eight parts of the atlas"
+    assert times["32-256"] == 2
+    client.wait_for_workers(2, timeout=60)
+
+
+def test_what_workers_cannot_read_is_refused(client):
+    made = cells(N_ATLAS, 1, ())
+    with pytest.raises(ValueError, match=r"client= needs an atlas that its workers can read.*write_zarr and pass its"):
+        search(query(), made, client=client)
+    with pytest.raises(ValueError, match=r"client= and method='ivf': workers read the index from a file; pass index="):
+        search(query(), made, client=client, method="ivf")
+    with pytest.raises(TypeError, match=r"client must be a dask\.distributed\.Client, not a str"):
+        search(query(), made, client="tcp://127.0.0.1:8786")
+
+
+def test_too_few_embeddings_are_found_out(client, tmp_path):
+    made = cells(12, 1, tuple(range(5)))
+    path = write(made, tmp_path / "small.zarr")
+    with pytest.raises(ValueError, match="9 neighbours were asked for and the reference has 7 embeddings"):
+        search(query(), path, client=client)
+
+
+# Labels ---------------------------------------------------------------------------------------------------------------
+
+
+WRITTEN = r"^t(_|$)"
+
+
+def transferred(reference: Any, adata: ad.AnnData, **options: Any) -> ad.AnnData:
+    uc.tl.transfer_labels(
+        adata, reference, labels="type", use_rep="X_toy", key_added="t", probabilities=True, coverage=0.9, **options
+    )
+    return adata
+
+
+def labelled(seed: int = 0, times: int = 1) -> ad.AnnData:
+    made = blobs({name: n * times for name, n in SIZES.items()}, spread=1.0, seed=seed)
+    made.obsm["X_toy"][[3, 90]] = np.nan
+    return made
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "logistic"},
+        {"method": "centroid"},
+        {"method": "knn"},
+        {"method": "knn", "search": "ivf"},
+    ],
+    ids=lambda options: " ".join(map(str, options.values())),
+)
+@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
+def test_workers_give_the_labels_that_this_process_gives(options, on_disk, client, tmp_path):
+    if "search" in options:
+        pytest.importorskip("faiss", reason="needs the extra faiss")
+    reference, adata = labelled(), labelled(1, 30)
+    here = transferred(reference, adata.copy(), **options)
+    assert here.obs["t"].isna().sum() == 2
+    if on_disk:
+        reference = write(reference, tmp_path / "reference.zarr")
+        adata = open_anndata(write(adata, tmp_path / "query.h5ad"))
+    there = transferred(reference, adata, client=client, **options)
+    pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
+    assert there.obsm["t_probability"].tobytes() == here.obsm["t_probability"].tobytes()
+    assert there.uns["t"]["params"] == here.uns["t"]["params"]
+
+
+def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatch):
+    reference, adata = labelled(), labelled(1, 30)
+    here = transferred(reference, adata.copy())
+    path = write(reference, tmp_path / "reference.zarr")
+    query = open_anndata(write(adata, tmp_path / "query.zarr"))
+    monkeypatch.setattr(_rows, "read_rows", lambda *_: pytest.fail("this process must read no row"))
+    there = transferred(path, query, client=client)
+    pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
+
+
+def test_what_is_no_client_cannot_transfer_labels():
+    with pytest.raises(TypeError, match=r"client must be a dask\.distributed\.Client, not a str"):
+        transferred(labelled(), labelled(seed=1), client="tcp://127.0.0.1:8786")

@@ -1,0 +1,121 @@
+"""What an import costs, and what the package says it needs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import univerce as uc
+
+PACKAGE = Path(uc.__file__).parent
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "matplotlib.pyplot", "scanpy", "numba", "sklearn", "dask.distributed", "transformers", "lightning")
+MODULE_OF = {"scikit-learn": "sklearn", "scvi-tools": "scvi", "scib-metrics": "scib_metrics", "faiss-cpu": "faiss"}
+
+
+def _python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def _loaded(statement: str, modules: Iterable[str]) -> list[str]:
+    return json.loads(
+        _python(f"{statement}\nimport json, sys\nprint(json.dumps([m for m in {modules!r} if m in sys.modules]))")
+    )
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert _loaded("import univerce", HEAVY) == []
+
+
+@pytest.mark.parametrize("room", ["genes", "datasets", "cli"])
+def test_a_room_that_computes_no_embedding_loads_neither_torch_nor_pyplot(room):
+    assert _loaded(f"import univerce.{room}", ("torch", "matplotlib.pyplot")) == []
+
+
+def test_an_embedding_loads_nothing_that_it_does_not_use():
+    embed = """
+import anndata as ad, numpy as np, pandas as pd
+import univerce as uc
+cells = ad.AnnData(np.ones((2, 3), dtype="float32"), var=pd.DataFrame(index=["CD3E", "INS", "GCG"]))
+uc.tl.uce_embed(cells, species="human", progress=False)
+"""
+    # Of these torch's compiler takes longest: more than a second, for a network that is made on the meta device.
+    unused = ("torch._dynamo", "sympy", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")
+    assert _loaded(embed, unused) == []
+
+
+def test_an_import_changes_nothing_in_the_process():
+    code = """
+import logging, os, warnings
+before = dict(os.environ), list(warnings.filters), os.listdir(".")
+import anndata, pooch
+filters = list(warnings.filters)
+import univerce
+assert dict(os.environ) == before[0]
+assert warnings.filters == filters
+assert os.listdir(".") == before[2]
+assert not logging.getLogger("univerce").handlers
+assert not univerce.settings.cache_dir.exists()
+print("unchanged")
+"""
+    assert _python(code).strip() == "unchanged"
+
+
+def test_every_room_is_reachable_from_the_package():
+    out = _python("import univerce as uc\nprint([getattr(uc, n).__name__ for n in uc.__all__ if n != 'settings'])")
+    assert ast.literal_eval(out) == [f"univerce.{name}" for name in uc.__all__ if name != "settings"]
+    assert set(uc.__all__) <= set(dir(uc))
+
+
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
+    with pytest.raises(AttributeError, match="'nowhere'; it has atlas, bench, datasets"):
+        uc.nowhere  # noqa: B018
+
+
+def test_everything_that_src_imports_is_declared_and_the_other_way_round():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = {_module(r) for r in project["dependencies"]}
+    extras = {_module(r) for name, rs in project["optional-dependencies"].items() for r in rs if name not in _TOOLS}
+    imported = set().union(*(_third_party(p) for p in PACKAGE.rglob("*.py")))
+    assert imported - base - extras == set(), "imported but not declared"
+    assert base - imported == set(), "declared but never imported"
+
+
+_TOOLS = {"all", "dev", "docs", "test", "types"}
+
+
+def _module(requirement: str) -> str:
+    name = re.match(r"[\w.-]+", requirement).group()
+    return MODULE_OF.get(name, name)
+
+
+def _third_party(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"univerce"}
+
+
+@pytest.mark.perf
+def test_the_import_costs_less_than_a_second_more_than_anndata():
+    def seconds(module: str) -> float:
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return statistics.median(float(_python(code)) for _ in range(5))
+
+    anndata, univerce = seconds("anndata"), seconds("univerce")
+    print(f"import anndata {anndata:.2f} s, import univerce {univerce:.2f} s")
+    assert univerce < anndata + 1

@@ -1,0 +1,96 @@
+"""Labels and spaces that the analyses read of an AnnData."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.helpers.blobs import blobs
+from univerce.embeddings import cells as _inputs
+from univerce.embeddings.cells import check_comparable, gather, get_labels
+
+
+def labels_of(column) -> pd.Categorical:
+    adata = ad.AnnData(obs=pd.DataFrame(index=[str(i) for i in range(len(column))]))
+    adata.obs["type"] = pd.Series(column).set_axis(adata.obs_names)
+    return get_labels(adata, "type")
+
+
+@pytest.mark.parametrize(
+    ("column", "expected", "categories"),
+    [
+        pytest.param([10, 2, 10], ["10", "2", "10"], ["10", "2"], id="integers"),
+        pytest.param([10.0, np.nan, 2.0], ["10", None, "2"], ["10", "2"], id="integers of which one is missing"),
+        pytest.param(np.array([1, 2], np.float32), ["1", "2"], ["1", "2"], id="whole numbers in single precision"),
+        pytest.param(pd.array([1, None], dtype="Int64"), ["1", None], ["1"], id="nullable integers"),
+        pytest.param(pd.array([1.0, None], dtype="Float64"), ["1", None], ["1"], id="nullable floats"),
+        pytest.param([True, False], ["True", "False"], ["False", "True"], id="booleans"),
+        pytest.param(pd.array([True, None], dtype="boolean"), ["True", None], ["True"], id="nullable booleans"),
+        pytest.param(pd.Categorical([2.0, 1.0, np.nan]), ["2", "1", None], ["1", "2"], id="categories that are floats"),
+        pytest.param(pd.Categorical([1, "1"], [1, "1"]), ["1", "1"], ["1"], id="a number and the same as text"),
+        pytest.param(
+            pd.Categorical(["b", "a", "b"], ["c", "b", "a"]), ["b", "a", "b"], ["b", "a"], id="levels that do not occur"
+        ),
+        pytest.param(["b", None, "a"], ["b", None, "a"], ["a", "b"], id="text"),
+    ],
+)
+def test_labels_are_text_whatever_they_are_stored_as(column, expected, categories):
+    found = labels_of(column)
+    assert [None if pd.isna(label) else label for label in found] == expected
+    assert list(found.categories) == categories
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        pytest.param([0.5, 1.0], "holds fractions, not labels", id="fractions"),
+        pytest.param([None, None], "no label at all; every cell is missing one", id="all missing"),
+        pytest.param([], "no label at all; there is no cell", id="no cell"),
+    ],
+)
+def test_what_is_no_label_is_refused(column, message):
+    with pytest.raises(ValueError, match=message):
+        labels_of(column)
+
+
+def test_messages_call_the_two_as_the_caller_does():
+    query, atlas = blobs({"a": 3}), blobs({"a": 3})
+    del atlas.uns["X_toy"]
+    with pytest.raises(KeyError, match=r"^\"the_atlas.uns\['X_toy'\]\['params'\] does not say.*check_space=False"):
+        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "the_atlas"))
+
+
+def test_two_models_on_record_are_not_offered_a_way_round_the_check():
+    query, atlas = blobs({"a": 3}), blobs({"a": 3})
+    atlas.uns["X_toy"]["params"]["model_digest"] = "another"
+    with pytest.raises(ValueError, match=r"two models.*Embed one of the two anew with the model= of the other\.$"):
+        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
+    atlas.uns["X_toy"]["params"] |= {
+        "model_digest": query.uns["X_toy"]["params"]["model_digest"],
+        "table_digest": dict.fromkeys(query.uns["X_toy"]["params"]["table_digest"], "another"),
+    }
+    with pytest.raises(ValueError, match=r"two gene tables.*anew with the table of the other, see [\w.]+\.$"):
+        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
+
+
+class Recorded:
+    """An embedding that remembers which rows were read."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.read = values, values.shape, []
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.read.append((rows.start, rows.stop))
+        return self.values[rows]
+
+
+def test_rows_come_in_any_order_from_the_blocks_that_hold_them(monkeypatch):
+    monkeypatch.setattr(_inputs, "_GATHER_ROWS", 10)
+    rep = Recorded(np.random.default_rng(0).normal(size=(95, 3)).astype(np.float16))
+    rows = np.array([94, 3, 31, 3, 0, 39])
+    found = gather(rep, rows)
+    np.testing.assert_array_equal(found, rep.values[rows].astype(np.float32))
+    assert rep.read == [(0, 10), (30, 40), (90, 100)]
+    assert gather(rep, np.array([], dtype=int)).shape == (0, 3)

@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import logging
+import os
+import pickle
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from univerce._settings import settings
+from univerce.genes.release import registry as assets
+from univerce.genes.release.fetch import FetchError, fetch, file_sha256, list_assets
+from univerce.genes.release.registry import Asset
+
+module = importlib.import_module("univerce.genes.release.fetch")
+
+BODY = pickle.dumps(list(range(100_000)))
+OTHER = pickle.dumps(list(range(1, 100_001)))
+NAME = "toy.pkl"
+PAGE = b"<!DOCTYPE html><html><body>403 Forbidden: request blocked</body></html>"
+
+
+class Server:
+    """Answers ``GET /<path>`` with the function registered for the path, and remembers what was asked."""
+
+    def __init__(self):
+        self.answers: dict[str, Callable] = {}
+        self.requests: list[tuple[str, str | None]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.requests.append((self.path, self.headers.get("Range")))
+                outer.answers[self.path](self)
+
+            def log_message(self, *args):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+        self.thread.join()
+
+
+def answer(body=BODY, status=200, *, length=None, declare=True, headers=()):
+    """Send ``body``, saying that it has ``length`` bytes."""
+
+    def send(handler):
+        handler.send_response(status)
+        if declare:
+            handler.send_header("Content-Length", str(len(body) if length is None else length))
+        for key, value in headers:
+            handler.send_header(key, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return send
+
+
+def ranged(body=BODY, *, etag="one", cuts=()):
+    """Honour Range; the n-th answer breaks off after ``cuts[n]`` bytes."""
+    breaks = list(cuts)
+
+    def send(handler):
+        asked = handler.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if start >= len(body):
+            return answer(b"", 416)(handler)
+        sent = body[start:]
+        headers = [("ETag", etag)] if etag else []
+        if asked:
+            headers.append(("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}"))
+        cut = breaks.pop(0) if breaks else None
+        return answer(sent[:cut], 206 if asked else 200, length=len(sent), headers=headers)(handler)
+
+    return send
+
+
+def broken(body=BODY, cut=1000, *, headers=()):
+    return answer(body[:cut], length=len(body), headers=headers)
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_PAUSE", 0.0)
+    monkeypatch.setattr(module, "_CHUNK", 500)  # what of a chunk came before a break is lost
+    with settings.override(cache_dir=tmp_path / "cache", progress=False):
+        yield tmp_path / "cache"
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Put ``toy.pkl`` with these sources into the registry."""
+
+    def put(*urls):
+        registry = {NAME: Asset(NAME, "pickle", len(BODY) - 100, len(BODY) + 100, urls, len(BODY))}
+        monkeypatch.setattr(assets, "ASSETS", registry)
+        monkeypatch.setattr(module, "ASSETS", registry)
+
+    return put
+
+
+@pytest.fixture
+def toy(server, register, cache):
+    """``toy.pkl`` served at /a and, second, at /b."""
+    register(f"{server.url}/a", f"{server.url}/b")
+    return server
+
+
+def left(cache):
+    """The files in the cache but the locks."""
+    return sorted(p.name for p in cache.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_file_is_fetched_once_and_its_checksum_recorded(toy, cache):
+    toy.answers["/a"] = answer()
+    path = fetch(NAME)
+    assert path == cache / NAME
+    assert path.read_bytes() == BODY
+    assert json.loads((cache / "checksums.json").read_text()) == {NAME: hashlib.sha256(BODY).hexdigest()}
+    assert fetch(NAME) == path
+    assert toy.requests == [("/a", None)]
+    assert left(cache) == ["checksums.json", NAME]
+
+
+def test_nothing_is_created_before_the_first_fetch(toy, cache):
+    list_assets()
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        pytest.param(answer(PAGE, 403), r"403 Forbidden with a web page.*request blocked", id="a 403 page"),
+        pytest.param(answer(b"no", 404), r"404 Not Found with a file that begins with b'no'", id="not found"),
+        pytest.param(answer(b"", 202), r"202 Accepted with nothing at all", id="accepted but not there yet"),
+        pytest.param(answer(PAGE), rf"{len(PAGE)} bytes instead of .* web page .*blocked", id="a page with status 200"),
+        pytest.param(
+            answer(PAGE, declare=False), rf"{len(PAGE)} bytes instead of .* web page", id="a page of no length"
+        ),
+        pytest.param(answer(PAGE + b" " * (len(BODY) - len(PAGE))), r"no pickle file but a web page", id="a long page"),
+        pytest.param(answer(b'{"message": 1}' + b" " * (len(BODY) - 14)), r"no pickle file but a web page", id="json"),
+        pytest.param(answer(b"PK" + BODY[2:]), r"no pickle file but a file that begins with b'PK", id="another format"),
+        pytest.param(answer(BODY[:500]), r"500 bytes instead of", id="a short file"),
+        pytest.param(answer(BODY[:500], declare=False), r"500 bytes instead of", id="a short file of no length"),
+        pytest.param(
+            answer(BODY * 2, declare=False), r"it has 369500 bytes instead of", id="far too much, cut off early"
+        ),
+        pytest.param(answer(BODY, 206), r"answered 206", id="a part nobody asked for"),
+    ],
+)
+def test_what_is_not_the_file_is_refused_removed_and_described(toy, cache, bad, said):
+    toy.answers |= {"/a": bad, "/b": bad}
+    with pytest.raises(FetchError, match=said) as error:
+        fetch(NAME)
+    assert f"{toy.url}/a" in str(error.value)
+    assert f"{toy.url}/b" in str(error.value)
+    assert str(cache / NAME) in str(error.value)
+    assert [path for path, _ in toy.requests] == ["/a", "/b"]
+    assert left(cache) == []
+
+
+def test_a_second_source_serves_what_the_first_does_not(toy, cache, caplog):
+    toy.answers |= {"/a": answer(PAGE, 403), "/b": answer()}
+    with caplog.at_level(logging.WARNING, "univerce"):
+        assert fetch(NAME).read_bytes() == BODY
+    assert "answered 403" in caplog.text
+    assert left(cache) == ["checksums.json", NAME]
+
+
+def test_the_mirror_of_the_environment_is_asked_first(toy, cache, monkeypatch):
+    monkeypatch.setenv("UNIVERCE_MIRROR", f"{toy.url}/mirror/")
+    toy.answers[f"/mirror/{NAME}"] = answer()
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [(f"/mirror/{NAME}", None)]
+
+
+def test_a_source_that_cannot_be_reached_is_named(register, cache):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    register(f"http://127.0.0.1:{port}/a")
+    with pytest.raises(FetchError, match=rf"127\.0\.0\.1:{port}/a: the connection broke 3 times, .* after 0 bytes"):
+        fetch(NAME)
+
+
+def test_a_broken_connection_is_resumed_where_it_broke(toy, cache):
+    toy.answers["/a"] = ranged(cuts=[1000, 5000])
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", None), ("/a", "bytes=1000-"), ("/a", "bytes=6000-")]
+    assert left(cache) == ["checksums.json", NAME]
+
+
+def test_a_later_fetch_resumes_what_an_earlier_one_left(toy, cache):
+    toy.answers |= {"/a": ranged(cuts=[1000, 0, 0]), "/b": answer(b"", 404)}
+    with pytest.raises(FetchError, match="after 1000 bytes"):
+        fetch(NAME)
+    assert not (cache / NAME).exists()
+    toy.requests.clear()
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", "bytes=1000-")]
+
+
+@pytest.mark.parametrize(
+    "refusal", [answer(b"", 503), answer(PAGE, 403), answer(PAGE)], ids=["busy", "a 403 page", "a page with status 200"]
+)
+def test_a_refusal_to_go_on_leaves_the_part_for_later(toy, cache, refusal):
+    serve = ranged(cuts=[1000])
+    answers = [serve, refusal, serve]
+    toy.answers |= {"/a": lambda handler: answers.pop(0)(handler), "/b": answer(b"", 404)}
+    with pytest.raises(FetchError):
+        fetch(NAME)
+    toy.requests.clear()
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", "bytes=1000-")]
+
+
+def test_a_file_that_was_complete_but_not_named_is_not_fetched_again(toy, cache, monkeypatch):
+    toy.answers["/a"] = ranged()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_check_digest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(NAME)
+    toy.requests.clear()
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == []
+
+
+def test_a_server_that_ignores_range_is_read_from_the_start(toy, cache):
+    answers = [broken(headers=[("ETag", "one")]), answer(headers=[("ETag", "one")])]
+    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", None), ("/a", "bytes=1000-")]
+
+
+def test_a_part_of_which_nothing_identifies_the_file_is_not_resumed(toy, cache):
+    toy.answers["/a"] = ranged(etag=None, cuts=[1000])
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", None), ("/a", None)]
+
+
+def test_a_file_that_changed_on_the_server_is_not_glued_to_the_old_part(toy, cache):
+    answers = [ranged(OTHER, etag="old", cuts=[1000]), ranged(etag="new"), ranged(etag="new")]
+    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests == [("/a", None), ("/a", "bytes=1000-"), ("/a", None)]
+
+
+def test_a_part_that_the_server_cannot_continue_is_fetched_anew(toy, cache):
+    answers = [broken(OTHER, headers=[("ETag", "one")]), answer(b"", 416), answer()]
+    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
+    assert fetch(NAME).read_bytes() == BODY
+
+
+def test_the_part_of_one_source_is_never_continued_by_another(toy, cache):
+    toy.answers |= {"/a": ranged(OTHER, cuts=[1000, 0, 0]), "/b": ranged()}
+    assert fetch(NAME).read_bytes() == BODY
+    assert toy.requests[-1] == ("/b", None)
+
+
+def test_a_truncated_file_never_gets_the_final_name(toy, cache):
+    toy.answers |= {"/a": broken(), "/b": broken()}
+    with pytest.raises(FetchError, match=r"broke 3 times, the last time after 1000 bytes"):
+        fetch(NAME)
+    assert not (cache / NAME).exists()
+    assert not (cache / "checksums.json").exists()
+
+
+def test_a_changed_file_is_refused_at_the_second_fetch_with_both_digests(toy, cache):
+    toy.answers["/a"] = answer()
+    fetch(NAME).unlink()
+    toy.answers["/a"] = answer(OTHER)
+    with pytest.raises(ValueError, match="delete its entry in") as error:
+        fetch(NAME)
+    for body in (BODY, OTHER):
+        assert hashlib.sha256(body).hexdigest() in str(error.value)
+    assert left(cache) == ["checksums.json"]
+    (cache / "checksums.json").unlink()
+    assert fetch(NAME).read_bytes() == OTHER
+
+
+def test_a_cached_file_that_was_changed_is_refused_but_left_for_its_owner_to_look_at(toy, cache):
+    toy.answers["/a"] = answer()
+    fetch(NAME).write_bytes(OTHER)
+    with pytest.raises(ValueError, match="was recorded at its first verified download"):
+        fetch(NAME)
+    assert (cache / NAME).read_bytes() == OTHER
+
+
+def test_a_file_put_there_by_hand_is_checked_and_its_checksum_recorded(toy, cache):
+    cache.mkdir()
+    (cache / NAME).write_bytes(BODY)
+    with settings.override(offline=True):
+        fetch(NAME)
+    assert list_assets()["sha256"].tolist() == [hashlib.sha256(BODY).hexdigest()]
+    (cache / "checksums.json").unlink()
+    (cache / NAME).write_bytes(PAGE)
+    with pytest.raises(ValueError, match=rf"toy\.pkl is not toy\.pkl: it has {len(PAGE)} bytes.*web page.*Delete it"):
+        fetch(NAME)
+
+
+def test_offline_says_where_it_looked_and_what_to_download(toy, cache):
+    with settings.override(offline=True), pytest.raises(FileNotFoundError) as error:
+        fetch(NAME)
+    assert f"1 file is missing in {cache}" in str(error.value)
+    assert f"`univerce assets fetch {NAME}`" in str(error.value)
+    assert f"{toy.url}/a" in str(error.value)
+    assert toy.requests == []
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_a_permission_error_with_the_remedy(toy, tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        settings.override(cache_dir=tmp_path / "file" / "cache"),
+        pytest.raises(PermissionError, match=r"cannot be written.*UNIVERCE_CACHE.*uc\.settings\.cache_dir"),
+    ):
+        fetch(NAME)
+    assert toy.requests == []
+
+
+def test_a_read_only_cache_still_serves_its_files(toy, cache, monkeypatch, caplog):
+    cache.mkdir()
+    (cache / NAME).write_bytes(BODY)
+    replace = os.replace
+
+    def refuse(source, target):
+        if str(target).endswith("checksums.json"):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with caplog.at_level(logging.WARNING, "univerce"):
+        assert fetch(NAME).read_bytes() == BODY
+    assert "could not be recorded" in caplog.text
+
+
+def test_a_damaged_checksum_file_is_named(toy, cache):
+    cache.mkdir()
+    (cache / "checksums.json").write_text("{")
+    with pytest.raises(ValueError, match=r"checksums\.json is damaged"):
+        list_assets()
+
+
+def test_many_fetches_at_once_download_one_file_once(toy, cache):
+    toy.answers["/a"] = answer()
+    results, threads = [], []
+    for _ in range(6):
+        threads.append(threading.Thread(target=lambda: results.append(fetch(NAME).read_bytes() == BODY)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 6
+    assert toy.requests == [("/a", None)]
+
+
+def test_a_progress_bar_is_shown_on_request_only(toy, cache, capsys):
+    toy.answers["/a"] = answer()
+    fetch(NAME, progress=True).unlink()
+    assert NAME in capsys.readouterr().err
+    with settings.override(progress=True):
+        fetch(NAME, progress=False).unlink()
+        assert capsys.readouterr().err == ""
+        fetch(NAME)
+        assert NAME in capsys.readouterr().err
+
+
+def test_assets_are_listed_with_their_state(toy, cache):
+    assert list_assets()[["name", "size", "cached", "sha256"]].to_numpy().tolist() == [[NAME, len(BODY), False, ""]]
+    toy.answers["/a"] = answer(BODY + b" ")
+    fetch(NAME)
+    digest = hashlib.sha256(BODY + b" ").hexdigest()
+    assert list_assets()[["name", "size", "cached", "sha256"]].to_numpy().tolist() == [
+        [NAME, len(BODY) + 1, True, digest]
+    ]
+
+
+def test_every_released_file_is_listed():
+    listed = list_assets()
+    assert listed["name"].tolist() == list(assets.ASSETS)
+    assert listed["size"].isna().sum() == 1
+
+
+def test_an_unknown_name_is_refused_before_anything_is_asked(cache):
+    with pytest.raises(ValueError, match=r"no asset '\.\./etc/passwd'"):
+        fetch("../etc/passwd")
+    assert not cache.exists()
+
+
+def test_a_digest_follows_a_file_that_changes(tmp_path):
+    path = tmp_path / "x"
+    for body in (b"one", b"three"):
+        path.write_bytes(body)
+        assert file_sha256(path) == hashlib.sha256(body).hexdigest()

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+
+from univerce.genes.release.unpickle import load_pickle_plain, load_torch
+
+
+class Evil:
+    """Creates the file ``pwned`` when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = str(target)
+
+    def __reduce__(self):
+        return os.mkdir, (self.target,)
+
+
+def _store(path, obj, protocol=4):
+    path.write_bytes(pickle.dumps(obj, protocol=protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "obj",
+    [{"human": 13466}, [1, 2.5, True, None, "é"], ({"a": (1, [2])}, -(2**70)), {}],
+    ids=["offsets", "scalars", "nested", "empty"],
+)
+def test_plain_objects_come_back_as_they_were(tmp_path, obj, protocol):
+    assert load_pickle_plain(_store(tmp_path / "x.pkl", obj, protocol)) == obj
+
+
+def test_the_released_offsets_are_plain(test_data):
+    offsets = load_pickle_plain(test_data / "uce" / "species_offsets.pkl")
+    assert offsets == {
+        "frog": 4,
+        "human": 13466,
+        "macaca_fascicularis": 33256,
+        "macaca_mulatta": 48431,
+        "mouse": 65206,
+        "mouse_lemur": 87530,
+        "pig": 102072,
+        "zebrafish": 117844,
+    }
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_runs_code_is_refused_before_it_runs(tmp_path, protocol):
+    path = _store(tmp_path / "x.pkl", {"human": Evil(tmp_path / "pwned")}, protocol)
+    with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
+        load_pickle_plain(path)
+    assert not (tmp_path / "pwned").exists()
+    pickle.loads(path.read_bytes())  # the trap is real
+    assert (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("obj", [np.int64(3), OrderedDict(a=1), {1}.__class__], ids=["numpy", "OrderedDict", "a class"])
+def test_even_a_harmless_class_is_refused(tmp_path, obj):
+    with pytest.raises(ValueError, match="it asks for"):
+        load_pickle_plain(_store(tmp_path / "x.pkl", obj))
+
+
+NUMBERS = [
+    np.int8(-3), np.int16(-300), np.int64(2**62), np.uint16(7), np.float16(2), np.float32(0.5), np.float64(np.pi),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_numbers_of_numpy_come_back_as_numbers_of_python_when_asked_for(tmp_path, protocol):
+    big = np.array([5], dtype=">i4")[0]
+    path = _store(tmp_path / "x.pkl", {"a": [*NUMBERS, big], "b": 1}, protocol)
+    got = load_pickle_plain(path, numpy_numbers=True)
+    assert got == {"a": [n.item() for n in [*NUMBERS, big]], "b": 1}
+    assert {type(n) for n in got["a"]} == {int, float}
+
+
+@pytest.mark.parametrize("core", ["core", "_core"], ids=["numpy 1", "numpy 2"])
+def test_numbers_of_either_numpy_are_read(tmp_path, core):
+    content = pickle.dumps(np.float64(2.5), protocol=3)
+    for name in (b"numpy._core", b"numpy.core"):
+        content = content.replace(b"c" + name + b".", b"cnumpy." + core.encode() + b".")
+    (tmp_path / "x.pkl").write_bytes(content)
+    assert load_pickle_plain(tmp_path / "x.pkl", numpy_numbers=True) == 2.5
+
+
+@pytest.mark.parametrize(
+    "obj, asked",
+    [
+        (np.zeros(2), "numpy._core"),
+        (np.dtype("O"), "a numpy.dtype 'O8'"),
+        (np.dtype([("a", "f8")]), "a numpy.dtype 'V8'"),
+        (np.str_("a"), "a numpy.dtype 'U1'"),
+        (OrderedDict(a=1), "collections.OrderedDict"),
+    ],
+    ids=["array", "objects", "records", "text", "another class"],
+)
+def test_nothing_but_numbers_of_numpy_is_read_even_then(tmp_path, obj, asked):
+    with pytest.raises(ValueError, match=f"it asks for {asked}"):
+        load_pickle_plain(_store(tmp_path / "x.pkl", obj), numpy_numbers=True)
+
+
+@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
+def test_code_does_not_run_beside_numbers_of_numpy(tmp_path, protocol):
+    path = _store(tmp_path / "x.pkl", [np.float64(1), Evil(tmp_path / "pwned")], protocol)
+    with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
+        load_pickle_plain(path, numpy_numbers=True)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>403</html>", pickle.dumps({"a": 1})[:-3], b"\x80\x04\xff\xff."],
+    ids=["empty", "a web page", "truncated", "garbage"],
+)
+def test_a_damaged_pickle_is_a_value_error_that_names_the_file(tmp_path, content):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.pkl was refused"):
+        load_pickle_plain(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("mmap", [True, False], ids=["left on disk", "read"])
+def test_tensors_come_back_as_they_were(tmp_path, zipped, mmap):
+    state = OrderedDict(weight=torch.arange(6.0).reshape(2, 3), bias=torch.ones(2, dtype=torch.float16))
+    torch.save(state, tmp_path / "x.torch", _use_new_zipfile_serialization=zipped)
+    loaded = load_torch(tmp_path / "x.torch", mmap=mmap)
+    assert list(loaded) == ["weight", "bias"]
+    assert all(torch.equal(loaded[key], state[key]) and loaded[key].dtype == state[key].dtype for key in state)
+
+
+def test_a_mapped_file_is_not_changed_by_changing_the_tensor(tmp_path):
+    torch.save(torch.zeros(3), tmp_path / "x.torch")
+    load_torch(tmp_path / "x.torch").fill_(1)
+    assert torch.equal(load_torch(tmp_path / "x.torch"), torch.zeros(3))
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
+def test_a_torch_file_that_runs_code_is_refused_before_it_runs(tmp_path, zipped):
+    path = tmp_path / "x.torch"
+    torch.save({"weight": torch.ones(1), "x": Evil(tmp_path / "pwned")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"x\.torch was refused: it asks for posix\.mkdir") as error:
+        load_torch(path)
+    assert "weights_only=False" not in str(error.value)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_plain_pickle_that_runs_code_is_refused_as_a_torch_file(tmp_path):
+    path = _store(tmp_path / "x.torch", Evil(tmp_path / "pwned"), protocol=2)
+    with pytest.raises(ValueError, match=r"x\.torch"):
+        load_torch(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 3, 30, 500, -10], ids=lambda n: f"{n} bytes kept")
+def test_a_truncated_torch_file_is_a_value_error_that_names_the_file(tmp_path, keep):
+    torch.save(torch.ones(1000), tmp_path / "x.torch")
+    (tmp_path / "y.torch").write_bytes((tmp_path / "x.torch").read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"y\.torch"):
+        load_torch(tmp_path / "y.torch")
+
+
+def test_a_web_page_is_no_torch_file(tmp_path):
+    (tmp_path / "x.torch").write_text("<html>403 Forbidden</html>")
+    with pytest.raises(ValueError, match=r"x\.torch"):
+        load_torch(tmp_path / "x.torch")
+
+
+def test_a_missing_file_stays_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_torch(tmp_path / "x.torch")
+    with pytest.raises(FileNotFoundError):
+        load_pickle_plain(tmp_path / "x.pkl")

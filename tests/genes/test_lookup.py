@@ -1,0 +1,196 @@
+"""From names to rows of a gene table."""
+
+from __future__ import annotations
+
+import re
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from univerce.genes.lookup import map_names
+
+
+def _table(symbols, ids=None, codes=None) -> ad.AnnData:
+    ids = [f"ENSG{i:011d}" for i in range(len(symbols))] if ids is None else ids
+    obs = pd.DataFrame(
+        {"symbol": symbols, "ensembl_id": ids, "chromosome_code": 0 if codes is None else codes},
+        index=ids if all(ids) and len(set(ids)) == len(ids) else [f"gene{i}" for i in range(len(ids))],
+    )
+    return ad.AnnData(obs=obs)
+
+
+HUMAN = _table(["TP53", "ACTB", "", "C1orf112"], [f"ENSG0000000000{i}" for i in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "how"),
+    [
+        pytest.param("TP53", 0, "symbol", id="symbol"),
+        pytest.param("Tp53", 0, "symbol_case", id="symbol in other case"),
+        pytest.param(" TP53\t", 0, "symbol", id="blanks around a symbol"),
+        pytest.param("C1ORF112", 3, "symbol_case", id="upper-cased orf"),
+        pytest.param("ENSG00000000002", 2, "ensembl", id="identifier of a gene without symbol"),
+        pytest.param("ensg00000000002", 2, "ensembl", id="identifier in lower case"),
+        pytest.param("ENSG00000000001.18", 1, "ensembl", id="version"),
+        pytest.param("ENSG00000000001.18_PAR_Y", 1, "ensembl", id="copy on the Y chromosome"),
+        pytest.param("ENSG00000000001_PAR_Y", 1, "ensembl", id="copy on the Y chromosome without version"),
+        pytest.param("ENSG00000000001.18-PAR-Y", 1, "ensembl", id="copy on the Y chromosome as Seurat writes it"),
+        pytest.param("ENSG00000000001.18_5", 1, "ensembl", id="lift-over version"),
+        pytest.param("ENSG00000000009", -1, "", id="identifier that the table lacks"),
+        pytest.param("TP53.1", -1, "", id="a symbol has no version"),
+        pytest.param("RP11-34P13.7", -1, "", id="clone name"),
+        pytest.param("ENST00000000001", -1, "", id="transcript"),
+        pytest.param("", -1, "", id="empty name"),
+        pytest.param("   ", -1, "", id="blank name"),
+        pytest.param(None, -1, "", id="None"),
+        pytest.param(float("nan"), -1, "", id="NaN"),
+        pytest.param(pd.NA, -1, "", id="NA"),
+        pytest.param(7157, -1, "", id="number"),
+    ],
+)
+def test_a_name_means_one_gene_or_none(name, row, how):
+    mapping = map_names([name], HUMAN)
+    assert (mapping.rows.tolist(), mapping.how.tolist()) == ([row], [how])
+    assert mapping.rows.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        pytest.param("FBgn0036414", 0, id="FlyBase"),
+        pytest.param("WBGene00022277", 1, id="WormBase"),
+        pytest.param("T28F2.1", 2, id="sequence name with a dot"),
+        pytest.param("T28F2.2", -1, id="sequence name of another gene"),
+        pytest.param("T28F2", -1, id="clone of a sequence name"),
+        pytest.param("nan", 0, id="the fly gene nanchung"),
+    ],
+)
+def test_names_of_flies_and_worms(name, row):
+    table = _table(["nan", "homt-1", "T28F2.1"], ["FBgn0036414", "WBGene00022277", "WBGene00000001"])
+    assert map_names([name], table).rows.tolist() == [row]
+
+
+def test_same_case_wins_over_an_earlier_row():
+    table = _table(["actb", "ActB", "ACTB"])
+    mapping = map_names(["ACTB", "ActB", "actb", "aCTb"], table)
+    assert mapping.rows.tolist() == [2, 1, 0, 0]
+    assert mapping.how.tolist() == ["symbol", "symbol", "symbol", "symbol_case"]
+    assert mapping.collisions["name"].tolist() == ["ACTB", "ActB", "actb", "aCTb"]
+    assert mapping.collisions["row"].tolist() == [2, 1, 0, 0]
+    assert mapping.collisions["others"].tolist()[0] == "ENSG00000000000; ENSG00000000001"
+
+
+def test_of_equal_symbols_the_gene_on_the_fullest_chromosome_wins_and_then_the_first():
+    table = _table(["BEX5", "BEX5", "BEX5", "A", "B"], codes=[9, 1, 1, 1, 1])
+    mapping = map_names(["BEX5", "A"], table)
+    assert mapping.rows.tolist() == [1, 3]
+    assert mapping.collisions.to_dict("records") == [
+        {"name": "BEX5", "gene_id": "ENSG00000000001", "row": 1, "others": "ENSG00000000000; ENSG00000000002"}
+    ]
+
+
+def test_names_of_one_gene_are_listed_together():
+    mapping = map_names(["ACTB", "x", "Actb", "TP53", "ENSG00000000001.3"], HUMAN)
+    assert mapping.rows.tolist() == [1, -1, 1, 0, 1]
+    assert mapping.duplicates.to_dict("records") == [
+        {"gene_id": "ENSG00000000001", "row": 1, "names": "ACTB; Actb; ENSG00000000001.3"}
+    ]
+
+
+def test_genes_without_symbol_do_not_collide():
+    mapping = map_names(["", "ENSG00000000000"], _table(["", ""]))
+    assert mapping.rows.tolist() == [-1, 0]
+    assert mapping.collisions.empty
+    assert mapping.duplicates.empty
+
+
+@pytest.mark.parametrize("container", [list, np.array, pd.Index, pd.Series, pd.Categorical])
+def test_names_may_come_in_any_container(container):
+    assert map_names(container(["ACTB", "nothing", "ACTB"]), HUMAN).rows.tolist() == [1, -1, 1]
+
+
+def test_a_table_with_categorical_columns_maps_the_same():
+    table = HUMAN.copy()
+    table.obs = table.obs.astype({"symbol": "category", "ensembl_id": "category"})
+    assert map_names(["ACTB", "", "ENSG00000000002"], table).rows.tolist() == [1, -1, 2]
+
+
+def test_no_names_and_no_genes():
+    assert map_names([], HUMAN).rows.shape == (0,)
+    assert map_names(["ACTB"], HUMAN[:0]).rows.tolist() == [-1]
+
+
+symbols = st.text(alphabet="aAbB1-.ßµ ", max_size=3)
+numbers = st.integers(0, 12).map("ENSG{:011d}".format)
+
+
+@st.composite
+def _tables_and_names(draw):
+    genes = draw(st.lists(st.tuples(symbols, st.one_of(st.just(""), numbers), st.integers(0, 2)), max_size=8))
+    table = _table([g[0].strip() for g in genes], [g[1] for g in genes], [g[2] for g in genes])
+    known = st.sampled_from([g[i] for g in genes for i in (0, 1)] or [""])
+    changed = st.sampled_from(
+        [str, str.upper, str.lower, str.swapcase, "{}.12".format, "{}_PAR_Y".format, " {} ".format]
+    )
+    name = st.one_of(symbols, numbers, st.tuples(known, changed).map(lambda t: t[1](t[0])), st.none())
+    return table, draw(st.lists(name, max_size=12))
+
+
+def _slow(name, table):
+    """What a name means, by looking at every gene."""
+    if name is None or not name.strip():
+        return -1
+    name = name.strip()
+    obs = table.obs.reset_index(drop=True)
+    size = obs.groupby("chromosome_code")["symbol"].transform("size")
+    rows = sorted(range(len(obs)), key=lambda i: (-size[i], i))
+    stable = re.sub(r"(_PAR_Y|\.\d+|\.\d+_PAR_Y)$", "", name, flags=re.IGNORECASE)
+    for matches in (
+        lambda s, i: s == name,
+        lambda s, i: i != "" and i.upper() == name.upper(),
+        lambda s, i: s != "" and s.upper() == name.upper(),
+        lambda s, i: i != "" and i.upper() == stable.upper(),
+    ):
+        for row in rows:
+            if matches(obs["symbol"][row], obs["ensembl_id"][row]):
+                return row
+    return -1
+
+
+@given(_tables_and_names())
+@settings(deadline=None)
+def test_every_name_maps_as_a_search_through_all_genes_says(case):
+    table, names = case
+    assert map_names(names, table).rows.tolist() == [_slow(name, table) for name in names]
+
+
+@given(_tables_and_names())
+@settings(deadline=None)
+def test_a_mapped_name_is_the_symbol_or_the_identifier_of_its_gene(case):
+    table, names = case
+    mapping = map_names(names, table)
+    for name, row, how in zip(names, mapping.rows, mapping.how, strict=True):
+        assert (row >= 0) == (how != "")
+        if row < 0:
+            continue
+        symbol, identifier = table.obs["symbol"].iloc[row], table.obs["ensembl_id"].iloc[row]
+        written = name.strip()
+        if how == "symbol":
+            assert written == symbol
+        elif how == "symbol_case":
+            assert written.upper() == symbol.upper()
+        else:
+            assert written.upper().startswith(identifier)
+
+
+@given(_tables_and_names())
+@settings(deadline=None)
+def test_duplicates_are_the_genes_with_several_names(case):
+    table, names = case
+    mapping = map_names(names, table)
+    counted = pd.Series(mapping.rows[mapping.rows >= 0], dtype=int).value_counts()
+    assert sorted(mapping.duplicates["row"]) == sorted(counted[counted > 1].index)

@@ -1,0 +1,62 @@
+"""What the transformer makes of genes: sums over sentences, whatever the batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.helpers.tiny import tiny_cells, tiny_network, tiny_table
+from univerce.genes.lookup import map_names
+from univerce.genes.table import N_SPECIAL
+from univerce.inference.context import ContextReader
+from univerce.inference.runtime import Genes
+from univerce.inference.tokens import Sentences, cell_keys, tokenise
+from univerce.io.blocks import iter_blocks
+
+
+@pytest.fixture(scope="module")
+def sentences() -> Sentences:
+    cells, table = tiny_cells(n=12, empty=(4,)), tiny_table("human")
+    rows = map_names(cells.var_names, table).rows
+    ((_, counts),) = iter_blocks(cells.X, 12)
+    keys = cell_keys(cells.obs_names.to_numpy(object), 0)
+    return tokenise(counts, rows, Genes(table, rows).order(), keys, n_sample=40, sampling="multinomial", max_length=80)
+
+
+def reader(batch_size: int) -> ContextReader:
+    return ContextReader(tiny_network(), tiny_table("human"), official=False, batch_size=batch_size)
+
+
+def test_sums_do_not_depend_on_the_batches_and_every_place_counts(sentences):
+    one, many = reader(1), reader(64)
+    told = []
+    one.add(sentences, told.append)
+    many.add(sentences)
+    assert sum(told) == 11
+    np.testing.assert_array_equal(one.n_places, many.n_places)
+    np.testing.assert_allclose(one.sums, many.sums, atol=1e-4)
+    ids = sentences.ids[(sentences.ids >= N_SPECIAL) & (sentences.ids < N_SPECIAL + 60)]
+    np.testing.assert_array_equal(one.n_places, np.bincount(ids - N_SPECIAL, minlength=60))
+    assert one.n_places.sum() == 11 * 40
+    assert not one.sums[one.n_places == 0].any()
+
+
+def test_two_calls_add_up(sentences):
+    whole, parts = reader(8), reader(8)
+    whole.add(sentences)
+    for rows in (np.arange(5), np.arange(5, 12)):
+        parts.add(sentences.take(rows))
+    np.testing.assert_array_equal(whole.n_places, parts.n_places)
+    np.testing.assert_allclose(whole.sums, parts.sums, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_the_first_position_is_what_the_cell_is_made_of(norm_first):
+    network = tiny_network(norm_first=norm_first)
+    tokens = network.encode_tokens(torch.randn(7, 12, generator=torch.Generator().manual_seed(0)))[None]
+    read = network.read_tokens(tokens)
+    assert read.shape == (1, 7, 16)
+    cell = F.normalize(network.decoder(read[:, 0]), dim=-1)
+    np.testing.assert_allclose(cell.numpy(), network.embed(tokens).numpy(), atol=1e-5)

@@ -1,0 +1,568 @@
+"""Blocks of counts to blocks of embeddings, against the plain network on one cell or one padded batch at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from tests.helpers.reference import ReferenceUCE
+from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, tiny_network, tiny_table
+from univerce.genes.table import N_SPECIAL, n_tokens
+from univerce.inference.runtime import (
+    OFFICIAL_BATCH,
+    Drawing,
+    Embedder,
+    Genes,
+    choose_batch_size,
+    choose_device,
+    choose_precision,
+    embed_blocks,
+    prepare,
+)
+from univerce.inference.tokens import Sentences, cell_keys, tokenise
+from univerce.model import UCE, load_network, save_model
+
+DRAWING = Drawing(seed=3, sampling="multinomial", n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
+EMPTY = (0, 7, 26, 59)
+N = 60
+
+
+@pytest.fixture(scope="module")
+def table() -> ad.AnnData:
+    return tiny_table("human")
+
+
+@pytest.fixture(scope="module")
+def genes(table: ad.AnnData) -> Genes:
+    """Two variables for the first gene, one that is no gene."""
+    return Genes(table, np.array([*range(table.n_obs), 0, -1], dtype=np.int32))
+
+
+@pytest.fixture
+def network() -> UCE:
+    return tiny_network()
+
+
+def counts(genes: Genes, n: int = N, *, seed: int = 0, empty: tuple[int, ...] = EMPTY) -> sp.csr_matrix:
+    """Cells that express from few to all genes, so that sentences differ in length."""
+    rng = np.random.default_rng(seed)
+    X = rng.poisson(rng.gamma(0.3, 1, (n, len(genes.rows)))) * (rng.random((n, 1)) > rng.random((n, len(genes.rows))))
+    X[:, 1] += 1
+    X[list(empty), : np.sum(genes.rows >= 0)] = 0
+    return sp.csr_matrix(X.astype(np.float32))
+
+
+def names(n: int = N) -> np.ndarray:
+    return np.array([f"cell {i}" for i in range(n)], dtype=object)
+
+
+def drawn(genes: Genes, **options: Any) -> Sentences:
+    X = counts(genes, **options)
+    keys = cell_keys(names(X.shape[0]), DRAWING.seed)
+    return tokenise(X, genes.rows, genes.order(), keys, n_sample=DRAWING.n_sample, max_length=DRAWING.max_length)
+
+
+def features(table: ad.AnnData) -> torch.Tensor:
+    parts = (table.uns["special_features"], table.X, table.uns["chromosome_features"])
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
+
+
+@torch.no_grad()
+def reference(network: UCE, table: ad.AnnData, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The plain network on one padded batch."""
+    plain = ReferenceUCE(network.config)
+    plain.load_state_dict(network.state_dict())
+    mask = (np.arange(ids.shape[1]) < lengths[:, None]).astype(np.float32)
+    return plain.eval()(features(table)[torch.from_numpy(ids).long()].transpose(0, 1), torch.from_numpy(mask)).numpy()
+
+
+def embedder(network: UCE, table: ad.AnnData, *, official: bool = False, batch_size: int = 8) -> Embedder:
+    return Embedder(network, table, official=official, batch_size=batch_size)
+
+
+# --- one cell, one batch
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_masked_equals_every_cell_alone_through_the_plain_network(network, table, genes, batch_size):
+    s = drawn(genes)
+    assert len(np.unique(s.lengths)) > 3
+    out = embedder(network, table, batch_size=batch_size).embed(s)
+    assert (out.dtype, out.shape) == (np.float32, (N, CONFIG.output_dim))
+    alone = [
+        reference(network, table, s.ids[i : i + 1, :n], s.lengths[i : i + 1])[0] for i, n in enumerate(s.lengths) if n
+    ]
+    filled = np.flatnonzero(s.lengths)
+    np.testing.assert_allclose(out[filled], alone, atol=1e-5)
+    assert np.linalg.norm(out[filled][1:] - out[filled][:-1], axis=1).min() > 1e-3, "the cells must be told apart"
+    assert np.isnan(out[list(EMPTY)]).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 25, 1000])
+@pytest.mark.parametrize("empty", [(), EMPTY], ids=["no empty cell", "empty cells"])
+def test_official_equals_the_plain_network_on_padded_batches_of_25_rows(network, table, genes, batch_size, empty):
+    s = drawn(genes, empty=empty)
+    out = embedder(network, table, official=True, batch_size=batch_size).embed(s)
+    for begin in range(0, N, OFFICIAL_BATCH):
+        rows = np.arange(begin, min(begin + OFFICIAL_BATCH, N))
+        rows = rows[s.lengths[rows] > 0]
+        longest = s.lengths[rows].max()
+        assert s.lengths[rows].min() < longest, "some sentences must be padded"
+        expected = reference(network, table, s.ids[rows, :longest], s.lengths[rows])
+        np.testing.assert_allclose(out[rows], expected, atol=1e-5)
+    assert np.isnan(out[list(empty)]).all()
+
+
+def test_official_and_masked_differ_where_a_sentence_is_padded(network, table, genes):
+    s = drawn(genes)
+    masked, official = (embedder(network, table, official=o).embed(s) for o in (False, True))
+    assert np.nanmax(np.abs(masked - official)) > 1e-3
+
+
+def test_only_empty_sentences_give_only_nan(network, table, genes):
+    for official in (False, True):
+        s = drawn(genes, empty=tuple(range(N)))
+        assert np.isnan(embedder(network, table, official=official).embed(s)).all()
+
+
+def test_bfloat16_weights_stay_near_float32(network, table, genes, tmp_path):
+    s = drawn(genes, empty=())
+    model = save_model(network, tmp_path / "m")
+    low = load_network(model, precision="bfloat16")
+    assert low.transformer_encoder.layers[0].linear1.weight.dtype == torch.bfloat16
+    a, b = embedder(network, table).embed(s), embedder(low, table).embed(s)
+    assert b.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(b, axis=1), 1, atol=1e-5)
+    assert (a * b).sum(1).min() > 0.99
+
+
+# --- memory
+
+
+def limited(network: UCE, monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
+    """Let the network raise for batches of more than ``most`` sentences; returns the sizes it was asked for."""
+    embed, asked = network.embed, []
+
+    def stand_in(tokens: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        asked.append(len(tokens))
+        if len(tokens) > most:
+            raise error
+        return embed(tokens, *args, **kwargs)
+
+    monkeypatch.setattr(network, "embed", stand_in)
+    return asked
+
+
+def works_behind(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Let an embedder do as on CUDA, without one; returns how often memory was pinned and results were waited for."""
+    times = {"pinned": 0, "waited": 0}
+    cpu = torch.Tensor.cpu
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        assert tensor.is_contiguous(), "only then it is copied without waiting"
+        times["pinned"] += 1
+        return tensor.clone()
+
+    def waiting(tensor: torch.Tensor) -> torch.Tensor:
+        times["waited"] += 1
+        return cpu(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    monkeypatch.setattr(torch.Tensor, "cpu", waiting)
+    e._works_behind = True
+    return times
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["CPU", "a device that works behind"])
+@pytest.mark.parametrize("official", [False, True], ids=["masked", "official"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1.00 GB)"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["CUDA", "MPS", "CPU"],
+)
+def test_out_of_memory_halves_the_batch_and_keeps_the_result(
+    network, table, genes, monkeypatch, caplog, official, error, behind
+):
+    s = drawn(genes)
+    expected = embedder(network, table, official=official).embed(s)
+    asked = limited(network, monkeypatch, 3, error)
+    done: list[int] = []
+    narrow = embedder(network, table, official=official, batch_size=24)
+    if behind:
+        works_behind(narrow, monkeypatch)
+    with caplog.at_level(logging.WARNING, logger="univerce"):
+        out = narrow.embed(s, done=done.append)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert sum(done) == N, "every sentence is reported once, the empty ones too"
+    assert 1 <= narrow.batch_size <= 3
+    assert sum(size > 3 for size in asked) == len(caplog.records) <= 4, "what did not fit is not tried again"
+    assert f"batch_size={narrow.batch_size}" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("official", [False, True], ids=["masked", "official"])
+def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, official):
+    """Where the device works behind, an error shows when results are waited for; all that was under way is repeated."""
+    s, done = drawn(genes), []
+    expected = embedder(network, table, official=official).embed(s)
+    e = embedder(network, table, official=official, batch_size=24)
+    works_behind(e, monkeypatch)
+    fetch, sizes = e._fetch, []
+
+    def late(parts: list[torch.Tensor]) -> np.ndarray:
+        sizes.append(max(map(len, parts)))
+        if sizes[-1] > 3:
+            raise RuntimeError("CUDA error: out of memory")
+        return fetch(parts)
+
+    monkeypatch.setattr(e, "_fetch", late)
+    out = e.embed(s, done=done.append)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert sum(done) == N
+    assert len(sizes) > 1
+    assert sizes == sorted(sizes, reverse=True), "each time it is tried with less"
+
+
+@pytest.mark.parametrize("bag", [False, True], ids=["sentence", "sentence and bag"])
+def test_a_device_that_works_behind_is_waited_for_once_a_block(table, genes, monkeypatch, bag):
+    network = tiny_network(bag=bag)
+    X = counts(genes)
+    ((_, (group,)),) = prepared([genes], X, N, with_bag=bag)
+    (s,) = group.draws
+    plain = embedder(network, table)
+    e = embedder(network, table)
+    times = works_behind(e, monkeypatch)
+    assert e.embed(s, group.bag).tobytes() == plain.embed(s, group.bag).tobytes()
+    first = times["waited"] - 1 - bag  # of the one that does not work behind
+    times.update(waited=0, pinned=0)
+    e.embed(s, group.bag)
+    n_batches = sum(-(-n // e.batch_size) for n in np.unique(s.lengths[s.lengths > 0], return_counts=True)[1])
+    assert n_batches > 3
+    assert times == {"waited": 1, "pinned": n_batches * (1 + bag)}
+    assert first >= 1
+
+
+def test_out_of_memory_with_one_sentence_says_what_to_do(network, table, genes, monkeypatch):
+    asked = limited(network, monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError, match=r"memory of cpu .* one sentence of \d+ tokens.*bfloat16.*smaller"):
+        embedder(network, table, batch_size=5).embed(drawn(genes))
+    assert asked[-1] == 1
+
+
+def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(network, table, genes, monkeypatch):
+    asked = limited(network, monkeypatch, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        embedder(network, table).embed(drawn(genes))
+    assert len(asked) == 1
+
+
+# --- tokens and bag
+
+
+def test_every_token_is_encoded_once_and_only_when_it_occurs(network, table, genes, monkeypatch):
+    encode, seen = network.encode_tokens, []
+
+    def recording(features: torch.Tensor) -> torch.Tensor:
+        seen.append(features.numpy())
+        return encode(features)
+
+    def tokens() -> np.ndarray:
+        """Features of the tokens encoded so far; PAD and what fills up a block are zero."""
+        rows = np.concatenate(seen)
+        return rows[rows.any(axis=1)]
+
+    monkeypatch.setattr(network, "encode_tokens", recording)
+    few, all_of_them = drawn(genes, n=3, empty=()), drawn(genes)
+    e = embedder(network, table)
+    e.embed(few)
+    np.testing.assert_array_equal(tokens(), features(table)[np.unique(few.ids[few.ids > 0])])
+    again = e.embed(all_of_them)
+    used = np.union1d(few.ids[few.ids > 0], all_of_them.ids[all_of_them.ids > 0])
+    assert len(used) > len(np.unique(few.ids))
+    np.testing.assert_array_equal(np.sort(tokens(), axis=0), np.sort(features(table)[used].numpy(), axis=0))
+    np.testing.assert_array_equal(again, embedder(network, table).embed(all_of_them))
+
+
+@pytest.mark.parametrize("width, d_model", [(12, 16), (5120, 1280)], ids=["tiny", "as released"])
+def test_a_token_does_not_depend_on_those_it_is_encoded_with(width, d_model):
+    """To the last bit: it may have been encoded in a run before this one, beside other tokens."""
+    network = tiny_network(token_dim=width, d_model=d_model, bag=True)
+    table = tiny_table("human", token_dim=width)
+    ids = np.arange(1, n_tokens(table), dtype=np.int32)
+    together, apart = embedder(network, table), embedder(network, table)
+    for e, parts in ((together, [ids]), (apart, [ids[:1], ids[40:43], ids[::2], ids])):
+        for part in parts:
+            e._encode(Sentences(part[None], np.array([len(part)]), np.array([False])))
+            e._sum_bag(sp.csr_matrix(np.isin(np.arange(n_tokens(table)), part)[None].astype(np.float32)))
+    assert torch.equal(together._encoded[1:], apart._encoded[1:])
+    np.testing.assert_array_equal(together._bag, apart._bag)
+
+
+def test_the_bag_sums_the_log_shares_of_every_gene(table, genes):
+    network = tiny_network(bag=True)
+    X, rows = counts(genes, 12, empty=(4,)), slice(0, 12)
+    ((_, (group,)),) = prepare(
+        X, 12, names=names(12), species=np.zeros(12, int), genes=[genes], drawing=DRAWING, where="X", with_bag=True
+    )
+    out = embedder(network, table, batch_size=5).embed(group.draws[0], group.bag)
+    dense, unit = X.toarray()[rows], features(table)
+    for cell in range(12):
+        if cell == 4:
+            assert np.isnan(out[cell]).all()
+            continue
+        total = torch.zeros(CONFIG.token_dim)
+        for row in range(table.n_obs):
+            count = dense[cell, genes.rows == row].sum()
+            share = count / dense[cell, genes.rows >= 0].sum()
+            total += np.log(1 + 100 * share) * network.bag(unit[N_SPECIAL + row])
+        ids = group.draws[0].ids[cell, : group.draws[0].lengths[cell]]
+        tokens = network.encode_tokens(unit[torch.from_numpy(ids).long()])[None]
+        np.testing.assert_allclose(out[cell], network.embed(tokens, bag=total[None])[0], atol=1e-5)
+    without = embedder(network, table).embed
+    with pytest.raises(ValueError, match="bag"):
+        without(group.draws[0])
+
+
+def test_a_gene_table_on_disk_serves_as_one_in_memory(network, table, genes, tmp_path):
+    from univerce.genes import read_table, write_table
+
+    s = drawn(genes)
+    backed = read_table(write_table(table, tmp_path / "human.h5ad"))
+    assert backed.isbacked
+    np.testing.assert_array_equal(embedder(network, backed).embed(s), embedder(network, table).embed(s))
+    backed.file.close()
+
+
+# --- reading
+
+
+def prepared(genes: list[Genes], X: Any, block_rows: int = 16, *, species: Any = None, **options: Any) -> list[Any]:
+    n = X.shape[0]
+    species = np.zeros(n, int) if species is None else species
+    drawing = options.pop("drawing", DRAWING)
+    return list(
+        prepare(
+            X, block_rows, names=names(n), species=species, genes=genes, drawing=drawing, where="adata.X", **options
+        )
+    )
+
+
+def test_blocks_are_split_by_species_and_each_cell_is_drawn_from_its_own_table(genes):
+    other = Genes(tiny_table("mouse"), genes.rows[::-1].copy())
+    X = counts(genes, empty=())
+    species = np.random.default_rng(1).integers(0, 2, N)
+    species[:16] = 1
+    seen = np.zeros(N, int)
+    for rows, groups in prepared([genes, other], X, species=species):
+        assert [g.species for g in groups] == sorted({*species[rows]})
+        for g in groups:
+            cells = g.cells + rows.start
+            seen[cells] += 1
+            assert (species[cells] == g.species).all()
+            own = (genes, other)[g.species]
+            alone = tokenise(
+                X[cells], own.rows, own.order(), cell_keys(names()[cells], DRAWING.seed),
+                n_sample=DRAWING.n_sample, max_length=DRAWING.max_length,
+            )  # fmt: skip
+            np.testing.assert_array_equal(g.draws[0].ids, alone.ids)
+            assert g.bag is None
+    assert (seen == 1).all()
+
+
+def test_chosen_blocks_alone_are_read(genes):
+    X = counts(genes)
+    whole, some = prepared([genes], X), prepared([genes], X, blocks=[1, 3])
+    assert [rows for rows, _ in some] == [slice(16, 32), slice(48, 60)]
+    for (_, (group,)), k in zip(some, (1, 3), strict=True):
+        np.testing.assert_array_equal(group.draws[0].ids, whole[k][1][0].draws[0].ids)
+
+
+def test_given_sentences_are_handed_on(genes):
+    s = drawn(genes)
+    for rows, (group,) in prepared([genes], counts(genes), sentences=s):
+        np.testing.assert_array_equal(group.draws[0].ids, s.ids[rows])
+        np.testing.assert_array_equal(group.draws[0].lengths, s.lengths[rows])
+
+
+def test_a_value_that_is_no_count_is_found_in_the_last_block(genes):
+    X = counts(genes, empty=())
+    X.data[-1] = 0.5
+    with pytest.raises(ValueError, match=r"adata\.X holds values that are not whole, such as 0\.5"):
+        prepared([genes], X)
+
+
+# --- blocks of embeddings
+
+
+def test_draws_are_averaged_and_brought_back_to_unit_length(network, table, genes):
+    drawing = Drawing(3, "multinomial", CONFIG.n_sample, CONFIG.max_length, n_draws=3)
+    X = counts(genes)
+    done: list[int] = []
+    e = [embedder(network, table)]
+    blocks = list(embed_blocks(iter(prepared([genes], X, drawing=drawing)), e, done.append))
+    out = np.concatenate([b.values for b in blocks])
+    assert [b.rows for b in blocks] == [slice(0, 16), slice(16, 32), slice(32, 48), slice(48, 60)]
+    single = []
+    for draw in range(3):
+        keys = cell_keys(names(), 3, draw=draw)
+        s = tokenise(X, genes.rows, genes.order(), keys, n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
+        single.append(embedder(network, table).embed(s))
+    assert np.nanmax(np.abs(single[0] - single[1])) > 1e-3
+    mean = np.mean(single, axis=0)
+    np.testing.assert_allclose(out, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
+    assert np.isnan(out[list(EMPTY)]).all()
+    assert sum(done) == 3 * N
+
+
+def test_pooled_cells_are_counted(network):
+    fish = tiny_table("zebrafish")
+    genes = Genes(fish, np.arange(fish.n_obs, dtype=np.int32))
+    X = sp.csr_matrix(np.ones((5, fish.n_obs), dtype=np.float32))
+    X[0] = 0
+    X[0, 0] = 5
+    X.eliminate_zeros()
+    (block,) = embed_blocks(iter(prepared([genes], X)), [embedder(network, fish)])
+    room = (CONFIG.max_length - 1 - CONFIG.n_sample) // 2
+    assert room < CONFIG.n_sample < N_CHROMOSOMES["zebrafish"]
+    assert block.n_pooled == 4
+    assert np.isfinite(block.values).all()
+
+
+def test_an_error_while_reading_surfaces_after_the_blocks_before_it(network, table, genes):
+    def broken():
+        yield from prepared([genes], counts(genes))[:2]
+        raise OSError("the disk is gone")
+
+    got = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        got.extend(embed_blocks(broken(), [embedder(network, table)]))
+    blocks = embed_blocks(broken(), [embedder(network, table)])
+    assert [next(blocks).rows.start, next(blocks).rows.start] == [0, 16]
+
+
+def test_a_generator_closed_early_does_not_hang(network, table, genes):
+    def endless():
+        block = prepared([genes], counts(genes, 4, empty=()))[0]
+        while True:
+            yield block
+
+    def work():
+        blocks = embed_blocks(endless(), [embedder(network, table)])
+        next(blocks)
+        blocks.close()
+
+    worker = threading.Thread(target=work, daemon=True)
+    before = threading.active_count()
+    worker.start()
+    worker.join(timeout=60)
+    assert not worker.is_alive()
+    assert threading.active_count() == before
+
+
+def test_an_error_while_embedding_ends_the_reading(network, table, genes, monkeypatch):
+    monkeypatch.setattr(network, "embed", lambda *a, **k: 1 / 0)
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(embed_blocks(iter(prepared([genes], counts(genes))), [embedder(network, table)]))
+    assert threading.active_count() == before
+
+
+# --- choices
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ValueError, match=f"device='{device}' is not there: torch finds no CUDA.*'cpu'"):
+            choose_device(device)
+
+
+def test_the_index_of_a_device_must_exist(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="device='cuda:2' is not there: the last CUDA is 'cuda:1'"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize("device", ["tpu", "gpu", "cpu:x", "cuda:", "", "cuda 0"])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(ValueError, match="is not known; use one of auto, cpu, cuda, mps"):
+        choose_device(device)
+
+
+@pytest.mark.parametrize(
+    "cuda, mps, expected",
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+    ids=["CUDA comes first", "then MPS", "then the CPU"],
+)
+def test_auto_takes_the_best_device(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    "device, d_model, native, expected",
+    [
+        pytest.param("cpu", 1280, True, "bfloat16", id="a large model on a CPU that multiplies bfloat16"),
+        pytest.param("cpu", 1280, False, "float32", id="a large model on a CPU that does not"),
+        pytest.param("cpu", 128, True, "float32", id="a small model gains nothing"),
+        pytest.param("cuda", 128, True, "bfloat16", id="a GPU with bfloat16"),
+        pytest.param("cuda", 1280, False, "float32", id="a GPU that only emulates it"),
+        pytest.param("mps", 1280, True, "float32", id="MPS"),
+    ],
+)
+def test_auto_takes_bfloat16_where_it_gains(monkeypatch, device, d_model, native, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
+    assert choose_precision("auto", torch.device(device), d_model) == expected
+    for precision in ("float32", "bfloat16"):
+        assert choose_precision(precision, torch.device(device), d_model) == precision
+
+
+def test_auto_makes_batches_smaller_for_wider_models_and_longer_sentences():
+    cpu = torch.device("cpu")
+    small, wide, long = (choose_batch_size("auto", cpu, d, n) for d, n in ((128, 300), (1280, 300), (128, 1200)))
+    assert small > wide >= 1
+    assert small > long >= 1
+    assert choose_batch_size("auto", cpu, 10**6, 1536) == 1
+    assert choose_batch_size(13, cpu, 1280, 1536) == 13
+
+
+def test_batches_on_cuda_fill_the_device_and_fit_into_its_memory(monkeypatch):
+    cuda, gib = torch.device("cuda"), 2**30
+
+    def size(free: int, *args: Any) -> int:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * gib))
+        return choose_batch_size("auto", cuda, *args)
+
+    large = size(70 * gib, 1280, 1075, "bfloat16")
+    assert 50_000 < large * 1075 < 200_000, "tokens enough for a large GPU"
+    assert size(70 * gib, 128, 1075, "bfloat16") == pytest.approx(10 * large, rel=0.02)
+    assert size(70 * gib, 1280, 1075, "float32") == large
+    for precision, n_bytes in (("bfloat16", 2), ("float32", 4)):
+        # The widest there is at a time: the hidden values of the feed-forward layers, beside input, sum and output.
+        needed = size(2 * gib, 1280, 1075, precision) * 1075 * 1280 * (4 * n_bytes + 2 * 4 + 2 * n_bytes)
+        assert 0.1 * gib < needed < gib
+    assert size(2**20, 1280, 1075, "float32") == 1
+
+
+def test_counts_are_added_to_the_token_of_their_gene(table, genes):
+    matrix = genes.tokens()
+    assert matrix.shape == (table.n_obs + 2, n_tokens(table))
+    added = np.arange(1, table.n_obs + 3) @ matrix.toarray()
+    assert added[N_SPECIAL] == 1 + table.n_obs + 1
+    np.testing.assert_array_equal(added[N_SPECIAL + 1 : N_SPECIAL + table.n_obs], np.arange(2, table.n_obs + 1))
+    assert added[:N_SPECIAL].sum() == added[N_SPECIAL + table.n_obs :].sum() == 0

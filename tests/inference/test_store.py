@@ -1,0 +1,303 @@
+"""The resumable store: killed, mixed up and damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from univerce.inference.store import MANIFEST, EmbeddingStore
+
+N, DIM, ROWS = 23, 6, 5
+NAMES = [f"cell {i}" for i in range(N)]
+FINGERPRINT = {"model": "abc", "seed": 0, "sampling": "systematic", "shape": (N, 100)}
+
+
+def values() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(N, DIM)).astype(np.float32)
+
+
+def opened(path: Path, **changes: Any) -> EmbeddingStore:
+    arguments = {"key": "X_uce", "obs_names": NAMES, "dim": DIM, "block_rows": ROWS, "fingerprint": FINGERPRINT}
+    return EmbeddingStore.open(path, **(arguments | changes))
+
+
+def fill(store: EmbeddingStore) -> None:
+    for k in store.missing():
+        store.write(k, values()[store.rows(k)])
+
+
+def files(path: Path) -> dict[str, str]:
+    """SHA-256 of every file below ``path``."""
+    found = (file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
+
+
+def test_a_complete_store_is_an_anndata(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s.zarr")
+    fill(store)
+    assert not store.is_complete
+    obs = pd.DataFrame({"mapped": np.linspace(0, 1, N), "kind": pd.Categorical(["a", "b"] * 11 + ["a"])}, index=NAMES)
+    store.finish({"seed": 0, "model": "abc"}, obs)
+    assert store.is_complete
+    adata = ad.read_zarr(tmp_path / "s.zarr")
+    np.testing.assert_array_equal(adata.obsm["X_uce"], values())
+    assert adata.obsm["X_uce"].dtype == np.float32
+    assert list(adata.obs_names) == NAMES
+    pd.testing.assert_frame_equal(adata.obs, obs)
+    assert adata.uns["X_uce"]["params"] == {"seed": 0, "model": "abc"}
+    np.testing.assert_array_equal(store.values(), values())
+    array = zarr.open_group(tmp_path / "s.zarr", mode="r")["obsm/X_uce"]
+    assert array.chunks == (ROWS, DIM)
+
+
+def test_blocks_can_be_written_in_any_order_and_type(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s")
+    for k in (3, 0, 4, 2, 1):
+        store.write(k, values()[store.rows(k)].astype(np.float64))
+        np.testing.assert_array_equal(store.read(k), values()[store.rows(k)])
+    assert store.missing() == []
+
+
+def test_a_store_that_lacks_blocks_opens_only_as_a_store(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s")
+    store.write(1, values()[5:10])
+    with pytest.raises(FileNotFoundError):
+        ad.read_zarr(tmp_path / "s")
+    with pytest.raises(ValueError, match=r"4 of 5 blocks are missing: \[0, 2, 3, 4\]"):
+        store.finish({})
+    with pytest.raises(ValueError, match=r"Block 0 .* missing or damaged"):
+        store.values()
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+import anndata.io, numpy as np
+from univerce.inference import store as module
+sys.path.insert(0, {tests!r})
+from test_store import fill, opened
+
+calls = 0
+def dying(call, before):
+    def wrapper(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == {at} and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        out = call(*args, **kwargs)
+        if calls == {at}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return out
+    return wrapper
+
+{patch}
+store = opened(Path({path!r}))
+{opened}
+fill(store)
+store.finish({{"seed": 0}})
+"""
+
+# Opening makes 3 files; then each block makes a chunk and a marker.
+BLOCKS = {
+    "before a chunk has its name": ("Path.replace = dying(Path.replace, True)", 3),
+    "between a chunk and its marker": ("Path.replace = dying(Path.replace, False)", 3),
+    "before a marker is on disk": ("os.fsync = dying(os.fsync, True)", 6),
+    "after a marker": ("Path.replace = dying(Path.replace, False)", 8),
+    "after the last marker": ("Path.replace = dying(Path.replace, False)", 10),
+    "while finishing": ("anndata.io.write_elem = dying(anndata.io.write_elem, False)", 2),
+}
+
+
+def run_writer(path: Path, patch: str, at: int, *, opening: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run to the end in another process, which kills itself at the ``at``-th call of what ``patch`` replaces."""
+    code = WRITER.format(
+        at=at,
+        tests=str(Path(__file__).parent),
+        path=str(path),
+        patch=patch if opening else "",
+        opened="" if opening else patch,
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    path = tmp_path_factory.mktemp("whole") / "s"
+    store = opened(path)
+    fill(store)
+    store.finish({"seed": 0})
+    return files(path)
+
+
+@pytest.mark.parametrize("patch, at", BLOCKS.values(), ids=BLOCKS.keys())
+def test_a_killed_run_resumes_to_the_same_bytes(
+    tmp_path: Path, uninterrupted: dict[str, str], patch: str, at: int
+) -> None:
+    done = run_writer(tmp_path / "s", patch, at)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    store = opened(tmp_path / "s")
+    assert not store.is_complete
+    marked = list((tmp_path / "s" / "univerce-blocks").glob("*.sha256"))
+    assert len(store.missing()) == store.n_blocks - len(marked)
+    fill(store)
+    store.finish({"seed": 0})
+    assert files(tmp_path / "s") == uninterrupted
+
+
+def test_a_run_killed_while_it_creates_the_store_leaves_no_half_store(tmp_path: Path) -> None:
+    done = run_writer(tmp_path / "s", "Path.rename = dying(Path.rename, True)", 1, opening=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "s").exists()
+    assert opened(tmp_path / "s").missing() == [0, 1, 2, 3, 4]
+
+
+def test_two_writers_of_different_blocks_complete_one_store(tmp_path: Path, uninterrupted: dict[str, str]) -> None:
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_store import opened, values
+store = opened(Path({path!r}))
+for k in range({first}, store.n_blocks, 2):
+    store.write(k, values()[store.rows(k)])
+"""
+    tests = str(Path(__file__).parent)
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code.format(tests=tests, path=str(tmp_path / "s"), first=first)])
+        for first in (0, 1)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    store = opened(tmp_path / "s")
+    assert store.missing() == []
+    store.finish({"seed": 0})
+    assert files(tmp_path / "s") == uninterrupted
+
+
+def test_blocks_of_another_writer_are_seen(tmp_path: Path) -> None:
+    one, other = opened(tmp_path / "s"), opened(tmp_path / "s")
+    other.write(2, values()[10:15])
+    assert one.missing() == [0, 1, 3, 4]
+
+
+DAMAGE = {
+    "a flipped bit": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "a short chunk": lambda data: data[:-5],
+    "an empty chunk": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_chunk_is_done_again(tmp_path: Path, damage: Any) -> None:
+    store = opened(tmp_path / "s")
+    fill(store)
+    store.finish({"seed": 0})
+    before = files(tmp_path / "s")
+    chunk = tmp_path / "s" / "obsm" / "X_uce" / "2.0"
+    chunk.write_bytes(damage(chunk.read_bytes()))
+    with pytest.raises(ValueError, match=r"Block 2 .* damaged"):
+        store.read(2)
+    store = opened(tmp_path / "s")
+    assert store.missing() == [2]
+    assert not store.is_complete
+    fill(store)
+    assert store.is_complete
+    assert files(tmp_path / "s") == before
+
+
+def test_a_chunk_or_marker_that_is_gone_is_done_again(tmp_path: Path) -> None:
+    fill(opened(tmp_path / "s"))
+    (tmp_path / "s" / "obsm" / "X_uce" / "0.0").unlink()
+    (tmp_path / "s" / "univerce-blocks" / "4.sha256").unlink()
+    assert opened(tmp_path / "s").missing() == [0, 4]
+
+
+CHANGES = {
+    "another seed": ({"fingerprint": FINGERPRINT | {"seed": 1}}, "seed was 0 and is 1"),
+    "an entry more": ({"fingerprint": FINGERPRINT | {"padding": "masked"}}, "padding was None and is 'masked'"),
+    "two entries": ({"fingerprint": FINGERPRINT | {"seed": 1, "model": "x"}}, "model was 'abc' and is 'x'; seed was 0"),
+    "other names": ({"obs_names": NAMES[::-1]}, "store obs_names was"),
+    "fewer cells": ({"obs_names": NAMES[:-1]}, "store n_obs was 23 and is 22"),
+    "another width": ({"dim": 7}, "store dim was 6 and is 7"),
+    "another key": ({"key": "X_other"}, "store key was 'X_uce' and is 'X_other'"),
+    "other blocks": ({"block_rows": 4}, "store block_rows was 5 and is 4"),
+    "a name used in both": ({"fingerprint": FINGERPRINT | {"dim": 6}, "dim": 7}, "store dim was 6 and is 7"),
+}
+
+
+@pytest.mark.parametrize("changes, message", CHANGES.values(), ids=CHANGES.keys())
+def test_a_store_of_other_inputs_is_refused_with_what_differs(tmp_path: Path, changes: Any, message: str) -> None:
+    fill(opened(tmp_path / "s"))
+    before = files(tmp_path / "s")
+    with pytest.raises(ValueError, match="started from other inputs") as error:
+        opened(tmp_path / "s", **changes)
+    assert message in str(error.value)
+    assert files(tmp_path / "s") == before
+
+
+def test_numbers_of_numpy_and_tuples_are_the_same_inputs(tmp_path: Path) -> None:
+    opened(tmp_path / "s")
+    opened(tmp_path / "s", fingerprint=FINGERPRINT | {"seed": np.int64(0), "shape": [N, 100]})
+    with pytest.raises(TypeError, match="JSON values, not set"):
+        opened(tmp_path / "s", fingerprint={"genes": {1}})
+
+
+@pytest.mark.parametrize("kind", ["file", "zarr", "other manifest", "unreadable manifest"])
+def test_what_is_no_store_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious")
+    elif kind == "zarr":
+        zarr.open_group(path, mode="w", zarr_format=2)
+    else:
+        path.mkdir()
+        (path / MANIFEST).write_text(json.dumps({"format": "x"}) if kind == "other manifest" else "{")
+    before = path.read_text() if kind == "file" else files(path)
+    with pytest.raises(ValueError, match="no store of embeddings"):
+        opened(path)
+    assert (path.read_text() if kind == "file" else files(path)) == before
+
+
+def test_an_empty_directory_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    assert opened(tmp_path / "s").missing() == [0, 1, 2, 3, 4]
+
+
+def test_a_store_smaller_than_a_block_writes_no_more_than_it_holds(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s", obs_names=["a", "b"], block_rows=4096)
+    store.write(0, np.ones((2, DIM)))
+    store.finish({})
+    assert (tmp_path / "s" / "obsm" / "X_uce" / "0.0").stat().st_size == 2 * DIM * 4
+    np.testing.assert_array_equal(ad.read_zarr(tmp_path / "s").obsm["X_uce"], np.ones((2, DIM)))
+
+
+def test_no_cells_make_a_complete_store(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s", obs_names=[])
+    assert store.missing() == []
+    store.finish({"seed": 0})
+    assert ad.read_zarr(tmp_path / "s").obsm["X_uce"].shape == (0, DIM)
+
+
+def test_wrong_shapes_blocks_keys_and_cells_are_refused(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s")
+    with pytest.raises(ValueError, match=r"Block 4 has the shape \(3, 6\), not \(5, 6\)"):
+        store.write(4, np.zeros((5, DIM)))
+    with pytest.raises(ValueError, match="no block 5"):
+        store.write(5, np.zeros((5, DIM)))
+    with pytest.raises(ValueError, match="no block -1"):
+        store.read(-1)
+    with pytest.raises(ValueError, match="without a slash"):
+        opened(tmp_path / "t", key="a/b")
+    fill(store)
+    with pytest.raises(ValueError, match="not the obs_names"):
+        store.finish({}, pd.DataFrame(index=NAMES[::-1]))

@@ -1,0 +1,535 @@
+"""Cell sentences against a tokeniser in plain Python, and against the reference's in distribution."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from bisect import bisect_right
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tests.helpers.toy import toy_counts
+from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
+from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_sentence_length, tokenise
+from univerce.model.config import SAMPLINGS
+
+N_GENES, N_CHROMOSOMES = 60, 7
+RNG = np.random.default_rng(0)
+CHROMOSOME = RNG.permutation(np.concatenate([np.arange(N_CHROMOSOMES), RNG.integers(0, 3, N_GENES - N_CHROMOSOMES)]))
+START = RNG.integers(1, 25, N_GENES)  # several genes share a start
+ORDER = GenomeOrder.build(CHROMOSOME, START)
+ROWS = np.arange(N_GENES)
+P_VALUE = 1e-4  # the seeds are fixed: a test that passes once passes always
+
+
+class Stream:
+    """splitmix64 in Python integers."""
+
+    def __init__(self, key: int) -> None:
+        self.state = int(key)
+
+    def uniform(self) -> float:
+        self.state = (self.state + 0x9E3779B97F4A7C15) % 2**64
+        z = self.state
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return ((z ^ (z >> 31)) >> 11) / 2**53
+
+    def below(self, n: int) -> int:
+        return int(self.uniform() * n)
+
+
+def genome_order(chromosome: np.ndarray, start: np.ndarray) -> list[int]:
+    """Rows by chromosome, larger ones first, then by start, then by row."""
+    size = Counter(chromosome.tolist())
+    return sorted(range(len(start)), key=lambda g: (-size[chromosome[g]], chromosome[g], start[g], g))
+
+
+def slow_sentence(
+    counts: dict[int, float], key: int, *, chromosome=CHROMOSOME, start=START, n_sample=100, sampling="multinomial",
+    max_length=1536,
+) -> tuple[list[int], bool]:  # fmt: skip
+    """The sentence of one cell, without any of the tricks."""
+    genes = [g for g in genome_order(chromosome, start) if counts.get(g, 0) > 0]
+    if not genes:
+        return [], False
+    cumulative = np.cumsum([math.log1p(counts[g]) for g in genes]).tolist()
+    stream, total = Stream(key), cumulative[-1]
+    if sampling == "systematic":
+        offset = stream.uniform()
+        points = [(i + offset) / n_sample * total for i in range(n_sample)]
+    else:
+        spacings = [-math.log(1 - stream.uniform()) for _ in range(n_sample + 1)]
+        points = [s / sum(spacings) * total for s in np.cumsum(spacings[:-1])]
+    drawn = [genes[min(bisect_right(cumulative, p), len(genes) - 1)] for p in points]
+    chromosomes = list(dict.fromkeys(chromosome[g] for g in drawn))
+    room = (max_length - 1 - n_sample) // 2
+    group_of = {c: min(i, room - 1) for i, c in enumerate(chromosomes)}
+    groups = [[g for g in drawn if group_of[chromosome[g]] == i] for i in range(min(room, len(chromosomes)))]
+    sentence = [CLS]
+    while groups:
+        other = stream.below(len(groups))
+        groups[0], groups[other] = groups[other], groups[0]
+        group = groups.pop(0)
+        sentence += [N_SPECIAL + len(start) + chromosome[group[0]], *(N_SPECIAL + g for g in group), RIGHT]
+    return [int(token) for token in sentence], len(chromosomes) > room
+
+
+def parse(sentence: np.ndarray, n_genes: int = N_GENES) -> list[tuple[int, list[int]]]:
+    """Chromosome and rows of every group; anything out of place raises."""
+    first, *rest = sentence.tolist()
+    if first != CLS:
+        raise ValueError("no CLS")
+    groups: list[tuple[int, list[int]]] = []
+    inside = False
+    for token in rest:
+        if not inside:
+            if token < N_SPECIAL + n_genes:
+                raise ValueError(f"{token} stands where a chromosome should")
+            groups.append((token - N_SPECIAL - n_genes, []))
+            inside = True
+        elif token == RIGHT:
+            inside = False
+        elif N_SPECIAL <= token < N_SPECIAL + n_genes:
+            groups[-1][1].append(token - N_SPECIAL)
+        else:
+            raise ValueError(f"{token} stands where a gene should")
+    if inside:
+        raise ValueError("the last group is open")
+    return groups
+
+
+def reference_draw(counts: np.ndarray, rng: np.random.Generator, n_sample: int) -> list[tuple[int, list[int]]]:
+    """The reference's tokeniser: choice with replacement, grouped by chromosome, chromosomes shuffled."""
+    weight = np.log1p(counts)
+    drawn = rng.choice(N_GENES, size=n_sample, p=weight / weight.sum())
+    groups = []
+    for c in rng.permutation(np.unique(CHROMOSOME[drawn])):
+        mine = drawn[CHROMOSOME[drawn] == c]
+        groups.append((int(c), mine[np.argsort(START[mine], kind="stable")].tolist()))
+    return groups
+
+
+def keys_of(n: int, seed: int = 0) -> np.ndarray:
+    return cell_keys([f"cell {i}" for i in range(n)], seed)
+
+
+def cut(sentences: Sentences) -> list[list[int]]:
+    return [ids[:n].tolist() for ids, n in zip(sentences.ids, sentences.lengths, strict=True)]
+
+
+def gene_counts(sentences: Sentences, n_genes: int = N_GENES) -> np.ndarray:
+    """``[n_cells, n_genes]`` copies of every gene."""
+    ids = sentences.ids[:, :, None] == np.arange(N_SPECIAL, N_SPECIAL + n_genes)
+    return ids.sum(axis=1)
+
+
+# Genome order
+
+
+def test_genes_are_ranked_by_size_of_chromosome_then_start_then_row():
+    order = GenomeOrder.build(np.array([2, 0, 2, 1, 2, 0]), np.array([9, 4, 3, 1, 3, 2]))
+    # chromosome 2 has three genes (rows 2 and 4 share a start), 0 has two, 1 has one
+    assert (order.gene_token - N_SPECIAL).tolist() == [2, 4, 0, 5, 1, 3]
+    assert order.rank.tolist() == [2, 4, 0, 5, 1, 3]  # by chance its own inverse here
+    assert order.chromosome.tolist() == [0, 0, 0, 1, 1, 2]
+    assert order.chromosome_token.tolist() == [N_SPECIAL + 6 + c for c in (2, 0, 1)]
+
+
+def test_genome_order_agrees_with_a_sort_of_tuples():
+    assert (ORDER.gene_token - N_SPECIAL).tolist() == genome_order(CHROMOSOME, START)
+    np.testing.assert_array_equal(ORDER.gene_token[ORDER.rank] - N_SPECIAL, ROWS)
+
+
+def test_chromosomes_of_equal_size_come_by_index():
+    order = GenomeOrder.build(np.array([1, 0, 1, 0]), np.array([1, 1, 2, 2]))
+    assert order.chromosome_token.tolist() == [8, 9]
+
+
+def test_token_ids_can_be_those_of_another_vocabulary():
+    order = GenomeOrder.build(
+        np.array([0, 1, 1]), np.array([5, 7, 6]), gene_token=[70, 71, 72], chromosome_token=[900, 901]
+    )
+    counts = sp.csr_matrix(np.ones((1, 3), dtype=np.float32))
+    tokens = set(tokenise(counts, np.arange(3), order, keys_of(1), n_sample=50).ids[0].tolist())
+    assert tokens == {CLS, RIGHT, 70, 71, 72, 900, 901}
+
+
+# One sentence
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize(
+    "n_sample, max_length",
+    [
+        pytest.param(100, 1536, id="room for all chromosomes"),
+        pytest.param(20, 29, id="room for four chromosomes"),
+        pytest.param(20, 30, id="an odd place is left over"),
+        pytest.param(50, 53, id="room for one chromosome"),
+        pytest.param(1, 1536, id="one draw"),
+    ],
+)
+def test_sentences_equal_those_of_the_plain_implementation(sampling, n_sample, max_length):
+    counts = toy_counts(40, N_GENES, seed=3).toarray()
+    counts[5] = 0
+    counts[6, 0] = 10_000  # beyond the table of logarithms
+    keys = keys_of(40)
+    sentences = tokenise(
+        sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=n_sample, sampling=sampling, max_length=max_length
+    )
+    slow = [
+        slow_sentence(dict(enumerate(row)), key, n_sample=n_sample, sampling=sampling, max_length=max_length)
+        for row, key in zip(counts.tolist(), keys, strict=True)
+    ]
+    assert cut(sentences) == [sentence for sentence, _ in slow]
+    assert sentences.pooled.tolist() == [pooled for _, pooled in slow]
+    assert (max_length < 60) == sentences.pooled.any()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_sentence_is_cls_then_chromosomes_with_their_genes_by_start(sampling):
+    counts = toy_counts(50, N_GENES, seed=4)
+    sentences = tokenise(counts, ROWS, ORDER, keys_of(50), n_sample=80, sampling=sampling)
+    for ids, length, row in zip(sentences.ids, sentences.lengths, counts.toarray(), strict=True):
+        groups = parse(ids[:length])
+        assert (ids[length:] == PAD).all()
+        assert length == 1 + 80 + 2 * len(groups)
+        assert len({c for c, _ in groups}) == len(groups)
+        for c, genes in groups:
+            assert (CHROMOSOME[genes] == c).all()
+            assert (np.diff(START[genes]) >= 0).all()
+            assert (row[genes] > 0).all()
+
+
+def test_the_matrix_of_ids_is_as_wide_as_the_longest_sentence_that_can_occur():
+    sentences = tokenise(toy_counts(3, N_GENES), ROWS, ORDER, keys_of(3), n_sample=80)
+    assert sentences.ids.shape == (3, 1 + 80 + 2 * N_CHROMOSOMES)
+    assert sentences.ids.dtype == sentences.lengths.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "n_sample, n_chromosomes, max_length, expected",
+    [
+        pytest.param(1024, 25, 1536, 1075, id="human"),
+        pytest.param(1024, 2000, 1536, 1536, id="scaffolds reach the cap"),
+        pytest.param(3, 25, 1536, 10, id="no more chromosomes than draws"),
+    ],
+)
+def test_longest_sentence(n_sample, n_chromosomes, max_length, expected):
+    assert max_sentence_length(n_sample, n_chromosomes, max_length) == expected
+
+
+def test_the_sentences_of_some_cells_can_be_taken():
+    sentences = tokenise(toy_counts(6, N_GENES), ROWS, ORDER, keys_of(6), n_sample=30)
+    assert cut(sentences.take(np.array([4, 1]))) == [cut(sentences)[4], cut(sentences)[1]]
+
+
+# What counts
+
+
+def same(one: Sentences, other: Sentences) -> bool:
+    return all(np.array_equal(getattr(one, k), getattr(other, k)) for k in ("ids", "lengths", "pooled"))
+
+
+def test_variables_that_share_a_gene_are_added_and_others_ignored():
+    dense = toy_counts(20, N_GENES, seed=5).toarray()
+    split = np.hstack([dense - dense // 2, dense // 2, np.full((20, 3), 7.0)]).astype(np.float32)
+    rows = np.concatenate([ROWS, ROWS, [-1, -1, -1]])
+    expected = tokenise(sp.csr_matrix(dense), ROWS, ORDER, keys_of(20), n_sample=50)
+    assert same(tokenise(sp.csr_matrix(split), rows, ORDER, keys_of(20), n_sample=50), expected)
+
+
+def test_the_order_of_variables_does_not_matter():
+    counts = toy_counts(20, N_GENES, seed=6)
+    shuffled = np.random.default_rng(1).permutation(N_GENES)
+    expected = tokenise(counts, ROWS, ORDER, keys_of(20), n_sample=50)
+    assert same(tokenise(counts[:, shuffled].tocsr(), shuffled, ORDER, keys_of(20), n_sample=50), expected)
+
+
+def test_entries_stored_twice_are_added_and_stored_zeros_are_none():
+    dense = np.array([[3, 0, 5, 1]], dtype=np.float32)
+    stored = sp.csr_matrix((np.array([2, 4, 0, 1, 1, 1], dtype=np.float32), [0, 2, 1, 0, 3, 2], [0, 6]), shape=(1, 4))
+    np.testing.assert_array_equal(stored.toarray(), dense)
+    args = (np.arange(4), GenomeOrder.build(np.array([0, 0, 1, 1]), np.arange(4)), keys_of(1))
+    assert same(tokenise(stored, *args, n_sample=60), tokenise(sp.csr_matrix(dense), *args, n_sample=60))
+    assert gene_counts(tokenise(stored, *args, n_sample=60), 4)[0, 1] == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int64", "float64"])
+def test_the_type_of_the_counts_does_not_matter(dtype):
+    counts = toy_counts(10, N_GENES, seed=7)
+    expected = tokenise(counts, ROWS, ORDER, keys_of(10), n_sample=50)
+    assert same(tokenise(counts.astype(dtype), ROWS, ORDER, keys_of(10), n_sample=50), expected)
+
+
+def test_fractions_weigh_by_their_own_logarithm():
+    counts = np.zeros((1, N_GENES))
+    counts[0, [3, 9, 20]] = 0.5, 2.5, 17.25
+    keys = keys_of(1)
+    sentences = tokenise(sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=200, sampling="systematic")
+    assert (
+        cut(sentences)[0] == slow_sentence(dict(enumerate(counts[0])), keys[0], n_sample=200, sampling="systematic")[0]
+    )
+    share = np.log1p([0.5, 2.5, 17.25]) / np.log1p([0.5, 2.5, 17.25]).sum()
+    assert (abs(gene_counts(sentences)[0, [3, 9, 20]] - 200 * share) < 1).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_cell_without_a_count_in_any_gene_has_no_sentence(sampling):
+    counts = sp.csr_matrix(np.array([[0, 0, 4], [1, 0, 4], [0, 0, 0]], dtype=np.float32))
+    order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
+    sentences = tokenise(counts, np.array([0, 1, -1]), order, keys_of(3), n_sample=5, sampling=sampling)
+    assert sentences.lengths.tolist() == [0, 8, 0]
+    assert (sentences.ids[[0, 2]] == PAD).all()
+
+
+def test_a_cell_of_stored_zeros_has_no_sentence():
+    stored = sp.csr_matrix((np.zeros(2, dtype=np.float32), [0, 1], [0, 2]), shape=(1, 2))
+    order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
+    assert tokenise(stored, np.arange(2), order, keys_of(1), n_sample=5).lengths.tolist() == [0]
+
+
+def test_a_table_without_genes_gives_empty_sentences():
+    order = GenomeOrder.build(np.empty(0, dtype=int), np.empty(0, dtype=int))
+    sentences = tokenise(sp.csr_matrix(np.ones((2, 3), np.float32)), np.full(3, -1), order, keys_of(2), n_sample=5)
+    assert sentences.lengths.tolist() == [0, 0]
+
+
+def test_no_cells_give_no_sentences():
+    assert tokenise(toy_counts(0, N_GENES), ROWS, ORDER, keys_of(0), n_sample=5).ids.shape[0] == 0
+
+
+# Nothing but the cell, its name and the seed decides
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_was_in_memory_before_never_shows(monkeypatch, threads):
+    counts = sp.vstack([toy_counts(6, N_GENES), sp.csr_matrix((2, N_GENES), dtype=np.float32)], format="csr")
+    keys = cell_keys([str(i) for i in range(8)], seed=0)
+    expected = tokenise(counts, ROWS, ORDER, keys, n_sample=50)
+    monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 99, dtype=dtype))
+    found = tokenise(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
+    assert same(found, expected)
+    for ids, length in zip(found.ids, found.lengths, strict=True):
+        assert (ids[length:] == PAD).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_order_subset_blocks_and_threads_do_not_change_a_sentence(sampling):
+    counts, keys = toy_counts(31, N_GENES, seed=8), keys_of(31)
+    every = tokenise(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling)
+    cells = np.random.default_rng(2).permutation(31)[:17]
+    assert same(tokenise(counts[cells], ROWS, ORDER, keys[cells], n_sample=50, sampling=sampling), every.take(cells))
+    alone = tokenise(counts[7], ROWS, ORDER, keys[7:8], n_sample=50, sampling=sampling)
+    assert same(alone, every.take(np.array([7])))
+    for threads in (2, 3, 40):
+        assert same(tokenise(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling, threads=threads), every)
+
+
+def test_a_key_is_a_hash_of_seed_draw_and_name():
+    expected = hashlib.blake2b("Zelle ä".encode(), digest_size=8, key=b"3:1").digest()
+    assert cell_keys(["x", "Zelle ä"], 3, draw=1)[1] == int.from_bytes(expected, "little")
+
+
+def test_names_seeds_and_draws_give_different_keys():
+    keys = np.concatenate([cell_keys(["a", "b"], seed, draw=draw) for seed in range(3) for draw in range(3)])
+    assert len(np.unique(keys)) == 18
+
+
+# Distribution
+
+CELL = toy_counts(1, N_GENES, seed=9, rate=3.0).toarray()[0].astype(float)
+EXPECTED = np.log1p(CELL) / np.log1p(CELL).sum()
+N_REPEATS = 500
+
+
+def repeats(sampling: str, n_sample: int = 120, n: int = N_REPEATS) -> Sentences:
+    """Sentences of one cell under many names."""
+    counts = sp.csr_matrix(np.tile(CELL, (n, 1)))
+    return tokenise(counts, ROWS, ORDER, keys_of(n, seed=11), n_sample=n_sample, sampling=sampling)
+
+
+def test_multinomial_draws_follow_the_weights():
+    seen = gene_counts(repeats("multinomial"))
+    expressed = EXPECTED > 0
+    assert (seen[:, ~expressed] == 0).all()
+    expected = EXPECTED[expressed] * seen.sum()
+    assert stats.chisquare(seen[:, expressed].sum(axis=0), expected).pvalue > P_VALUE
+    # as spread as independent draws: the variance of a multinomial count is n p (1 - p)
+    p = EXPECTED.max()
+    assert seen[:, EXPECTED.argmax()].var() == pytest.approx(120 * p * (1 - p), rel=0.3)
+
+
+def test_systematic_draws_have_the_same_expectation_and_less_variance():
+    seen = gene_counts(repeats("systematic"))
+    # a count is one of two neighbouring whole numbers, so that its standard deviation is at most a half
+    assert (abs(seen.mean(axis=0) - 120 * EXPECTED) < 4.5 * 0.5 / np.sqrt(N_REPEATS)).all()
+    assert seen.var(axis=0).max() <= 0.25
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(0, 5000), min_size=1, max_size=N_GENES).filter(any),
+    key=st.integers(0, 2**64 - 1),
+    n_sample=st.integers(1, 300),
+)
+def test_a_systematic_count_is_less_than_one_from_its_expectation(counts, key, n_sample):
+    x = np.zeros((1, N_GENES), dtype=np.float32)
+    x[0, : len(counts)] = counts
+    keys = np.array([key], dtype=np.uint64)
+    seen = gene_counts(tokenise(sp.csr_matrix(x), ROWS, ORDER, keys, n_sample=n_sample, sampling="systematic"))[0]
+    assert seen.sum() == n_sample
+    expected = n_sample * np.log1p(x[0]) / np.log1p(x[0]).sum()
+    assert (abs(seen - expected) < 1 + 1e-6).all()
+
+
+def test_genes_and_chromosomes_agree_with_the_reference_tokeniser_in_distribution():
+    rng = np.random.default_rng(12)
+    reference = [reference_draw(CELL, rng, 120) for _ in range(N_REPEATS)]
+    ours = [parse(ids[:n]) for ids, n in zip(*_fields(repeats("multinomial")), strict=True)]
+    assert same_distribution(_genes(ours), _genes(reference))
+    assert same_distribution([c for s in ours for c, _ in s], [c for s in reference for c, _ in s])
+    assert same_distribution([len(s) for s in ours], [len(s) for s in reference])
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_order_of_chromosomes_is_uniform(sampling):
+    counts = sp.csr_matrix(np.ones((1200, 4), dtype=np.float32))
+    order = GenomeOrder.build(np.array([0, 1, 1, 2]), np.arange(4))
+    sentences = tokenise(counts, np.arange(4), order, keys_of(1200), n_sample=200, sampling=sampling)
+    orders = Counter(tuple(c for c, _ in parse(ids[:n], 4)) for ids, n in zip(*_fields(sentences), strict=True))
+    assert sum(map(len, orders)) == 18  # every order of three, and no chromosome is ever left out
+    assert stats.chisquare(list(orders.values())).pvalue > P_VALUE
+
+
+def test_every_drawn_chromosome_is_as_likely_to_come_first():
+    sentences = [parse(ids[:n]) for ids, n in zip(*_fields(repeats("multinomial", n_sample=12)), strict=True)]
+    assert len({len(s) for s in sentences}) > 1  # small ones are often left out
+    assert first_is_uniform(sentences)
+
+
+def _fields(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
+    return sentences.ids, sentences.lengths
+
+
+def _genes(sentences: list[list[tuple[int, list[int]]]]) -> list[int]:
+    return [gene for groups in sentences for _, genes in groups for gene in genes]
+
+
+def same_distribution(one: list[int], other: list[int]) -> bool:
+    """Chi-square test of homogeneity, rare values together."""
+    counts = Counter(one), Counter(other)
+    table = np.array([[c[value] for value in sorted({*one, *other})] for c in counts])
+    rare = table.sum(axis=0) < 10
+    table = np.hstack([table[:, ~rare], table[:, rare].sum(axis=1, keepdims=True)])
+    table = table[:, table.sum(axis=0) > 0]
+    return table.shape[1] == 1 or stats.chi2_contingency(table).pvalue > P_VALUE
+
+
+def first_is_uniform(sentences: list[list[tuple[int, list[int]]]]) -> bool:
+    """Sum over chromosomes of squared standardised deviations, each Bernoulli variable with its own 1 / groups."""
+    seen, expected, variance = Counter(), Counter(), Counter()
+    for groups in sentences:
+        seen[groups[0][0]] += 1
+        for c, _ in groups:
+            expected[c] += 1 / len(groups)
+            variance[c] += (1 - 1 / len(groups)) / len(groups)
+    z = np.array([(seen[c] - expected[c]) / np.sqrt(variance[c]) for c in expected if variance[c] > 0])
+    return stats.norm.sf(abs(z).max()) * 2 * len(z) > P_VALUE
+
+
+# More chromosomes than a sentence holds
+
+
+def many_chromosomes(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chromosome ``c`` has ``1 + c % 3`` genes; the starts run backwards."""
+    chromosome = np.repeat(np.arange(n), 1 + np.arange(n) % 3)
+    return chromosome, np.arange(len(chromosome))[::-1]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_smallest_chromosomes_are_pooled_when_a_sentence_would_overflow(sampling):
+    chromosome, start = many_chromosomes(600)
+    order = GenomeOrder.build(chromosome, start)
+    n_genes = len(start)
+    counts = np.zeros((3, n_genes), dtype=np.float32)
+    counts[0] = 1
+    counts[1, np.isin(chromosome, np.arange(255))] = 5
+    counts[2, np.isin(chromosome, np.arange(256))] = 5
+    sentences = tokenise(sp.csr_matrix(counts), np.arange(n_genes), order, keys_of(3), sampling=sampling)
+    groups = [parse(ids[:n], n_genes) for ids, n in zip(*_fields(sentences), strict=True)]
+    n_drawn = [len({chromosome[g] for _, genes in s for g in genes}) for s in groups]
+    assert sentences.ids.shape[1] == 1536
+    assert sentences.pooled.tolist() == [n > 255 for n in n_drawn] == [True, False, n_drawn[2] > 255]
+    assert [len(s) for s in groups] == [min(255, n) for n in n_drawn]
+    size = Counter(chromosome.tolist())
+    for s in groups:
+        assert sum(len(genes) for _, genes in s) == 1024  # no draw is lost
+        for c, genes in s:
+            place = [(-size[chromosome[g]], chromosome[g], start[g]) for g in genes]
+            assert place == sorted(place)
+            assert chromosome[genes[0]] == c
+        mixed = [genes for _, genes in s if len(set(chromosome[genes])) > 1]
+        assert len(mixed) <= 1
+        for genes in mixed:
+            kept = {c for c, others in s if others is not genes}
+            assert min(size[c] for c in kept) >= max(size[chromosome[g]] for g in genes)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("n_sample", [0, -1, 98, 99, 2000])
+def test_a_number_of_draws_that_leaves_no_room_is_refused(n_sample):
+    with pytest.raises(ValueError, match=rf"n_sample={n_sample} must be between 1 and 97"):
+        tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=n_sample, max_length=100)
+
+
+def test_the_largest_number_of_draws_puts_all_genes_into_one_group():
+    sentences = tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=97, max_length=100)
+    assert [len(genes) for _, genes in parse(sentences.ids[0])] == [97]
+
+
+def test_an_unknown_sampling_is_refused_with_those_known():
+    with pytest.raises(ValueError, match="sampling='stratified' is not known; use one of multinomial, systematic"):
+        tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), sampling="stratified")
+
+
+# Recorded sentences of the reference implementation
+
+
+def test_sentences_agree_with_those_recorded_from_the_reference(parity: Path):
+    z = np.load(parity / "sentences.npz")
+    n_draws, n_cells = z["lengths"].shape
+    labels, chromosome = np.unique(z["chrom"], return_inverse=True)
+    start, n_genes = z["start"], len(z["start"])
+    order = GenomeOrder.build(chromosome, start)
+    to_local = np.full(int(z["chrom_token_offset"]) + int(labels.max()) + 1, -1)
+    to_local[:N_SPECIAL] = np.arange(N_SPECIAL)
+    to_local[z["gene_token"]] = N_SPECIAL + np.arange(n_genes)
+    to_local[int(z["chrom_token_offset"]) + labels] = N_SPECIAL + n_genes + np.arange(len(labels))
+    counts = sp.csr_matrix(np.tile(z["counts"], (n_draws, 1)).astype(np.float32))
+    names = [f"{d} {c}" for d in range(n_draws) for c in range(n_cells)]
+    sentences = tokenise(counts, np.arange(n_genes), order, cell_keys(names, 0))
+    ours = [parse(ids[:n], n_genes) for ids, n in zip(*_fields(sentences), strict=True)]
+    recorded = z["sentences"].reshape(n_draws * n_cells, -1)
+    theirs = [parse(to_local[ids[:n]], n_genes) for ids, n in zip(recorded, z["lengths"].ravel(), strict=True)]
+    for groups in (*ours, *theirs):
+        assert sum(len(genes) for _, genes in groups) == 1024
+        for c, genes in groups:
+            assert (chromosome[genes] == c).all()
+            assert (np.diff(start[genes]) >= 0).all()
+    assert same_distribution(_genes(ours), _genes(theirs))
+    assert same_distribution([c for s in ours for c, _ in s], [c for s in theirs for c, _ in s])
+    assert first_is_uniform(ours)
+    assert first_is_uniform(theirs)
+    for cell in range(n_cells):
+        mine, recorded_ones = ours[cell::n_cells], theirs[cell::n_cells]
+        assert same_distribution(_genes(mine), _genes(recorded_ones))

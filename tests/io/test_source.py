@@ -1,0 +1,93 @@
+"""Matrices that another process can open for itself, and those that it cannot."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import zarr
+
+from univerce.io.blocks import row_reader
+from univerce.io.source import find_source
+
+X = sp.random(11, 5, density=0.5, random_state=0, format="csr", dtype=np.float32)
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch) -> Path:
+    """An h5ad and a zarr with a CSR and a dense layer; the paths given are relative."""
+    cells = ad.AnnData(X, layers={"dense": X.toarray(), "csc": X.tocsc()})
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    group = zarr.open_group(tmp_path / "cells.zarr", mode="w", zarr_format=2)
+    ad.io.write_elem(group, "/", cells)
+    zarr.consolidate_metadata(group.store)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def of_h5ad(element: str):
+    cells = ad.read_h5ad("cells.h5ad", backed="r")
+    return cells.X if element == "X" else cells.file._file[element]
+
+
+def of_zarr(element: str):
+    node = zarr.open_group("cells.zarr", mode="r")[element]
+    return ad.io.sparse_dataset(node) if element == "X" else node
+
+
+def of_lazy(element: str, name: str):
+    pytest.importorskip("xarray", reason="anndata reads lazily with xarray")
+    cells = ad.experimental.read_lazy(name)
+    return cells.X if element == "X" else cells.layers["dense"]
+
+
+STORED = {
+    "CSR of an h5ad": lambda: of_h5ad("X"),
+    "dense of an h5ad": lambda: of_h5ad("layers/dense"),
+    "CSR of a zarr": lambda: of_zarr("X"),
+    "dense of a zarr": lambda: of_zarr("layers/dense"),
+    "lazy CSR of an h5ad": lambda: of_lazy("X", "cells.h5ad"),
+    "lazy dense of an h5ad": lambda: of_lazy("dense", "cells.h5ad"),
+    "lazy CSR of a zarr": lambda: of_lazy("X", "cells.zarr"),
+}
+
+
+@pytest.mark.parametrize("matrix", STORED.values(), ids=STORED.keys())
+def test_a_matrix_in_a_file_is_found_again_from_anywhere(directory, matrix, monkeypatch):
+    source = find_source(matrix())
+    monkeypatch.chdir("/")
+    found = pickle.loads(pickle.dumps(source)).open()
+    assert (row_reader(found, 4)(3, 9) != X[3:9]).nnz == 0
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        pytest.param(lambda: X, id="in memory"),
+        pytest.param(lambda: X.toarray(), id="dense in memory"),
+        pytest.param(lambda: ad.io.sparse_dataset(ad.read_h5ad("cells.h5ad", backed="r").file["layers/csc"]), id="CSC"),
+        pytest.param(lambda: zarr.array(X.toarray()), id="a zarr array in memory"),
+        pytest.param(lambda: of_lazy("X", "cells.h5ad")[1:], id="rows of a lazy matrix"),
+        pytest.param(lambda: of_lazy("X", "cells.h5ad") * 2, id="another matrix than the file's"),
+    ],
+)
+def test_what_cannot_be_opened_by_rows_has_no_source(directory, matrix):
+    assert find_source(matrix()) is None
+
+
+def test_a_zarr_that_is_no_directory_travels_as_what_it_is(tmp_path):
+    with zarr.storage.ZipStore(tmp_path / "x.zip", mode="w") as store:
+        zarr.create_array(store, data=X.toarray())
+    source = find_source(zarr.open_array(zarr.storage.ZipStore(tmp_path / "x.zip", mode="r")))
+    assert not isinstance(source.where, str)
+    assert isinstance(hash(source), int), "readers are kept by source"
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).open()[:], X.toarray())
+
+
+def test_a_lazy_matrix_of_csc_has_no_source(directory):
+    pytest.importorskip("xarray", reason="anndata reads lazily with xarray")
+    assert find_source(ad.experimental.read_lazy("cells.h5ad").layers["csc"]) is None

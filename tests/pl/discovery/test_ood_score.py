@@ -1,0 +1,52 @@
+"""Distances of cells as histograms: what is drawn is what was scored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import univerce as uc
+from tests.helpers.blobs import blobs
+from tests.helpers.page import check_page
+
+
+@pytest.fixture
+def adata():
+    cells = blobs({"T": 60, "B": 60})
+    query, reference = cells[:50].copy(), cells[50:].copy()
+    query.obsm["X_toy"][0] = np.nan
+    uc.tl.ood_score(query, reference, use_rep="X_toy", progress=False)
+    return query
+
+
+def texts(ax):
+    return [t.get_text() for t in ax.get_legend().get_texts()]
+
+
+def test_distances_are_drawn_as_shares_and_cells_without_one_are_left_out(adata):
+    ax = uc.pl.ood_score(adata, show=False)
+    assert [float(np.sum(patch.get_data().values)) for patch in ax.patches] == pytest.approx([100, 100])
+    assert texts(ax) == ["reference (70)", "cells (49)", "95 % of the reference"]
+    assert (adata.uns["ood"]["calibration"] <= ax.lines[0].get_xdata()[0]).mean() == pytest.approx(0.95, abs=1 / 70)
+
+
+def test_shuffled_cells_are_drawn_where_they_are(adata):
+    adata.uns["ood"] |= {"shuffled": np.array([90.0, 100.0]), "auroc": 0.75}
+    ax = uc.pl.ood_score(adata, show=False)
+    assert "shuffled, AUROC 0.750 (2)" in texts(ax)
+    values, edges = ax.patches[-1].get_data().values, ax.patches[-1].get_data().edges
+    assert values[-1] == 50
+    assert (edges[0] <= adata.obs["ood_score"].min(), edges[-1]) == (True, 100)
+
+
+def test_the_figure_fits_the_page(adata):
+    adata.uns["ood"] |= {"shuffled": np.array([90.0, 100.0]), "auroc": 0.75}
+    check_page(uc.pl.ood_score(adata, return_fig=True))
+
+
+def test_what_was_not_computed_is_not_drawn(adata):
+    with pytest.raises(KeyError, match=r"uc\.tl\.ood_score"):
+        uc.pl.ood_score(adata, key="lost")
+    del adata.obs["ood_score"]
+    with pytest.raises(KeyError, match="ood_score"):
+        uc.pl.ood_score(adata)

@@ -1,0 +1,62 @@
+"""Ridges are the densities that were written, and fit."""
+
+from __future__ import annotations
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.helpers.obo import TERMS, write_obo
+from univerce.pl.ontology.ontology_distance import ontology_distance as plot
+from univerce.tl.ontology.ontology_distance import ontology_distance
+
+
+@pytest.fixture
+def adata(tmp_path) -> ad.AnnData:
+    pytest.importorskip("obonet")
+    rng = np.random.default_rng(0)
+    names = rng.choice(["CD4 T cell", "CD8 T cell", "B cell", "monocyte", "enterocyte"], 60)
+    adata = ad.AnnData(obs=pd.DataFrame({"cell_type": names}, index=[f"c{i}" for i in range(60)]))
+    adata.obsm["X_e"] = rng.normal(size=(60, 3))
+    ids = {name: term for term, (name, _) in TERMS.items()}
+    ontology_distance(adata, ontology=write_obo(tmp_path / "a.obo"), ontology_ids=ids, use_rep="X_e", n_pairs=800)
+    return adata
+
+
+def test_ridges_are_the_densities(adata):
+    ax = plot(adata, show=False)
+    found = adata.uns["ontology_distance"]
+    ridges = [line for line in ax.lines if line.get_color() == "white"]
+    assert len(ridges) == len(found["distances"]) == 6
+    for y, (ridge, steps) in enumerate(zip(ridges, found["distances"]["ontology_distance"], strict=True)):
+        height = found["density"][str(steps)]
+        np.testing.assert_allclose(y - ridge.get_ydata(), 1.6 * height / height.max())
+    medians = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == 2]
+    assert medians == found["distances"]["median"].tolist()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "2", "3", "4", "5", "6"]
+    texts = [t.get_text() for t in ax.texts]
+    assert all(f"{d:+.2f}" in texts for d in found["distances"]["d"].dropna())
+
+
+def test_nothing_is_cut_off(adata):
+    figure = plot(adata, return_fig=True)
+    figure.canvas.draw()
+    inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(inside.x0, inside.y0) >= -0.02
+    assert inside.x1 <= width + 0.02
+    assert inside.y1 <= height + 0.02
+
+
+def test_a_distance_of_one_pair_has_no_ridge(adata, tmp_path):
+    adata.uns["ontology_distance"]["density"]["3"] = np.nan
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    _, ax = plt.subplots()
+    assert plot(ad.read_h5ad(tmp_path / "a.h5ad"), ax=ax) is ax
+    assert len([line for line in ax.lines if line.get_color() == "white"]) == 5
+
+
+def test_without_results_the_function_to_call_is_named(adata):
+    with pytest.raises(KeyError, match=r"Call uc\.tl\.ontology_distance first"):
+        plot(adata, key="none")

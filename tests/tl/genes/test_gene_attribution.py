@@ -1,0 +1,168 @@
+"""uc.tl.gene_attribution: completeness, the genes that matter, random weights, and what is refused."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+import univerce as uc
+from tests.helpers.tiny import tiny_cells, write_tiny_model
+from univerce.genes.load import load_table
+from univerce.model import load_network, save_model
+from univerce.model.checkpoint import find_model
+from univerce.tl.genes.gene_attribution import gene_attribution
+from univerce.tl.uce_embed import uce_embed
+
+OPTIONS = {"progress": False, "n_steps": 24, "tolerance": 0.2}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["sentences alone", "with a bag"])
+def model(request, tmp_path_factory):
+    return write_gentle_model(tmp_path_factory.mktemp("model") / "gentle", bag=request.param)
+
+
+def write_gentle_model(path, *, bag: bool = False):
+    """A tiny model whose gradients change little on the way."""
+    model = write_tiny_model(path / "tiny", bag=bag)
+    network = load_network(model)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(0.4)
+    if bag:
+        network.bag.center.add_(5)
+    save_model(network, path / "gentle")
+    (model.path / "tables").rename(path / "gentle" / "tables")
+    return path / "gentle"
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    out = tiny_cells(n=12)
+    out.obs["group"] = pd.Categorical(["a"] * 5 + ["b"] * 6 + ["alone"])
+    return out
+
+
+def test_attributions_add_up_and_cosines_are_those_of_the_embeddings(adata, model):
+    vector = np.arange(1.0, 11.0)
+    result = gene_attribution(adata, vector, model=model, rng=3, **OPTIONS)
+    uce_embed(adata, model=model, rng=3, progress=False)
+    np.testing.assert_allclose(result.obs["cosine"], adata.obsm["X_uce"] @ (vector / np.linalg.norm(vector)), atol=1e-5)
+    total = np.asarray(result.X).sum(axis=1)
+    np.testing.assert_allclose(
+        total + result.obs["residual"], result.obs["cosine"] - result.obs["cosine_baseline"], atol=1e-5
+    )
+    assert result.obs["residual"].abs().max() < 0.1
+    assert (
+        result.obs["residual"].abs().mean() < 0.1 * (result.obs["cosine"] - result.obs["cosine_baseline"]).abs().mean()
+    )
+
+
+def test_a_gene_that_no_cell_expresses_is_not_listed_and_names_are_those_of_the_data(adata, model):
+    X = adata.X.tolil()
+    X[:, 4] = 0
+    adata.X = sp.csr_matrix(X)
+    result = gene_attribution(adata, "a", groupby="group", model=model, **OPTIONS)
+    silent = adata.var_names[4]
+    assert silent not in result.var_names
+    assert set(result.var_names) <= set(adata.var_names[:-1])
+    assert (result.var["symbol"] == result.var_names).all()
+
+
+def test_sentences_alone_attribute_nothing_to_genes_that_were_not_drawn(adata, tmp_path):
+    path = write_gentle_model(tmp_path)
+    result = gene_attribution(adata, "a", groupby="group", model=path, **OPTIONS)
+    uc.pp.uce_tokenize(adata, model=path, progress=False)
+    rows = uc.genes.map_names(result.var_names, load_table("human", model=path)).rows
+    drawn = np.array([np.isin(rows + 4, sentence) for sentence in adata.obsm["uce_sentences"]])
+    assert (np.asarray(result.X)[~drawn] == 0).all()
+    assert (np.asarray(result.X)[drawn] != 0).mean() > 0.9
+
+
+def test_means_are_those_of_the_cells_and_a_group_of_one_counts(adata, model):
+    result = gene_attribution(adata, "alone", groupby="group", model=model, **OPTIONS)
+    means = result.uns["means"]
+    for group, part in means.groupby("group"):
+        expected = np.asarray(result[result.obs["group"] == group].X).mean(axis=0)
+        np.testing.assert_allclose(part.set_index("gene")["attribution"][result.var_names], expected, atol=1e-6)
+        assert part["attribution"].is_monotonic_decreasing
+
+
+def test_cells_without_counts_are_nan_and_the_result_can_be_written(model, tmp_path):
+    cells = tiny_cells(n=8, empty=(2,))
+    result = gene_attribution(cells, np.ones(10), model=model, **OPTIONS)
+    assert np.isnan(np.asarray(result.X)).all(axis=1).nonzero()[0].tolist() == [2]
+    assert result.obs[["cosine", "residual"]].isna().all(axis=1).sum() == 1
+    result.write_h5ad(tmp_path / "x.h5ad")
+    back = ad.read_h5ad(tmp_path / "x.h5ad")
+    assert back.uns["means"]["gene"].astype(str).tolist() == result.uns["means"]["gene"].tolist()
+
+
+def test_too_few_steps_are_told(adata, model):
+    with pytest.warns(UserWarning, match="do not add up .* Raise n_steps=1"):
+        gene_attribution(adata, "a", groupby="group", model=model, n_steps=1, tolerance=1e-6, progress=False)
+
+
+def blood() -> ad.AnnData:
+    adata = uc.datasets.pbmc68k_reduced()
+    types = ["CD19+ B", "CD56+ NK", "CD14+ Monocyte"]
+    rows = np.concatenate([np.flatnonzero(adata.obs["cell_type"] == t)[:8] for t in types])
+    return adata[rows].copy()
+
+
+def top(result, group, n) -> list[str]:
+    means = result.uns["means"]
+    return means.loc[means["group"] == group, "gene"].head(n).tolist()
+
+
+def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
+    adata = blood()
+    trained = gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False)
+    assert "CD79A" in top(trained, "CD19+ B", 3)
+    found = find_model()
+    network = load_network(found)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
+        parameter.copy_(shuffled.reshape(parameter.shape))
+    module = import_module("univerce.tl.genes.gene_attribution")  # the package has the function under this name
+    monkeypatch.setattr(module, "load_network", lambda *_, **__: network)
+    random = gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False, tolerance=1)
+    assert trained.var_names.equals(random.var_names)
+    b_cells = (adata.obs["cell_type"] == "CD19+ B").to_numpy()
+    means = [np.asarray(r.X)[b_cells].mean(axis=0) for r in (trained, random)]
+    overlap = len(set(top(trained, "CD19+ B", 20)) & set(top(random, "CD19+ B", 20)))
+    assert overlap <= 12
+    assert abs(np.corrcoef(*means)[0, 1]) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("direction", "options", "error", "match"),
+    [
+        ("a", {}, ValueError, "groupby="),
+        ("c", {"groupby": "group"}, ValueError, "no label of obs"),
+        ("same", {"groupby": "one"}, ValueError, "12 cells .* labelled 'same' and 0 are not"),
+        (np.zeros(10), {}, ValueError, "not all zero"),
+        (np.ones(4), {}, ValueError, r"\(4,\)"),
+        (np.ones(10), {"n_steps": 0}, ValueError, "n_steps=0"),
+        (np.ones(10), {"tolerance": 0}, ValueError, "tolerance=0"),
+        (np.ones(10), {"groupby": "kind"}, KeyError, "kind"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused(adata, tiny_model, direction, options, error, match):
+    adata.obs["one"] = "same"
+    with pytest.raises(error, match=match):
+        gene_attribution(adata, direction, model=tiny_model, **OPTIONS | options)
+
+
+def test_several_species_at_a_time_are_refused(tiny_model):
+    adata = ad.concat([tiny_cells("human", 3), tiny_cells("mouse", 3)], join="outer", fill_value=0)
+    adata.obs["organism"] = ["human"] * 3 + ["mouse"] * 3
+    with pytest.raises(ValueError, match="several species"):
+        gene_attribution(adata, np.ones(10), model=tiny_model, progress=False)

@@ -1,0 +1,176 @@
+"""uc.tl.gene_network: edges against a plain double loop, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from torch.nn import functional as F
+
+import univerce as uc
+from tests.helpers.reference import ReferenceUCE
+from tests.helpers.tiny import tiny_cells
+from univerce.genes.load import load_table
+from univerce.genes.table import N_SPECIAL, iter_token_features
+from univerce.model.checkpoint import find_model, load_network
+from univerce.tl.genes.gene_network import gene_network
+
+
+@pytest.fixture
+def names(tiny_model) -> list[str]:
+    return load_table("human", model=tiny_model).obs["symbol"].astype(str).tolist()[::-1][:40]
+
+
+def cosines(names, model) -> np.ndarray:
+    table = load_table("human", model=model)
+    place = {symbol: i for i, symbol in enumerate(table.obs["symbol"].astype(str))}
+    x = np.asarray(table.X)[[place[name] for name in names]].astype(float)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return x @ x.T
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+@pytest.mark.parametrize("options", [{"threshold": 0.3}, {"n_neighbors": 3}, {"n_neighbors": 5, "threshold": 0.4}])
+def test_edges_are_those_of_a_double_loop(names, tiny_model, monkeypatch, options, block):
+    monkeypatch.setattr(sys.modules[gene_network.__module__], "_BLOCK", block)
+    table = gene_network(names, species="human", model=tiny_model, **options)
+    cosine = cosines(names, tiny_model)
+    np.fill_diagonal(cosine, -np.inf)
+    rank = np.argsort(np.argsort(-cosine, axis=1), axis=1)
+    expected = {}
+    for i in range(40):
+        for j in range(i + 1, 40):
+            near = min(rank[i, j], rank[j, i]) < options.get("n_neighbors", 99)
+            if near and cosine[i, j] >= options.get("threshold", -1):
+                expected[names[i], names[j]] = cosine[i, j]
+    found = table.set_index(["source", "target"])["similarity"]
+    assert len(found) == len(expected) > 10
+    np.testing.assert_allclose(found[list(expected)], list(expected.values()), atol=1e-6)
+    assert table["similarity"].is_monotonic_decreasing
+
+
+def test_the_default_keeps_what_is_at_least_half_alike(names, tiny_model):
+    table = gene_network(names, species="human", model=tiny_model)
+    assert len(table) == (np.triu(cosines(names, tiny_model), 1) >= 0.5).sum()
+    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
+
+
+def test_the_genes_of_a_data_set_and_several_names_of_one_gene(tiny_model):
+    adata = tiny_cells()
+    table = gene_network(adata, model=tiny_model, threshold=-1)
+    assert len(table) == 60 * 59 // 2
+    assert "no gene" not in {*table["source"], *table["target"]}
+    first, second = adata.var_names[:2]
+    once = gene_network([first, first.lower(), second], species="human", model=tiny_model, threshold=-1)
+    assert once[["source", "target"]].to_numpy().tolist() == [[first, second]]
+
+
+@pytest.mark.parametrize("kind", [tuple, pd.Series, pd.Index, np.array])
+def test_names_may_come_in_any_sequence(names, tiny_model, kind):
+    table = gene_network(kind(names), species="human", model=tiny_model)
+    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
+
+
+def test_families_are_neighbours_in_the_bundled_model():
+    genes = ["CD3D", "CD3E", "CD3G", "RPL3", "RPL4", "RPL5", "KRT5", "KRT14"]
+    best = gene_network(genes, species="human", n_neighbors=1)
+    assert (best["source"].str[:2] == best["target"].str[:2]).all()
+
+
+def test_no_edge_leaves_an_empty_table(names, tiny_model):
+    table = gene_network(names, species="human", model=tiny_model, threshold=1.0)
+    assert table.columns.tolist() == ["source", "target", "similarity"]
+    assert table.empty
+
+
+def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Mean output of torch's own transformer at the places of each gene, sentence by sentence, less that of all."""
+    table, model = load_table("human", model=path), find_model(path)
+    uc.pp.uce_tokenize(cells, model=path, progress=False)
+    plain = ReferenceUCE(model.config).eval()
+    plain.load_state_dict(load_network(model).state_dict(), strict=False)
+    symbols = table.obs["symbol"].astype(str).tolist()
+    found: dict[str, list[np.ndarray]] = {}
+    for ids, length in zip(cells.obsm["uce_sentences"], cells.obs["uce_sentences_length"], strict=True):
+        if length == 0:
+            continue
+        ids = ids[:length]
+        features = np.concatenate([block for i in ids for _, block in iter_token_features(table, np.array([i]))])
+        with torch.inference_mode():
+            x = plain.encoder(F.normalize(torch.from_numpy(features)[:, None], dim=2)) * model.config.d_model**0.5
+            read = plain.transformer_encoder(x + plain.pos_encoder.pe[:length])[:, 0].numpy()
+        for token, values in zip(ids - N_SPECIAL, read, strict=True):
+            if 0 <= token < table.n_obs:
+                found.setdefault(symbols[token], []).append(values)
+    means = {gene: np.mean(values, axis=0, dtype=float) for gene, values in found.items()}
+    middle = np.mean(list(means.values()), axis=0)
+    return {gene: mean - middle for gene, mean in means.items()}, symbols
+
+
+def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model):
+    cells = tiny_cells(n=8, empty=(2,))
+    vectors, symbols = plain_context(cells.copy(), tiny_model)
+    table = gene_network(symbols, context=cells, model=tiny_model, threshold=-1, progress=False)
+    assert {*table["source"], *table["target"]} == set(vectors)
+    expected = [
+        vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
+        for a, b in zip(table["source"], table["target"], strict=True)
+    ]
+    np.testing.assert_allclose(table["similarity"], expected, atol=1e-4)
+    assert np.std(expected) > 0.1
+    of_features = gene_network(symbols, species="human", model=tiny_model, threshold=-1)
+    assert not np.allclose(table["similarity"], of_features["similarity"][: len(table)], atol=0.01)
+
+
+def test_in_context_genes_depend_on_the_seed_and_not_on_the_order_of_the_cells(tiny_model):
+    cells = tiny_cells(n=8)
+    first, again, other = (
+        gene_network(cells, context=a, model=tiny_model, rng=rng, progress=False)
+        for a, rng in ((cells, 0), (cells[::-1].copy(), 0), (cells, 1))
+    )
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.equals(other)
+
+
+def test_genes_that_no_sentence_holds_are_left_out_and_named(tiny_model, caplog):
+    cells = tiny_cells(n=4)
+    silent = cells.var_names[7]
+    cells.X = cells.X @ sp.diags((cells.var_names != silent).astype(np.float32)).tocsr()
+    table = gene_network(cells, context=cells, model=tiny_model, threshold=-1, progress=False)
+    assert silent not in {*table["source"], *table["target"]}
+    assert "of 60 genes are in no sentence of the cells and left out" in caplog.text
+    assert silent in caplog.text
+    with pytest.raises(ValueError, match="1 genes are in the sentences"):
+        gene_network([silent, cells.var_names[0]], context=cells, model=tiny_model, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("genes", "options", "match"),
+    [
+        (["CD3D", "no gene"], {"species": "human"}, "1 of 2 genes are not in the gene table of 'human': 'no gene'"),
+        (["CD3D"], {"species": "human"}, "1 genes of 'human' are left"),
+        ("CD3D", {"species": "human"}, "one gene"),
+        (["CD3D", "CD3E"], {}, "species= must say"),
+        (["CD3D", "CD3E"], {"species": "human", "threshold": 2}, "threshold=2"),
+        (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 0}, "n_neighbors=0"),
+        (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 2.5}, "n_neighbors=2.5"),
+        (["CD3D", "CD3E"], {"species": "unicorn"}, "unicorn"),
+    ],
+)
+def test_bad_input_is_refused(genes, options, match):
+    with pytest.raises(ValueError, match=match):
+        gene_network(genes, **options)
+
+
+def test_cells_of_several_species_need_a_word(tiny_model):
+    adata = ad.concat([tiny_cells("human", 3), tiny_cells("mouse", 3)], join="outer", fill_value=0)
+    adata.obs["organism"] = ["human"] * 3 + ["mouse"] * 3
+    with pytest.raises(ValueError, match="pass species="):
+        gene_network(adata, model=tiny_model)
+    assert len(gene_network(adata, species="mouse", model=tiny_model, n_neighbors=1)) > 0
+    assert "human" in uc.genes.available_species(tiny_model)

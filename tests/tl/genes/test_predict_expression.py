@@ -1,0 +1,225 @@
+"""uc.tl.predict_expression against a slow plain implementation, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import univerce as uc
+from tests.helpers.tiny import tiny_cells, tiny_network, tiny_table, write_tiny_model
+from univerce.model import expression
+
+
+def embedded(model, species: str = "human", n: int = 5, **options) -> ad.AnnData:
+    adata = tiny_cells(species, n, **options)
+    uc.tl.uce_embed(adata, model=model, progress=False)
+    return adata
+
+
+def predicted(adata: ad.AnnData, genes, model, **options) -> pd.DataFrame:
+    return uc.tl.predict_expression(adata, genes, model=model, progress=False, **options)
+
+
+def layer(state: dict[str, torch.Tensor], name: str, x: np.ndarray) -> np.ndarray:
+    return state[f"{name}.weight"].numpy().astype(float) @ x + state[f"{name}.bias"].numpy().astype(float)
+
+
+def norm(state: dict[str, torch.Tensor], name: str, x: np.ndarray) -> np.ndarray:
+    x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    return x * state[f"{name}.weight"].numpy() + state[f"{name}.bias"].numpy()
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return np.array([v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x])
+
+
+def plain_logit(state: dict[str, torch.Tensor], cell: np.ndarray, feature: np.ndarray) -> float:
+    """The head on one cell and one gene, from the description of the method."""
+    unit = feature / np.linalg.norm(feature)
+    gene = norm(state, "gene_embedding_layer.2", gelu(layer(state, "gene_embedding_layer.0", unit)))
+    h = np.concatenate([cell, gene])
+    last = max(int(k.split(".")[1]) for k in state if k.startswith("binary_decoder."))
+    for k in range(last):
+        h = gelu(norm(state, f"binary_decoder.{k}.1", layer(state, f"binary_decoder.{k}.0", h)))
+    value = layer(state, f"binary_decoder.{last}", h)[0]
+    if "bilinear.weight" in state:
+        value += cell @ state["bilinear.weight"].numpy() @ unit
+    return float(value)
+
+
+@pytest.fixture(params=[False, True], ids=["as released", "with a bag"])
+def model(request, tmp_path):
+    return write_tiny_model(tmp_path / "m", tables=[tiny_table("human"), tiny_table("mouse")], bag=request.param).path
+
+
+def test_every_pair_is_what_the_head_says_of_it_alone(model):
+    adata = embedded(model)
+    table = tiny_table("human")
+    rows = [7, 0, 41]
+    names = [table.obs["symbol"].iloc[7], table.obs["ensembl_id"].iloc[0], table.obs["symbol"].iloc[41].lower()]
+    result = predicted(adata, names, model)
+    state = tiny_network(bag=uc.model.find_model(model).config.bag).state_dict()
+    expected = np.array(
+        [[1 / (1 + math.exp(-plain_logit(state, cell, table.X[row]))) for row in rows] for cell in adata.obsm["X_uce"]]
+    )
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    assert result.index.equals(adata.obs_names)
+    assert result.columns.tolist() == names
+    assert (result.dtypes == np.float32).all()
+
+
+def test_blocks_do_not_matter(model, monkeypatch):
+    adata = embedded(model, n=11)
+    genes = tiny_table("human").obs["symbol"].tolist()
+    whole = predicted(adata, genes, model)
+    for size in (1, 4 * 24 * 7, 4 * 24 * 100):
+        monkeypatch.setattr(expression, "_ACTIVATIONS", size)
+        np.testing.assert_allclose(predicted(adata, genes, model), whole, atol=1e-6)
+
+
+def test_genes_of_another_species_are_answered_for(model):
+    adata = embedded(model)
+    names = tiny_table("mouse").obs["symbol"].tolist()[:4]
+    as_mouse = predicted(adata, names, model, species="Mus musculus")
+    other = adata.copy()
+    other.uns["X_uce"]["params"]["table_digest"] = {"mouse": tiny_table("mouse").uns["gene_table"]["digest"]}
+    pd.testing.assert_frame_equal(as_mouse, predicted(other, names, model))
+    symbols = {name.upper() for name in tiny_table("human").obs["symbol"]}
+    if shared := [name for name in names if name.upper() in symbols]:
+        assert not np.allclose(as_mouse[shared], predicted(adata, shared, model))
+
+
+def test_a_frequency_adds_its_log_odds(model):
+    adata = embedded(model)
+    names = tiny_table("human").obs["symbol"].tolist()[:3]
+    plain = predicted(adata, names, model).to_numpy(dtype=float)
+    expected = 1 / (1 + (1 - plain) / plain * np.array([[0.75 / 0.25, 1, 0.1 / 0.9]]))
+    for frequency in (
+        [0.25, 0.5, 0.9],
+        np.array([0.25, 0.5, 0.9]),
+        pd.Series({names[2]: 0.9, names[0]: 0.25, names[1]: 0.5}),
+        {names[1]: 0.5, names[2]: 0.9, names[0]: 0.25, "unasked": 0.1},
+    ):
+        np.testing.assert_allclose(predicted(adata, names, model, gene_frequency=frequency), expected, atol=1e-5)
+
+
+def test_a_frequency_of_zero_or_one_leaves_the_cell_a_say(model):
+    adata = embedded(model)
+    names = tiny_table("human").obs["symbol"].tolist()[:2]
+    extreme = predicted(adata, names, model, gene_frequency=[0, 1])
+    near = predicted(adata, names, model, gene_frequency=[1e-4, 1 - 1e-4])
+    pd.testing.assert_frame_equal(extreme, near)
+    assert ((extreme > 0) & (extreme < 1)).to_numpy().all()
+
+
+def test_a_cell_without_embedding_has_no_prediction(model):
+    with pytest.warns(UserWarning, match="1 of 5 cells"):
+        adata = embedded(model, empty=(2,))
+    result = predicted(adata, tiny_table("human").obs["symbol"].tolist()[:3], model, gene_frequency=[0.1, 0.2, 0.3])
+    assert result.iloc[2].isna().all()
+    assert result.drop(index=adata.obs_names[2]).notna().to_numpy().all()
+
+
+def test_one_gene_may_be_named_without_a_list(model):
+    adata = embedded(model)
+    name = tiny_table("human").obs["symbol"].iloc[3]
+    pd.testing.assert_frame_equal(predicted(adata, name, model), predicted(adata, [name], model))
+
+
+def test_a_subset_and_another_key_give_the_same(model):
+    adata = embedded(model)
+    name = tiny_table("human").obs["symbol"].iloc[3]
+    whole = predicted(adata, name, model)
+    adata.obsm["here"], adata.uns["here"] = adata.obsm["X_uce"], adata.uns["X_uce"]
+    part = predicted(adata[2:4], name, model, use_rep="here")
+    np.testing.assert_allclose(part, whole.iloc[2:4], atol=1e-6)
+
+
+def test_the_bundled_model_is_found_by_what_was_recorded(tmp_path):
+    adata = uc.datasets.pbmc68k_reduced()[:4].copy()
+    uc.tl.uce_embed(adata, progress=False)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    again = uc.tl.predict_expression(ad.read_h5ad(tmp_path / "a.h5ad"), ["CD3D", "Ms4a1"], progress=False)
+    pd.testing.assert_frame_equal(again, uc.tl.predict_expression(adata, ["CD3D", "Ms4a1"], progress=False))
+
+
+def test_nothing_is_written(model):
+    adata = embedded(model)
+    before = adata.copy()
+    predicted(adata, tiny_table("human").obs["symbol"].iloc[3], model)
+    assert (list(adata.obsm), list(adata.obs), adata.uns) == (list(before.obsm), list(before.obs), before.uns)
+
+
+@pytest.mark.parametrize(
+    "genes, options, error, said",
+    [
+        pytest.param([], {}, ValueError, "genes is empty", id="no gene"),
+        pytest.param(
+            ["nonsense", "gibberish"], {}, ValueError, "2 of 2 genes .* 'human': 'nonsense', 'gibberish'", id="unknown"
+        ),
+        pytest.param(["{gene}", "{gene}"], {}, ValueError, "'{gene}' more than once", id="named twice"),
+        pytest.param("{gene}", {"species": "unicorn"}, ValueError, "unicorn", id="unknown species"),
+        pytest.param("{gene}", {"species": "dog"}, ValueError, "no gene table of 'dog'", id="species without a table"),
+        pytest.param("{gene}", {"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist", id="no embedding"),
+        pytest.param("{gene}", {"gene_frequency": [0.1, 0.2]}, ValueError, r"shape \(2,\); 1 genes", id="wrong length"),
+        pytest.param("{gene}", {"gene_frequency": [1.5]}, ValueError, "holds 1.5", id="no share"),
+        pytest.param("{gene}", {"gene_frequency": [np.nan]}, ValueError, "holds nan", id="missing share"),
+        pytest.param("{gene}", {"gene_frequency": {"x": 0.1}}, KeyError, "has no '{gene}'", id="share of another gene"),
+        pytest.param("{gene}", {"device": "cuda:99"}, ValueError, "cuda:99", id="no such device"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(tiny_model, genes, options, error, said):
+    adata = embedded(tiny_model, n=3)
+    name = tiny_table("human").obs["symbol"].iloc[3]
+    genes = genes.format(gene=name) if isinstance(genes, str) else [g.format(gene=name) for g in genes]
+    with pytest.raises(error, match=said.replace("{gene}", name)):
+        predicted(adata, genes, tiny_model, **options)
+
+
+def test_a_model_of_ones_own_has_to_be_given(tiny_model):
+    with pytest.raises(ValueError, match=r"made by the model 'tiny', .* pass model= with its directory"):
+        predicted(embedded(tiny_model, n=3), "CD3D", None)
+
+
+def test_another_model_cannot_read_the_embedding(tiny_model):
+    adata = embedded(tiny_model, n=3)
+    with pytest.raises(ValueError, match=r"made by the model 'tiny' \(.{12}\), not by 'uce-mini' \(.{12}\)"):
+        predicted(adata, "CD3D", "uce-mini")
+
+
+def test_another_gene_table_of_the_cells_species_is_refused(tiny_model, tmp_path):
+    adata = embedded(tiny_model, n=3)
+    other = write_tiny_model(tmp_path / "m", tables=[tiny_table("human", seed=1), tiny_table("mouse", seed=1)]).path
+    with pytest.raises(ValueError, match=r"another gene table of 'human' \(.{12}\)"):
+        predicted(adata, tiny_table("human").obs["symbol"].iloc[3], other)
+    name = tiny_table("mouse").obs["symbol"].iloc[3]
+    assert predicted(adata, name, other, species="mouse").shape == (3, 1)
+
+
+def test_cells_of_several_species_need_the_species_of_the_genes(tiny_model):
+    adata = embedded(tiny_model, n=3)
+    adata.uns["X_uce"]["params"]["table_digest"]["mouse"] = tiny_table("mouse").uns["gene_table"]["digest"]
+    name = tiny_table("human").obs["symbol"].iloc[3]
+    with pytest.raises(ValueError, match=r"several species \(human, mouse\); pass species="):
+        predicted(adata, name, tiny_model)
+    assert predicted(adata, name, tiny_model, species="human").shape == (3, 1)
+
+
+def test_an_embedding_of_another_width_is_refused(tiny_model):
+    adata = embedded(tiny_model, n=3)
+    adata.obsm["X_uce"] = adata.obsm["X_uce"][:, :4]
+    with pytest.raises(ValueError, match=r"shape \(3, 4\); the model 'tiny' made embeddings of width 10"):
+        predicted(adata, tiny_table("human").obs["symbol"].iloc[3], tiny_model)
+
+
+def test_a_released_model_counts_a_frequency_once(tmp_path):
+    model = write_tiny_model(tmp_path / "m", tables=[tiny_table("human")], model_id="uce-4l").path
+    adata = embedded(model, n=3)
+    with pytest.raises(ValueError, match="'uce-4l' was not, and would count"):
+        predicted(adata, tiny_table("human").obs["symbol"].iloc[3], model, gene_frequency=[0.5])

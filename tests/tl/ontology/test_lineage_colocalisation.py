@@ -1,0 +1,142 @@
+"""Lineages: by hand, and against scikit-learn's own leave-one-out."""
+
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from tests.helpers.blobs import OneScale
+from tests.helpers.obo import TERMS, write_obo
+from univerce.tl.ontology.lineage_colocalisation import lineage_colocalisation
+
+IDS = {name: term for term, (name, _) in TERMS.items()}
+LINEAGES = {"lymphoid": "lymphocyte", "myeloid": ["CL:4"], "epithelial": ["CL:2"]}
+PLACES = {
+    "CD4 T cell": 0, "CD8 T cell": 1, "B cell": 3,  # nearest are CD8, CD4 and CD8: all lymphoid
+    "monocyte": 19, "macrophage": 30,  # nearest is the enterocyte, and the goblet cell
+    "enterocyte": 20, "goblet cell": 29,  # nearest is the monocyte, and the macrophage
+}  # fmt: skip
+
+
+@pytest.fixture
+def obo(tmp_path):
+    pytest.importorskip("obonet")
+    return write_obo(tmp_path / "small.obo")
+
+
+@pytest.fixture
+def adata() -> ad.AnnData:
+    names = list(PLACES) * 2
+    adata = ad.AnnData(obs=pd.DataFrame({"cell_type": names}, index=[f"c{i}" for i in range(14)]))
+    adata.obsm["X_e"] = np.array([[PLACES[name] + (i > 6) - 0.5, (i % 7) ** 2] for i, name in enumerate(names)]) * [
+        1,
+        0.01,
+    ]
+    return adata
+
+
+def run(adata: ad.AnnData, obo, **change) -> pd.DataFrame:
+    options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e", "progress": False}
+    return lineage_colocalisation(adata, **(options | change))
+
+
+def test_counts_of_a_line_are_those_by_hand(adata, obo):
+    scores = run(adata, obo, n_permutations=20_000).set_index("lineage")
+    assert scores[["hits", "n"]].to_numpy().tolist() == [[3, 7], [3, 3], [0, 2], [0, 2]]
+    assert scores.index.tolist() == ["overall", "lymphoid", "myeloid", "epithelial"]
+    # any other type is the nearest one equally often: (3 x 2 + 2 x 1 + 2 x 1) of 7 x 6
+    np.testing.assert_allclose(scores["chance"], [10 / 42, 2 / 6, 1 / 6, 1 / 6], atol=0.015)
+    assert scores["majority"].tolist() == [3 / 7, 1, 0, 0]
+    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")
+    assert types.loc["monocyte", ["term", "lineage", "nearest", "nearest_lineage"]].tolist() == [
+        "CL:7", "myeloid", "enterocyte", "epithelial",
+    ]  # fmt: skip
+
+
+def test_predictions_equal_scikit_learns_leave_one_out(obo):
+    rng = np.random.default_rng(0)
+    names = list(PLACES)
+    adata = ad.AnnData(obs=pd.DataFrame({"cell_type": names}, index=names))
+    adata.obsm["X_e"] = np.array([[PLACES[n] > 4, n in ("enterocyte", "goblet cell"), 0] for n in names]) + rng.normal(
+        scale=0.3, size=(7, 3)
+    )
+    scores = run(adata, obo)
+    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")
+    x, y = (
+        pd.DataFrame(adata.obsm["X_e"].astype(np.float32), index=names).loc[types.index],
+        types["lineage"].astype(str),
+    )
+    model = make_pipeline(OneScale(), LogisticRegression(class_weight="balanced", max_iter=2000))
+    expected = cross_val_predict(model, x.astype(np.float64), y.to_numpy(), cv=LeaveOneOut())
+    assert types["predicted"].tolist() == expected.tolist()
+    assert scores["accuracy"].iloc[0] == (expected == y).mean() > scores["majority"].iloc[0]
+
+
+def test_the_nearest_term_above_decides_and_a_draw_is_left_out(adata, obo, caplog):
+    """A CD4 T cell is one edge below T cell, three below blood cell; a macrophage is one below two terms."""
+    lineages = {"blood": "CL:1", "T": "T cell", "moving": "CL:9", "epithelial": "CL:2"}
+    with caplog.at_level(logging.INFO, "univerce"):
+        run(adata, obo, lineages=lineages | {"myeloid": "CL:4"})
+    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")["lineage"]
+    assert types.to_dict() == {
+        "B cell": "blood", "CD4 T cell": "T", "CD8 T cell": "T", "enterocyte": "epithelial",
+        "goblet cell": "epithelial", "monocyte": "myeloid",
+    }  # fmt: skip
+    assert "1 types of no one lineage are left out: 'macrophage' (moving or myeloid)." in caplog.text
+
+
+def test_types_of_no_lineage_or_term_are_left_out(adata, obo, caplog):
+    ids = {name: term for name, term in IDS.items() if name != "monocyte"}
+    with caplog.at_level(logging.INFO, "univerce"):
+        scores = run(adata, obo, ontology_ids=ids, lineages={"lymphoid": "CL:3", "epithelial": "CL:2"})
+    assert scores["n"].tolist() == [5, 3, 2]
+    assert "'macrophage' (none)" in caplog.text
+    assert "have no term: 'monocyte'" in caplog.text
+
+
+def test_a_lineage_of_one_type_is_never_predicted(adata, obo):
+    cells = adata[adata.obs["cell_type"] != "goblet cell"].copy()
+    scores = run(cells, obo).set_index("lineage")
+    assert scores.loc["epithelial", ["n", "accuracy", "hits"]].tolist() == [1, 0, 0]
+
+
+def test_a_lineage_without_types_has_no_row(adata, obo):
+    scores = run(adata, obo, lineages=LINEAGES | {"nobody": "CL:0"} | {"lymphoid": "CL:3"})
+    assert "nobody" not in set(scores["lineage"])
+
+
+def test_two_types_of_two_lineages_are_each_told_as_the_other(adata, obo):
+    cells = adata[adata.obs["cell_type"].isin(["B cell", "monocyte"])].copy()
+    assert run(cells, obo)["accuracy"].tolist() == [0, 0, 0]
+
+
+def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
+    expected = run(adata, obo)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage_colocalisation"]
+    pd.testing.assert_frame_equal(read["scores"].reset_index(drop=True), expected)
+    pd.testing.assert_frame_equal(run(adata[::-1].copy(), obo), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"lineages": {"all": "CL:0"}}, "are of fewer than two lineages: all", id="one_lineage"),
+        pytest.param({"lineages": {}}, "are of fewer than two lineages: none", id="no_lineage"),
+        pytest.param({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are no terms.*CL:55", id="unknown_term"),
+        pytest.param({"lineages": {"overall": "CL:1"}}, "A lineage is called 'overall'", id="overall"),
+        pytest.param({"metric": "city"}, "metric='city' is not known", id="metric"),
+        pytest.param({"min_cells": 1.5}, "min_cells=1.5 must be a whole number from 1 on", id="min_cells"),
+        pytest.param({"n_permutations": -1}, "n_permutations=-1 must be a whole number", id="no_shuffles"),
+    ],
+)
+def test_bad_input_is_named(adata, obo, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(adata, obo, **change)

@@ -1,0 +1,474 @@
+"""Pretraining on toy cells: it learns, it resumes to the byte, and its scores are what they say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.metrics import log_loss
+
+import univerce as uc
+from tests.helpers.toy import toy_table
+from univerce.model import PretrainConfig, TrainingSet, UCEConfig, pretrain
+from univerce.training import loop as training
+from univerce.training.corpus import Corpus
+from univerce.training.loop import _Run, _schedule, evaluate
+from univerce.training.start import start_from_bag
+from univerce.training.window import OnDisk
+
+TABLE = toy_table(40, 4, token_dim=10)
+OTHER = toy_table(30, 3, token_dim=10, seed=1, species="other")
+MODEL = UCEConfig(
+    model_id="toy", token_dim=10, token_encoder="toy", d_model=16, n_heads=2, d_hidden=24, n_layers=2, output_dim=12,
+    decoder_dim=16, gene_dim=12, head_dims=(16, 8), dropout=0.1, n_sample=30, max_length=64, sampling="systematic",
+)  # fmt: skip
+BAG = replace(MODEL, norm_first=True, bag=True)
+RECIPE = PretrainConfig(
+    steps=6, batch_size=8, n_queries=8, warmup=2, held_out=0.2, evaluate_every=3, checkpoint_every=2, autocast=False
+)
+COLUMNS = [
+    "step", "learning_rate", "train_loss", "cells_per_second", "loss", "auroc", "frequency_loss", "frequency_auroc",
+    "global_frequency_loss", "global_frequency_auroc", "gap_closed", "cosine", "cosine_any", "rank",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _short_start(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, "start_from_bag", partial(start_from_bag, steps=20))
+
+
+def two_types(name: str, table, n_cells: int = 120, *, seed: int = 0) -> TrainingSet:
+    """Cells of two types, each with its own half of the genes on."""
+    rng = np.random.default_rng(seed)
+    first = rng.random(n_cells) < 0.5
+    on = first[:, None] == (np.arange(table.n_obs) % 2 == 0)
+    counts = rng.poisson(np.where(on, 3.0, 0.1)).astype(np.float32)
+    return TrainingSet(name, sp.csr_matrix(counts), np.arange(table.n_obs, dtype=np.int32), table)
+
+
+SETS = [two_types("one", TABLE), two_types("other", OTHER, seed=1)]
+
+
+def rows_of(directory: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((directory / "log.csv").read_text())))
+
+
+def as_bytes(network: torch.nn.Module) -> dict[str, bytes]:
+    return {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()}
+
+
+def train(directory: Path, model: UCEConfig = MODEL, recipe: PretrainConfig = RECIPE, sets=SETS):
+    return pretrain(sets, model, recipe, directory, progress=False)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(replace(MODEL, dropout=0.0), id="as released"), pytest.param(BAG, id="pre-norm with a bag")],
+)
+def test_the_loss_falls_below_that_of_the_frequencies(tmp_path, model):
+    recipe = replace(
+        RECIPE, steps=120, batch_size=32, n_queries=32, learning_rate=3e-3, ema=0.9, evaluate_every=40
+    )  # fmt: skip
+    train(tmp_path, model, recipe, SETS[:1])
+    rows = rows_of(tmp_path)
+    assert [int(row["step"]) for row in rows] == [40, 80, 120]
+    assert float(rows[-1]["loss"]) < float(rows[-1]["frequency_loss"]) - 0.05
+    assert float(rows[-1]["auroc"]) > float(rows[-1]["frequency_auroc"]) + 0.1
+
+
+def test_a_network_that_starts_from_its_bag_starts_at_the_loss_of_the_frequencies(tmp_path):
+    train(tmp_path, BAG, replace(RECIPE, steps=1, learning_rate=0.0))
+    (row,) = rows_of(tmp_path)
+    assert row["loss"] == row["frequency_loss"]
+    assert row["gap_closed"] == "0.0"
+    assert float(row["rank"]) > 2  # and yet its cells differ
+
+
+def test_mixed_precision_trains_as_well(tmp_path):
+    recipe = replace(RECIPE, steps=2, autocast=True)
+    low, full = train(tmp_path / "low", BAG, recipe), train(tmp_path / "full", BAG, replace(recipe, autocast=False))
+    assert all(p.dtype == torch.float32 for p in low.parameters())
+    assert as_bytes(low) != as_bytes(full)
+    for (name, a), b in zip(low.named_parameters(), full.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=5e-3), name
+
+
+def test_the_result_is_the_averaged_network_ready_to_embed(tmp_path):
+    network = train(tmp_path)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, saved["average"][name])
+    assert any(not torch.equal(saved["average"][name], saved["network"][name]) for name in saved["network"])
+    model = uc.model.save_model(network, tmp_path / "model")
+    assert uc.model.find_model(tmp_path / "model") == model
+
+
+def test_the_learning_rate_follows_the_schedule(tmp_path):
+    train(tmp_path)
+    (group,) = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimiser"]["param_groups"]
+    assert group["lr"] == pytest.approx(RECIPE.learning_rate * _schedule(RECIPE.steps - 1, RECIPE))
+    assert group["lr"] < RECIPE.learning_rate / 2
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine_to_a_hundredth():
+    recipe = PretrainConfig(steps=110, warmup=10)
+    assert [_schedule(step, recipe) for step in (0, 4, 9, 10)] == [0.1, 0.5, 1.0, 1.0]
+    assert _schedule(60, recipe) == pytest.approx(0.505)
+    assert _schedule(110, recipe) == pytest.approx(0.01)
+
+
+# Interruptions
+
+
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch, directory: Path, at: int, model: UCEConfig, recipe=RECIPE, sets=SETS
+) -> None:
+    """Train until the step ``at`` begins, and be killed."""
+    step = _Run.train_step
+
+    def killed(self: _Run, i: int) -> None:
+        if i == at:
+            raise KeyboardInterrupt
+        step(self, i)
+
+    with monkeypatch.context() as context:
+        context.setattr(_Run, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(directory, model, recipe, sets)
+
+
+@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
+@pytest.mark.parametrize(
+    "at", [pytest.param(1, id="before the first checkpoint"), pytest.param(5, id="after two checkpoints")]
+)
+def test_a_killed_training_continues_to_the_same_bytes_and_the_same_log(tmp_path, monkeypatch, model, at):
+    whole = train(tmp_path / "whole", model)
+    interrupted(monkeypatch, tmp_path / "parts", at, model)
+    parts = train(tmp_path / "parts", model)
+    assert as_bytes(parts) == as_bytes(whole)
+    saved = [torch.load(tmp_path / d / "checkpoint.pt", weights_only=True) for d in ("whole", "parts")]
+    for name in saved[0]["network"]:
+        assert torch.equal(saved[0]["network"][name], saved[1]["network"][name])
+    logs = [rows_of(tmp_path / d) for d in ("whole", "parts")]
+    for row in (*logs[0], *logs[1]):
+        del row["cells_per_second"]
+    assert logs[0] == logs[1]
+    assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "log.csv"]
+
+
+def test_evaluations_after_the_last_checkpoint_are_not_logged_twice(tmp_path, monkeypatch):
+    interrupted(monkeypatch, tmp_path, 3, MODEL)  # evaluated after step 3, saved after step 2
+    assert [row["step"] for row in rows_of(tmp_path)] == ["3"]
+    train(tmp_path)
+    assert [row["step"] for row in rows_of(tmp_path)] == ["3", "6"]
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
+    first = as_bytes(train(tmp_path))
+    monkeypatch.setattr(_Run, "train_step", lambda *_: pytest.fail("trained again"))
+    assert as_bytes(train(tmp_path)) == first
+
+
+def test_the_seed_alone_decides_whatever_the_global_generator_of_torch(tmp_path):
+    networks = []
+    with torch.random.fork_rng():
+        for i, seed in enumerate((0, 0, 1)):
+            torch.manual_seed(i)
+            networks.append(as_bytes(train(tmp_path / str(i), recipe=replace(RECIPE, seed=seed))))
+    assert networks[0] == networks[1] != networks[2]
+
+
+def test_training_leaves_the_global_generator_of_torch_alone(tmp_path):
+    before = torch.get_rng_state()
+    train(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# The log
+
+
+def test_the_log_has_the_loss_beside_the_baseline_at_every_evaluation(tmp_path):
+    train(tmp_path)
+    rows = rows_of(tmp_path)
+    assert list(rows[0]) == COLUMNS
+    assert [row["step"] for row in rows] == ["3", "6"]
+    for row in rows:
+        assert all(math.isfinite(float(value)) for value in row.values())
+        gap = 1 - float(row["loss"]) / float(row["frequency_loss"])
+        assert float(row["gap_closed"]) == pytest.approx(gap, abs=1e-4)
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Share of pairs in the right order."""
+    return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
+
+
+@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
+def test_the_scores_are_those_computed_by_hand(tmp_path, model):
+    network = train(tmp_path, model)
+    corpus = Corpus(SETS, n_queries=8, mask_fraction=0.2, n_sample=30, systematic=True, max_length=64, held_out=0.2)
+    features = torch.from_numpy(corpus.features)
+    expected, cells = [], []
+    for part in (0, 1):
+        batch = corpus.validation(part, np.random.default_rng([0, part]), n_cells=64)
+        logits, mine = [], []
+        for i, n in enumerate(batch.lengths):  # each cell alone, without pads
+            with torch.no_grad():
+                bag = None
+                if model.bag:
+                    genes = network.bag(features[torch.from_numpy(batch.bag[i].indices.astype(int))])
+                    share = batch.bag[i].data / batch.bag[i].data.sum()
+                    bag = torch.from_numpy(np.log(1 + 100 * share).astype(np.float32)) @ genes
+                tokens = network.encode_tokens(features[torch.from_numpy(batch.ids[i, :n].astype(int))])
+                cell = network.embed(tokens[None], bag=None if bag is None else bag[None])
+                logit = network.predict(cell, features[torch.from_numpy(batch.queries[i].astype(int))])
+            logits.append(logit[0].numpy() + batch.offsets[i])
+            mine.append(cell[0].numpy())
+        target = np.tile([1] * 4 + [0] * 4, len(mine))
+        row = []
+        for scores in (
+            np.array(logits, dtype=float),
+            *(x.astype(float) for x in (batch.offsets, batch.global_offsets)),
+        ):
+            row.append(log_loss(target, 1 / (1 + np.exp(-scores.ravel()))))
+            row.append(auroc(scores[:, :4].ravel(), scores[:, 4:].ravel()))
+        pairs = [float(a @ b) for i, a in enumerate(mine) for b in mine[:i]]
+        expected.append([*row, np.mean(pairs)])
+        cells += mine
+    means = np.mean(expected, axis=0)
+    pairs = [float(a @ b) for i, a in enumerate(cells) for b in cells[:i]]
+    # The squares of the singular values are the eigenvalues of the Gram matrix.
+    spectrum = np.linalg.eigvalsh(np.array(cells, dtype=float).T @ np.array(cells, dtype=float)) ** 0.5
+    share = spectrum[spectrum > 1e-9] / spectrum[spectrum > 1e-9].sum()
+    names = COLUMNS[4:10]
+    assert evaluate(network, corpus, features, RECIPE) == pytest.approx(
+        dict(zip(names, means, strict=False))
+        | {
+            "gap_closed": 1 - means[0] / means[2], "cosine": means[6], "cosine_any": np.mean(pairs),
+            "rank": np.prod(share**-share),
+        },
+        abs=3e-4,
+    )  # fmt: skip
+
+
+# Data on disk, parts of a step, several processes
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory) -> list[TrainingSet]:
+    """The sets with their counts in files."""
+    directory = tmp_path_factory.mktemp("training")
+    sets = []
+    for s in SETS:
+        path = directory / f"{s.name}.h5ad"
+        ad.AnnData(s.counts).write_h5ad(path)
+        sets.append(replace(s, counts=OnDisk(path, "X")))
+    return sets
+
+
+def test_counts_on_disk_train_to_the_bytes_of_counts_in_memory_when_the_buffer_holds_them(tmp_path, on_disk):
+    assert as_bytes(train(tmp_path / "disk", sets=on_disk)) == as_bytes(train(tmp_path / "memory"))
+
+
+SMALL_BUFFER = replace(
+    RECIPE, accumulate=2, sets_per_step=2, contrastive=0.1, hard_negatives=True, order="shuffled", buffer_cells=32,
+    block_rows=8,
+)  # fmt: skip
+
+
+def test_a_killed_training_with_everything_switched_on_continues_to_the_same_bytes(tmp_path, monkeypatch, on_disk):
+    whole = train(tmp_path / "whole", recipe=SMALL_BUFFER, sets=on_disk)
+    interrupted(monkeypatch, tmp_path / "parts", 5, MODEL, SMALL_BUFFER, on_disk)
+    assert as_bytes(train(tmp_path / "parts", recipe=SMALL_BUFFER, sets=on_disk)) == as_bytes(whole)
+    logs = [rows_of(tmp_path / d) for d in ("whole", "parts")]
+    for row in (*logs[0], *logs[1]):
+        del row["cells_per_second"]
+    assert logs[0] == logs[1]
+
+
+def close(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_step_in_parts_is_the_whole_step(tmp_path):
+    still = replace(MODEL, dropout=0.0)  # dropout is drawn for each part
+    whole, parts = (train(tmp_path / str(n), still, replace(RECIPE, accumulate=n)) for n in (1, 4))
+    assert close(whole, parts)
+    logs = [rows_of(tmp_path / str(n)) for n in (1, 4)]
+    for one, other in zip(*logs, strict=True):
+        for name in ("train_loss", "loss", "auroc"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=2e-4)
+
+
+@pytest.mark.filterwarnings("default")  # those of lightning are not ours
+def test_two_processes_train_as_one_does_with_the_same_cells_in_a_step(tmp_path, on_disk):
+    pytest.importorskip("lightning", reason="several processes need the extra train")
+    alone = train(tmp_path / "one", recipe=replace(RECIPE, accumulate=2, steps=4), sets=on_disk)
+    recipe = replace(RECIPE, steps=4)
+    both = pretrain(on_disk, MODEL, recipe, tmp_path / "two", devices=2, progress=False)
+    assert close(alone, both)
+    assert not both.training
+    logs = [rows_of(tmp_path / d) for d in ("one", "two")]
+    assert [row["step"] for row in logs[1]] == ["3", "4"]
+    for one, other in zip(*logs, strict=True):
+        for name in ("train_loss", "loss", "auroc", "rank"):
+            assert float(one[name]) == pytest.approx(float(other[name]), abs=2e-4)
+
+
+def test_several_devices_without_lightning_name_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    with pytest.raises(ImportError, match=r"2 devices needs lightning: pip install 'univerce\[train\]'"):
+        pretrain(SETS, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+
+
+def test_an_open_file_is_not_sent_to_other_processes(tmp_path, on_disk):
+    opened = [replace(s, counts=s.counts.open()) for s in on_disk]
+    with pytest.raises(ValueError, match=r"'one' is an open .* pass its path to univerce.pp.training_set"):
+        pretrain(opened, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+
+
+# Continued, and what a model can be used for
+
+
+def test_a_training_continues_from_the_weights_of_a_model_as_another_space(tmp_path):
+    source = uc.model.save_model(train(tmp_path / "first", BAG), tmp_path / "source")
+    mine = replace(BAG, model_id="mine", dropout=0.0)
+    recipe = replace(RECIPE, continue_from=str(source.path), learning_rate=0.0)
+    same = train(tmp_path / "still", mine, recipe)
+    loaded = uc.model.load_network(source).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in same.state_dict().items())
+    moved = uc.model.save_model(train(tmp_path / "moved", mine, replace(recipe, learning_rate=1e-3)), tmp_path / "mine")
+    assert moved.config.model_id == "mine"
+    assert moved.digest != source.digest
+
+
+def test_another_shape_or_the_same_name_is_no_continuation(tmp_path):
+    source = str(uc.model.save_model(uc.model.UCE(MODEL), tmp_path / "source").path)
+    recipe = replace(RECIPE, continue_from=source)
+    with pytest.raises(ValueError, match=r"another shape than the model: n_layers=3 \(it has 2\)"):
+        train(tmp_path / "run", replace(MODEL, model_id="mine", n_layers=3), recipe)
+    with pytest.raises(ValueError, match="model_id='toy' is the name of the model that is continued from"):
+        train(tmp_path / "run", MODEL, recipe)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_continues_from_other_weights_is_refused(tmp_path):
+    source = uc.model.save_model(uc.model.UCE(MODEL), tmp_path / "source").path
+    recipe, mine = replace(RECIPE, continue_from=str(source), steps=1), replace(MODEL, model_id="mine")
+    train(tmp_path / "run", mine, recipe)
+    shutil.rmtree(source)
+    uc.model.save_model(uc.model.UCE(MODEL), source)
+    with pytest.raises(ValueError, match=r"the model that is continued from is another"):
+        train(tmp_path / "run", mine, recipe)
+
+
+def test_a_network_without_positions_is_saved_with_a_zero_table_and_found_again(tmp_path):
+    recipe = replace(RECIPE, positions=False, steps=2)
+    network = train(tmp_path / "run", recipe=recipe)
+    assert not network.pos_encoder.pe.any()
+    model = uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
+    loaded = uc.model.load_network(uc.model.find_model(model.path))
+    assert not loaded.pos_encoder.pe.any()
+    tokens = torch.randn(1, 6, MODEL.d_model, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(loaded.embed(tokens), network.embed(tokens), atol=1e-6)
+    swapped = tokens[:, [0, 2, 1, 3, 5, 4]]
+    assert torch.allclose(loaded.embed(swapped), loaded.embed(tokens), atol=1e-6)
+    assert uc.model.load_network(uc.model.find_model()).pos_encoder.pe.any()
+
+
+@pytest.mark.parametrize(
+    "switch, said",
+    [({"order": "shuffled"}, "order='shuffled'"), ({"chromosome_tokens": False}, "chromosome_tokens=False")],
+    ids=["shuffled", "without chromosomes"],
+)
+def test_an_ablation_of_the_sentences_cannot_be_used_to_embed(tmp_path, switch, said):
+    recipe = replace(RECIPE, steps=1, **switch)
+    network = train(tmp_path / "run", recipe=recipe)
+    assert recipe.for_training_only() == switch
+    uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
+    with pytest.raises(ValueError, match=f"was trained with {said}: no embedding is made of such sentences"):
+        uc.model.find_model(tmp_path / "model")
+
+
+def test_the_recipe_is_written_beside_the_model(tmp_path):
+    network = train(tmp_path / "run")
+    model = uc.model.save_model(network, tmp_path / "model", pretraining=RECIPE)
+    written = json.loads((model.path / "config.json").read_text())["pretraining"]
+    assert written.pop("for_training_only") == {}
+    assert PretrainConfig(**written) == RECIPE
+    assert model.digest == uc.model.save_model(network, tmp_path / "other").digest
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "model, recipe, sets",
+    [
+        pytest.param(MODEL, replace(RECIPE, learning_rate=1e-4), SETS, id="another recipe"),
+        pytest.param(replace(MODEL, n_sample=20), RECIPE, SETS, id="another model"),
+        pytest.param(MODEL, RECIPE, SETS[:1], id="other data sets"),
+        pytest.param(MODEL, RECIPE, [SETS[0], replace(SETS[1], counts=SETS[1].counts * 2)], id="other counts"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused_and_kept(tmp_path, model, recipe, sets):
+    train(tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    log = (tmp_path / "log.csv").read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint.pt belongs to another recipe \(.*\); use a new out_dir"):
+        train(tmp_path, model, recipe, sets)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert (tmp_path / "log.csv").read_bytes() == log
+
+
+@pytest.mark.parametrize(
+    "model, recipe, message",
+    [
+        pytest.param(replace(MODEL, token_dim=12), RECIPE, "tables are 10 wide, the model reads 12", id="width"),
+        pytest.param(
+            replace(MODEL, token_encoder="esm"), RECIPE, "tables are of toy, the model reads 'esm'", id="encoder"
+        ),
+        pytest.param(MODEL, replace(RECIPE, held_out=0.0), "held_out=0.0 leaves no data set two cells", id="held out"),
+        pytest.param(MODEL, replace(RECIPE, accumulate=3), "batch_size=8 cannot be shared evenly", id="uneven parts"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_anything_is_written(tmp_path, model, recipe, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", model, recipe)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        pytest.param({"order": "random"}, "order='random' is not known; use one of genome, shuffled", id="order"),
+        pytest.param({"accumulate": 0}, "accumulate=0 must be at least 1", id="no part"),
+        pytest.param({"sets_per_step": 3}, "sets_per_step=3 must divide batch_size=64", id="uneven sets"),
+        pytest.param({"contrastive": -1.0}, "contrastive=-1.0 must not be negative", id="negative weight"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        PretrainConfig(**changes)
+
+
+def test_the_function_is_not_hidden_by_a_module():
+    assert uc.model.PretrainConfig is PretrainConfig
+    assert callable(uc.model.pretrain)
