@@ -15,7 +15,7 @@ def embed(adata, *, batch, labels, rng, n_dims=30):
 
 
 lsi = uc.bench.Method(
-    name="LSI", embed=embed, citation="Deerwester et al. 1990", licence="BSD-3-Clause", zero_shot=False
+    name="LSI", embed=embed, citation="Deerwester et al. 1990", license="BSD-3-Clause", zero_shot=False
 )
 adata = uc.datasets.pbmc68k_reduced()
 scores = uc.bench.run(adata, labels="cell_type", methods=[lsi, "PCA", "random"], scib=False, progress=False)

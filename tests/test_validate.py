@@ -37,15 +37,15 @@ def test_an_empty_block_passes(form):
 
 rng = np.random.default_rng(0)
 RAW = rng.poisson(2.0, (20, 30)).astype(float) + np.eye(20, 30)
-NORMALISED = RAW / RAW.sum(axis=1, keepdims=True) * 1e4
+NORMALIZED = RAW / RAW.sum(axis=1, keepdims=True) * 1e4
 BAD = {
     "missing": (np.where(COUNTS == 7, np.nan, COUNTS), "1 values that are missing or infinite"),
     "infinite": (np.where(COUNTS == 7, np.inf, COUNTS), "1 values that are missing or infinite"),
     "minus infinity": (np.where(COUNTS == 7, -np.inf, COUNTS), "1 values that are missing or infinite"),
     "scaled": ((RAW - RAW.mean(axis=0)) / (RAW.std(axis=0) + 1), "negative values (lowest -"),
     "negative whole numbers": (-COUNTS, "negative values (lowest -7)"),
-    "normalised per cell": (NORMALISED, "All cells sum to 10000: they look normalised per cell"),
-    "log1p of normalised": (np.log1p(NORMALISED), "look log-transformed"),
+    "normalized per cell": (NORMALIZED, "All cells sum to 10000: they look normalized per cell"),
+    "log1p of normalized": (np.log1p(NORMALIZED), "look log-transformed"),
     "log1p": (np.log1p(RAW), "look log-transformed"),
     "expected counts": (RAW * 40 + 0.25, "expected counts (RSEM"),
 }

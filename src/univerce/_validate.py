@@ -158,13 +158,13 @@ def _why_not_whole(block: Any, high: float) -> str:
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     sums = sums[sums > 0]
     if sums.size > 1 and np.ptp(sums) < 1e-3 * sums.mean():
-        return f"All cells sum to {sums.mean():.6g}: they look normalised per cell. {_FIX_COUNTS}"
+        return f"All cells sum to {sums.mean():.6g}: they look normalized per cell. {_FIX_COUNTS}"
     if high < _LOG1P_MAX:
         return f"They look log-transformed (normalize_total, log1p). {_FIX_COUNTS}"
     return (
         "They look like expected counts (RSEM, salmon, kallisto) or counts corrected for ambient RNA (SoupX, "
         "CellBender): round them, e.g. adata.layers['counts'] = adata.X.rint() for a sparse X, and pass "
-        "layer='counts'. If they are normalised instead: " + _FIX_COUNTS[0].lower() + _FIX_COUNTS[1:]
+        "layer='counts'. If they are normalized instead: " + _FIX_COUNTS[0].lower() + _FIX_COUNTS[1:]
     )
 
 

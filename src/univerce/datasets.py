@@ -1,4 +1,4 @@
-"""Labelled cells for examples and tests, without a network."""
+"""Labeled cells for examples and tests, without a network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import scipy.sparse as sp
 
 __all__ = ["pbmc68k_reduced"]
 
-_TOTAL = 1e4  # counts per cell after the normalisation of the published values
+_TOTAL = 1e4  # counts per cell after the normalization of the published values
 _ROUNDING = 6e-4  # the published values have three decimals: 5e-4, and float32
 _SOURCE = (
     "scanpy.datasets.pbmc68k_reduced: 700 of the 68k peripheral blood mononuclear cells of Zheng et al. 2017 "
-    "(10x Genomics); counts recovered from the normalised values"
+    "(10x Genomics); counts recovered from the normalized values"
 )
 
 

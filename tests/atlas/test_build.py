@@ -164,7 +164,7 @@ def test_cells_without_an_embedding_are_left_out_and_those_without_a_label_kept(
     cells.obs.loc[["cell 1", "cell 2"], "cell_type"] = np.nan
     with caplog.at_level(logging.INFO, logger="univerce"):
         out = build(
-            {"a": cells, "unlabelled": embedded(9)}, tmp_path / "a.zarr", labels={"a": "cell_type", "unlabelled": None}
+            {"a": cells, "unlabeled": embedded(9)}, tmp_path / "a.zarr", labels={"a": "cell_type", "unlabeled": None}
         )
     assert "2 cells without an embedding are left out" in caplog.text
     assert out.uns["atlas"]["data_sets"]["n_unembedded"].iloc[0] == 2

@@ -47,13 +47,13 @@ def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, t
     changed.X[0, 0] += 1
     renamed = data.copy()
     renamed.var_names = ["other", *renamed.var_names[1:]]
-    relabelled = data.copy()
-    relabelled.obs["batch"] = relabelled.obs["batch"].cat.rename_categories(["x", "y"])
+    relabeled = data.copy()
+    relabeled.obs["batch"] = relabeled.obs["batch"].cat.rename_categories(["x", "y"])
     species = data.copy()
     species.uns["organism"] = "mouse"
     keys = [
         key(), key(seed=1), key(batch=None), key(labels=None), key(options={}), key(data=changed), key(data=renamed),
-        key(data=relabelled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
+        key(data=relabeled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
         key(method=dataclasses.replace(method, name="other")),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)

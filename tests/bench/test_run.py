@@ -115,7 +115,7 @@ def test_with_one_batch_what_needs_two_is_missing_and_says_so():
     assert value(scores, "X_clear", "kNN accuracy") > 0.9
 
 
-def test_a_type_of_one_batch_alone_cannot_be_labelled_and_is_counted():
+def test_a_type_of_one_batch_alone_cannot_be_labeled_and_is_counted():
     adata = counted_cells()
     adata.obs.loc[adata.obs["type"] == "t2", "batch"] = "b0"
     scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)

@@ -24,7 +24,7 @@ def value(scores, method, metric):
     return found
 
 
-def test_neighbours_in_the_reference_label_the_query(pair):
+def test_neighbors_in_the_reference_label_the_query(pair):
     query, reference = pair
     scores = uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
     fitted = KNeighborsClassifier(15).fit(reference.obsm["X_clear"], reference.obs["type"])

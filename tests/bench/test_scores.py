@@ -25,7 +25,7 @@ def cells():
     return counted_cells(150)
 
 
-def exact_neighbours(x, n_neighbors, **_):
+def exact_neighbors(x, n_neighbors, **_):
     from scib_metrics.nearest_neighbors import NeighborsResults
 
     distances, indices = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x).kneighbors(x)
@@ -34,11 +34,11 @@ def exact_neighbours(x, n_neighbors, **_):
 
 @pytest.fixture
 def quick_kbet(monkeypatch):
-    """For kBET scib-metrics searches neighbours by pynndescent, whose compilation takes longer than all these tests."""
+    """For kBET scib-metrics searches neighbors by pynndescent, whose compilation takes longer than all these tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from scib_metrics import nearest_neighbors
-    monkeypatch.setattr(nearest_neighbors, "pynndescent", exact_neighbours)
+    monkeypatch.setattr(nearest_neighbors, "pynndescent", exact_neighbors)
 
 
 @pytest.mark.usefixtures("quick_kbet")
@@ -59,7 +59,7 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
             adata, "batch", "type", ["X_clear", "X_other"], pre_integrated_embedding_obsm_key="before",
             progress_bar=False,
         )  # fmt: skip
-        bench.prepare(exact_neighbours)
+        bench.prepare(exact_neighbors)
         bench.benchmark()
         expected = bench.get_results(min_max_scale=False)
     for method in ("X_clear", "X_other"):

@@ -38,7 +38,7 @@ def _small_blocks(monkeypatch):
 
 
 def cells(n: int, seed: int, missing: tuple[int, ...], dtype: type = np.float32) -> ad.AnnData:
-    """Few different values, so that many neighbours are equally near."""
+    """Few different values, so that many neighbors are equally near."""
     rng = np.random.default_rng([8, seed])
     rep = rng.integers(-1, 2, (n, 6)).astype(dtype)
     rep[::5] += rng.normal(size=rep[::5].shape).astype(dtype)
@@ -82,7 +82,7 @@ def check_same(mine: ad.AnnData, theirs: ad.AnnData) -> None:
 
 @pytest.mark.parametrize("suffix", ["zarr", "h5ad"])
 @pytest.mark.parametrize("on_disk", [False, True], ids=["cells in memory", "cells on disk"])
-def test_workers_find_the_neighbours_that_this_process_finds(on_disk, suffix, client, tmp_path, caplog):
+def test_workers_find_the_neighbors_that_this_process_finds(on_disk, suffix, client, tmp_path, caplog):
     atlas = write(cells(N_ATLAS, 1, MISSING_IN_ATLAS, np.float16), tmp_path / f"atlas.{suffix}")
     here = search(query(), atlas)
     assert (here.obsm["atlas_indices"][list(MISSING)] == -1).all()
@@ -118,7 +118,7 @@ def test_workers_read_the_index_from_its_file(method, atlas, client, tmp_path, m
     options = {"method": method, "index": tmp_path / "atlas.faiss", "target_recall": 0.8}
     here = search(query(n=1100), atlas, **options)  # more than one block
     assert here.uns["atlas"]["params"]["recall"] >= 0.8
-    monkeypatch.setattr(_sharded.NeighbourIndex, "search", searched_for_tuning(_sharded.NeighbourIndex.search))
+    monkeypatch.setattr(_sharded.NeighborIndex, "search", searched_for_tuning(_sharded.NeighborIndex.search))
     check_same(search(query(n=1100), atlas, client=client, **options), here)
 
 
@@ -191,7 +191,7 @@ def test_what_workers_cannot_read_is_refused(client):
 def test_too_few_embeddings_are_found_out(client, tmp_path):
     made = cells(12, 1, tuple(range(5)))
     path = write(made, tmp_path / "small.zarr")
-    with pytest.raises(ValueError, match="9 neighbours were asked for and the reference has 7 embeddings"):
+    with pytest.raises(ValueError, match="9 neighbors were asked for and the reference has 7 embeddings"):
         search(query(), path, client=client)
 
 
@@ -208,7 +208,7 @@ def transferred(reference: Any, adata: ad.AnnData, **options: Any) -> ad.AnnData
     return adata
 
 
-def labelled(seed: int = 0, times: int = 1) -> ad.AnnData:
+def labeled(seed: int = 0, times: int = 1) -> ad.AnnData:
     made = blobs({name: n * times for name, n in SIZES.items()}, spread=1.0, seed=seed)
     made.obsm["X_toy"][[3, 90]] = np.nan
     return made
@@ -228,7 +228,7 @@ def labelled(seed: int = 0, times: int = 1) -> ad.AnnData:
 def test_workers_give_the_labels_that_this_process_gives(options, on_disk, client, tmp_path):
     if "search" in options:
         pytest.importorskip("faiss", reason="needs the extra faiss")
-    reference, adata = labelled(), labelled(1, 30)
+    reference, adata = labeled(), labeled(1, 30)
     here = transferred(reference, adata.copy(), **options)
     assert here.obs["t"].isna().sum() == 2
     if on_disk:
@@ -241,7 +241,7 @@ def test_workers_give_the_labels_that_this_process_gives(options, on_disk, clien
 
 
 def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatch):
-    reference, adata = labelled(), labelled(1, 30)
+    reference, adata = labeled(), labeled(1, 30)
     here = transferred(reference, adata.copy())
     path = write(reference, tmp_path / "reference.zarr")
     query = open_anndata(write(adata, tmp_path / "query.zarr"))
@@ -252,4 +252,4 @@ def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatc
 
 def test_what_is_no_client_cannot_transfer_labels():
     with pytest.raises(TypeError, match=r"client must be a dask\.distributed\.Client, not a str"):
-        transferred(labelled(), labelled(seed=1), client="tcp://127.0.0.1:8786")
+        transferred(labeled(), labeled(seed=1), client="tcp://127.0.0.1:8786")

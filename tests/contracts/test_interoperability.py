@@ -36,7 +36,7 @@ def _embedding(adata: ad.AnnData) -> np.ndarray:
     return np.asarray(adata.obsm["X_uce"])
 
 
-def test_scanpy_finds_neighbours_draws_a_umap_and_colours_by_transferred_labels(adata):
+def test_scanpy_finds_neighbors_draws_a_umap_and_colors_by_transferred_labels(adata):
     import scanpy as sc
 
     query, reference = adata[::2].copy(), adata[1::2].copy()

@@ -37,7 +37,7 @@ def table(result: object) -> pd.DataFrame:
 
 @pytest.mark.parametrize("call", LABELS.values(), ids=LABELS.keys())
 @pytest.mark.parametrize("spoil", [without_label, without_embedding])
-def test_of_the_cells_that_are_analysed(call, spoil):
+def test_of_the_cells_that_are_analyzed(call, spoil):
     pd.testing.assert_frame_equal(table(call(spoil(cells()))), table(call(fewer(cells()))))
 
 
@@ -48,7 +48,7 @@ def test_of_the_cells_of_a_reference(call, spoil):
     pairs = call(first, spoil(cells())), call(second, fewer(cells()))
     if pairs[1] is not None:
         pd.testing.assert_frame_equal(*pairs)
-    if (call, spoil) == (SOURCES["search_atlas"], without_label):  # which are neighbours all the same, of no label
+    if (call, spoil) == (SOURCES["search_atlas"], without_label):  # which are neighbors all the same, of no label
         assert (first.obs["atlas_share"] <= 1).all()
         return
     pd.testing.assert_frame_equal(first.obs, second.obs)
@@ -66,7 +66,7 @@ def test_one_type_has_none_to_be_told_from():
     data = cells()[cells().obs["type"] == "T"].copy()
     with pytest.raises(ValueError, match=r"obs\['type'\] has one type, 'T'; to hide one takes two"):
         uc.tl.evaluate_find_cells(data, "type", use_reps="X_toy", progress=False)
-    for name in ("dendrogram", "lineage_colocalisation", "ontology_distance", "silhouette_by_type"):
+    for name in ("dendrogram", "lineage_colocalization", "ontology_distance", "silhouette_by_type"):
         with pytest.raises(ValueError, match=r"one type|two terms|two lineages|two types"):
             ONE[name](data.copy())
     with pytest.raises(ValueError, match="two labels"):

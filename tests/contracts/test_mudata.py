@@ -56,7 +56,7 @@ ONE: dict[str, Callable[..., Any]] = {
     "evaluate_find_cells": lambda a, **o: uc.tl.evaluate_find_cells(
         a, "type", use_reps="X_toy", n_comps=5, **QUIET, **o
     ),
-    "lineage_colocalisation": lambda a, **o: uc.tl.lineage_colocalisation(
+    "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages=LINEAGES, ontology=graph(), ontology_ids=IDS, **REP, **QUIET, **o
     ),
     "marker_fold_changes": lambda a, **o: uc.tl.marker_fold_changes(a, groupby="tissue", **o),

@@ -46,7 +46,7 @@ def test_the_recipe_builds_with_the_backend_and_the_command_of_the_package(recip
     assert re.findall(r"- univerce = (.+)", recipe) == [PROJECT["scripts"]["univerce"]]
 
 
-def test_recipe_and_entry_have_version_and_licence_of_the_package(recipe, entry):
+def test_recipe_and_entry_have_version_and_license_of_the_package(recipe, entry):
     assert re.findall(r'set version = "(.+)"', recipe) == [uc.__version__] == [entry["version"]]
     assert re.findall(r"  license: (.+)", recipe) == [PROJECT["license"]] == [entry["license"]]
 

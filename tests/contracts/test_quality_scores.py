@@ -36,7 +36,7 @@ def test_separate_clusters_are_told_apart_within_a_set_and_noise_is_not():
     labels = np.repeat(["a", "b"], 40)
     x = rng.normal(size=(80, 3))
     x[40:, 1] += 20
-    for classifier in (quality.nearest_neighbours(), quality.logistic_regression()):
+    for classifier in (quality.nearest_neighbors(), quality.logistic_regression()):
         assert quality.within(classifier, x, labels) == {"accuracy": 1.0, "macro F1": 1.0}
         assert quality.within(classifier, rng.normal(size=(80, 3)), labels)["accuracy"] < 0.75
     assert quality.within(DummyClassifier(), x, np.repeat(["a", "b"], [60, 20]))["accuracy"] == 0.75
@@ -46,11 +46,11 @@ def test_transfer_is_scored_on_labels_the_classifier_has_seen():
     x = np.repeat([[0.0], [10.0]], 20, axis=0)
     labels = np.repeat(["a", "b"], 20)
     test, labels_test = np.array([[0.1], [9.9], [0.0], [5.0]]), np.array(["a", "b", "b", "new"])
-    scores = quality.across(quality.nearest_neighbours(), x, labels, test, labels_test)
+    scores = quality.across(quality.nearest_neighbors(), x, labels, test, labels_test)
     assert scores["accuracy"] == pytest.approx(2 / 3)
 
 
-def test_a_regression_is_standardised_by_the_cells_it_is_trained_on():
+def test_a_regression_is_standardized_by_the_cells_it_is_trained_on():
     x = np.array([[0.0, 0.0], [0.0, 2.0], [1.0, 0.0], [1.0, 2.0]] * 5)
     fitted = quality.logistic_regression().fit(x, x[:, 0].astype(int))
     np.testing.assert_allclose(fitted[0].mean_, [0.5, 1.0])
@@ -153,7 +153,7 @@ def test_a_side_is_named_by_its_set_and_what_chooses_its_cells():
 
 @pytest.mark.parametrize("transfer", TRANSFERS, ids=lambda t: f"{t.kind}: {t.train.label} > {t.test.label}")
 def test_the_tables_of_labels_name_labels_that_exist_and_share_types(transfer, test_data):
-    """A label that is misspelt would leave its cells out without a word."""
+    """A label that is misspelled would leave its cells out without a word."""
     types = []
     for side in (transfer.train, transfer.test):
         obs = ad.read_h5ad(test_data / "eval" / f"{side.name}.h5ad", backed="r").obs

@@ -40,7 +40,7 @@ def align(adata: ad.AnnData, **options: Any) -> pd.DataFrame:
 CALLS: dict[str, Callable[..., pd.DataFrame]] = {
     "centroid_alignment": lambda a, **o: align(a, baseline=None, **o),
     "dendrogram": lambda a, **o: uc.tl.dendrogram(a, "type", ontology=graph(), ontology_ids=IDS, **o),
-    "lineage_colocalisation": lambda a, **o: uc.tl.lineage_colocalisation(
+    "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages={"lymphoid": "lymphoid", "myeloid": "myeloid"}, ontology=graph(), ontology_ids=IDS, groupby="type",
         progress=False, **o,
     ),

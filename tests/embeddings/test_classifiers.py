@@ -13,11 +13,11 @@ from univerce.embeddings.classifiers import (
     CLASSIFIERS,
     Centroids,
     Logistic,
-    Neighbours,
+    Neighbors,
     assign_folds,
     held_out_log_proba,
 )
-from univerce.embeddings.neighbors import exact_neighbours, recall
+from univerce.embeddings.neighbors import exact_neighbors, recall
 
 
 def cells(n_classes: int, n: int = 120, n_dims: int = 6, seed: int = 0):
@@ -40,11 +40,11 @@ def test_logistic_equals_the_pipeline_of_scikit_learn(n_classes, balanced):
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.predict(new))
 
 
-def test_nearest_neighbours_vote_as_those_of_scikit_learn():
+def test_nearest_neighbors_vote_as_those_of_scikit_learn():
     x, y = cells(4)
     new, _ = cells(4, seed=1)
     oracle = KNeighborsClassifier(7, algorithm="brute").fit(x, y).predict_proba(new)
-    found = np.exp(Neighbours.fit(x, y, 4, n_neighbors=7).log_proba(new))
+    found = np.exp(Neighbors.fit(x, y, 4, n_neighbors=7).log_proba(new))
     np.testing.assert_allclose(found, (oracle * 7 + 1 / 4) / (7 + 1))
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.argmax(axis=1))
 
@@ -53,20 +53,20 @@ def test_nearest_neighbours_vote_as_those_of_scikit_learn():
 def test_an_index_votes_as_all_cells_do_where_it_finds_them(search):
     x, y = cells(4, n=600)
     new, _ = cells(4, n=200, seed=1)
-    exact = Neighbours.fit(x, y, 4, n_neighbors=7)
-    found = Neighbours.fit(x, y, 4, n_neighbors=7, search=search)
+    exact = Neighbors.fit(x, y, 4, n_neighbors=7)
+    found = Neighbors.fit(x, y, 4, n_neighbors=7, search=search)
     index, effort = found._index
     nearest, _ = index.search(new, 7, effort=effort)
-    expected, _ = exact_neighbours(new, x, 7)
+    expected, _ = exact_neighbors(new, x, 7)
     assert recall(nearest, expected) > 0.9
     same = (np.sort(nearest) == np.sort(expected)).all(axis=1)
     assert same.mean() > 0.5
     np.testing.assert_array_equal(found.log_proba(new)[same], exact.log_proba(new)[same])
 
 
-def test_neighbours_that_an_index_misses_have_no_vote(monkeypatch):
+def test_neighbors_that_an_index_misses_have_no_vote(monkeypatch):
     x, y = cells(2)
-    found = Neighbours.fit(x, y, 2, n_neighbors=3, search="ivf")
+    found = Neighbors.fit(x, y, 2, n_neighbors=3, search="ivf")
     index = found._index[0]
     monkeypatch.setattr(type(index), "search", lambda *_, **__: (np.array([[5, 9, -1], [-1, -1, -1]]), None))
     votes = np.bincount(y[[5, 9]], minlength=2) + 0.5
@@ -76,14 +76,14 @@ def test_neighbours_that_an_index_misses_have_no_vote(monkeypatch):
 def test_balanced_votes_by_hand():
     x = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
     y = np.array([0, 0, 0, 1])
-    found = np.exp(Neighbours.fit(x, y, 2, balanced=True, n_neighbors=3).log_proba(np.array([[2.6]], np.float32)))
+    found = np.exp(Neighbors.fit(x, y, 2, balanced=True, n_neighbors=3).log_proba(np.array([[2.6]], np.float32)))
     votes = np.array([2 * 4 / 2 / 3, 1 * 4 / 2 / 1]) + 0.5  # nearest are 3, 2 and 1
     np.testing.assert_allclose(found[0], votes / votes.sum())
 
 
-def test_more_neighbours_than_cells_are_all_cells():
+def test_more_neighbors_than_cells_are_all_cells():
     x, y = cells(2, n=10)
-    found = np.exp(Neighbours.fit(x, y, 2, n_neighbors=99).log_proba(x[:3]))
+    found = np.exp(Neighbors.fit(x, y, 2, n_neighbors=99).log_proba(x[:3]))
     np.testing.assert_allclose(found, np.tile((np.bincount(y) + 0.5) / 11, (3, 1)))
 
 

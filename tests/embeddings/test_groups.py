@@ -42,7 +42,7 @@ def test_means_equal_those_of_pandas_whatever_the_blocks(adata, monkeypatch):
 
 @pytest.mark.parametrize("storage", ["csr", "csc", "dense", "dask"])
 @pytest.mark.parametrize("rows", [4096, 7])
-def test_log_normalised_means_equal_scanpys(adata, monkeypatch, storage, rows):
+def test_log_normalized_means_equal_scanpys(adata, monkeypatch, storage, rows):
     monkeypatch.setattr(module, "_BLOCK_ROWS", rows)
     genes = np.array([3, 1, 20, 7])
     adata.X = sp.csr_matrix(sp.diags((np.arange(60) != 5).astype(np.float32)) @ adata.X)  # a cell without counts
@@ -62,7 +62,7 @@ def test_log_normalised_means_equal_scanpys(adata, monkeypatch, storage, rows):
     np.testing.assert_allclose(means, expected.layers["mean"], rtol=1e-5, atol=1e-7)
 
 
-def test_log_normalised_means_of_a_file_equal_those_in_memory(adata, tmp_path):
+def test_log_normalized_means_of_a_file_equal_those_in_memory(adata, tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
     groups = get_groups(adata, ["type"], np.ones(60, dtype=bool))

@@ -1,4 +1,4 @@
-"""Exact neighbours against a slow float64 search and scikit-learn, and the faiss index against the exact ones."""
+"""Exact neighbors against a slow float64 search and scikit-learn, and the faiss index against the exact ones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from univerce.embeddings.index import build_index, read_index, tune, write_index
-from univerce.embeddings.neighbors import exact_neighbours, recall
+from univerce.embeddings.neighbors import exact_neighbors, recall
 
 
-def clustered(n: int, d: int = 16, *, seed: int = 0, dtype: type = np.float32, n_centres: int = 20) -> np.ndarray:
+def clustered(n: int, d: int = 16, *, seed: int = 0, dtype: type = np.float32, n_centers: int = 20) -> np.ndarray:
     rng = np.random.default_rng([7, seed])
-    centres = np.random.default_rng(7).normal(size=(n_centres, d))
-    return (centres[rng.integers(0, n_centres, n)] + 0.3 * rng.normal(size=(n, d))).astype(dtype)
+    centers = np.random.default_rng(7).normal(size=(n_centers, d))
+    return (centers[rng.integers(0, n_centers, n)] + 0.3 * rng.normal(size=(n, d))).astype(dtype)
 
 
-def slow_neighbours(query, reference, k) -> tuple[np.ndarray, np.ndarray]:
+def slow_neighbors(query, reference, k) -> tuple[np.ndarray, np.ndarray]:
     """All distances in float64, sorted by distance and then row."""
     distances = np.sqrt(((query.astype(float)[:, None] - reference.astype(float)[None]) ** 2).sum(axis=2))
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
@@ -28,9 +28,9 @@ def slow_neighbours(query, reference, k) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_exact_neighbours_are_those_of_scikit_learn(metric, dtype):
+def test_exact_neighbors_are_those_of_scikit_learn(metric, dtype):
     query, reference = clustered(40, seed=1), clustered(900, dtype=dtype)
-    indices, distances = exact_neighbours(query, reference, 11, metric=metric)
+    indices, distances = exact_neighbors(query, reference, 11, metric=metric)
     oracle = NearestNeighbors(n_neighbors=11, algorithm="brute", metric=metric).fit(reference.astype(float))
     expected, order = oracle.kneighbors(query.astype(float))
     assert indices.dtype == np.int64
@@ -47,17 +47,17 @@ def test_ties_are_broken_by_the_row_whatever_the_blocks(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     query = rng.integers(-1, 2, (n, 3)).astype(np.float32)  # few values: many ties
     reference = rng.integers(-1, 2, (n_reference, 3)).astype(np.float16)
-    indices, distances = exact_neighbours(query, reference, k, block_rows=data.draw(st.integers(1, 70)))
-    order, expected = slow_neighbours(query, reference, k)
+    indices, distances = exact_neighbors(query, reference, k, block_rows=data.draw(st.integers(1, 70)))
+    order, expected = slow_neighbors(query, reference, k)
     np.testing.assert_array_equal(indices, order)
     np.testing.assert_array_equal(distances, expected.astype(np.float32))
 
 
 def test_block_size_query_order_and_container_change_no_bit(tmp_path):
     query, reference = clustered(300, 64, seed=1), clustered(2000, 64, dtype=np.float16)
-    reference[500:700] = reference[0]  # far more equal rows than neighbours
+    reference[500:700] = reference[0]  # far more equal rows than neighbors
     query[3] = reference[0]
-    indices, distances = exact_neighbours(query, reference, 20)
+    indices, distances = exact_neighbors(query, reference, 20)
     np.testing.assert_array_equal(indices[3], [0, *range(500, 519)])
     assert (distances[3] == 0).all()
     on_disk = zarr.open_array(tmp_path / "a", mode="w", shape=(2000, 64), chunks=(300, 64), dtype="f2", zarr_format=2)
@@ -68,7 +68,7 @@ def test_block_size_query_order_and_container_change_no_bit(tmp_path):
         (np.arange(300), reference, 1),
         (shuffled[:1], on_disk, 64),
     ):
-        i, d = exact_neighbours(query[rows], other, 20, block_rows=block_rows)
+        i, d = exact_neighbors(query[rows], other, 20, block_rows=block_rows)
         np.testing.assert_array_equal(i, indices[rows])
         np.testing.assert_array_equal(d, distances[rows])
 
@@ -78,23 +78,23 @@ def test_distances_far_from_the_origin_are_exact():
     rng = np.random.default_rng(0)
     reference = (1000 + rng.normal(scale=1e-2, size=(500, 30))).astype(np.float32)
     query = reference[:20] + np.float32(1e-3)
-    indices, distances = exact_neighbours(query, reference, 5)
-    order, expected = slow_neighbours(query, reference, 5)
+    indices, distances = exact_neighbors(query, reference, 5)
+    order, expected = slow_neighbors(query, reference, 5)
     np.testing.assert_array_equal(indices, order)
     np.testing.assert_allclose(distances, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_missing_rows_have_no_neighbours_and_are_nobodys(metric):
+def test_missing_rows_have_no_neighbors_and_are_nobodys(metric):
     query, reference = clustered(10, seed=1), clustered(200)
-    expected = exact_neighbours(query, reference, 5, metric=metric)
+    expected = exact_neighbors(query, reference, 5, metric=metric)
     kept = np.setdiff1d(np.arange(203), [0, 50, 202])
     holes = np.full((203, 16), np.nan, dtype=np.float32)
     holes[kept] = reference
     holes[50, 1:] = 0
     holes[202] = np.inf
     query[4, 3], query[7] = np.nan, np.inf
-    indices, distances = exact_neighbours(query, holes, 5, metric=metric, block_rows=64)
+    indices, distances = exact_neighbors(query, holes, 5, metric=metric, block_rows=64)
     known = np.setdiff1d(np.arange(10), [4, 7])
     np.testing.assert_array_equal(indices[known], kept[expected[0][known]])
     np.testing.assert_array_equal(distances[known], expected[1][known])
@@ -105,58 +105,58 @@ def test_missing_rows_have_no_neighbours_and_are_nobodys(metric):
 def test_a_row_of_zeros_has_no_direction():
     query, reference = clustered(3, seed=1), clustered(50)
     query[1] = reference[2] = 0
-    indices, distances = exact_neighbours(query, reference, 49, metric="cosine")
+    indices, distances = exact_neighbors(query, reference, 49, metric="cosine")
     assert (indices[1] == -1).all()
     assert np.isnan(distances[1]).all()
     assert 2 not in indices[0]
-    assert 2 in exact_neighbours(query, reference, 50)[0][0]
+    assert 2 in exact_neighbors(query, reference, 50)[0][0]
 
 
 @pytest.mark.parametrize(
     "query, reference, options, said",
     [
         pytest.param(
-            (2, 3), (4, 3), {"k": 5}, "5 neighbours .* 4 embeddings; ask for at most 4", id="more than there are"
+            (2, 3), (4, 3), {"k": 5}, "5 neighbors .* 4 embeddings; ask for at most 4", id="more than there are"
         ),
         pytest.param((2, 3), (0, 3), {"k": 1}, "the reference has 0 embeddings", id="an empty reference"),
         pytest.param((2, 3), (4, 2), {"k": 1}, "3 columns and the reference 2", id="other widths"),
-        pytest.param((2, 3), (4, 3), {"k": 0}, "k=0 must be a whole number", id="no neighbour"),
+        pytest.param((2, 3), (4, 3), {"k": 0}, "k=0 must be a whole number", id="no neighbor"),
         pytest.param((2, 3), (4, 3), {"k": 1, "metric": "l1"}, "metric='l1' is not known", id="another metric"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(query, reference, options, said):
     with pytest.raises(ValueError, match=said):
-        exact_neighbours(np.zeros(query), np.zeros(reference), **options)
+        exact_neighbors(np.zeros(query), np.zeros(reference), **options)
 
 
 def test_embeddings_are_counted_without_the_missing_rows():
     reference = clustered(10)
     reference[:4] = np.nan
-    with pytest.raises(ValueError, match="7 neighbours were asked for and the reference has 6 embeddings"):
-        exact_neighbours(clustered(2), reference, 7)
-    with pytest.raises(ValueError, match="7 neighbours were asked for and the reference has 6 embeddings"):
+    with pytest.raises(ValueError, match="7 neighbors were asked for and the reference has 6 embeddings"):
+        exact_neighbors(clustered(2), reference, 7)
+    with pytest.raises(ValueError, match="7 neighbors were asked for and the reference has 6 embeddings"):
         build_index(reference, "ivf").search(clustered(2), 7)
 
 
-def test_no_queries_have_no_neighbours():
-    indices, distances = exact_neighbours(np.zeros((0, 16)), clustered(9), 3)
+def test_no_queries_have_no_neighbors():
+    indices, distances = exact_neighbors(np.zeros((0, 16)), clustered(9), 3)
     assert indices.shape == distances.shape == (0, 3)
 
 
 def test_progress_counts_every_pair():
     seen = []
-    exact_neighbours(clustered(10), clustered(100), 3, block_rows=30, done=seen.append)
+    exact_neighbors(clustered(10), clustered(100), 3, block_rows=30, done=seen.append)
     assert sum(seen) == 1000
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_an_index_searched_with_all_effort_finds_the_exact_neighbours(kind, dtype):
+def test_an_index_searched_with_all_effort_finds_the_exact_neighbors(kind, dtype):
     query, reference = clustered(50, seed=1), clustered(2000, dtype=dtype)
     reference[100] = query[5] = np.nan
     index = build_index(reference, kind, seed=3)
     indices, distances = index.search(query, 10, effort=index.most_effort)
-    exact, expected = exact_neighbours(query, reference, 10)
+    exact, expected = exact_neighbors(query, reference, 10)
     assert recall(indices, exact) > 0.999
     np.testing.assert_allclose(distances, expected, rtol=1e-3)
     assert (indices[5] == -1).all()
@@ -173,7 +173,7 @@ def test_too_little_effort_leaves_places_empty():
 
 def test_tuning_finds_the_least_effort_for_a_recall():
     query, reference = clustered(60, seed=1), clustered(3000)
-    exact = exact_neighbours(query, reference, 20)[0]
+    exact = exact_neighbors(query, reference, 20)[0]
     index = build_index(reference, "ivf")
     found = {e: recall(index.search(query, 20, effort=e)[0], exact) for e in range(1, index.most_effort + 1)}
     for target in (0.0, 0.8, 0.95, 1.0, 2.0):
@@ -183,7 +183,7 @@ def test_tuning_finds_the_least_effort_for_a_recall():
         assert measured == found[effort]
 
 
-def test_recall_is_the_share_found_of_the_queries_that_have_neighbours():
+def test_recall_is_the_share_found_of_the_queries_that_have_neighbors():
     exact = np.array([[1, 2, 3, 4], [-1, -1, -1, -1], [5, 6, 7, 8]])
     assert recall(np.array([[4, 3, 9, -1], [1, 2, 3, 4], [8, 7, 6, 5]]), exact) == 0.75
     assert np.isnan(recall(exact[1:2], exact[1:2]))

@@ -17,7 +17,7 @@ from univerce.embeddings.ranks import (
     rank_reference,
     shuffle_within,
     shuffled_hits,
-    summarise,
+    summarize,
 )
 
 
@@ -96,7 +96,7 @@ def test_shuffling_stays_within_the_blocks(rng):
     assert len(np.unique(shuffled, axis=0)) > 20
 
 
-def test_neighbours_of_the_same_type_equal_a_loop(rng):
+def test_neighbors_of_the_same_type_equal_a_loop(rng):
     near = rng.random((12, 12)) < 0.2
     types = rng.integers(0, 4, (6, 12))
     expected = [[any(near[i, j] and t[i] == t[j] for j in range(12)) for i in range(12)] for t in types]
@@ -104,7 +104,7 @@ def test_neighbours_of_the_same_type_equal_a_loop(rng):
 
 
 def test_a_share_stands_beside_chance():
-    row = summarise(3, 4, np.array([0, 1, 1, 3, 4]))
+    row = summarize(3, 4, np.array([0, 1, 1, 3, 4]))
     assert (row["n"], row["hits"], row["share"]) == (4, 3, 0.75)
     assert row["chance"] == pytest.approx(9 / 5 / 4)
     assert row["p_value"] == (1 + 2) / (1 + 5)
@@ -113,7 +113,7 @@ def test_a_share_stands_beside_chance():
 
 @pytest.mark.parametrize("n", [0, 2])
 def test_without_shuffles_or_types_there_is_no_chance(n):
-    row = summarise(0, n, np.empty(0) if n else np.zeros(4))
+    row = summarize(0, n, np.empty(0) if n else np.zeros(4))
     assert np.isnan([row["chance"], row["p_value"]]).all()
     assert np.isnan(row["share"]) == (n == 0)
 
@@ -135,6 +135,6 @@ def test_an_option_out_of_range_is_named(change, message):
         check_options(**({"k": (1, 3), "metric": "euclidean", "n_permutations": 10, "min_cells": 1} | change))
 
 
-def test_numbers_of_neighbours_are_sorted_and_unique():
+def test_numbers_of_neighbors_are_sorted_and_unique():
     assert check_options((3, 1, 3), "cosine", 0, 1) == (1, 3)
     assert check_options(np.int64(2), "cosine", 0, 1) == (2,)

@@ -80,7 +80,7 @@ def test_own_species_are_known():
     ("adata", "species", "said"),
     [
         pytest.param(_adata(), None, 'not stated. Pass species=, for example species="human"', id="not stated"),
-        pytest.param(_adata(batch=["x"] * 3), "humna", "did you mean 'human'.*column of obs: batch", id="misspelt"),
+        pytest.param(_adata(batch=["x"] * 3), "humna", "did you mean 'human'.*column of obs: batch", id="misspelled"),
         pytest.param(_adata({"organism": "alien"}), None, "adata.uns.'organism'.*'alien' is not known", id="in uns"),
         pytest.param(_adata(species=["mouse", "alien", "mouse"]), None, "adata.obs.'species'.*'alien'", id="in obs"),
         pytest.param(_adata(species=["mouse", None, np.nan]), None, "2 of 3 cells have no species", id="missing"),

@@ -1,4 +1,4 @@
-"""Small labelled cells with an embedding, and without."""
+"""Small labeled cells with an embedding, and without."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def noise(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int)
 
 
 def some_method(name: str, embed, **fields) -> Method:
-    told = {"citation": "", "licence": "", "zero_shot": True, "seeded": False} | fields
+    told = {"citation": "", "license": "", "zero_shot": True, "seeded": False} | fields
     return Method(name, embed, **told)
 
 

@@ -1,4 +1,4 @@
-"""Labelled clouds of points as embeddings, for analyses that take any embedding."""
+"""Labeled clouds of points as embeddings, for analyses that take any embedding."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def blobs(
     n_batches: int = 3,
     shift: float = 0.3,
 ) -> ad.AnnData:
-    """Cells of some types around centres that depend on the type's name alone.
+    """Cells of some types around centers that depend on the type's name alone.
 
     ``obs`` holds ``type`` and ``batch`` (each batch is shifted a little), ``obsm["X_toy"]`` the points and
     ``uns["X_toy"]`` what a model would record of its space.
@@ -38,7 +38,7 @@ def blobs(
 
 
 class OneScale(TransformerMixin, BaseEstimator):
-    """Centre the columns and divide all of them by one number, so that their mean variance is one."""
+    """Center the columns and divide all of them by one number, so that their mean variance is one."""
 
     def fit(self, x, y=None):
         self.mean_, self.scale_ = np.mean(x, axis=0), np.sqrt(np.mean(np.var(x, axis=0)))

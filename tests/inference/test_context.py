@@ -12,7 +12,7 @@ from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.context import ContextReader
 from univerce.inference.runtime import Genes
-from univerce.inference.tokens import Sentences, cell_keys, tokenise
+from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.io.blocks import iter_blocks
 
 
@@ -22,7 +22,7 @@ def sentences() -> Sentences:
     rows = map_names(cells.var_names, table).rows
     ((_, counts),) = iter_blocks(cells.X, 12)
     keys = cell_keys(cells.obs_names.to_numpy(object), 0)
-    return tokenise(counts, rows, Genes(table, rows).order(), keys, n_sample=40, sampling="multinomial", max_length=80)
+    return tokenize(counts, rows, Genes(table, rows).order(), keys, n_sample=40, sampling="multinomial", max_length=80)
 
 
 def reader(batch_size: int) -> ContextReader:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from tests.helpers.toy import toy_counts, toy_table
 from univerce.genes.table import N_SPECIAL, chromosome_index, n_tokens
 from univerce.inference.deletion import delete_from_sentences
-from univerce.inference.tokens import GenomeOrder, cell_keys, tokenise
+from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
 
 N_GENES, N_SAMPLE, MAX_LENGTH = 30, 50, 80
 TABLE = toy_table(N_GENES, 4)
@@ -19,7 +19,7 @@ CHROMOSOME = chromosome_index(TABLE)
 
 def draw(counts, sampling, seed=0, max_length=MAX_LENGTH, n=None):
     keys = cell_keys([f"c{i}" for i in range(counts.shape[0])], seed)
-    return tokenise(
+    return tokenize(
         sp.csr_matrix(counts), np.arange(N_GENES), ORDER, keys, n_sample=N_SAMPLE, sampling=sampling,
         max_length=max_length,
     )  # fmt: skip

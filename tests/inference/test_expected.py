@@ -11,7 +11,7 @@ from tests.helpers.tiny import tiny_network, tiny_table
 from univerce.genes.table import CLS, N_SPECIAL, RIGHT
 from univerce.inference.expected import expected_sentences
 from univerce.inference.runtime import Embedder, Genes
-from univerce.inference.tokens import GenomeOrder, cell_keys, tokenise
+from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
 from univerce.model.network import SelfAttention, sinusoids
 
 N_GENES, N_DRAWS = 12, 30
@@ -40,7 +40,7 @@ def test_counts_and_positions_are_the_means_of_drawn_sentences(order):
     n, counts = 40_000, one_cell()
     many = sp.vstack([counts] * n, format="csr")
     keys = cell_keys([str(i) for i in range(n)], 0)
-    drawn = tokenise(many, np.arange(N_GENES, dtype=np.int32), order, keys, n_sample=N_DRAWS, max_length=80)
+    drawn = tokenize(many, np.arange(N_GENES, dtype=np.int32), order, keys, n_sample=N_DRAWS, max_length=80)
     s = expected(sp.vstack([counts] * 600, format="csr"), order, keys[:600])
     for token in range(N_SPECIAL, N_SPECIAL + N_GENES + 3):
         at = np.nonzero(drawn.ids == token)[1]
@@ -153,8 +153,8 @@ def test_the_expected_sentence_is_near_the_mean_of_many_drawn_ones():
                     for d in range(n))  # fmt: skip
         return total / np.linalg.norm(total, axis=1, keepdims=True)
 
-    many = mean(tokenise, 200)
+    many = mean(tokenize, 200)
     near = np.sum(mean(expected_sentences, 20) * many, axis=1)
-    one = np.sum(mean(tokenise, 1) * many, axis=1)
+    one = np.sum(mean(tokenize, 1) * many, axis=1)
     assert near.min() > 0.9
     assert near.mean() > one.mean()

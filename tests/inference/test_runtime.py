@@ -26,7 +26,7 @@ from univerce.inference.runtime import (
     embed_blocks,
     prepare,
 )
-from univerce.inference.tokens import Sentences, cell_keys, tokenise
+from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import UCE, load_network, save_model
 
 DRAWING = Drawing(seed=3, sampling="multinomial", n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
@@ -66,7 +66,7 @@ def names(n: int = N) -> np.ndarray:
 def drawn(genes: Genes, **options: Any) -> Sentences:
     X = counts(genes, **options)
     keys = cell_keys(names(X.shape[0]), DRAWING.seed)
-    return tokenise(X, genes.rows, genes.order(), keys, n_sample=DRAWING.n_sample, max_length=DRAWING.max_length)
+    return tokenize(X, genes.rows, genes.order(), keys, n_sample=DRAWING.n_sample, max_length=DRAWING.max_length)
 
 
 def features(table: ad.AnnData) -> torch.Tensor:
@@ -370,7 +370,7 @@ def test_blocks_are_split_by_species_and_each_cell_is_drawn_from_its_own_table(g
             seen[cells] += 1
             assert (species[cells] == g.species).all()
             own = (genes, other)[g.species]
-            alone = tokenise(
+            alone = tokenize(
                 X[cells], own.rows, own.order(), cell_keys(names()[cells], DRAWING.seed),
                 n_sample=DRAWING.n_sample, max_length=DRAWING.max_length,
             )  # fmt: skip
@@ -415,7 +415,7 @@ def test_draws_are_averaged_and_brought_back_to_unit_length(network, table, gene
     single = []
     for draw in range(3):
         keys = cell_keys(names(), 3, draw=draw)
-        s = tokenise(X, genes.rows, genes.order(), keys, n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
+        s = tokenize(X, genes.rows, genes.order(), keys, n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
         single.append(embedder(network, table).embed(s))
     assert np.nanmax(np.abs(single[0] - single[1])) > 1e-3
     mean = np.mean(single, axis=0)

@@ -1,4 +1,4 @@
-"""Cell sentences against a tokeniser in plain Python, and against the reference's in distribution."""
+"""Cell sentences against a tokenizer in plain Python, and against the reference's in distribution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scipy import stats
 
 from tests.helpers.toy import toy_counts
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
-from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_sentence_length, tokenise
+from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_sentence_length, tokenize
 from univerce.model.config import SAMPLINGS
 
 N_GENES, N_CHROMOSOMES = 60, 7
@@ -107,7 +107,7 @@ def parse(sentence: np.ndarray, n_genes: int = N_GENES) -> list[tuple[int, list[
 
 
 def reference_draw(counts: np.ndarray, rng: np.random.Generator, n_sample: int) -> list[tuple[int, list[int]]]:
-    """The reference's tokeniser: choice with replacement, grouped by chromosome, chromosomes shuffled."""
+    """The reference's tokenizer: choice with replacement, grouped by chromosome, chromosomes shuffled."""
     weight = np.log1p(counts)
     drawn = rng.choice(N_GENES, size=n_sample, p=weight / weight.sum())
     groups = []
@@ -158,7 +158,7 @@ def test_token_ids_can_be_those_of_another_vocabulary():
         np.array([0, 1, 1]), np.array([5, 7, 6]), gene_token=[70, 71, 72], chromosome_token=[900, 901]
     )
     counts = sp.csr_matrix(np.ones((1, 3), dtype=np.float32))
-    tokens = set(tokenise(counts, np.arange(3), order, keys_of(1), n_sample=50).ids[0].tolist())
+    tokens = set(tokenize(counts, np.arange(3), order, keys_of(1), n_sample=50).ids[0].tolist())
     assert tokens == {CLS, RIGHT, 70, 71, 72, 900, 901}
 
 
@@ -181,7 +181,7 @@ def test_sentences_equal_those_of_the_plain_implementation(sampling, n_sample, m
     counts[5] = 0
     counts[6, 0] = 10_000  # beyond the table of logarithms
     keys = keys_of(40)
-    sentences = tokenise(
+    sentences = tokenize(
         sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=n_sample, sampling=sampling, max_length=max_length
     )
     slow = [
@@ -196,7 +196,7 @@ def test_sentences_equal_those_of_the_plain_implementation(sampling, n_sample, m
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_a_sentence_is_cls_then_chromosomes_with_their_genes_by_start(sampling):
     counts = toy_counts(50, N_GENES, seed=4)
-    sentences = tokenise(counts, ROWS, ORDER, keys_of(50), n_sample=80, sampling=sampling)
+    sentences = tokenize(counts, ROWS, ORDER, keys_of(50), n_sample=80, sampling=sampling)
     for ids, length, row in zip(sentences.ids, sentences.lengths, counts.toarray(), strict=True):
         groups = parse(ids[:length])
         assert (ids[length:] == PAD).all()
@@ -209,7 +209,7 @@ def test_a_sentence_is_cls_then_chromosomes_with_their_genes_by_start(sampling):
 
 
 def test_the_matrix_of_ids_is_as_wide_as_the_longest_sentence_that_can_occur():
-    sentences = tokenise(toy_counts(3, N_GENES), ROWS, ORDER, keys_of(3), n_sample=80)
+    sentences = tokenize(toy_counts(3, N_GENES), ROWS, ORDER, keys_of(3), n_sample=80)
     assert sentences.ids.shape == (3, 1 + 80 + 2 * N_CHROMOSOMES)
     assert sentences.ids.dtype == sentences.lengths.dtype == np.int32
 
@@ -227,7 +227,7 @@ def test_longest_sentence(n_sample, n_chromosomes, max_length, expected):
 
 
 def test_the_sentences_of_some_cells_can_be_taken():
-    sentences = tokenise(toy_counts(6, N_GENES), ROWS, ORDER, keys_of(6), n_sample=30)
+    sentences = tokenize(toy_counts(6, N_GENES), ROWS, ORDER, keys_of(6), n_sample=30)
     assert cut(sentences.take(np.array([4, 1]))) == [cut(sentences)[4], cut(sentences)[1]]
 
 
@@ -242,15 +242,15 @@ def test_variables_that_share_a_gene_are_added_and_others_ignored():
     dense = toy_counts(20, N_GENES, seed=5).toarray()
     split = np.hstack([dense - dense // 2, dense // 2, np.full((20, 3), 7.0)]).astype(np.float32)
     rows = np.concatenate([ROWS, ROWS, [-1, -1, -1]])
-    expected = tokenise(sp.csr_matrix(dense), ROWS, ORDER, keys_of(20), n_sample=50)
-    assert same(tokenise(sp.csr_matrix(split), rows, ORDER, keys_of(20), n_sample=50), expected)
+    expected = tokenize(sp.csr_matrix(dense), ROWS, ORDER, keys_of(20), n_sample=50)
+    assert same(tokenize(sp.csr_matrix(split), rows, ORDER, keys_of(20), n_sample=50), expected)
 
 
 def test_the_order_of_variables_does_not_matter():
     counts = toy_counts(20, N_GENES, seed=6)
     shuffled = np.random.default_rng(1).permutation(N_GENES)
-    expected = tokenise(counts, ROWS, ORDER, keys_of(20), n_sample=50)
-    assert same(tokenise(counts[:, shuffled].tocsr(), shuffled, ORDER, keys_of(20), n_sample=50), expected)
+    expected = tokenize(counts, ROWS, ORDER, keys_of(20), n_sample=50)
+    assert same(tokenize(counts[:, shuffled].tocsr(), shuffled, ORDER, keys_of(20), n_sample=50), expected)
 
 
 def test_entries_stored_twice_are_added_and_stored_zeros_are_none():
@@ -258,22 +258,22 @@ def test_entries_stored_twice_are_added_and_stored_zeros_are_none():
     stored = sp.csr_matrix((np.array([2, 4, 0, 1, 1, 1], dtype=np.float32), [0, 2, 1, 0, 3, 2], [0, 6]), shape=(1, 4))
     np.testing.assert_array_equal(stored.toarray(), dense)
     args = (np.arange(4), GenomeOrder.build(np.array([0, 0, 1, 1]), np.arange(4)), keys_of(1))
-    assert same(tokenise(stored, *args, n_sample=60), tokenise(sp.csr_matrix(dense), *args, n_sample=60))
-    assert gene_counts(tokenise(stored, *args, n_sample=60), 4)[0, 1] == 0
+    assert same(tokenize(stored, *args, n_sample=60), tokenize(sp.csr_matrix(dense), *args, n_sample=60))
+    assert gene_counts(tokenize(stored, *args, n_sample=60), 4)[0, 1] == 0
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int64", "float64"])
 def test_the_type_of_the_counts_does_not_matter(dtype):
     counts = toy_counts(10, N_GENES, seed=7)
-    expected = tokenise(counts, ROWS, ORDER, keys_of(10), n_sample=50)
-    assert same(tokenise(counts.astype(dtype), ROWS, ORDER, keys_of(10), n_sample=50), expected)
+    expected = tokenize(counts, ROWS, ORDER, keys_of(10), n_sample=50)
+    assert same(tokenize(counts.astype(dtype), ROWS, ORDER, keys_of(10), n_sample=50), expected)
 
 
 def test_fractions_weigh_by_their_own_logarithm():
     counts = np.zeros((1, N_GENES))
     counts[0, [3, 9, 20]] = 0.5, 2.5, 17.25
     keys = keys_of(1)
-    sentences = tokenise(sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=200, sampling="systematic")
+    sentences = tokenize(sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=200, sampling="systematic")
     assert (
         cut(sentences)[0] == slow_sentence(dict(enumerate(counts[0])), keys[0], n_sample=200, sampling="systematic")[0]
     )
@@ -285,7 +285,7 @@ def test_fractions_weigh_by_their_own_logarithm():
 def test_a_cell_without_a_count_in_any_gene_has_no_sentence(sampling):
     counts = sp.csr_matrix(np.array([[0, 0, 4], [1, 0, 4], [0, 0, 0]], dtype=np.float32))
     order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
-    sentences = tokenise(counts, np.array([0, 1, -1]), order, keys_of(3), n_sample=5, sampling=sampling)
+    sentences = tokenize(counts, np.array([0, 1, -1]), order, keys_of(3), n_sample=5, sampling=sampling)
     assert sentences.lengths.tolist() == [0, 8, 0]
     assert (sentences.ids[[0, 2]] == PAD).all()
 
@@ -293,17 +293,17 @@ def test_a_cell_without_a_count_in_any_gene_has_no_sentence(sampling):
 def test_a_cell_of_stored_zeros_has_no_sentence():
     stored = sp.csr_matrix((np.zeros(2, dtype=np.float32), [0, 1], [0, 2]), shape=(1, 2))
     order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
-    assert tokenise(stored, np.arange(2), order, keys_of(1), n_sample=5).lengths.tolist() == [0]
+    assert tokenize(stored, np.arange(2), order, keys_of(1), n_sample=5).lengths.tolist() == [0]
 
 
 def test_a_table_without_genes_gives_empty_sentences():
     order = GenomeOrder.build(np.empty(0, dtype=int), np.empty(0, dtype=int))
-    sentences = tokenise(sp.csr_matrix(np.ones((2, 3), np.float32)), np.full(3, -1), order, keys_of(2), n_sample=5)
+    sentences = tokenize(sp.csr_matrix(np.ones((2, 3), np.float32)), np.full(3, -1), order, keys_of(2), n_sample=5)
     assert sentences.lengths.tolist() == [0, 0]
 
 
 def test_no_cells_give_no_sentences():
-    assert tokenise(toy_counts(0, N_GENES), ROWS, ORDER, keys_of(0), n_sample=5).ids.shape[0] == 0
+    assert tokenize(toy_counts(0, N_GENES), ROWS, ORDER, keys_of(0), n_sample=5).ids.shape[0] == 0
 
 
 # Nothing but the cell, its name and the seed decides
@@ -313,9 +313,9 @@ def test_no_cells_give_no_sentences():
 def test_what_was_in_memory_before_never_shows(monkeypatch, threads):
     counts = sp.vstack([toy_counts(6, N_GENES), sp.csr_matrix((2, N_GENES), dtype=np.float32)], format="csr")
     keys = cell_keys([str(i) for i in range(8)], seed=0)
-    expected = tokenise(counts, ROWS, ORDER, keys, n_sample=50)
+    expected = tokenize(counts, ROWS, ORDER, keys, n_sample=50)
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 99, dtype=dtype))
-    found = tokenise(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
+    found = tokenize(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
     assert same(found, expected)
     for ids, length in zip(found.ids, found.lengths, strict=True):
         assert (ids[length:] == PAD).all()
@@ -324,13 +324,13 @@ def test_what_was_in_memory_before_never_shows(monkeypatch, threads):
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_order_subset_blocks_and_threads_do_not_change_a_sentence(sampling):
     counts, keys = toy_counts(31, N_GENES, seed=8), keys_of(31)
-    every = tokenise(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling)
+    every = tokenize(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling)
     cells = np.random.default_rng(2).permutation(31)[:17]
-    assert same(tokenise(counts[cells], ROWS, ORDER, keys[cells], n_sample=50, sampling=sampling), every.take(cells))
-    alone = tokenise(counts[7], ROWS, ORDER, keys[7:8], n_sample=50, sampling=sampling)
+    assert same(tokenize(counts[cells], ROWS, ORDER, keys[cells], n_sample=50, sampling=sampling), every.take(cells))
+    alone = tokenize(counts[7], ROWS, ORDER, keys[7:8], n_sample=50, sampling=sampling)
     assert same(alone, every.take(np.array([7])))
     for threads in (2, 3, 40):
-        assert same(tokenise(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling, threads=threads), every)
+        assert same(tokenize(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling, threads=threads), every)
 
 
 def test_a_key_is_a_hash_of_seed_draw_and_name():
@@ -353,7 +353,7 @@ N_REPEATS = 500
 def repeats(sampling: str, n_sample: int = 120, n: int = N_REPEATS) -> Sentences:
     """Sentences of one cell under many names."""
     counts = sp.csr_matrix(np.tile(CELL, (n, 1)))
-    return tokenise(counts, ROWS, ORDER, keys_of(n, seed=11), n_sample=n_sample, sampling=sampling)
+    return tokenize(counts, ROWS, ORDER, keys_of(n, seed=11), n_sample=n_sample, sampling=sampling)
 
 
 def test_multinomial_draws_follow_the_weights():
@@ -369,7 +369,7 @@ def test_multinomial_draws_follow_the_weights():
 
 def test_systematic_draws_have_the_same_expectation_and_less_variance():
     seen = gene_counts(repeats("systematic"))
-    # a count is one of two neighbouring whole numbers, so that its standard deviation is at most a half
+    # a count is one of two neighboring whole numbers, so that its standard deviation is at most a half
     assert (abs(seen.mean(axis=0) - 120 * EXPECTED) < 4.5 * 0.5 / np.sqrt(N_REPEATS)).all()
     assert seen.var(axis=0).max() <= 0.25
 
@@ -384,13 +384,13 @@ def test_a_systematic_count_is_less_than_one_from_its_expectation(counts, key, n
     x = np.zeros((1, N_GENES), dtype=np.float32)
     x[0, : len(counts)] = counts
     keys = np.array([key], dtype=np.uint64)
-    seen = gene_counts(tokenise(sp.csr_matrix(x), ROWS, ORDER, keys, n_sample=n_sample, sampling="systematic"))[0]
+    seen = gene_counts(tokenize(sp.csr_matrix(x), ROWS, ORDER, keys, n_sample=n_sample, sampling="systematic"))[0]
     assert seen.sum() == n_sample
     expected = n_sample * np.log1p(x[0]) / np.log1p(x[0]).sum()
     assert (abs(seen - expected) < 1 + 1e-6).all()
 
 
-def test_genes_and_chromosomes_agree_with_the_reference_tokeniser_in_distribution():
+def test_genes_and_chromosomes_agree_with_the_reference_tokenizer_in_distribution():
     rng = np.random.default_rng(12)
     reference = [reference_draw(CELL, rng, 120) for _ in range(N_REPEATS)]
     ours = [parse(ids[:n]) for ids, n in zip(*_fields(repeats("multinomial")), strict=True)]
@@ -403,7 +403,7 @@ def test_genes_and_chromosomes_agree_with_the_reference_tokeniser_in_distributio
 def test_the_order_of_chromosomes_is_uniform(sampling):
     counts = sp.csr_matrix(np.ones((1200, 4), dtype=np.float32))
     order = GenomeOrder.build(np.array([0, 1, 1, 2]), np.arange(4))
-    sentences = tokenise(counts, np.arange(4), order, keys_of(1200), n_sample=200, sampling=sampling)
+    sentences = tokenize(counts, np.arange(4), order, keys_of(1200), n_sample=200, sampling=sampling)
     orders = Counter(tuple(c for c, _ in parse(ids[:n], 4)) for ids, n in zip(*_fields(sentences), strict=True))
     assert sum(map(len, orders)) == 18  # every order of three, and no chromosome is ever left out
     assert stats.chisquare(list(orders.values())).pvalue > P_VALUE
@@ -434,7 +434,7 @@ def same_distribution(one: list[int], other: list[int]) -> bool:
 
 
 def first_is_uniform(sentences: list[list[tuple[int, list[int]]]]) -> bool:
-    """Sum over chromosomes of squared standardised deviations, each Bernoulli variable with its own 1 / groups."""
+    """Sum over chromosomes of squared standardized deviations, each Bernoulli variable with its own 1 / groups."""
     seen, expected, variance = Counter(), Counter(), Counter()
     for groups in sentences:
         seen[groups[0][0]] += 1
@@ -463,7 +463,7 @@ def test_the_smallest_chromosomes_are_pooled_when_a_sentence_would_overflow(samp
     counts[0] = 1
     counts[1, np.isin(chromosome, np.arange(255))] = 5
     counts[2, np.isin(chromosome, np.arange(256))] = 5
-    sentences = tokenise(sp.csr_matrix(counts), np.arange(n_genes), order, keys_of(3), sampling=sampling)
+    sentences = tokenize(sp.csr_matrix(counts), np.arange(n_genes), order, keys_of(3), sampling=sampling)
     groups = [parse(ids[:n], n_genes) for ids, n in zip(*_fields(sentences), strict=True)]
     n_drawn = [len({chromosome[g] for _, genes in s for g in genes}) for s in groups]
     assert sentences.ids.shape[1] == 1536
@@ -489,17 +489,17 @@ def test_the_smallest_chromosomes_are_pooled_when_a_sentence_would_overflow(samp
 @pytest.mark.parametrize("n_sample", [0, -1, 98, 99, 2000])
 def test_a_number_of_draws_that_leaves_no_room_is_refused(n_sample):
     with pytest.raises(ValueError, match=rf"n_sample={n_sample} must be between 1 and 97"):
-        tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=n_sample, max_length=100)
+        tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=n_sample, max_length=100)
 
 
 def test_the_largest_number_of_draws_puts_all_genes_into_one_group():
-    sentences = tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=97, max_length=100)
+    sentences = tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=97, max_length=100)
     assert [len(genes) for _, genes in parse(sentences.ids[0])] == [97]
 
 
 def test_an_unknown_sampling_is_refused_with_those_known():
     with pytest.raises(ValueError, match="sampling='stratified' is not known; use one of multinomial, systematic"):
-        tokenise(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), sampling="stratified")
+        tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), sampling="stratified")
 
 
 # Recorded sentences of the reference implementation
@@ -517,7 +517,7 @@ def test_sentences_agree_with_those_recorded_from_the_reference(parity: Path):
     to_local[int(z["chrom_token_offset"]) + labels] = N_SPECIAL + n_genes + np.arange(len(labels))
     counts = sp.csr_matrix(np.tile(z["counts"], (n_draws, 1)).astype(np.float32))
     names = [f"{d} {c}" for d in range(n_draws) for c in range(n_cells)]
-    sentences = tokenise(counts, np.arange(n_genes), order, cell_keys(names, 0))
+    sentences = tokenize(counts, np.arange(n_genes), order, cell_keys(names, 0))
     ours = [parse(ids[:n], n_genes) for ids, n in zip(*_fields(sentences), strict=True)]
     recorded = z["sentences"].reshape(n_draws * n_cells, -1)
     theirs = [parse(to_local[ids[:n]], n_genes) for ids, n in zip(recorded, z["lengths"].ravel(), strict=True)]

@@ -21,8 +21,8 @@ def slow(items):
 def test_four_stages_take_little_longer_than_the_slowest():
     begin, out = time.perf_counter(), []
     read = ahead(slow(range(1, N + 1)))
-    tokenised = ahead(slow(read))
-    for item in behind(slow(tokenised), lambda _: time.sleep(STEP)):
+    tokenized = ahead(slow(read))
+    for item in behind(slow(tokenized), lambda _: time.sleep(STEP)):
         out.append(item)
     seconds = time.perf_counter() - begin
     assert out == list(range(1, N + 1))

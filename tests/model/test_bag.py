@@ -52,7 +52,7 @@ def test_a_gene_enters_the_bag_gated():
     torch.testing.assert_close(bag(features), torch.log(1 + torch.exp(bag.gate(unit * 24**0.5))) * unit)
 
 
-def test_the_direction_of_a_cell_does_not_depend_on_the_length_of_its_centred_bag():
+def test_the_direction_of_a_cell_does_not_depend_on_the_length_of_its_centered_bag():
     torch.manual_seed(0)
     bag = Bag(TINY).requires_grad_(requires_grad=False)
     x = torch.randn(6, 24)
@@ -68,7 +68,7 @@ def test_the_gate_starts_at_the_rarity_of_the_genes(started, corpus):
     assert np.corrcoef(gate, rarity)[0, 1] > 0.95
 
 
-def test_the_cells_start_centred_on_the_axes_that_tell_cells_of_a_set_apart(corpus):
+def test_the_cells_start_centered_on_the_axes_that_tell_cells_of_a_set_apart(corpus):
     vocabulary, _, counts, sets = corpus
     torch.manual_seed(0)
     network = UCE(TINY)

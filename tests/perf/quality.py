@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale
 
-N_NEIGHBOURS = 15
+N_NEIGHBORS = 15
 N_FOLDS = 5
 MAX_LOGISTIC = 2000
 """Cells that a logistic regression is fitted and scored on within a set."""
@@ -47,12 +47,12 @@ def label_scores(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     }
 
 
-def nearest_neighbours(metric: str = "euclidean") -> KNeighborsClassifier:
-    return KNeighborsClassifier(N_NEIGHBOURS, metric=metric, algorithm="brute")
+def nearest_neighbors(metric: str = "euclidean") -> KNeighborsClassifier:
+    return KNeighborsClassifier(N_NEIGHBORS, metric=metric, algorithm="brute")
 
 
 def logistic_regression():
-    """On features that are centred and divided by one number, by the cells it is trained on."""
+    """On features that are centered and divided by one number, by the cells it is trained on."""
     return make_pipeline(OneScale(), LogisticRegression(max_iter=200))
 
 

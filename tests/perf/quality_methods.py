@@ -39,15 +39,15 @@ Key = tuple[str, int]
 class Cells:
     """Cells in the form that each classifier takes."""
 
-    neighbours: Any
-    """For nearest neighbours."""
+    neighbors: Any
+    """For nearest neighbors."""
     logistic: np.ndarray
     """For the logistic regression."""
     metric: str = "euclidean"
-    """Of the nearest neighbours."""
+    """Of the nearest neighbors."""
 
     def take(self, rows: np.ndarray) -> Cells:
-        return Cells(self.neighbours[rows], self.logistic[rows], self.metric)
+        return Cells(self.neighbors[rows], self.logistic[rows], self.metric)
 
 
 class Methods:

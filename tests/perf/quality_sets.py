@@ -1,4 +1,4 @@
-"""The labelled sets, and which of their labels mean the same.
+"""The labeled sets, and which of their labels mean the same.
 
 A classifier is trained on all coarse types of one side, and tested on the cells of the other side whose type is among
 them. Labels that the tables leave out have no counterpart that is safe to name.

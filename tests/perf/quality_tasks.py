@@ -22,7 +22,7 @@ from tests.perf.quality import (
     hide,
     logistic_regression,
     mean_cosine,
-    nearest_neighbours,
+    nearest_neighbors,
     paired_cosine,
     silent_genes,
     subset_for_logistic,
@@ -51,14 +51,14 @@ def _frame(rows: list[tuple]) -> pd.DataFrame:
 
 
 def within_set(methods: Methods, name: str) -> pd.DataFrame:
-    """Cell types told apart within one set: nearest neighbours and logistic regression, five folds."""
+    """Cell types told apart within one set: nearest neighbors and logistic regression, five folds."""
     labels = methods.labels(name)
     kept = np.flatnonzero(enough_cells(labels))
     labels = labels[kept]
     some = subset_for_logistic(labels)
     rows = []
     for key, cells in methods.within(name, kept).items():
-        knn = within(nearest_neighbours(cells.metric), cells.neighbours, labels)
+        knn = within(nearest_neighbors(cells.metric), cells.neighbors, labels)
         logistic = within(logistic_regression(), cells.logistic[some], labels[some])
         rows += [*_rows("within", name, key, knn, KNN), *_rows("within", name, key, logistic, LOGISTIC)]
     majority = pd.Series(labels).value_counts(normalize=True).iloc[0]
@@ -76,7 +76,7 @@ def transfers(methods: Methods) -> pd.DataFrame:
             i, labels = i[kept], labels[kept]
             name = f"{transfer.kind}: {train.label} > {test.label}"
             for key, (a, b) in methods.across(train.name, i, test.name, j).items():
-                knn = across(nearest_neighbours(a.metric), a.neighbours, labels, b.neighbours, labels_test)
+                knn = across(nearest_neighbors(a.metric), a.neighbors, labels, b.neighbors, labels_test)
                 logistic = across(logistic_regression(), a.logistic, labels, b.logistic, labels_test)
                 rows += [*_rows("transfer", name, key, knn, KNN), *_rows("transfer", name, key, logistic, LOGISTIC)]
     return _frame(rows)
@@ -107,7 +107,7 @@ def integration(methods: Methods, name: str) -> pd.DataFrame:
 
         scib_metrics.settings.verbosity = logging.WARNING
 
-        def neighbours(x: np.ndarray, k: int) -> NeighborsResults:
+        def neighbors(x: np.ndarray, k: int) -> NeighborsResults:
             distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
             return NeighborsResults(indices=indices, distances=distances)
 
@@ -124,7 +124,7 @@ def integration(methods: Methods, name: str) -> pd.DataFrame:
             adata, "batch", "label", [key[0] for key in keys], pre_integrated_embedding_obsm_key=PCA,
             progress_bar=False,
         )  # fmt: skip
-        bench.prepare(neighbours)
+        bench.prepare(neighbors)
         bench.benchmark()
         scores = bench.get_results(min_max_scale=False)
     measures = ["Bio conservation", "Batch correction", "Total"]

@@ -29,7 +29,7 @@ def sizing(rates: dict[str, float]) -> str:
 
     rows = [
         ("core hours of reading", core_hours(rates["read"])),
-        ("core hours of tokenising", core_hours(rates["tokenise"])),
+        ("core hours of tokenizing", core_hours(rates["tokenize"])),
         ("core hours of `uce-mini`, all of the call", core_hours(rates["uce-mini"], rates["threads"])),
         ("core hours of `uce-4l` in bfloat16", core_hours(rates["forward uce-4l bfloat16"], rates["threads"])),
         ("core hours of `uce-33l` in bfloat16", core_hours(rates["forward uce-33l bfloat16"], rates["threads"])),

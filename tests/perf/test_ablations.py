@@ -23,7 +23,7 @@ import pytest
 import scipy.sparse as sp
 
 import univerce as uc
-from tests.perf.quality import N_FOLDS, nearest_neighbours, within
+from tests.perf.quality import N_FOLDS, nearest_neighbors, within
 from tests.perf.report import record
 from tests.perf.table import print_table
 from univerce.genes.release.registry import BUNDLED_TABLES
@@ -31,11 +31,11 @@ from univerce.model.config import UCE_MINI
 
 pytestmark = pytest.mark.perf
 
-LABELLED = (
+LABELED = (
     "human_dc_zilionis_rogue", "mouse_marrow_paul15_desc", "mouse_oligodendrocyte_marques_scx",
     "mouse_pancreas_e15_veloviz",
 )  # fmt: skip
-HELD_OUT = (*LABELLED, "human_pbmc4k_soupx", "human_lung_luad_s100a4")
+HELD_OUT = (*LABELED, "human_pbmc4k_soupx", "human_lung_luad_s100a4")
 MOST_CELLS = 800
 STEPS = int(os.environ.get("PERF_ABLATION_STEPS", 150))
 DIRECTORY = os.environ.get("UNIVERCE_ABLATIONS")  # read here: tests run without the variables of the package
@@ -82,9 +82,9 @@ def training_sets(data: Path) -> list[uc.model.TrainingSet]:
 
 
 def accuracy(data: Path, model: Path) -> float:
-    """Mean over the labelled sets that were held out of 15 nearest neighbours in five folds."""
+    """Mean over the labeled sets that were held out of 15 nearest neighbors in five folds."""
     found = []
-    for name in LABELLED:
+    for name in LABELED:
         adata = ad.read_h5ad(data / "train" / f"{name}.h5ad")
         labels = adata.obs["cell_type"].astype(str)
         kept = np.flatnonzero(labels.map(labels.value_counts()) >= N_FOLDS)
@@ -93,7 +93,7 @@ def accuracy(data: Path, model: Path) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             uc.tl.uce_embed(adata, species="species", model=model, progress=False)
-            scores = within(nearest_neighbours(), adata.obsm["X_uce"], adata.obs["cell_type"].astype(str).to_numpy())
+            scores = within(nearest_neighbors(), adata.obsm["X_uce"], adata.obs["cell_type"].astype(str).to_numpy())
         found.append(scores["accuracy"])
     return float(np.mean(found))
 

@@ -1,4 +1,4 @@
-"""A generated atlas of a million cells: opening, searching, averaging and labelling from it, and its memory.
+"""A generated atlas of a million cells: opening, searching, averaging and labeling from it, and its memory.
 
 ``ATLAS_CELLS`` and ``ATLAS_QUERIES`` change its size, ``ATLAS_HNSW=1`` measures that index too, which takes long to
 build.
@@ -41,18 +41,18 @@ GOAL_RECALL, GOAL_MS, GOAL_GB = 0.95, 10, 6
 
 
 class Cells:
-    """Cells of unit length around 500 centres: within a type they vary along 30 directions, and a little along all."""
+    """Cells of unit length around 500 centers: within a type they vary along 30 directions, and a little along all."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        self.centres = rng.normal(size=(TYPES, DIMS)).astype(np.float32) / DIMS**0.5
+        self.centers = rng.normal(size=(TYPES, DIMS)).astype(np.float32) / DIMS**0.5
         self.directions = rng.normal(size=(30, DIMS)).astype(np.float32) / DIMS**0.5
 
     def draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The types ``[n]`` and embeddings ``[n, DIMS]`` float32 of some cells."""
         rng = np.random.default_rng([1, seed])
         kind = rng.integers(0, TYPES, n)
-        rep = self.centres[kind] + 0.15 * rng.normal(size=(n, 30)).astype(np.float32) @ self.directions
+        rep = self.centers[kind] + 0.15 * rng.normal(size=(n, 30)).astype(np.float32) @ self.directions
         rep += (0.3 / DIMS**0.5) * rng.normal(size=(n, DIMS)).astype(np.float32)
         return kind, rep / np.linalg.norm(rep, axis=1, keepdims=True)
 
@@ -99,7 +99,7 @@ class Watch:
 
 
 def nearest(rep: np.ndarray, path: Path) -> np.ndarray:
-    """``[n, K]`` neighbours of a few queries, by sorting all distances."""
+    """``[n, K]`` neighbors of a few queries, by sorting all distances."""
     array = atlas.open(path).obsm["X_uce"]
     distances = np.empty((len(rep), array.shape[0]))
     for start in range(0, array.shape[0], CHUNK_ROWS):
@@ -153,7 +153,7 @@ def test_an_atlas_of_a_million_cells(tmp_path):
         )
         assert found() > GOAL_RECALL - 0.02  # it was tuned on a sample
     print_table(
-        f"An atlas of {CELLS:,} x {DIMS:,} float16, {QUERIES:,} queries for {K} neighbours "
+        f"An atlas of {CELLS:,} x {DIMS:,} float16, {QUERIES:,} queries for {K} neighbors "
         f"(goal: <= {GOAL_MS} ms a query, recall >= {GOAL_RECALL}, < {GOAL_GB} GB)",
         ("", "s", "ms a query", "recall", "peak GB"),
         watch.rows,

@@ -61,7 +61,7 @@ def embedding(inputs: Inputs, network: UCE, drawing: Drawing) -> np.ndarray:
 
 
 def accuracy(rep: np.ndarray, labels: np.ndarray) -> float:
-    """Share of cells that most of their neighbours, without themselves, name rightly."""
+    """Share of cells that most of their neighbors, without themselves, name rightly."""
     classifier = KNeighborsClassifier(K + 1, metric="cosine", algorithm="brute").fit(rep, labels)
     near = classifier.kneighbors(rep, return_distance=False)
     near = np.array([[j for j in row if j != i][:K] for i, row in enumerate(near)])

@@ -22,7 +22,7 @@ from tests.perf.table import print_table
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.runtime import Embedder, Genes, choose_batch_size
-from univerce.inference.tokens import Sentences, cell_keys, tokenise
+from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import find_model, load_network
 from univerce.model.config import UCE_4L, UCEConfig
 
@@ -71,7 +71,7 @@ def test_a_fresh_process_embeds_the_same_in_both_precisions(model, tmp_path):
 def test_the_forward_pass_agrees_with_the_reference(model):
     table, cells = load_table("human", model=model), generated_cells(200)
     genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
-    sentences = tokenise(cells.X, genes.rows, genes.order(), cell_keys(cells.obs_names, 0))
+    sentences = tokenize(cells.X, genes.rows, genes.order(), cell_keys(cells.obs_names, 0))
     lengths, counts = np.unique(sentences.lengths, return_counts=True)
     length = int(lengths[counts.argmax()])  # one length: the reference attends to pads
     some = sentences.take(np.flatnonzero(sentences.lengths == length)[:N_TIMED])

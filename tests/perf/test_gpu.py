@@ -28,7 +28,7 @@ from tests.perf.test_four_layer import _flops
 from tests.perf.test_scale import network
 from univerce.genes.table import make_table
 from univerce.inference.runtime import Drawing, Embedder, Genes, choose_batch_size, embed_blocks, prepare
-from univerce.inference.tokens import cell_keys, tokenise
+from univerce.inference.tokens import cell_keys, tokenize
 from univerce.io.pipeline import Stages
 from univerce.model import UCE
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
@@ -116,12 +116,12 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     names = np.array([f"cell {i}" for i in range(model.n_cells)], dtype=object)
     keys, order = cell_keys(names, 0), genes.order()
     sizes = {"n_sample": config.n_sample, "max_length": config.max_length}
-    sentences = tokenise(X[:BLOCK_ROWS], genes.rows, order, keys[:BLOCK_ROWS], **sizes)
+    sentences = tokenize(X[:BLOCK_ROWS], genes.rows, order, keys[:BLOCK_ROWS], **sizes)
     for threads in (1, os.cpu_count() or 1):
         begin = time.perf_counter()
-        tokenise(X, genes.rows, order, keys, threads=threads, **sizes)
+        tokenize(X, genes.rows, order, keys, threads=threads, **sizes)
         rate = model.n_cells / (time.perf_counter() - begin)
-        yield f"tokeniser, {threads} threads, cells/s", rate, "more than all of it", ""
+        yield f"tokenizer, {threads} threads, cells/s", rate, "more than all of it", ""
 
     exact = network(config, "float32")
     made = network(config, "bfloat16").to(device)
@@ -142,7 +142,7 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     embedder.embed(sentences)  # encodes the tokens
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    stages = Stages("read", "tokenise", "forward")
+    stages = Stages("read", "tokenize", "forward")
     rest = slice(BLOCK_ROWS, model.n_cells)
     begin = time.perf_counter()
     prepared = prepare(

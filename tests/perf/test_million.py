@@ -33,7 +33,7 @@ pytestmark = pytest.mark.perf
 CELLS = [int(n) for n in os.environ.get("PERF_CELLS", "100000,1000000").split(",")]
 MODEL = os.environ.get("PERF_MODEL")
 GOAL_GB = 2.0
-STAGES = ("read", "tokenise", "forward", "write")
+STAGES = ("read", "tokenize", "forward", "write")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Quality of a model on labelled data it has not seen, beside what costs nothing; ``docs/uce-mini.md`` has the scores.
+"""Quality of a model on labeled data it has not seen, beside what costs nothing; ``docs/uce-mini.md`` has the scores.
 
 ``UNIVERCE_QUALITY_MODEL`` names another model than the bundled one, or its directory; ``UNIVERCE_QUALITY_CSV`` a file
 for all scores.
@@ -83,8 +83,8 @@ def test_cell_types_within_a_set(methods, record):
         announce(name, begin)
     record(
         pd.concat(parts),
-        kNN_accuracy="Accuracy within a set, 15 nearest neighbours, 5 folds",
-        kNN_macro_F1="Macro-F1 within a set, 15 nearest neighbours, 5 folds",
+        kNN_accuracy="Accuracy within a set, 15 nearest neighbors, 5 folds",
+        kNN_macro_F1="Macro-F1 within a set, 15 nearest neighbors, 5 folds",
         logistic_accuracy="Accuracy within a set, logistic regression, 5 folds",
         logistic_macro_F1="Macro-F1 within a set, logistic regression, 5 folds",
     )
@@ -96,7 +96,7 @@ def test_cell_types_from_another_set(methods, record):
     announce("transfers", begin)
     record(
         scores,
-        kNN_accuracy="Accuracy on another set, 15 nearest neighbours",
+        kNN_accuracy="Accuracy on another set, 15 nearest neighbors",
         logistic_accuracy="Accuracy on another set, logistic regression",
         logistic_macro_F1="Macro-F1 on another set, logistic regression",
     )

@@ -31,7 +31,7 @@ from tests.perf.table import print_table
 from tests.perf.test_four_layer import _flops, _roof
 from univerce.genes import load_table
 from univerce.inference.runtime import Genes
-from univerce.inference.tokens import cell_keys, tokenise
+from univerce.inference.tokens import cell_keys, tokenize
 from univerce.model import UCE
 from univerce.model.checkpoint import _low_precision_names
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
@@ -65,18 +65,18 @@ def best(work: Callable[[], object], times: int = 3) -> float:
     return min(seconds)
 
 
-def test_tokenising_with_two_threads(found):
+def test_tokenizing_with_two_threads(found):
     rows, rates = found
     table = load_table("human")
     genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
     X = counts(0, 2000, table.n_obs)
     keys, order = cell_keys([str(i) for i in range(2000)], 0), genes.order()
     speed = {
-        threads: 2000 / best(lambda t=threads: tokenise(X, genes.rows, order, keys, threads=t), 4) for threads in (1, 2)
+        threads: 2000 / best(lambda t=threads: tokenize(X, genes.rows, order, keys, threads=t), 4) for threads in (1, 2)
     }
-    rows.append(("tokeniser, 1 thread, cells/s", speed[1], "", ""))
-    rows.append(("tokeniser, 2 threads, cells/s", speed[2], f"{2 * speed[1]:,.0f}", f"{speed[2] / speed[1] / 2:.0%}"))
-    rates["tokenise"] = speed[1]
+    rows.append(("tokenizer, 1 thread, cells/s", speed[1], "", ""))
+    rows.append(("tokenizer, 2 threads, cells/s", speed[2], f"{2 * speed[1]:,.0f}", f"{speed[2] / speed[1] / 2:.0%}"))
+    rates["tokenize"] = speed[1]
 
 
 def network(config: UCEConfig, precision: str) -> UCE:
@@ -170,7 +170,7 @@ def test_end_to_end_from_files(found, tmp_path):
         got = json.loads(done.stdout.splitlines()[-1])
         speed, stages = CELLS / got["seconds"], got["stages"]
         if stages:
-            alone = CELLS / max(stages[s] for s in ("read", "tokenise", "forward", "write"))
+            alone = CELLS / max(stages[s] for s in ("read", "tokenize", "forward", "write"))
             limit, share = f"{alone:,.0f} (slowest stage)", f"{speed / alone:.0%}"
             rows.append((f"uce-mini from {what}, cells/s", speed, limit, share))
             rows.append(("  its stage of reading alone, cells/s", CELLS / stages["read"], "", ""))

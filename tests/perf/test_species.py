@@ -58,7 +58,7 @@ def embed(a: ad.AnnData, b: ad.AnnData, seed: int) -> None:
 
 
 def baselines(a: ad.AnnData, b: ad.AnnData, seed: int) -> None:
-    """Log-normalised expression of the genes with one-to-one symbols, its components, and those after Harmony."""
+    """Log-normalized expression of the genes with one-to-one symbols, its components, and those after Harmony."""
     import harmonypy
 
     blocks = [
@@ -99,7 +99,7 @@ def methods(test_data, tmp_path_factory) -> Methods:
 
 @pytest.mark.filterwarnings("ignore")
 def test_types_across_species(methods):
-    aligned, labelled = [], []
+    aligned, labeled = [], []
     for pair in TRANSFERS:
         if "species" not in pair.kind:
             continue
@@ -128,11 +128,11 @@ def test_types_across_species(methods):
                 ]
                 reference.obs["shuffled"] = np.random.default_rng(seed).permutation(reference.obs["label"])
                 for key in (UCE, SYMBOLS, HARMONY):
-                    labelled += [(name, key, seed, *item) for item in transferred(query, reference, key, seed).items()]
+                    labeled += [(name, key, seed, *item) for item in transferred(query, reference, key, seed).items()]
                 chance = transferred(query, reference, UCE, seed, labels="shuffled")
-                labelled += [(name, "shuffled", seed, *item) for item in chance.items()]
+                labeled += [(name, "shuffled", seed, *item) for item in chance.items()]
     show_alignment(pd.DataFrame(aligned, columns=["pair", "cells as", "seed", "measure", "value", "chance", "n"]))
-    show(pd.DataFrame(labelled, columns=["pair", "cells as", "seed", "measure", "value"]))
+    show(pd.DataFrame(labeled, columns=["pair", "cells as", "seed", "measure", "value"]))
 
 
 def _name(pair, part: ad.AnnData) -> str:

@@ -1,4 +1,4 @@
-"""Label transfer between the labelled sets: accuracy, macro-F1, calibration error, and what rejection buys.
+"""Label transfer between the labeled sets: accuracy, macro-F1, calibration error, and what rejection buys.
 
 Prints one table: a row for each transfer and representation, mean and standard deviation over the seeds. The seed is
 that of the model's sentences and of the folds of the calibration. ``UNIVERCE_TRANSFER_KINDS`` (such as

@@ -68,5 +68,5 @@ def test_wrapping_loses_no_word():
     assert wrap([""]) == [""]
 
 
-def test_the_colours_are_distinct():
+def test_the_colors_are_distinct():
     assert len({mpl.colors.to_hex(c) for c in PALETTE}) == len(PALETTE)

@@ -1,4 +1,4 @@
-"""uc.tl.search_atlas: neighbours, their labels, indices kept in files, and what it refuses."""
+"""uc.tl.search_atlas: neighbors, their labels, indices kept in files, and what it refuses."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from univerce.embeddings.index import build_index
 from univerce.tl.alignment.centroids import centroids
-from univerce.tl.search_atlas import _summarise, search_atlas
+from univerce.tl.search_atlas import _summarize, search_atlas
 
 MODULE = sys.modules["univerce.tl.search_atlas"]  # the package holds the function under this name
 PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
-CENTRES = np.random.default_rng(11).normal(size=(6, 12))
+CENTERS = np.random.default_rng(11).normal(size=(6, 12))
 
 
 def cells(n: int, seed: int, *, dtype: type = np.float32, **params) -> ad.AnnData:
     rng = np.random.default_rng([3, seed])
-    kind = rng.integers(0, len(CENTRES), n)
+    kind = rng.integers(0, len(CENTERS), n)
     obs = pd.DataFrame(
         {"cell_type": pd.Categorical([f"type {k}" for k in kind])}, index=[f"{seed}-{i}" for i in range(n)]
     )
-    rep = (CENTRES[kind] + 0.8 * rng.normal(size=(n, 12))).astype(dtype)
+    rep = (CENTERS[kind] + 0.8 * rng.normal(size=(n, 12))).astype(dtype)
     return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS | params}})
 
 
@@ -54,7 +54,7 @@ def search(adata, atlas, **options) -> ad.AnnData:
     return out
 
 
-def test_neighbours_and_labels_are_those_of_scikit_learn(adata, atlas):
+def test_neighbors_and_labels_are_those_of_scikit_learn(adata, atlas):
     out = search(adata, atlas, n_neighbors=15)
     reference, query = (a.obsm["X_uce"].astype(float) for a in (atlas, adata))
     distances, indices = NearestNeighbors(n_neighbors=15, algorithm="brute").fit(reference).kneighbors(query)
@@ -100,7 +100,7 @@ def test_the_result_can_be_written_and_read(adata, atlas, tmp_path, method):
 
 
 @pytest.mark.parametrize("method", ["exact", "ivf"])
-def test_missing_embeddings_have_no_neighbours_and_are_nobodys(adata, atlas, method, caplog):
+def test_missing_embeddings_have_no_neighbors_and_are_nobodys(adata, atlas, method, caplog):
     adata.obsm["X_uce"][[2, 70]] = np.nan
     atlas.obsm["X_uce"][100:150] = np.nan
     kept = np.delete(np.arange(900), np.arange(100, 150))
@@ -117,7 +117,7 @@ def test_missing_embeddings_have_no_neighbours_and_are_nobodys(adata, atlas, met
     assert out.obs.iloc[known].notna().all(axis=None)
 
 
-def test_neighbours_without_a_label_count_for_none(adata, atlas):
+def test_neighbors_without_a_label_count_for_none(adata, atlas):
     first = search(adata, atlas, n_neighbors=10)
     atlas.obs.loc[atlas.obs_names[first.obsm["atlas_indices"][0]], "cell_type"] = np.nan
     atlas.obs.loc[atlas.obs_names[first.obsm["atlas_indices"][1][:7]], "cell_type"] = np.nan
@@ -131,7 +131,7 @@ def test_neighbours_without_a_label_count_for_none(adata, atlas):
 def test_of_equally_common_labels_the_nearest_counts():
     codes = np.array([0, 1, 1, 0, 2, -1, -1])
     indices = np.array([[1, 0, 3, 2], [0, 2, 1, 3], [5, 4, 6, -1], [5, 6, -1, -1], [-1, -1, -1, -1]])
-    labels, shares = _summarise(indices, codes, 3)
+    labels, shares = _summarize(indices, codes, 3)
     np.testing.assert_array_equal(labels, [1, 0, 2, -1, -1])
     np.testing.assert_allclose(shares, [1 / 2, 1 / 2, 1 / 3, 0, np.nan], rtol=1e-6)
 
@@ -140,7 +140,7 @@ def test_the_summary_counts_as_a_counter_does(monkeypatch):
     rng = np.random.default_rng(0)
     codes, indices = rng.integers(-1, 5, 60), rng.integers(-1, 60, (200, 7))
     monkeypatch.setattr(MODULE, "_SUMMARY_ENTRIES", 50)  # many blocks
-    labels, shares = _summarise(indices, codes, 5)
+    labels, shares = _summarize(indices, codes, 5)
     for row, label, share in zip(indices, labels, shares, strict=True):
         mine = [int(codes[i]) for i in row if i >= 0 and codes[i] >= 0]
         common = Counter(mine).most_common(1)  # keeps the order of first occurrence
@@ -162,7 +162,7 @@ def test_an_index_reports_the_recall_it_was_asked_for(adata, atlas, method):
 def test_a_recall_out_of_reach_is_said(adata, atlas, caplog, monkeypatch):
     monkeypatch.setattr(MODULE, "tune", lambda *args, **options: (4, 0.8))
     search(adata, atlas, method="ivf")
-    assert "finds 0.800 of the neighbours at best, not target_recall=0.95" in caplog.text
+    assert "finds 0.800 of the neighbors at best, not target_recall=0.95" in caplog.text
 
 
 def test_an_index_is_kept_and_built_again_when_the_atlas_changes(adata, atlas, tmp_path, monkeypatch):
@@ -217,9 +217,9 @@ def test_another_space_is_refused_unless_the_caller_knows(adata, atlas):
     [
         pytest.param({"method": "flat"}, ValueError, "method='flat' is not known", id="unknown method"),
         pytest.param({"index": "i.faiss"}, ValueError, "method='exact' has none", id="an index that is not used"),
-        pytest.param({"n_neighbors": 901}, ValueError, "901 neighbours .* 900 embeddings", id="too many neighbours"),
-        pytest.param({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbours", id="too many for an index"),
-        pytest.param({"n_neighbors": 0}, ValueError, "n_neighbors=0 must", id="no neighbours"),
+        pytest.param({"n_neighbors": 901}, ValueError, "901 neighbors .* 900 embeddings", id="too many neighbors"),
+        pytest.param({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbors", id="too many for an index"),
+        pytest.param({"n_neighbors": 0}, ValueError, "n_neighbors=0 must", id="no neighbors"),
         pytest.param({"target_recall": 0}, ValueError, "target_recall=0 must", id="no recall"),
         pytest.param({"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist", id="no such embedding"),
         pytest.param({"rng": None}, TypeError, "rng=None must", id="no seed"),
@@ -233,7 +233,7 @@ def test_options_that_make_no_sense_are_refused(adata, atlas, options, error, sa
 
 
 def test_nothing_to_search_with_or_in_is_refused(adata, atlas, tmp_path):
-    with pytest.raises(ValueError, match=r"50 neighbours .* has 0 embeddings"):
+    with pytest.raises(ValueError, match=r"50 neighbors .* has 0 embeddings"):
         search(adata, atlas[:0].copy(), labels=None)
     with pytest.raises(FileNotFoundError, match=r"nothing at .*missing"):
         search(adata, tmp_path / "missing")

@@ -543,15 +543,15 @@ def test_the_bundled_model_needs_no_argument():
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
-    """Records how many cells are tokenised by whoever asks."""
+    """Records how many cells are tokenized by whoever asks."""
     runtime = importlib.import_module("univerce.inference.runtime")
-    tokenise, seen = runtime.tokenise, []
+    tokenize, seen = runtime.tokenize, []
 
     def counting(counts: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(counts.shape[0])
-        return tokenise(counts, *args, **kwargs)
+        return tokenize(counts, *args, **kwargs)
 
-    monkeypatch.setattr(runtime, "tokenise", counting)
+    monkeypatch.setattr(runtime, "tokenize", counting)
     return seen
 
 
@@ -632,7 +632,7 @@ def test_sentences_survive_another_container_of_the_same_counts(cells, expected,
 # --- bad input
 
 
-def _log_normalised(X: np.ndarray) -> np.ndarray:
+def _log_normalized(X: np.ndarray) -> np.ndarray:
     return np.log1p(X / X.sum(1, keepdims=True) * 1e4)
 
 
@@ -659,8 +659,8 @@ _RAW = r"Pass the raw counts: layer=\"counts\""
 @pytest.mark.parametrize(
     "change, said",
     [
-        pytest.param(_log_normalised, rf"not whole, such as \d.*log-transformed.*{_RAW}", id="log-normalised"),
-        pytest.param(_shares, rf"not whole.*normalised per cell.*{_RAW}", id="shares of a cell"),
+        pytest.param(_log_normalized, rf"not whole, such as \d.*log-transformed.*{_RAW}", id="log-normalized"),
+        pytest.param(_shares, rf"not whole.*normalized per cell.*{_RAW}", id="shares of a cell"),
         pytest.param(_scaled, rf"negative values \(lowest -\d.*scaling.*{_RAW}", id="scaled"),
         pytest.param(_with(-1), rf"negative values \(lowest -1\).*{_RAW}", id="one negative count"),
         pytest.param(_with(np.nan), r"1 values that are missing or infinite.*remove those cells or genes", id="NaN"),

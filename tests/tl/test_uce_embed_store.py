@@ -245,7 +245,7 @@ def test_the_log_tells_what_each_stage_took(cells, tiny_model, tmp_path, caplog)
     with caplog.at_level("INFO", logger="univerce"):
         uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "s.zarr")
     (record,) = [r for r in caplog.records if hasattr(r, "stages")]
-    assert set(record.stages) == {"read", "tokenise", "forward", "write", "all"}
+    assert set(record.stages) == {"read", "tokenize", "forward", "write", "all"}
     assert all(0 < seconds <= record.stages["all"] for seconds in record.stages.values())
     assert "forward" in record.getMessage()
     assert set(ad.read_zarr(tmp_path / "s.zarr").uns["X_uce"]) == {"params"}, "times would make each result another"

@@ -27,7 +27,7 @@ def cells():
     return bags.astype(np.float32), expression, sets
 
 
-def neighbours_of(expression, sets):
+def neighbors_of(expression, sets):
     """For every cell the ten nearest others of its set on 20 components."""
     for k in np.unique(sets):
         rows = np.flatnonzero(sets == k)
@@ -35,19 +35,19 @@ def neighbours_of(expression, sets):
         yield rows, NearestNeighbors(n_neighbors=10, algorithm="brute").fit(scores).kneighbors()[1]
 
 
-def test_neighbours_are_those_on_twenty_principal_components(cells):
+def test_neighbors_are_those_on_twenty_principal_components(cells):
     _, expression, sets = cells
-    for rows, expected in neighbours_of(expression, sets):
+    for rows, expected in neighbors_of(expression, sets):
         np.testing.assert_array_equal(nearest_cells(expression[rows]), expected)
 
 
-def test_axes_solve_the_eigenproblem_of_what_neighbours_share_over_what_they_do_not(cells):
+def test_axes_solve_the_eigenproblem_of_what_neighbors_share_over_what_they_do_not(cells):
     bags, expression, sets = cells
     noise, total = np.zeros((DIM, DIM)), np.zeros((DIM, DIM))
-    for rows, neighbours in neighbours_of(expression, sets):
+    for rows, neighbors in neighbors_of(expression, sets):
         x = bags[rows].astype(float)
         for i in range(len(x)):
-            apart = x[i] - x[neighbours[i]].mean(axis=0)
+            apart = x[i] - x[neighbors[i]].mean(axis=0)
             noise += 10 / 11 * np.outer(apart, apart)
         total += len(x) * np.cov(x.T, bias=True)
     ratio, vectors = eigh(total - noise, noise + 0.2 * np.trace(noise) / DIM * np.eye(DIM))

@@ -122,7 +122,7 @@ def test_the_result_is_the_averaged_network_ready_to_embed(tmp_path):
 
 def test_the_learning_rate_follows_the_schedule(tmp_path):
     train(tmp_path)
-    (group,) = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimiser"]["param_groups"]
+    (group,) = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["optimizer"]["param_groups"]
     assert group["lr"] == pytest.approx(RECIPE.learning_rate * _schedule(RECIPE.steps - 1, RECIPE))
     assert group["lr"] < RECIPE.learning_rate / 2
 

@@ -1,4 +1,4 @@
-"""Atlases: labelled embeddings of many data sets, on disk."""
+"""Atlases: labeled embeddings of many data sets, on disk."""
 
 from univerce.atlas.append import append
 from univerce.atlas.build import build

@@ -53,7 +53,7 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
     for transfer in config.transfers:
         by_name = {entry.name: entry for entry in config.data}
         query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
-        report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labelled")
+        report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labeled")
         methods = [m for m in config.methods if _takes_part(m, transfer)]
         symbols = {by_name[name].gene_symbols for name in (transfer.query, transfer.reference)}
         if len(symbols) > 1:

@@ -14,7 +14,7 @@ N_OPEN_PROBLEMS: Final = 2000
 _TARGET_SUM = 1e4
 
 
-def log_normalised(counts: ad.AnnData) -> ad.AnnData:
+def log_normalized(counts: ad.AnnData) -> ad.AnnData:
     """Logarithm of the counts per 10,000 of a cell, in float32."""
     import scanpy as sc
 
@@ -34,7 +34,7 @@ def variable_genes(counts: ad.AnnData, batch: str | None) -> np.ndarray:
 
     if counts.n_vars <= N_OPEN_PROBLEMS:
         return np.ones(counts.n_vars, dtype=bool)
-    logs = log_normalised(counts)
+    logs = log_normalized(counts)
     logs.var_names = [str(i) for i in range(logs.n_vars)]
     if batch is not None:
         logs.obs = pd.DataFrame({"batch": logs.obs[batch].astype(str).astype("category")}, index=logs.obs_names)
@@ -48,10 +48,10 @@ def variable_genes(counts: ad.AnnData, batch: str | None) -> np.ndarray:
 
 
 def principal_components(counts: ad.AnnData) -> np.ndarray:
-    """``[n_obs, 50]`` of the log-normalised expression of all genes, or as many as there can be."""
+    """``[n_obs, 50]`` of the log-normalized expression of all genes, or as many as there can be."""
     import scanpy as sc
 
-    logs = log_normalised(counts)
+    logs = log_normalized(counts)
     logs.X = sp.csr_matrix(logs.X)
     n_comps = min(50, logs.n_obs - 1, logs.n_vars - 1)
     return np.asarray(sc.pp.pca(logs.X, n_comps=n_comps, svd_solver="arpack", random_state=0), dtype=np.float32)

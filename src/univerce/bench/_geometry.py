@@ -10,7 +10,7 @@ _JITTER = 1e-4
 def separate(x: np.ndarray, seed: int = 0) -> np.ndarray:
     """Equal rows moved apart by a ten-thousandth of the spread of the embedding; all others stay as they are.
 
-    With more than 90 cells on one point, which of them are neighbours, and with it most scores, would be an accident of
+    With more than 90 cells on one point, which of them are neighbors, and with it most scores, would be an accident of
     their order, and distances of zero are no edges of the graphs of scib-metrics.
     """
     _, first = np.unique(x, axis=0, return_index=True)
@@ -26,8 +26,8 @@ def separate(x: np.ndarray, seed: int = 0) -> np.ndarray:
 def rotated(x: np.ndarray) -> np.ndarray:
     """``[n, min(n, n_dims)]`` the same points in coordinates of their own span, when there are more columns than rows.
 
-    Distances and inner products stay as they are, and with them neighbours, silhouettes, clusters and what a
-    regularised linear classifier finds.
+    Distances and inner products stay as they are, and with them neighbors, silhouettes, clusters and what a
+    regularized linear classifier finds.
     """
     if x.shape[1] <= x.shape[0]:
         return x

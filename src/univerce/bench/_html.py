@@ -111,7 +111,7 @@ def _methods(outcomes: Sequence[Outcome]) -> str:
     used = {name for o in outcomes for name in o.adata.uns[o.key]["runs"]["method"]}
     table = list_methods().set_index("name")
     table = table.loc[
-        [n for n in table.index if n in used], ["zero_shot", "uses_batch", "uses_labels", "licence", "citation"]
+        [n for n in table.index if n in used], ["zero_shot", "uses_batch", "uses_labels", "license", "citation"]
     ]
     atlas = published()
     atlas = atlas[~atlas["metric"].str.startswith("centroid")].pivot_table(

@@ -1,4 +1,4 @@
-"""Scores of labels that nearest neighbours and classifiers give: arrays in, a prediction for each cell out."""
+"""Scores of labels that nearest neighbors and classifiers give: arrays in, a prediction for each cell out."""
 
 from __future__ import annotations
 

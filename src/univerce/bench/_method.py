@@ -19,7 +19,7 @@ class Method:
     >>> import univerce as uc
     >>> def depth(adata, *, batch, labels, rng):
     ...     return np.log1p(np.asarray(adata.X.sum(axis=1)))
-    >>> method = uc.bench.Method("depth", depth, citation="none", licence="none", zero_shot=True, seeded=False)
+    >>> method = uc.bench.Method("depth", depth, citation="none", license="none", zero_shot=True, seeded=False)
     >>> method.embed(uc.datasets.pbmc68k_reduced(), batch=None, labels=None, rng=0).shape
     (700, 1)
     """
@@ -32,7 +32,7 @@ class Method:
     """
     citation: str
     """Where it is described."""
-    licence: str
+    license: str
     """Of the code and of the weights."""
     zero_shot: bool
     """Nothing is fitted to the cells that it embeds."""

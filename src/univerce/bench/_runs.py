@@ -79,7 +79,7 @@ def _named(name: str, adata: ad.AnnData) -> Method:
 def _stored(key: str) -> Method:
     """An embedding that is there already."""
     return Method(
-        key, _found, citation="", licence="", zero_shot=False, seeded=False, stored=True, options={"key": key}
+        key, _found, citation="", license="", zero_shot=False, seeded=False, stored=True, options={"key": key}
     )
 
 

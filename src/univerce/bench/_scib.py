@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce.embeddings.neighbors import exact_neighbours
+from univerce.embeddings.neighbors import exact_neighbors
 
 BIO: Final = ("Isolated labels", "KMeans NMI", "KMeans ARI", "Silhouette label", "cLISI")
 BATCH: Final = ("BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison")
@@ -25,7 +25,7 @@ def scib_scores(
 ) -> Mapping[str, float]:
     """What :class:`scib_metrics.benchmark.Benchmarker` says of one embedding, with its own aggregation.
 
-    Neighbours are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a
+    Neighbors are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a
     table, so that a score is the same whatever stands beside it.
 
     Parameters
@@ -44,7 +44,7 @@ def scib_scores(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of optional packages that are missing, and of scores that are cut at zero
-        scib, benchmark, neighbours = _import()
+        scib, benchmark, neighbors = _import()
         level = scib.settings.verbosity
         logging.getLogger("scib_metrics").setLevel(logging.WARNING)
         try:
@@ -56,7 +56,7 @@ def scib_scores(
                 batch_correction_metrics=None if batches is None else benchmark.BatchCorrection(),
                 bio_conservation_metrics=benchmark.BioConservation(isolated_labels=batches is not None),
             )  # fmt: skip
-            bench.prepare(lambda points, k: _neighbours(points, k, neighbours.NeighborsResults))
+            bench.prepare(lambda points, k: _neighbors(points, k, neighbors.NeighborsResults))
             bench.benchmark()
             found = bench.get_results(min_max_scale=False).loc["X"]
         finally:
@@ -64,9 +64,9 @@ def scib_scores(
     return {str(name): float(value) for name, value in found.items()}
 
 
-def _neighbours(points: np.ndarray, k: int, results: Any) -> Any:
+def _neighbors(points: np.ndarray, k: int, results: Any) -> Any:
     """The cell itself first, as scib-metrics counts it."""
-    indices, distances = exact_neighbours(points, points, k)
+    indices, distances = exact_neighbors(points, points, k)
     return results(indices=indices.astype(np.int32), distances=distances)
 
 

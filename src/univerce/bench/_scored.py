@@ -63,8 +63,8 @@ def choose_scored(
             f"obs[{labels!r}] needs two types with {min_cells} cells or more; of {adata.n_obs:,} there are {found}. "
             "Lower min_cells=, or look at the labels and the runs that lack cells."
         )
-    labelled = pd.DataFrame({"type": types, "state": state}).dropna(subset="type")
-    table = pd.crosstab(labelled["type"], labelled["state"]).reindex(columns=list(order), fill_value=0)
+    labeled = pd.DataFrame({"type": types, "state": state}).dropna(subset="type")
+    table = pd.crosstab(labeled["type"], labeled["state"]).reindex(columns=list(order), fill_value=0)
     table = table.drop(columns="no label").rename_axis(columns=None).reset_index()
     table.insert(1, "n_cells", table[["scored", "no batch", "no embedding", "rare type"]].sum(axis=1))
     found_batches = None if batches is None else pd.Categorical(batches[rows])

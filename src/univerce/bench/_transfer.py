@@ -62,11 +62,11 @@ def pair_cells(
             f"The reference can teach {len(types)} types of obs[{labels!r}] ({some or 'none'}), and {len(scored)} "
             "cells of the query are of them. Bring the labels to one vocabulary, or lower min_cells=."
         )
-    unlabelled = pd.isna(mine)
+    unlabeled = pd.isna(mine)
     counts = {
-        "scored": len(scored), "no label": int(unlabelled.sum()),
-        "no embedding": int((~unlabelled & ~known_query).sum()),
-        "type not taught": int((~unlabelled & known_query & ~np.isin(mine, types)).sum()), "taught": len(taught),
+        "scored": len(scored), "no label": int(unlabeled.sum()),
+        "no embedding": int((~unlabeled & ~known_query).sum()),
+        "type not taught": int((~unlabeled & known_query & ~np.isin(mine, types)).sum()), "taught": len(taught),
         "reference, not taught": reference.n_obs - len(taught),
     }  # fmt: skip
     table = pd.DataFrame({"query": pd.Series(mine).value_counts(), "reference": pd.Series(theirs).value_counts()})

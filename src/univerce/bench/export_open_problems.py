@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
-from univerce.bench._features import log_normalised, variable_genes
+from univerce.bench._features import log_normalized, variable_genes
 from univerce.embeddings.cells import get_labels
 from univerce.genes.species import SPECIES, resolve_species
 
@@ -86,5 +86,5 @@ def export_open_problems(
     var["hvg"] = variable_genes(counts, "batch")
     latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")
     uns = {"dataset_id": dataset_id, "dataset_organism": latin, "normalization_id": NORMALIZATION}
-    layers = {"counts": counts.X, "normalized": log_normalised(counts).X}
+    layers = {"counts": counts.X, "normalized": log_normalized(counts).X}
     return ad.AnnData(obs=obs, var=var, uns=uns, layers=layers)

@@ -17,7 +17,7 @@ def list_methods() -> pd.DataFrame:
     -------
     A row for each ``name``: ``zero_shot`` (nothing is fitted to the cells), ``uses_batch`` and ``uses_labels`` (it is
     told what it is scored on), ``control`` (an end of the scale, no method), ``extra`` that installs what it needs and
-    whether that is ``available``, ``licence`` and ``citation``. Weights of foundation models are not part of an extra.
+    whether that is ``available``, ``license`` and ``citation``. Weights of foundation models are not part of an extra.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def list_methods() -> pd.DataFrame:
             "control": m.control,
             "extra": m.extra,
             "available": _available(m.extra),
-            "licence": m.licence,
+            "license": m.license,
             "citation": m.citation,
         }
         for m in known_methods().values()

@@ -60,8 +60,8 @@ def run(
       biology,
       five of the correction of batches, and the total, 0.6 and 0.4 of their means. Nothing is scaled between methods;
     - the silhouette of each type, scaled to [0, 1], and the share of the types that a method wins;
-    - the labels that 15 neighbours give within the data, in five folds;
-    - the labels that neighbours and logistic regression give to a batch that they have not seen;
+    - the labels that 15 neighbors give within the data, in five folds;
+    - the labels that neighbors and logistic regression give to a batch that they have not seen;
     - the share of the types whose centroid in one batch has that of another as the nearest, or among the 3 nearest.
 
     With one batch, what needs two is NaN, and ``note`` says so. Equal rows of an embedding are moved apart by a

@@ -48,14 +48,14 @@ def run_transfer(
     have under one name, whatever its case; names that are not one-to-one are left out. No method is told a label of the
     query.
 
-    Nearest neighbours, logistic regression and centroids, fitted to the reference, label the query; ``"centroid top
+    Nearest neighbors, logistic regression and centroids, fitted to the reference, label the query; ``"centroid top
     k"`` is the share of the types whose centroid in the query has that of the reference among the ``k`` nearest ones.
     The row ``"largest type"`` calls every cell what most cells of the reference are.
 
     Parameters
     ----------
     query
-        Cells that are labelled; results are written into it.
+        Cells that are labeled; results are written into it.
     reference
         Cells that teach; its ``obsm`` gets their embeddings.
     labels
@@ -95,7 +95,7 @@ def run_transfer(
     ``query.obsm["X_transfer_METHOD"]`` and the same in ``reference``, with ``_SEED`` for methods that depend on one
         Every embedding.
     ``query.obsm[f"{key_added}_cells"]``
-        Which cells were labelled right, for :func:`univerce.bench.compare`.
+        Which cells were labeled right, for :func:`univerce.bench.compare`.
 
     Raises
     ------

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Paul Tol's "muted" scheme and black: ten colours that colour-blind readers can tell apart; the markers say it again.
-COLOURS = (
+# Paul Tol's "muted" scheme and black: ten colors that color-blind readers can tell apart; the markers say it again.
+COLORS = (
     "#332288", "#88CCEE", "#000000", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#44AA99",
 )  # fmt: skip
 MARKERS = "osX^vDP<>h"
-NEIGHBOURS, FOLDS = 15, 5
+NEIGHBORS, FOLDS = 15, 5
 
 
 def add(commands: Any) -> None:
@@ -51,20 +51,20 @@ def _demo(args: argparse.Namespace) -> None:
 
     labels = adata.obs["cell_type"]
     scores = {key: knn_accuracy(adata.obsm[key], labels) for key in ("X_uce", "X_pca")}
-    print(f"Accuracy of the cell type, {NEIGHBOURS} nearest neighbours, mean ± sd of {FOLDS} stratified folds:")
+    print(f"Accuracy of the cell type, {NEIGHBORS} nearest neighbors, mean ± sd of {FOLDS} stratified folds:")
     for key, name in (("X_uce", "UCE (uce-mini)"), ("X_pca", "PCA (fitted to these cells)")):
         print(f"  {name:<28} {scores[key].mean():.3f} ± {scores[key].std():.3f}")
     print(f"  {'always the largest type':<28} {labels.value_counts(normalize=True).iloc[0]:.3f}")
 
     for key, name in (("X_uce", "X_umap_uce"), ("X_pca", "X_umap_pca")):
         say(f"UMAP of {key}")
-        sc.pp.neighbors(adata, use_rep=key, n_neighbors=NEIGHBOURS, key_added=key, random_state=0)
+        sc.pp.neighbors(adata, use_rep=key, n_neighbors=NEIGHBORS, key_added=key, random_state=0)
         sc.tl.umap(adata, neighbors_key=key, key_added=name, random_state=0)
     panels = {
         f"UCE, uce-mini (kNN accuracy {scores['X_uce'].mean():.2f})": adata.obsm["X_umap_uce"],
-        f"PCA, log-normalised (kNN accuracy {scores['X_pca'].mean():.2f})": adata.obsm["X_umap_pca"],
+        f"PCA, log-normalized (kNN accuracy {scores['X_pca'].mean():.2f})": adata.obsm["X_umap_pca"],
     }
-    adata.uns["cell_type_colors"] = list(COLOURS[: labels.cat.categories.size])
+    adata.uns["cell_type_colors"] = list(COLORS[: labels.cat.categories.size])
     with replacing(args.output / "umap.png") as part:
         draw_umaps(panels, labels, part)
     with replacing(args.output / "pbmc68k_uce.h5ad") as part:
@@ -73,16 +73,16 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def knn_accuracy(embedding: np.ndarray, labels: pd.Series) -> np.ndarray:
-    """Accuracy of a nearest-neighbour classifier in every fold of a stratified cross-validation, ``[n_folds]``."""
+    """Accuracy of a nearest-neighbor classifier in every fold of a stratified cross-validation, ``[n_folds]``."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.neighbors import KNeighborsClassifier
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    return cross_val_score(KNeighborsClassifier(NEIGHBOURS), embedding, labels.astype(str), cv=folds)
+    return cross_val_score(KNeighborsClassifier(NEIGHBORS), embedding, labels.astype(str), cv=folds)
 
 
 def draw_umaps(panels: dict[str, np.ndarray], labels: pd.Series, path: Path) -> None:
-    """Draw embeddings ``[n_cells, 2]`` side by side under their titles, a colour and a marker per label, as PNG.
+    """Draw embeddings ``[n_cells, 2]`` side by side under their titles, a color and a marker per label, as PNG.
 
     The figure is as wide as a page of two columns, 180 mm.
     """
@@ -99,7 +99,7 @@ def draw_umaps(panels: dict[str, np.ndarray], labels: pd.Series, path: Path) -> 
                 s=8,
                 zorder=2 - inside.mean(),  # rare types on top
                 marker=MARKERS[i % len(MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
+                color=COLORS[i % len(COLORS)],
                 linewidths=0,
                 label=f"{label} ({inside.sum()})",
             )

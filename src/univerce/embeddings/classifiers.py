@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from scipy.special import log_softmax
 
-from univerce.embeddings.index import NeighbourIndex, build_index, import_faiss, tune
-from univerce.embeddings.neighbors import exact_neighbours
+from univerce.embeddings.index import NeighborIndex, build_index, import_faiss, tune
+from univerce.embeddings.neighbors import exact_neighbors
 
 Search = Literal["exact", "ivf", "hnsw"]
 
@@ -36,16 +36,20 @@ class Classifier(Protocol):
         balanced: bool = False,
         n_neighbors: int = 15,
         search: Search = "exact",
-    ) -> Classifier: ...
+    ) -> Classifier:
+        """Fit to cells ``[n, n_dims]`` and their classes ``[n]``."""
+        ...
 
-    def log_proba(self, x: np.ndarray) -> np.ndarray: ...
+    def log_proba(self, x: np.ndarray) -> np.ndarray:
+        """Log-probabilities ``[n, n_classes]`` of cells."""
+        ...
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """Multinomial logistic regression of scikit-learn on centred cells of mean variance one.
+    """Multinomial logistic regression of scikit-learn on centered cells of mean variance one.
 
-    All columns are divided by one number, so that rotating the embedding changes nothing. Standardising each column
+    All columns are divided by one number, so that rotating the embedding changes nothing. Standardizing each column
     would blow up those in which the reference hardly varies, and a classifier that is carried to another data set
     stumbles over them.
     """
@@ -124,7 +128,7 @@ class Centroids:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """Share of the votes of the nearest cells, whatever their distance, and one vote more that all classes share."""
 
     cells: np.ndarray
@@ -147,7 +151,7 @@ class Neighbours:
         balanced: bool = False,
         n_neighbors: int = 15,
         search: Search = "exact",
-    ) -> Neighbours:
+    ) -> Neighbors:
         """Fit; ``balanced`` gives the cells of rare classes heavier votes, so that all classes have as many."""
         if search != "exact":
             import_faiss()  # before the work
@@ -161,7 +165,7 @@ class Neighbours:
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
         if self.search == "exact":
-            nearest, _ = exact_neighbours(x, self.cells, self.n_neighbors)
+            nearest, _ = exact_neighbors(x, self.cells, self.n_neighbors)
         else:
             index, effort = self._index
             nearest, _ = index.search(x, self.n_neighbors, effort=effort)
@@ -180,18 +184,18 @@ class Neighbours:
         return self.__dict__
 
     @cached_property
-    def _index(self) -> tuple[NeighbourIndex, int]:
-        """The index of the cells, and the effort with which it finds enough neighbours of some of them."""
+    def _index(self) -> tuple[NeighborIndex, int]:
+        """The index of the cells, and the effort with which it finds enough neighbors of some of them."""
         index = build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
         some = self.cells[:_TUNED_ON]  # cells come in an order without meaning
-        exact, _ = exact_neighbours(some, self.cells, self.n_neighbors)
+        exact, _ = exact_neighbors(some, self.cells, self.n_neighbors)
         effort, _ = tune(index, some, exact, target=_RECALL)
         return index, effort
 
 
-CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbours]] = {
+CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {
     "logistic": Logistic,
-    "knn": Neighbours,
+    "knn": Neighbors,
     "centroid": Centroids,
 }
 

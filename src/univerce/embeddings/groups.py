@@ -1,4 +1,4 @@
-"""Groups of cells, and their means in an embedding or in log-normalised expression."""
+"""Groups of cells, and their means in an embedding or in log-normalized expression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.cells import get_labels, iter_rows
 
 LOGNORM = "lognorm"
-"""What the baseline in log-normalised expression is called."""
+"""What the baseline in log-normalized expression is called."""
 
 _BLOCK_ROWS = 4096
 _TARGET_SUM = 1e4
@@ -80,12 +80,12 @@ def get_groups(
     labels = pd.DataFrame({key: np.asarray(get_labels(adata, key, name=name), dtype=object) for key in keys})
     if mapping:
         labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
-    labelled = labels.notna().all(axis=1).to_numpy()
-    used = labelled & known
+    labeled = labels.notna().all(axis=1).to_numpy()
+    used = labeled & known
     if not used.all():
         logger.info(
             "%s: %s of %s cells are left out: %s without a label in %s, %s without an embedding.",
-            name, f"{(~used).sum():,}", f"{len(used):,}", f"{(~labelled).sum():,}", " or ".join(map(repr, keys)),
+            name, f"{(~used).sum():,}", f"{len(used):,}", f"{(~labeled).sum():,}", " or ".join(map(repr, keys)),
             f"{(~known).sum():,}",
         )  # fmt: skip
     if not used.any():
@@ -137,6 +137,7 @@ def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, group
 def lognorm_blocks(
     adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    """Log-normalized counts of some genes, in blocks of rows."""
     matrix = get_layer(adata, layer)
     for start in range(0, adata.n_obs, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, adata.n_obs))

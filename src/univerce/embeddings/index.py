@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours of embeddings, by faiss."""
+"""Approximate nearest neighbors of embeddings, by faiss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMAT = "univerce-index-1"
 
 
 @dataclass(frozen=True)
-class NeighbourIndex:
+class NeighborIndex:
     """A faiss index over the rows of an embedding that hold one, for the Euclidean distance."""
 
     index: Any
@@ -39,14 +39,14 @@ class NeighbourIndex:
         return max(self.index.nlist if self.kind == "ivf" else len(self.rows), 1)
 
     def search(self, query: Any, k: int, *, effort: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """As :func:`exact_neighbours`, though some may be missed.
+        """As :func:`exact_neighbors`, though some may be missed.
 
         Parameters
         ----------
         query
             Embedding ``[n, n_dims]``.
         k
-            Number of neighbours.
+            Number of neighbors.
         effort
             Lists that are searched (``nprobe``), or nodes that are kept (``efSearch``, ``k`` at least).
 
@@ -75,7 +75,7 @@ class NeighbourIndex:
 
 def build_index(
     reference: Any, kind: IndexKind, *, seed: int = 0, done: Callable[[int], object] | None = None
-) -> NeighbourIndex:
+) -> NeighborIndex:
     """A faiss index of an embedding, which is read in blocks.
 
     float16 is kept as float16, anything else as float32: nothing is compressed. The memory it needs is that of the
@@ -117,7 +117,7 @@ def build_index(
         index.add(block[np.isfinite(block).all(axis=1)])
         if done is not None:
             done(block_rows.stop - block_rows.start)
-    return NeighbourIndex(index, kind, rows)
+    return NeighborIndex(index, kind, rows)
 
 
 def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed: int) -> Any:
@@ -137,8 +137,8 @@ def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed:
     return index
 
 
-def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
-    """The least effort at which ``index`` finds a share of the ``exact`` neighbours, and the share that it finds.
+def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
+    """The least effort at which ``index`` finds a share of the ``exact`` neighbors, and the share that it finds.
 
     Effort is doubled until it suffices, and then narrowed down by halves, as if more of it never found less.
 
@@ -149,7 +149,7 @@ def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float)
     query
         Embedding ``[n, n_dims]``, a sample.
     exact
-        ``[n, k]`` exact neighbours of ``query``.
+        ``[n, k]`` exact neighbors of ``query``.
     target
         The share wanted; when it is out of reach, the most effort there is.
     """
@@ -169,7 +169,7 @@ def tune(index: NeighbourIndex, query: Any, exact: np.ndarray, *, target: float)
     return high, found
 
 
-def write_index(path: Path | str, index: NeighbourIndex, *, digest: str) -> None:
+def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
     """Write an index, with the digest of what it was made from; under a temporary name, then renamed."""
     faiss = import_faiss()
     path = Path(path)
@@ -185,7 +185,7 @@ def write_index(path: Path | str, index: NeighbourIndex, *, digest: str) -> None
         part.unlink(missing_ok=True)
 
 
-def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighbourIndex | None:
+def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborIndex | None:
     """The index in a file, or ``None`` when there is none of this kind and digest.
 
     Raises
@@ -207,7 +207,7 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighbourIn
         if (header["kind"], header["digest"]) != (kind, digest):
             return None
         rows = np.frombuffer(file.read(8 * header["n_rows"]), dtype="<i8").astype(np.int64)
-        return NeighbourIndex(faiss.read_index(faiss.PyCallbackIOReader(file.read)), kind, rows)
+        return NeighborIndex(faiss.read_index(faiss.PyCallbackIOReader(file.read)), kind, rows)
 
 
 def import_faiss() -> Any:
@@ -215,5 +215,5 @@ def import_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise ImportError('Approximate neighbours need faiss: pip install "univerce[faiss]"') from error
+        raise ImportError('Approximate neighbors need faiss: pip install "univerce[faiss]"') from error
     return faiss

@@ -1,8 +1,8 @@
-"""Exact nearest neighbours of embeddings, by blocked matrix products.
+"""Exact nearest neighbors of embeddings, by blocked matrix products.
 
-An embedding is anything that :func:`univerce.embeddings.cells.iter_rows` reads, in memory or on disk, float16 or float32. A
-row with NaN or infinity is no embedding: as a query it gets the index -1 and the distance NaN, in the reference it is
-nobody's neighbour.
+An embedding is anything that :func:`univerce.embeddings.cells.iter_rows` reads, in memory or on disk, float16 or
+float32. A row with NaN or infinity is no embedding: as a query it gets the index -1 and the distance NaN, in the
+reference it is nobody's neighbor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PRODUCT = 2**24  # entries of one matrix product
 _UNIT = 2.0**-24  # rounding of float32
 
 
-def exact_neighbours(
+def exact_neighbors(
     query: Any,
     reference: Any,
     k: int,
@@ -45,7 +45,7 @@ def exact_neighbours(
     query, reference
         Embeddings ``[n, n_dims]`` and ``[n_reference, n_dims]``. ``reference`` is read in order, a block at a time.
     k
-        Number of neighbours.
+        Number of neighbors.
     block_rows
         Rows of ``reference`` in memory at a time.
     metric
@@ -67,7 +67,7 @@ def exact_neighbours(
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
     everything = slice(0, reference.shape[0])
-    indices, squares = no_neighbours(query.shape[0], k)
+    indices, squares = no_neighbors(query.shape[0], k)
     for wanted, queries in iter_rows(query, _QUERY_ROWS):
         into = indices[wanted], squares[wanted]
         n_known = collect(queries, reference, everything, *into, block_rows=block_rows, metric=metric, done=done)
@@ -76,8 +76,8 @@ def exact_neighbours(
     return nearest_first(indices, squares, metric=metric)
 
 
-def no_neighbours(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances ``[n, k]`` of neighbours that are yet to be found."""
+def no_neighbors(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and squared distances ``[n, k]`` of neighbors that are yet to be found."""
     return np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
 
 
@@ -92,7 +92,7 @@ def collect(
     metric: Metric = "euclidean",
     done: Callable[[int], object] | None = None,
 ) -> int:
-    """Look for neighbours among some rows of the reference.
+    """Look for neighbors among some rows of the reference.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def collect(
     reference, rows
         The embedding, and which rows of it.
     indices, squares
-        ``[n, k]`` of :func:`no_neighbours`; the ``k`` nearest are put there in no order.
+        ``[n, k]`` of :func:`no_neighbors`; the ``k`` nearest are put there in no order.
     block_rows, metric, done
-        See :func:`exact_neighbours`.
+        See :func:`exact_neighbors`.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def collect(
 def nearest_first(
     indices: np.ndarray, squares: np.ndarray, *, metric: Metric = "euclidean"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours in order, those at equal distance by row, and their distances in float32; NaN for no neighbour."""
+    """Neighbors in order, those at equal distance by row, and their distances in float32; NaN for no neighbor."""
     indices, squares = in_order(indices, np.where(indices < 0, np.nan, squares))
     return indices, (squares / 2 if metric == "cosine" else np.sqrt(squares)).astype(np.float32)
 
@@ -217,12 +217,12 @@ def _replace_worst(distances, indices, distance, index):  # type: ignore[no-unty
 
 
 def recall(indices: np.ndarray, exact: np.ndarray) -> float:
-    """Share of the exact neighbours that were found; queries without neighbours do not count.
+    """Share of the exact neighbors that were found; queries without neighbors do not count.
 
     Parameters
     ----------
     indices, exact
-        ``[n, k]`` neighbours, found and exact, in any order.
+        ``[n, k]`` neighbors, found and exact, in any order.
     """
     known = exact[:, 0] >= 0
     if not known.any():
@@ -232,7 +232,7 @@ def recall(indices: np.ndarray, exact: np.ndarray) -> float:
 
 
 def check_sizes(query: Any, reference: Any, k: int) -> None:
-    """Raise ``ValueError`` unless ``k`` neighbours of the rows of ``query`` can be looked for in ``reference``."""
+    """Raise ``ValueError`` unless ``k`` neighbors of the rows of ``query`` can be looked for in ``reference``."""
     check_whole("k", k, 1)
     if query.shape[1] != reference.shape[1]:
         raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
@@ -241,5 +241,5 @@ def check_sizes(query: Any, reference: Any, k: int) -> None:
 
 
 def too_few(k: int, n: int) -> str:
-    """The message for a reference that is smaller than the number of neighbours."""
-    return f"{k} neighbours were asked for and the reference has {n} embeddings; ask for at most {n}."
+    """The message for a reference that is smaller than the number of neighbors."""
+    return f"{k} neighbors were asked for and the reference has {n} embeddings; ask for at most {n}."

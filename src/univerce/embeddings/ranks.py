@@ -72,7 +72,7 @@ def directions(rows: np.ndarray) -> np.ndarray:
 
 
 def self_distances(points: np.ndarray, metric: str = "euclidean") -> np.ndarray:
-    """``[n, n]`` distances within one set, infinite on the diagonal: a point is no neighbour of its own."""
+    """``[n, n]`` distances within one set, infinite on the diagonal: a point is no neighbor of its own."""
     out = distances(points, points, metric)
     np.fill_diagonal(out, np.inf)
     return out
@@ -155,12 +155,12 @@ def shuffle_within(types: np.ndarray, blocks: np.ndarray, n: int, rng: np.random
 
 
 def any_same(near: np.ndarray, types: np.ndarray) -> np.ndarray:
-    """Whether any neighbour has the same type.
+    """Whether any neighbor has the same type.
 
     Parameters
     ----------
     near
-        ``[n, n]`` whether the column's centroid is a neighbour of the row's.
+        ``[n, n]`` whether the column's centroid is a neighbor of the row's.
     types
         ``[n_permutations, n]`` types.
 
@@ -174,7 +174,7 @@ def any_same(near: np.ndarray, types: np.ndarray) -> np.ndarray:
     return np.asarray(same @ collect) > 0
 
 
-def summarise(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
+def summarize(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
     """A share beside the shares that shuffled labels gave.
 
     The p-value is (1 + shuffles with at least as many hits) / (1 + shuffles), which is exact for shuffles drawn at

@@ -1,4 +1,4 @@
-"""Nearest neighbours on the workers of a dask cluster: parts of a reference on disk, or blocks of queries."""
+"""Nearest neighbors on the workers of a dask cluster: parts of a reference on disk, or blocks of queries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from univerce.embeddings.index import IndexKind, NeighbourIndex, read_index
-from univerce.embeddings.neighbors import check_sizes, collect, in_order, nearest_first, no_neighbours, too_few
+from univerce.embeddings.index import IndexKind, NeighborIndex, read_index
+from univerce.embeddings.neighbors import check_sizes, collect, in_order, nearest_first, no_neighbors, too_few
 from univerce.io.cluster import as_is, map_blocks
 from univerce.io.rows import ROUNDED_ROWS, Stored, blocks_of_rows, map_rows, read_rows
 
@@ -22,7 +22,7 @@ _ONE_AT_A_TIME = threading.Lock()  # in a worker: an index is read once
 def exact_on_workers(
     client: Any, query: Any, reference: Stored, k: int, *, done: Callable[[int], object] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`~univerce.embeddings.neighbors.exact_neighbours`, to the last bit, by workers that read the reference.
+    """As :func:`~univerce.embeddings.neighbors.exact_neighbors`, to the last bit, by workers that read the reference.
 
     A task is a block of queries and a part of the reference, so a worker that dies costs no more than that; queries in
     memory are sent once for each block.
@@ -36,7 +36,7 @@ def exact_on_workers(
     reference
         Where the reference lies.
     k
-        Number of neighbours.
+        Number of neighbors.
     done
         Called with the number of pairs that were compared, for a progress bar.
 
@@ -45,7 +45,7 @@ def exact_on_workers(
     Indices ``[n, k]`` and distances ``[n, k]``.
     """
     check_sizes(query, reference, k)
-    indices, squares = no_neighbours(query.shape[0], k)
+    indices, squares = no_neighbors(query.shape[0], k)
     known: dict[int, int] = {}
     work = partial(_search_part, reference, Stored.find(query), k)
     for rows, part, theirs, n_known in map_blocks(client, work, _items(client, query, reference), name="search_atlas"):
@@ -73,7 +73,7 @@ def _search_part(
     reference: Stored, query: Stored | None, k: int, rows: slice, block: np.ndarray | None, part: slice
 ) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:
     queries = read_rows(query.open(), rows) if block is None and query is not None else block
-    found = no_neighbours(rows.stop - rows.start, k)
+    found = no_neighbors(rows.stop - rows.start, k)
     n_known = collect(np.asarray(queries), reference.open(), part, *found)
     return rows, part, found, n_known
 
@@ -81,7 +81,7 @@ def _search_part(
 def index_on_workers(
     client: Any, query: Any, k: int, *, path: Path | str, kind: IndexKind, digest: str, effort: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As :meth:`~univerce.embeddings.index.NeighbourIndex.search`, by workers that read the index from its file."""
+    """As :meth:`~univerce.embeddings.index.NeighborIndex.search`, by workers that read the index from its file."""
     indices = np.full((query.shape[0], k), -1, dtype=np.int64)
     distances = np.full((query.shape[0], k), np.nan, dtype=np.float32)
     work = partial(_search_index, str(Path(path).resolve()), kind, digest, k, effort)
@@ -99,7 +99,7 @@ def _search_index(
 
 
 @lru_cache(maxsize=1)
-def _index(path: str, kind: IndexKind, digest: str) -> NeighbourIndex:
+def _index(path: str, kind: IndexKind, digest: str) -> NeighborIndex:
     index = read_index(path, kind=kind, digest=digest)
     if index is None:
         raise ValueError(

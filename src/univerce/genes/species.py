@@ -25,7 +25,7 @@ class Species:
     release_prefix
         Start of the Ensembl file names that the released models were built from; ``""`` for species they do not cover.
     aliases
-        Further names, among them the genome assemblies that count matrices are labelled with.
+        Further names, among them the genome assemblies that count matrices are labeled with.
     """
 
     key: str
@@ -88,7 +88,7 @@ SPECIES: dict[str, Species] = {
             30608,
             "ENSMICG",
             "Microcebus_murinus.Mmur_3.0",
-            ("M. murinus", "gray mouse lemur", "grey mouse lemur"),
+            ("M. murinus", "grey mouse lemur", "gray mouse lemur"),
         ),
         Species(
             "frog",

@@ -2,7 +2,7 @@
 
 ``obs``  ``symbol``, ``ensembl_id`` (``""`` when unknown), ``chromosome``, ``start`` (1-based, bp), ``chromosome_code``
 ``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters, because
-         the network L2-normalises every token, so int8 rows need no scale.
+         the network L2-normalizes every token, so int8 rows need no scale.
 ``uns``  ``special_features`` ``[4, token_dim]`` (PAD, LEFT, RIGHT, CLS); ``chromosome_names``, ``chromosome_codes`` and
          ``chromosome_features`` ``[n_chromosomes, token_dim]``; ``gene_table`` (species, encoder, source, digest, ...)
 
@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from univerce.genes.encoders.text import identity_signs
+from univerce.genes.hashed import identity_signs
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4

@@ -26,7 +26,7 @@ def delete_from_sentences(
     n_sample: int,
     max_length: int,
 ) -> tuple[Sentences, np.ndarray]:
-    """Delete genes from sentences that :func:`univerce.inference.tokens.tokenise` drew.
+    """Delete genes from sentences that :func:`univerce.inference.tokens.tokenize` drew.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ def expected_sentences(
     Parameters
     ----------
     counts, rows, order, keys
-        As :func:`~univerce.inference.tokens.tokenise` takes them; the keys decide the order of the chromosomes.
+        As :func:`~univerce.inference.tokens.tokenize` takes them; the keys decide the order of the chromosomes.
     n_sample
         Number of draws that are averaged over.
     max_length

@@ -113,7 +113,7 @@ def resolve_inputs(
     table: Tables | None = None,
     samplings: tuple[str, ...] = SAMPLINGS,
 ) -> Inputs:
-    """Check the arguments that tokenising and embedding share, and find what they stand for."""
+    """Check the arguments that tokenizing and embedding share, and find what they stand for."""
     adata = get_modality(data, mod)
     check_adata(adata)
     seed = as_seed(rng)

@@ -19,7 +19,7 @@ from univerce._device import choose_precision as choose_precision
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
 from univerce.inference.expected import expected_sentences
-from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, tokenise
+from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, tokenize
 from univerce.io.blocks import iter_blocks
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.bag import bag_weights
@@ -328,7 +328,7 @@ def prepare(
     blocks
         The blocks to read; all by default.
     stages
-        Told what ``"read"`` and ``"tokenise"`` take.
+        Told what ``"read"`` and ``"tokenize"`` take.
 
     Yields
     ------
@@ -338,7 +338,7 @@ def prepare(
     orders = [g.order() for g in genes]
     to_tokens = [g.tokens() for g in genes]
     for rows, counts in ahead(stages.timed("read", iter_blocks(X, block_rows, blocks=blocks))):
-        with stages.measure("tokenise"):
+        with stages.measure("tokenize"):
             check_counts(counts, where=where)
             groups = []
             for k in np.unique(species[rows]):
@@ -359,7 +359,7 @@ def _sentences(
     sizes = {"n_sample": drawing.n_sample, "max_length": drawing.max_length}
     if drawing.sampling == "expected":
         return expected_sentences(counts, rows, order, keys, **sizes)
-    return tokenise(counts, rows, order, keys, sampling=drawing.sampling, **sizes)
+    return tokenize(counts, rows, order, keys, sampling=drawing.sampling, **sizes)
 
 
 def embed_blocks(
@@ -368,7 +368,7 @@ def embed_blocks(
     done: Callable[[int], Any] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Block]:
-    """Embed prepared blocks; the next block is read and tokenised while one is embedded.
+    """Embed prepared blocks; the next block is read and tokenized while one is embedded.
 
     Parameters
     ----------

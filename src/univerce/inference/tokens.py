@@ -31,7 +31,7 @@ _LOGS = np.log1p(np.arange(_N_LOGS, dtype=np.float64))  # most counts are small
 
 @dataclass(frozen=True)
 class GenomeOrder:
-    """What the tokeniser needs to know of a gene table, in genome order.
+    """What the tokenizer needs to know of a gene table, in genome order.
 
     A *rank* is the place of a gene among all genes ordered by chromosome and start. Chromosomes come by falling number
     of genes, so that the small scaffolds at the end can be pooled when a sentence would overflow.
@@ -139,7 +139,7 @@ def max_groups(n_sample: int, max_length: int) -> int:
     return groups
 
 
-def tokenise(
+def tokenize(
     counts: sparse.csr_matrix,
     rows: np.ndarray,
     order: GenomeOrder,
@@ -193,7 +193,7 @@ def tokenise(
     var_rank = order.var_rank(rows)
 
     def run(begin: int, end: int) -> None:
-        _tokenise(
+        _tokenize(
             begin, end, counts.indptr, counts.indices, counts.data, var_rank,
             order.gene_token, order.chromosome, order.chromosome_token, keys,
             n_sample, sampling == "systematic", max_chromosomes, ids, lengths, pooled,
@@ -209,7 +209,7 @@ def tokenise(
 
 
 @numba.njit(nogil=True, cache=True)
-def _tokenise(  # type: ignore[no-untyped-def]
+def _tokenize(  # type: ignore[no-untyped-def]
     begin, end, indptr, indices, data, var_rank, gene_token, chromosome, chromosome_token, keys,
     n_sample, systematic, max_chromosomes, ids, lengths, pooled,
 ):  # fmt: skip
@@ -324,7 +324,7 @@ def sample_sentence(  # type: ignore[no-untyped-def]
         for i in range(n_sample):
             points[i] = (i + offset) / n_sample * total
     else:
-        # Sorted uniforms without a sort: their joint law is that of normalised partial sums of exponential spacings.
+        # Sorted uniforms without a sort: their joint law is that of normalized partial sums of exponential spacings.
         reached = 0.0
         for i in range(n_sample):
             reached -= np.log(1.0 - uniform(state))

@@ -16,7 +16,7 @@ from univerce.io.source import Source
 _AHEAD = 2  # blocks that wait for every thread of the workers
 
 
-ONE_AT_A_TIME = threading.Lock()  # in a worker: one block is read and tokenised while another is embedded
+ONE_AT_A_TIME = threading.Lock()  # in a worker: one block is read and tokenized while another is embedded
 
 
 def open_rows(source: Source, block_rows: int) -> Rows:

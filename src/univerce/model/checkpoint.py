@@ -41,7 +41,7 @@ class _NoMemory(TorchFunctionMode):
     """Makes networks whose weights take no memory.
 
     Unlike under ``torch.device("meta")``, only empty tensors are made on the meta device, which the weights are before
-    they are initialised: some other constructors (eye, arange) import torch's compiler there, which takes seconds.
+    they are initialized: some other constructors (eye, arange) import torch's compiler there, which takes seconds.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -17,7 +17,7 @@ from univerce.pl.genes.delete_genes import delete_genes
 from univerce.pl.genes.gene_attribution import gene_attribution
 from univerce.pl.labels.label_transfer import label_transfer
 from univerce.pl.ontology.dendrogram import dendrogram
-from univerce.pl.ontology.lineage_colocalisation import lineage_colocalisation
+from univerce.pl.ontology.lineage_colocalization import lineage_colocalization
 from univerce.pl.ontology.ontology_distance import ontology_distance
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "find_cells",
     "gene_attribution",
     "label_transfer",
-    "lineage_colocalisation",
+    "lineage_colocalization",
     "marker_fold_changes",
     "ontology_distance",
     "ood_score",

@@ -1,4 +1,4 @@
-"""What the figures share: paper sizes, a style, colours that colour-blind readers tell apart, and how a figure ends."""
+"""What the figures share: paper sizes, a style, colors that color-blind readers tell apart, and how a figure ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MM: Final = 1 / 25.4
-"""A millimetre in inches."""
+"""A millimeter in inches."""
 
 SINGLE: Final = 85 * MM
 """Width of one column of a journal."""
@@ -37,10 +37,10 @@ CHANCE: Final = "#D9D9D9"
 """What labels by chance would give."""
 
 SEQUENTIAL: Final = "cividis"
-"""Colour map of ordered values."""
+"""Color map of ordered values."""
 
 DIVERGING: Final = "RdBu_r"
-"""Colour map of values around a middle."""
+"""Color map of values around a middle."""
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 7,

@@ -20,7 +20,7 @@ AROUND = 1.15
 
 
 class Series(NamedTuple):
-    """Bars of one colour."""
+    """Bars of one color."""
 
     name: str
     table: pd.DataFrame

@@ -32,7 +32,7 @@ def embedding_grid(
 ) -> Figure | np.ndarray | None:
     """Draw two-dimensional embeddings in columns and their cells by columns of ``obs`` in rows, such as type and batch.
 
-    Colours are those of ``uns[f"{color}_colors"]`` when there are any; categories that share a colour have different
+    Colors are those of ``uns[f"{color}_colors"]`` when there are any; categories that share a color have different
     markers.
 
     Parameters
@@ -97,9 +97,9 @@ def embedding_grid(
             values = adata.obs[column].astype(str).to_numpy()[order]
             for ax, key in zip(row, named.values(), strict=True):
                 points = np.asarray(adata.obsm[key])[order]
-                for name, (colour, marker) in looks.items():
+                for name, (color, marker) in looks.items():
                     inside = values == name
-                    ax.scatter(*points[inside].T, s=size, color=colour, marker=marker, linewidths=0, rasterized=True)
+                    ax.scatter(*points[inside].T, s=size, color=color, marker=marker, linewidths=0, rasterized=True)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
             _legend(row[-1], column, looks)
@@ -109,14 +109,14 @@ def embedding_grid(
 
 
 def _looks(adata: ad.AnnData, column: str) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each category."""
+    """Color and marker of each category."""
     values = adata.obs[column]
     categories = pd.Categorical(values).remove_unused_categories().categories
     stated = list(adata.uns.get(f"{column}_colors", []))
     own = isinstance(values.dtype, pd.CategoricalDtype) and len(stated) == len(values.cat.categories)
-    colours = dict(zip(values.cat.categories, stated, strict=True)) if own else {}
+    colors = dict(zip(values.cat.categories, stated, strict=True)) if own else {}
     looks = {
-        str(name): (str(colours.get(name, PALETTE[i % len(PALETTE)])), _MARKERS[i // len(PALETTE) % len(_MARKERS)])
+        str(name): (str(colors.get(name, PALETTE[i % len(PALETTE)])), _MARKERS[i // len(PALETTE) % len(_MARKERS)])
         for i, name in enumerate(categories)
     }
     return looks | ({"nan": (BASELINE, ".")} if values.isna().any() else {})

@@ -31,7 +31,7 @@ def map_genes(
 ) -> Any:
     """Find the gene of the model behind every variable, and report how much of the counts that covers.
 
-    Symbols and Ensembl, FlyBase or WormBase identifiers are recognised, mixed as they come; case, blanks and version
+    Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, mixed as they come; case, blanks and version
     suffixes do not matter. Nothing is removed: variables without a gene stay and are listed in the report.
 
     Parameters

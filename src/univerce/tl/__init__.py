@@ -17,7 +17,7 @@ from univerce.tl.genes.predict_expression import predict_expression
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.transfer_labels import transfer_labels
 from univerce.tl.ontology.dendrogram import dendrogram
-from univerce.tl.ontology.lineage_colocalisation import lineage_colocalisation
+from univerce.tl.ontology.lineage_colocalization import lineage_colocalization
 from univerce.tl.ontology.ontology_distance import ontology_distance
 from univerce.tl.ontology.read_ontology import read_ontology
 from univerce.tl.search_atlas import search_atlas
@@ -35,7 +35,7 @@ __all__ = [
     "find_cells",
     "gene_attribution",
     "gene_network",
-    "lineage_colocalisation",
+    "lineage_colocalization",
     "marker_fold_changes",
     "ontology_distance",
     "ood_score",

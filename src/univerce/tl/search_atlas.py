@@ -17,8 +17,8 @@ from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import check_comparable, gather, get_embedding, get_labels, known_cells
-from univerce.embeddings.index import NeighbourIndex, build_index, read_index, tune, write_index
-from univerce.embeddings.neighbors import exact_neighbours
+from univerce.embeddings.index import NeighborIndex, build_index, read_index, tune, write_index
+from univerce.embeddings.neighbors import exact_neighbors
 from univerce.embeddings.sharded import exact_on_workers, index_on_workers
 from univerce.inference.tokens import cell_keys
 from univerce.io.cluster import find_client
@@ -62,26 +62,26 @@ def search_atlas(
     atlas
         Cells to search, see :func:`univerce.atlas.build`: an AnnData, or the path of a ``.zarr`` or ``.h5ad``, which is
         read in blocks. Any AnnData with an embedding will do, those of :func:`univerce.tl.centroids` among them. Cells
-        of it without an embedding are nobody's neighbours; the log says how many.
+        of it without an embedding are nobody's neighbors; the log says how many.
     n_neighbors
-        Neighbours per cell.
+        Neighbors per cell.
     mod
         Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm``, in both.
     method
         ``"exact"`` compares every cell with every cell of the atlas. ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``), which is held in memory and misses some neighbours; they pay off for some
+        (``pip install "univerce[faiss]"``), which is held in memory and misses some neighbors; they pay off for some
         ten thousand queries on a million cells. An ``"ivf"`` is built in minutes, always the same; an ``"hnsw"`` takes
         longer to build, and several threads never build the same one twice.
     target_recall
-        Share of the exact neighbours that an index shall find. As much effort is spent as reaches it on a sample of at
-        most 256 cells, for which the exact neighbours are computed too.
+        Share of the exact neighbors that an index shall find. As much effort is spent as reaches it on a sample of at
+        most 256 cells, for which the exact neighbors are computed too.
     index
         File in which the index is kept. It is read when it is of this atlas and method, by the digest of the embedding,
         and else built and written. ``None`` builds it anew in every call.
     labels
-        Column of ``atlas.obs`` to summarise; ``None`` for none. Neighbours without a label count as neighbours, and for
+        Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count as neighbors, and for
         no label.
     key_added
         Start of the keys that are written.
@@ -107,9 +107,9 @@ def search_atlas(
     ``obsm[f"{key_added}_distances"]``
         ``[n_obs, n_neighbors]`` float32; NaN where the index is -1.
     ``obs[f"{key_added}_distance"]``
-        Median distance to the neighbours.
+        Median distance to the neighbors.
     ``obs[f"{key_added}_label"]``, ``obs[f"{key_added}_share"]``
-        The most common label among the neighbours, of several the one with the nearest, and the share of the neighbours
+        The most common label among the neighbors, of several the one with the nearest, and the share of the neighbors
         that have it.
     ``uns[key_added]["params"]``
         What was asked for, the seed, the size of the atlas, its path or ``"AnnData"``; for an index its ``effort``
@@ -162,7 +162,7 @@ def search_atlas(
     client = find_client(client, None)
     stored = None if client is None else _find_stored(cells, use_rep)
     if n_missing := int((~known_cells(cells, client=client)).sum()):
-        logger.info("%s cells of the atlas have no embedding and are nobody's neighbours.", f"{n_missing:,}")
+        logger.info("%s cells of the atlas have no embedding and are nobody's neighbors.", f"{n_missing:,}")
     seed, k = as_seed(rng), int(n_neighbors)
     show = settings.progress if progress is None else progress
     params = {
@@ -173,7 +173,7 @@ def search_atlas(
     def exact(queries: Any, done: Callable[[int], object] | None = None) -> tuple[np.ndarray, np.ndarray]:
         if stored is not None:
             return exact_on_workers(client, queries, stored, k, done=done)
-        return exact_neighbours(queries, cells, k, done=done)
+        return exact_neighbors(queries, cells, k, done=done)
 
     if method == "exact":
         with tqdm(
@@ -186,9 +186,7 @@ def search_atlas(
         some = gather(query, sample)
         effort, share = tune(found, some, exact(some)[0], target=target_recall)
         if share < target_recall:
-            logger.warning(
-                "The index finds %.3f of the neighbours at best, not target_recall=%s.", share, target_recall
-            )
+            logger.warning("The index finds %.3f of the neighbors at best, not target_recall=%s.", share, target_recall)
         if client is None or index is None:
             indices, distances = found.search(query, k, effort=effort)
         else:
@@ -197,11 +195,11 @@ def search_atlas(
             )
         params |= {"target_recall": float(target_recall), "recall": share, "effort": effort, "n_sampled": len(sample)}
     if (~known).any():
-        logger.info("%s of %s cells have no embedding and no neighbours.", f"{(~known).sum():,}", f"{len(known):,}")
+        logger.info("%s of %s cells have no embedding and no neighbors.", f"{(~known).sum():,}", f"{len(known):,}")
     adata.obsm[f"{key_added}_indices"], adata.obsm[f"{key_added}_distances"] = indices, distances
     adata.obs[f"{key_added}_distance"] = _median(distances)
     if named is not None:
-        common, share_of = _summarise(indices, np.asarray(named.codes), len(named.categories))
+        common, share_of = _summarize(indices, np.asarray(named.codes), len(named.categories))
         label = pd.Categorical.from_codes(common, categories=named.categories).remove_unused_categories()
         adata.obs[f"{key_added}_label"], adata.obs[f"{key_added}_share"] = label, share_of
     adata.uns[key_added] = {"params": params}
@@ -216,7 +214,7 @@ def _find_stored(cells: Any, use_rep: str) -> Stored:
     return stored
 
 
-def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: bool) -> tuple[NeighbourIndex, str]:
+def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: bool) -> tuple[NeighborIndex, str]:
     """The index, and the digest by which it is known in its file."""
     digest = "" if path is None else embedding_digest(cells)
     found = None if path is None else read_index(path, kind=kind, digest=digest)
@@ -243,8 +241,8 @@ def _median(distances: np.ndarray) -> np.ndarray:
     return out
 
 
-def _summarise(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most common label among the neighbours of each cell.
+def _summarize(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most common label among the neighbors of each cell.
 
     Parameters
     ----------
@@ -257,8 +255,8 @@ def _summarise(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[n
 
     Returns
     -------
-    ``[n]`` label, of equally common ones that of the nearest neighbour, -1 when no neighbour has one; ``[n]`` float32
-    share of the neighbours with this label, NaN without neighbours.
+    ``[n]`` label, of equally common ones that of the nearest neighbor, -1 when no neighbor has one; ``[n]`` float32
+    share of the neighbors with this label, NaN without neighbors.
     """
     n = len(indices)
     labels, shares = np.full(n, -1, dtype=np.int64), np.full(n, np.nan, dtype=np.float32)

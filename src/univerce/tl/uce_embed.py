@@ -102,7 +102,7 @@ def uce_embed(
         ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
     padding
         ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows
-        to the longest and attends to the pads, so that a cell's embedding depends on its neighbours in the file. A cell
+        to the longest and attends to the pads, so that a cell's embedding depends on its neighbors in the file. A cell
         without counts takes up one of the 25 rows. The windows are made per species, and with several species anew
         every 500 rows of the file. To repeat the reference, embed one species at a time, and first drop what it drops:
         genes in fewer than 10 cells, then cells with fewer than 25 genes.
@@ -185,7 +185,7 @@ def uce_embed(
     target = _open_store(store, key_added, inputs, client)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress if progress is None else progress
-    stages = Stages("read", "tokenise", "forward", "write")
+    stages = Stages("read", "tokenize", "forward", "write")
     if client is None:
         embedded = _embed(inputs, where, chosen, official, batch_size, blocks, stages, show=show)
         if target is not None:

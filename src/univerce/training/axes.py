@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-_N_NEIGHBOURS = 10
+_N_NEIGHBORS = 10
 _N_COMPONENTS = 20
 _RIDGE = 0.2
 _EXPONENT = 0.75
@@ -14,8 +14,8 @@ _EXPONENT = 0.75
 def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarray, n_components: int) -> np.ndarray:
     """Axes along which cells vary within a data set, measured against how cells of one kind vary.
 
-    What a cell and the mean of its nearest neighbours in its own data set do not share is taken for noise: the depth of
-    the cell, the counts that chance left out, its cycle. What their neighbours differ in is the signal. Directions in
+    What a cell and the mean of its nearest neighbors in its own data set do not share is taken for noise: the depth of
+    the cell, the counts that chance left out, its cycle. What their neighbors differ in is the signal. Directions in
     which only whole data sets differ are neither and fall away.
 
     Parameters
@@ -23,7 +23,7 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
     bags
         ``[n_cells, dim]``.
     expression
-        ``[n_cells, n_genes]`` log-normalised; it decides who is whose neighbour.
+        ``[n_cells, n_genes]`` log-normalized; it decides who is whose neighbor.
     sets
         ``[n_cells]`` data set of each cell.
     n_components
@@ -42,10 +42,10 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
         if len(mine) < 2:
             continue
         own = bags[mine].astype(np.float64)
-        neighbours = nearest_cells(expression[mine])
-        n = neighbours.shape[1]
-        apart = own - own[neighbours].mean(axis=1)
-        noise += apart.T @ apart * (n / (n + 1))  # the mean of n neighbours brings noise of its own
+        neighbors = nearest_cells(expression[mine])
+        n = neighbors.shape[1]
+        apart = own - own[neighbors].mean(axis=1)
+        noise += apart.T @ apart * (n / (n + 1))  # the mean of n neighbors brings noise of its own
         own -= own.mean(axis=0)
         total += own.T @ own
     signal = total - noise
@@ -61,7 +61,7 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
 
 
 def nearest_cells(expression: sparse.csr_matrix) -> np.ndarray:
-    """The nearest other cells of every cell, ``[n_cells, n_neighbours]``, on the first principal components.
+    """The nearest other cells of every cell, ``[n_cells, n_neighbors]``, on the first principal components.
 
     Parameters
     ----------
@@ -78,4 +78,4 @@ def nearest_cells(expression: sparse.csr_matrix) -> np.ndarray:
     square = np.square(scores).sum(axis=1)
     distance = square[:, None] + square - 2 * scores @ scores.T
     np.fill_diagonal(distance, np.inf)
-    return np.argsort(distance, axis=1, kind="stable")[:, : min(_N_NEIGHBOURS, n - 1)]
+    return np.argsort(distance, axis=1, kind="stable")[:, : min(_N_NEIGHBORS, n - 1)]

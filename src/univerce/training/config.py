@@ -20,7 +20,7 @@ class PretrainConfig:
     """
 
     steps: int = 300
-    """Optimiser steps."""
+    """Optimizer steps."""
     batch_size: int = 64
     """Cells in a step."""
     n_queries: int = 256
@@ -99,7 +99,7 @@ class PretrainConfig:
             raise ValueError(f"contrastive={self.contrastive} must not be negative.")
 
     def for_training_only(self) -> dict[str, Any]:
-        """The switches that no embedding can honour, with their values; empty for a model that can embed.
+        """The switches that no embedding can honor, with their values; empty for a model that can embed.
 
         Returns
         -------

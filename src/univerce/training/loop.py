@@ -225,7 +225,7 @@ class _Run:
         if not config.positions:
             self.network.pos_encoder.pe.zero_()
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).eval()
-        self.optimiser = torch.optim.AdamW(
+        self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
         self.step = 0
@@ -242,10 +242,10 @@ class _Run:
     def train_step(self, step: int) -> None:
         began = time.perf_counter()
         config = self.config
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step, config)
         self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         tasks = self._tasks_of(step)
         for i, task in enumerate(tasks, start=1):
@@ -257,7 +257,7 @@ class _Run:
                 self.fabric.backward(loss)
             total += loss.detach()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimiser.step()
+        self.optimizer.step()
         decay = min(config.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             for a, b in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -301,7 +301,7 @@ class _Run:
             scores = evaluate(self.average, self.corpus, self.vocabulary, self.config, batches=self._validation)
             self._log.write(
                 {
-                    "step": self.step, "learning_rate": float(f"{self.optimiser.param_groups[0]['lr']:.4g}"),
+                    "step": self.step, "learning_rate": float(f"{self.optimizer.param_groups[0]['lr']:.4g}"),
                     "train_loss": round(self.loss, 5), "cells_per_second": round(self._cells / self._seconds, 1),
                 } | {name: round(score, 5) for name, score in scores.items()}
             )  # fmt: skip
@@ -315,7 +315,7 @@ class _Run:
             torch.save(
                 {
                     "recipe": self.recipe, "step": self.step, "network": self.network.state_dict(),
-                    "average": self.average.state_dict(), "optimiser": self.optimiser.state_dict(),
+                    "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
                 },
                 temporary,
             )  # fmt: skip
@@ -344,7 +344,7 @@ class _Run:
             )
         self.network.load_state_dict(saved["network"])
         self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
+        self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
 
 

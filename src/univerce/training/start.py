@@ -36,7 +36,7 @@ def start_from_bag(
 ) -> None:
     """Set the weights of the bag in closed form, and silence all else that adds to the cell or to the logits.
 
-    The gate is fitted to the inverse document frequency of the genes; the projection centres the bags of the corpus and
+    The gate is fitted to the inverse document frequency of the genes; the projection centers the bags of the corpus and
     takes the axes that tell cells of one data set apart (:func:`~univerce.training.axes.telling_axes`): what all cells
     share, and what chance and depth make of a cell, would else drown what tells cell types apart.
 
@@ -60,14 +60,14 @@ def start_from_bag(
     rarity = torch.from_numpy(np.log(1 / np.clip(frequency, _RAREST, 1)) ** _RARITY_POWER).float().to(device)
     rarity /= rarity[seen].mean()
     weight = torch.from_numpy(np.sqrt(frequency) + 0.05).float().to(device)  # a common gene enters more bags
-    optimiser = torch.optim.Adam(bag.gate.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(bag.gate.parameters(), lr=1e-3)
     for _ in range(steps):
         some = seen[torch.randint(len(seen), (2048,), device=device)]
         unit = F.normalize(vocabulary[some], dim=-1) * vocabulary.shape[1] ** 0.5
         loss = (weight[some] * (F.softplus(bag.gate(unit)[:, 0]) - rarity[some]) ** 2).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         used, places = np.unique(counts.indices, return_inverse=True)
         compact = sparse.csr_matrix((counts.data, places, counts.indptr), shape=(counts.shape[0], len(used)))

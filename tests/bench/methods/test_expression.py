@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods import hvg, log_norm, pca
 from univerce.bench.methods._expression import (
-    log_normalise,
+    log_normalize,
     require_batches,
     variable_genes,
     with_variable_genes,
@@ -62,7 +62,7 @@ def test_hvg_is_log_norm_of_the_genes_that_scanpy_finds_variable():
     np.testing.assert_allclose(got, normal.X.toarray()[:, normal.var["highly_variable"]], rtol=1e-5)
 
 
-def test_pca_is_the_singular_value_decomposition_of_the_centred_hvg():
+def test_pca_is_the_singular_value_decomposition_of_the_centered_hvg():
     values = hvg.METHOD.embed(typed_cells(), **CALL, n_top_genes=20).astype(np.float64)
     u, s, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     got = pca.METHOD.embed(typed_cells(), **CALL, n_top_genes=20, n_comps=5)
@@ -83,13 +83,13 @@ def test_pca_of_few_cells_has_fewer_components():
 
 def test_all_genes_are_variable_when_there_are_no_more_than_asked_for():
     cells = typed_cells(n_genes=20)
-    log_normalise(cells)
+    log_normalize(cells)
     assert variable_genes(cells, 20).all()
 
 
 def test_with_batches_the_genes_are_those_that_scanpy_finds_variable_within_them():
     cells = typed_cells(n=300, n_genes=200)
-    log_normalise(cells)
+    log_normalize(cells)
     direct = cells.copy()
     sc.pp.highly_variable_genes(direct, n_top_genes=20, batch_key="batch")
     got = variable_genes(cells, 20, batch="batch")
@@ -101,7 +101,7 @@ def test_with_batches_the_genes_are_those_that_scanpy_finds_variable_within_them
 def test_tiny_batches_do_not_stop_the_choice_of_genes(sizes):
     cells = typed_cells()
     cells.obs["batch"] = np.repeat([f"b{i}" for i in range(len(sizes))], sizes)
-    log_normalise(cells)
+    log_normalize(cells)
     assert variable_genes(cells, 10, batch="batch").sum() == 10
 
 
@@ -109,14 +109,14 @@ def test_tiny_batches_do_not_stop_the_choice_of_genes(sizes):
 def test_names_of_variables_may_repeat():
     cells, same = typed_cells(), typed_cells(names=["gene"] * 60)
     for adata in (cells, same):
-        log_normalise(adata)
+        log_normalize(adata)
     got = variable_genes(same, 10, batch="batch")
     np.testing.assert_array_equal(got, variable_genes(cells, 10, batch="batch"))
 
 
 def test_the_choice_of_genes_leaves_the_cells_as_they_were():
     cells = typed_cells()
-    log_normalise(cells)
+    log_normalize(cells)
     before = cells.copy()
     variable_genes(cells, 10, batch="batch")
     assert (cells.X != before.X).nnz == 0

@@ -151,7 +151,7 @@ def test_the_released_dictionaries_survive_json(published, tmp_path):
     assert Dictionaries.read(tmp_path) == published
 
 
-def test_real_cells_are_tokenised_as_by_the_published_procedure(published, test_data):
+def test_real_cells_are_tokenized_as_by_the_published_procedure(published, test_data):
     import anndata as ad
 
     cells = ad.read_h5ad(test_data / "eval" / "human_pbmc_ifnb_kang_2800_14k.h5ad")[:15].copy()

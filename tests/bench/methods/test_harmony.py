@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tests.helpers.typed_cells import typed_cells
-from univerce.bench.methods._expression import log_normalise, variable_genes
+from univerce.bench.methods._expression import log_normalize, variable_genes
 from univerce.bench.methods.harmony import METHOD
 from univerce.bench.methods.pca import principal_components
 
@@ -40,7 +40,7 @@ def test_harmony_equals_a_direct_call_on_the_components():
 
 def test_harmony_starts_from_genes_that_vary_within_batches():
     cells = typed_cells()
-    log_normalise(cells)
+    log_normalize(cells)
     assert (variable_genes(cells, 10, batch="batch") != variable_genes(cells, 10)).any()
 
 

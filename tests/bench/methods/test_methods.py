@@ -21,9 +21,9 @@ def test_the_methods_of_the_field_are_there():
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_a_method_says_where_it_is_from_and_under_which_licence(method):
+def test_a_method_says_where_it_is_from_and_under_which_license(method):
     assert len(method.citation) > 10
-    assert method.licence
+    assert method.license
 
 
 def test_what_is_told_to_a_method_is_stated():

@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from univerce.genes import TextEncoder, read_annotation, read_table, text_tables, write_table, write_text_tables
-from univerce.genes.encoders.text import hashed_tokens, quantise
+from univerce.genes.hashed import hashed_tokens, quantize
 from univerce.genes.table import gene_table_info, table_digest
 
 HEADER = "ensembl_id\tsymbol\tchromosome\tstart\tdescription"
@@ -122,7 +122,7 @@ def test_tokens_that_are_no_genes_do_not_depend_on_the_other_species():
         np.testing.assert_array_equal(alone.uns[key], among["mouse"].uns[key])
     np.testing.assert_array_equal(among["human"].uns["special_features"], alone.uns["special_features"])
     assert not alone.uns["special_features"][0].any()
-    expected = quantise(hashed_tokens(["mouse_2", "mouse_7"], 18))
+    expected = quantize(hashed_tokens(["mouse_2", "mouse_7"], 18))
     np.testing.assert_array_equal(alone.uns["chromosome_features"], expected)
 
 

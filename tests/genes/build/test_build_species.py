@@ -14,8 +14,8 @@ import univerce as uc
 from tests.helpers.proteomes import LETTERS, Record, gene_id, random_records, random_sequence, relative, write_fasta
 from univerce.genes import KmerEncoder, Precomputed, TextEncoder, build_species, convert_tables, read_table, text_tables
 from univerce.genes.build.gene_features import block_edges, encode_genes
-from univerce.genes.encoders.text import hashed_tokens
 from univerce.genes.fasta import read_proteins
+from univerce.genes.hashed import hashed_tokens
 from univerce.genes.release.registry import RELEASED_SPECIES
 from univerce.genes.table import table_digest
 

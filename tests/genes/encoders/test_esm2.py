@@ -47,7 +47,7 @@ def proteins():
 
 @pytest.fixture(scope="module")
 def one_by_one(checkpoint, proteins):
-    """The plain loop: one sequence at a time through the tokeniser and the model of transformers, last layer."""
+    """The plain loop: one sequence at a time through the tokenizer and the model of transformers, last layer."""
     tokenizer = EsmTokenizer.from_pretrained(checkpoint)
     model = EsmModel.from_pretrained(checkpoint, add_pooling_layer=False).eval()
     means = []

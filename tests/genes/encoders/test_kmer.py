@@ -30,7 +30,7 @@ def test_frequencies_are_those_of_counting(proteins):
     np.testing.assert_allclose(found, expected)
 
 
-def test_features_are_the_projection_on_the_leading_singular_vectors_centred(proteins):
+def test_features_are_the_projection_on_the_leading_singular_vectors_centered(proteins):
     encoder = KmerEncoder(5, k=2).fit(proteins)
     x = encoder._frequencies(proteins).toarray()
     _, _, v = np.linalg.svd(x, full_matrices=False)

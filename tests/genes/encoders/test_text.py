@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from univerce.genes import TextEncoder, load_table
-from univerce.genes.encoders.text import hashed_tokens, identity_signs, quantise
+from univerce.genes.encoders.text import quantise
+from univerce.genes.hashed import hashed_tokens, identity_signs
 
 GENES = pd.DataFrame(
     [

@@ -69,7 +69,7 @@ def answer(body=BODY, status=200, *, length=None, declare=True, headers=()):
 
 
 def ranged(body=BODY, *, etag="one", cuts=()):
-    """Honour Range; the n-th answer breaks off after ``cuts[n]`` bytes."""
+    """Honor Range; the n-th answer breaks off after ``cuts[n]`` bytes."""
     breaks = list(cuts)
 
     def send(handler):

@@ -21,8 +21,8 @@ def data(seed: int, types: list[str]) -> ad.AnnData:
     adata = ad.AnnData(toy_counts(120, 20, seed=seed))
     adata.obs["cell_type"] = pd.Categorical(np.array(types)[codes])
     adata.obs["tissue"] = pd.Categorical(np.array(["gut", "lung"])[np.arange(120) // 60])
-    centres = {name: np.random.default_rng(sum(map(ord, name))).normal(size=4) for name in types}
-    adata.obsm["X_e"] = np.stack([centres[types[c]] for c in codes]) + 2 * rng.normal(size=(120, 4))
+    centers = {name: np.random.default_rng(sum(map(ord, name))).normal(size=4) for name in types}
+    adata.obsm["X_e"] = np.stack([centers[types[c]] for c in codes]) + 2 * rng.normal(size=(120, 4))
     return adata
 
 
@@ -68,7 +68,7 @@ def test_types_that_lie_on_each_other_can_be_drawn(query):
     assert [label.get_text() for label in plot(turned, view="types", show=False).get_yticklabels()] == order
 
 
-def test_colours_are_the_distances(query, reference):
+def test_colors_are_the_distances(query, reference):
     centroid_alignment(query, reference, use_rep="X_e", check_space=False)
     pairs = query.uns["centroid_alignment"]["pairs"].query("representation == 'lognorm'")
     ax = plot(query, view="types", representation="lognorm", show=False)

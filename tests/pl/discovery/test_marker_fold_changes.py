@@ -23,7 +23,7 @@ def adata():
     return out
 
 
-def test_colours_and_dots_are_those_of_the_tables(adata):
+def test_colors_and_dots_are_those_of_the_tables(adata):
     ax = draw(adata, limit=2, show=False)
     result = adata.uns["marker_fold_changes"]
     image = ax.images[0]

@@ -25,7 +25,7 @@ def adata(tiny_model):
 
 
 @pytest.mark.parametrize("value", [None, "cosine_shift", "cosine_shift_expressing", "euclidean_shift"])
-def test_place_size_and_colour_of_a_dot_are_those_of_the_table(adata, value):
+def test_place_size_and_color_of_a_dot_are_those_of_the_table(adata, value):
     ax = uc.pl.delete_genes(adata, value=value, show=False)
     columns, rows = (
         [t.get_text().replace("\n", " ") for t in ts] for ts in (ax.get_xticklabels(), ax.get_yticklabels())

@@ -42,7 +42,7 @@ def test_both_views_draw_what_was_computed(adata):
         )
         kept = (adata.obs["t"] != "unknown").mean()
         assert right.lines[-1].get_xdata()[0] == pytest.approx(kept)
-        assert f"these cells: {kept:.0%} labelled" in texts
+        assert f"these cells: {kept:.0%} labeled" in texts
     else:
         assert marks == []
         assert len(texts) == 1

@@ -39,14 +39,14 @@ def reference() -> ad.AnnData:
 
 
 def random_cells(n: int, n_types: int, seed: int, *, spread: float = 1.0) -> ad.AnnData:
-    """Cells of many types and three tissues, around centres that every seed shares."""
-    centres = np.random.default_rng(99).normal(size=(40, 6))
+    """Cells of many types and three tissues, around centers that every seed shares."""
+    centers = np.random.default_rng(99).normal(size=(40, 6))
     rng = np.random.default_rng(seed)
     types = rng.integers(0, n_types, n)
     adata = ad.AnnData(toy_counts(n, 30, seed=seed))
     adata.obs["cell_type"] = pd.Categorical([f"type {t}" for t in types])
     adata.obs["tissue"] = pd.Categorical(rng.choice(["gut", "lung", "skin"], n))
-    adata.obsm["X_e"] = (centres[types] + spread * rng.normal(size=(n, 6))).astype(np.float32)
+    adata.obsm["X_e"] = (centers[types] + spread * rng.normal(size=(n, 6))).astype(np.float32)
     adata.obsm["X_other"] = rng.normal(size=(n, 3)).astype(np.float32)
     return adata
 
@@ -104,11 +104,11 @@ def brute_force(query: ad.AnnData, reference: ad.AnnData, rep: str, tissue: str 
                 if member.any():
                     centroids.append((data, name, label, adata.obsm[rep][member].astype(np.float64).mean(axis=0)))
     out: dict[tuple[str, str, int], list[int]] = {}
-    for data, name, label, centre in centroids:
+    for data, name, label, center in centroids:
         if data == "reference":
             continue
         others = [c for c in centroids if c[1] == name and not (c[0] == "query" and c[2] == label)]
-        others.sort(key=lambda c: np.linalg.norm(c[3] - centre))
+        others.sort(key=lambda c: np.linalg.norm(c[3] - center))
         shared = any(c[0] == "reference" and c[2] == label for c in others)
         for where in {name, "overall"}:
             mixed = out.setdefault((where, "mixing", 1), [0, 0])
@@ -139,7 +139,7 @@ def test_scores_equal_a_search_by_brute_force(tissue):
     assert share(scores, "cross", 3, rep="X_other")["share"] < share(scores, "cross", 3)["share"]
 
 
-def test_log_normalised_expression_is_the_baseline():
+def test_log_normalized_expression_is_the_baseline():
     import scanpy as sc
 
     query, reference = random_cells(300, 8, 1), random_cells(300, 8, 2)
@@ -219,7 +219,7 @@ def test_cells_without_label_or_embedding_count_for_nothing(query, reference):
     pd.testing.assert_frame_equal(centroid_alignment(more, reference, baseline=None, **FREE), expected)
 
 
-def test_one_type_in_each_data_set_is_scored_and_has_no_neighbour_of_its_own():
+def test_one_type_in_each_data_set_is_scored_and_has_no_neighbor_of_its_own():
     query, reference = line({"a": [0, 1]}), line({"a": [5]})
     scores = centroid_alignment(query, reference, baseline=None, **FREE)
     assert share(scores, "either", 1)[["hits", "n", "chance", "p_value"]].tolist() == [1, 1, 1, 1]

@@ -16,8 +16,8 @@ def adata() -> ad.AnnData:
     rng = np.random.default_rng(0)
     names = rng.choice(["a", "b", "c", "d"], 200, p=[0.5, 0.3, 0.15, 0.05])
     adata = ad.AnnData(obs=pd.DataFrame({"cell_type": pd.Categorical(names)}, index=[f"c{i}" for i in range(200)]))
-    centres = {"a": [0, 0], "b": [2, 0], "c": [0, 2], "d": [5, 5]}
-    adata.obsm["X_good"] = np.array([centres[name] for name in names]) + 0.5 * rng.normal(size=(200, 2))
+    centers = {"a": [0, 0], "b": [2, 0], "c": [0, 2], "d": [5, 5]}
+    adata.obsm["X_good"] = np.array([centers[name] for name in names]) + 0.5 * rng.normal(size=(200, 2))
     adata.obsm["X_bad"] = rng.normal(size=(200, 3))
     return adata
 

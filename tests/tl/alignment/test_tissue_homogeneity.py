@@ -20,8 +20,8 @@ def cells(n: int = 1500, n_types: int = 15, n_tissues: int = 5, seed: int = 0) -
     adata = ad.AnnData(toy_counts(n, 60, seed=seed))
     adata.obs["cell_type"] = [f"type {t}" for t in types]
     adata.obs["tissue"] = [f"tissue {t}" for t in tissues]
-    centres = rng.normal(size=(n_types, 6))[types] + 0.5 * rng.normal(size=(n_tissues, 6))[tissues]
-    adata.obsm["X_e"] = (centres + 3 * rng.normal(size=(n, 6))).astype(np.float32)
+    centers = rng.normal(size=(n_types, 6))[types] + 0.5 * rng.normal(size=(n_tissues, 6))[tissues]
+    adata.obsm["X_e"] = (centers + 3 * rng.normal(size=(n, 6))).astype(np.float32)
     return adata
 
 
@@ -59,11 +59,11 @@ def test_scores_equal_a_search_by_brute_force():
     frame = pd.DataFrame(adata.obsm["X_e"].astype(np.float64), index=adata.obs_names)
     means = frame.groupby([adata.obs["cell_type"], adata.obs["tissue"]]).mean()
     counted: dict[tuple[str, str, int], list[int]] = {}
-    for (name, tissue), centre in means.iterrows():
+    for (name, tissue), center in means.iterrows():
         others = means.drop((name, tissue))
         if name not in others.index.get_level_values(0):
             continue
-        nearest = ((others - centre) ** 2).sum(axis=1).sort_values().index.get_level_values(0)
+        nearest = ((others - center) ** 2).sum(axis=1).sort_values().index.get_level_values(0)
         for k in (1, 3):
             for key in (("overall", "overall"), ("type", name), ("tissue", tissue)):
                 entry = counted.setdefault((*key, k), [0, 0])
@@ -89,7 +89,7 @@ def test_chance_equals_that_of_shuffled_labels_scored_anew():
     assert (np.abs(scores["chance"] - again.mean(axis=0)) < 4 * error + 1e-9).all()
 
 
-def test_log_normalised_expression_is_the_baseline(caplog):
+def test_log_normalized_expression_is_the_baseline(caplog):
     import scanpy as sc
 
     adata = cells(400, 6, 3)

@@ -75,7 +75,7 @@ def test_order_a_file_and_a_sample_for_calibration(adata, reference, tmp_path):
     assert len(expected.uns["ood"]["calibration"]) == 100
 
 
-def test_cells_without_embedding_have_no_score_and_are_nobodys_neighbour(adata, reference, tmp_path):
+def test_cells_without_embedding_have_no_score_and_are_nobodys_neighbor(adata, reference, tmp_path):
     adata.obsm["X_toy"][3] = np.nan
     reference.obsm["X_toy"][5, 2] = np.nan
     out, report = score(adata, reference)

@@ -146,7 +146,7 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     [
         ("a", {}, ValueError, "groupby="),
         ("c", {"groupby": "group"}, ValueError, "no label of obs"),
-        ("same", {"groupby": "one"}, ValueError, "12 cells .* labelled 'same' and 0 are not"),
+        ("same", {"groupby": "one"}, ValueError, "12 cells .* labeled 'same' and 0 are not"),
         (np.zeros(10), {}, ValueError, "not all zero"),
         (np.ones(4), {}, ValueError, r"\(4,\)"),
         (np.ones(10), {"n_steps": 0}, ValueError, "n_steps=0"),

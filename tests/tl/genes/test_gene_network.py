@@ -76,7 +76,7 @@ def test_names_may_come_in_any_sequence(names, tiny_model, kind):
     pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
 
 
-def test_families_are_neighbours_in_the_bundled_model():
+def test_families_are_neighbors_in_the_bundled_model():
     genes = ["CD3D", "CD3E", "CD3G", "RPL3", "RPL4", "RPL5", "KRT5", "KRT14"]
     best = gene_network(genes, species="human", n_neighbors=1)
     assert (best["source"].str[:2] == best["target"].str[:2]).all()

@@ -226,7 +226,7 @@ def test_a_batch_that_is_missing_counts_as_one(reference, caplog):
     assert found.scores["n_cells"] == reference.n_obs
 
 
-def test_colours_belong_to_categories_even_unused_ones(reference):
+def test_colors_belong_to_categories_even_unused_ones(reference):
     reference.uns["type_colors"] = ["#000001", "#000002", "#000003", "#000004"]
     some = ad.AnnData(obs=reference.obs[reference.obs["type"] != "B"], uns=reference.uns)
     some.obsm["X_toy"] = reference.obsm["X_toy"][(reference.obs["type"] != "B").to_numpy()]
@@ -327,7 +327,7 @@ def test_what_is_no_such_embedding_is_named(embedding):
         classifier.predict_proba(embedding)
 
 
-def test_colours_go_with_labels_that_are_stored_as_floats():
+def test_colors_go_with_labels_that_are_stored_as_floats():
     adata = blobs({"0": 8, "1": 8})
     adata.obs["type"] = adata.obs["type"].astype(float).astype("category")
     adata.uns["type_colors"] = ["#000001", "#000002"]

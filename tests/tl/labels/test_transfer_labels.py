@@ -102,7 +102,7 @@ def test_every_column_follows_from_the_probabilities(reference, query, method):
     assert query.obs[f"{KEY}_confidence"].dtype == np.float32
 
 
-def test_categories_and_colours_are_carried_over(reference, query):
+def test_categories_and_colors_are_carried_over(reference, query):
     found = transfer(query, reference, coverage=0.6)
     colors = dict(zip(SIZES, reference.uns["type_colors"], strict=True)) | {"unknown": "#d3d3d3"}
     categories = found.cat.categories.tolist()
@@ -111,7 +111,7 @@ def test_categories_and_colours_are_carried_over(reference, query):
     assert query.uns[f"{KEY}_colors"] == [colors[name] for name in categories]
 
 
-def test_colours_of_an_earlier_call_do_not_stay(reference, query):
+def test_colors_of_an_earlier_call_do_not_stay(reference, query):
     transfer(query, reference)
     assert f"{KEY}_colors" in query.uns
     del reference.uns["type_colors"]

@@ -1,4 +1,4 @@
-"""What the methods share: normalised expression, variable genes, batches."""
+"""What the methods share: normalized expression, variable genes, batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TARGET_SUM = 1e4
 _SMALL_BATCH = 20
 
 
-def log_normalise(adata: ad.AnnData) -> None:
+def log_normalize(adata: ad.AnnData) -> None:
     """Scale the counts of every cell in ``X`` to 10,000 and take log(1 + x), in place; an empty cell stays zero."""
     import scanpy as sc
 
@@ -29,7 +29,7 @@ def variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = N
     Parameters
     ----------
     adata
-        Log-normalised expression in ``X``.
+        Log-normalized expression in ``X``.
     n_top_genes
         How many; all when there are no more.
     batch
@@ -55,7 +55,7 @@ def variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = N
 def with_variable_genes(adata: ad.AnnData, n_top_genes: int, *, batch: str | None = None) -> ad.AnnData:
     """The counts of the variable genes, ``[n_obs, n_top_genes]`` float32 in CSR, for models of counts."""
     scaled = ad.AnnData(adata.X.copy(), obs=adata.obs)
-    log_normalise(scaled)
+    log_normalize(scaled)
     subset = adata[:, variable_genes(scaled, n_top_genes, batch=batch)].copy()
     subset.X = sp.csr_matrix(subset.X, dtype=np.float32)
     return subset

@@ -73,7 +73,7 @@ def _isolated() -> Iterator[None]:
 
 
 def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> ad.AnnData:
-    """The counts of variable genes of the cells that have any; a mean of nothing cannot be modelled."""
+    """The counts of variable genes of the cells that have any; a mean of nothing cannot be modeled."""
     if batch is not None:
         batch_names(adata, batch, "scVI")
     subset = with_variable_genes(adata, n_top_genes, batch=batch)

@@ -61,7 +61,7 @@ def _need(labels: str | None) -> str:
 
 METHODS = tuple(
     Method(
-        name=name, embed=embed, citation="Open Problems, batch integration", licence="BSD-3-Clause",
+        name=name, embed=embed, citation="Open Problems, batch integration", license="BSD-3-Clause",
         zero_shot=name == "random",
         seeded=name != "cell types", uses_batch=name == "shuffled in batch",
         uses_labels=name in ("cell types", "shuffled in type"), control=True,

@@ -1,4 +1,4 @@
-"""Log-normalised expression of variable genes, without any reduction."""
+"""Log-normalized expression of variable genes, without any reduction."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce.bench._method import Method
-from univerce.bench.methods._expression import log_normalise, variable_genes
+from univerce.bench.methods._expression import log_normalize, variable_genes
 
 
 def _embed(
     adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int, n_top_genes: int = 2000
 ) -> np.ndarray:
-    log_normalise(adata)
+    log_normalize(adata)
     x = adata.X[:, variable_genes(adata, n_top_genes)]
     return (x.toarray() if sp.issparse(x) else x).astype(np.float32)
 
@@ -22,7 +22,7 @@ METHOD = Method(
     name="HVG",
     embed=_embed,
     citation="Satija et al. 2015, Nature Biotechnology 33:495; Wolf et al. 2018, Genome Biology 19:15 (scanpy)",
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
     zero_shot=False,
     seeded=False,
 )

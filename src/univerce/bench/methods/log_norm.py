@@ -1,4 +1,4 @@
-"""Log-normalised expression of all genes: what a cell is before anything has been made of it."""
+"""Log-normalized expression of all genes: what a cell is before anything has been made of it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce.bench._method import Method
-from univerce.bench.methods._expression import log_normalise
+from univerce.bench.methods._expression import log_normalize
 
 
 def _embed(
     adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int, max_gigabytes: float = 4.0
 ) -> np.ndarray:
     """Genes that no cell expresses are left out: no distance between cells knows of them."""
-    log_normalise(adata)
+    log_normalize(adata)
     expressed = np.asarray((adata.X != 0).sum(axis=0)).ravel() > 0
     gigabytes = 4e-9 * adata.n_obs * expressed.sum()
     if gigabytes > max_gigabytes:
@@ -30,7 +30,7 @@ METHOD = Method(
     name="log-norm",
     embed=_embed,
     citation="Wolf et al. 2018, Genome Biology 19:15 (scanpy)",
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
     zero_shot=True,
     seeded=False,
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.bench._method import Method
-from univerce.bench.methods._expression import log_normalise, require_batches, variable_genes
+from univerce.bench.methods._expression import log_normalize, require_batches, variable_genes
 from univerce.bench.methods._scvi import LATENT, counts_for_scvi, in_rows, seeded_scvi, train
 
 _SURGERY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "dropout_rate": 0.2}
@@ -65,7 +65,7 @@ def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]
 def _genes(reference: ad.AnnData, n_top_genes: int, batch: str | None) -> np.ndarray:
     """Variable genes of the reference: what the query looks like is not known when a reference is made."""
     scaled = ad.AnnData(reference.X.copy(), obs=reference.obs)
-    log_normalise(scaled)
+    log_normalize(scaled)
     return variable_genes(scaled, n_top_genes, batch=batch)
 
 
@@ -73,7 +73,7 @@ METHOD = Method(
     name="scArches",
     embed=_embed,
     citation="Lotfollahi et al. 2022, Nature Biotechnology 40:121",
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
     zero_shot=False,
     uses_batch=True,
     extra="bench",

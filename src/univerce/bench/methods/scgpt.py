@@ -104,6 +104,6 @@ METHOD = Method(
     name="scGPT",
     embed=_embed,
     citation="Cui et al. 2024, Nature Methods 21:1470",
-    licence="MIT (code); weights as their authors say",
+    license="MIT (code); weights as their authors say",
     zero_shot=True,
 )

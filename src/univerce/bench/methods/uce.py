@@ -41,7 +41,7 @@ METHOD = Method(
     embed=_embed,
     digest=_digest,
     citation="Rosen et al. 2023, bioRxiv 2023.11.28.568918",
-    licence="BSD-3-Clause (univerce, uce-mini); MIT (released code), weights under their authors' terms",
+    license="BSD-3-Clause (univerce, uce-mini); MIT (released code), weights under their authors' terms",
     zero_shot=True,
     own_genes=True,
 )

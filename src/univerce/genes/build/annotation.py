@@ -10,8 +10,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.genes.encoders.text import TextEncoder
+from univerce.genes.hashed import hashed_tokens, quantize
 from univerce.genes.table import N_SPECIAL, PAD, make_table, write_table
-from univerce.genes.encoders.text import TextEncoder, hashed_tokens, quantise
 
 _COLUMNS = ("ensembl_id", "symbol", "chromosome", "start", "description")
 
@@ -95,7 +96,7 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
     code = {name: i for i, name in enumerate(names)}
     special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=encoder.seed)
     special[PAD] = 0
-    special = quantise(special)
+    special = quantize(special)
     tables = {}
     for species, genes in annotations.items():
         chromosomes = sorted(set(genes["chromosome"]))
@@ -111,7 +112,7 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
             special_features=special,
             chromosome_names=chromosomes,
             chromosome_codes=[code[name] for name in full],
-            chromosome_features=quantise(hashed_tokens(full, encoder.dim, seed=encoder.seed)),
+            chromosome_features=quantize(hashed_tokens(full, encoder.dim, seed=encoder.seed)),
         )
     return tables
 

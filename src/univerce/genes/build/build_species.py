@@ -19,20 +19,20 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_SPECIES, list_tables
 from univerce.genes.build.check_species import check_species
+from univerce.genes.build.gene_features import encode_genes, read_block
+from univerce.genes.build.gtf import Annotation, read_genes
+from univerce.genes.build.proteome import Proteome, read_proteome, without_sequences
+from univerce.genes.build.scaffolds import chromosome_tokens, pool_scaffolds
 from univerce.genes.encoders.encoder import Encoder, find_encoder
 from univerce.genes.encoders.kmer import KmerEncoder
 from univerce.genes.encoders.text_proteins import TextProteins
-from univerce.genes.release.fetch import file_sha256
-from univerce.genes.build.gene_features import encode_genes, read_block
-from univerce.genes.build.gtf import Annotation, read_genes
+from univerce.genes.hashed import hashed_tokens, quantize
 from univerce.genes.load import load_reference, registered_tables
-from univerce.genes.build.proteome import Proteome, read_proteome, without_sequences
-from univerce.genes.build.scaffolds import chromosome_tokens, pool_scaffolds
+from univerce.genes.release.fetch import file_sha256
+from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_SPECIES, list_tables
 from univerce.genes.species import SPECIES, find_species
 from univerce.genes.table import N_SPECIAL, PAD, make_table, read_table, write_around, write_table
-from univerce.genes.encoders.text import hashed_tokens, quantise
 
 logger = logging.getLogger("univerce")
 _KEY = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -279,7 +279,7 @@ def _special_tokens(encoder: Encoder, like: ad.AnnData | Path | str | None) -> n
     seed = encoder.encoder.seed if isinstance(encoder, TextProteins) else 0
     special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=seed)
     special[PAD] = 0
-    return quantise(special) if isinstance(encoder, TextProteins) else special
+    return quantize(special) if isinstance(encoder, TextProteins) else special
 
 
 def _chromosomes(genes: pd.DataFrame, species: str, taxonomy_id: int, encoder: Encoder) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def _chromosomes(genes: pd.DataFrame, species: str, taxonomy_id: int, encoder: E
     names = sorted(set(genes["chromosome"]))
     if isinstance(encoder, TextProteins):  # as text_tables does
         full = [f"{species}_{name}" for name in names]
-        tokens = quantise(hashed_tokens(full, encoder.dim, seed=encoder.encoder.seed))
+        tokens = quantize(hashed_tokens(full, encoder.dim, seed=encoder.encoder.seed))
     else:
         tokens = chromosome_tokens(len(names), encoder.dim, taxonomy_id)
     code = {name: i for i, name in enumerate(names)}

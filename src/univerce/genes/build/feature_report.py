@@ -53,7 +53,7 @@ def feature_report(
     reference
         The species among whose genes the orthologues of the others are looked for.
     n_sample
-        Genes of each species that nearest neighbours are looked for; all when it has no more.
+        Genes of each species that nearest neighbors are looked for; all when it has no more.
     rng
         Seed, or a generator that is drawn from once.
 

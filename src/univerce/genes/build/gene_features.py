@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from univerce.genes.encoders.encoder import Encoder
 from univerce.genes.build.proteome import Proteome
+from univerce.genes.encoders.encoder import Encoder
 
 BLOCK_PROTEINS = 1024
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from univerce.genes.fasta import Protein, read_proteins, without_version
 from univerce.genes.build.gtf import Annotation
+from univerce.genes.fasta import Protein, read_proteins, without_version
 
 ISOFORMS = ("mean", "longest", "canonical")
 

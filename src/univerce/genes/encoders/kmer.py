@@ -29,7 +29,7 @@ class KmerEncoder:
     k
         Longest k-mers, 1 to 3.
     seed
-        Seed of the randomised singular value decomposition.
+        Seed of the randomized singular value decomposition.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class KmerEncoder:
 
         Returns
         -------
-        ``[n_proteins, dim]`` float32, centred by the mean of the proteins it was fitted to.
+        ``[n_proteins, dim]`` float32, centered by the mean of the proteins it was fitted to.
 
         Raises
         ------

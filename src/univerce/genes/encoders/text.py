@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from univerce.genes.hashed import identity_signs, quantize
+
 _WORD = re.compile(r"[a-z0-9]+")
-_SIGN = 2  # as large in a row of int8 as makes the two parts of about the same length
 
 
 @dataclass
@@ -35,7 +35,7 @@ class TextEncoder:
     n_hash
         Number of hashed n-gram features below the SVD.
     seed
-        Seed of the randomised SVD and of the signs.
+        Seed of the randomized SVD and of the signs.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class TextEncoder:
         if self._svd is None:
             raise ValueError("The encoder is not fitted; call fit(genes) with the genes of all species first.")
         semantic = self._svd.transform(self._idf.transform(self._ngram_counts(genes)))
-        return np.hstack([quantise(semantic), identity_signs(genes, self.n_identity, seed=self.seed)])
+        return np.hstack([quantize(semantic), identity_signs(genes, self.n_identity, seed=self.seed)])
 
     def _ngram_counts(self, genes: pd.DataFrame) -> sparse.csr_matrix:
         from sklearn.feature_extraction.text import HashingVectorizer
@@ -128,60 +128,5 @@ class TextEncoder:
         return sparse.hstack([grams, words], format="csr")
 
 
-def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarray:
-    """The part of the features that is a function of a gene's name alone.
-
-    Parameters
-    ----------
-    genes
-        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, for genes without a symbol. Case does
-        not matter.
-    dim
-        Width, a multiple of 8.
-    seed
-        Another seed gives other signs.
-
-    Returns
-    -------
-    ``[n_genes, dim]`` int8 of two values of opposite sign, or zero for a gene without a name.
-    """
-    if dim % 8:
-        raise ValueError(f"The width of the signs must be a multiple of 8, not {dim}.")
-    names = genes["symbol"].astype(str)
-    if "ensembl_id" in genes:
-        names = names.where(names != "", genes["ensembl_id"].astype(str))
-    keys = [name.upper().encode() for name in names]
-    bits = np.frombuffer(b"".join(_hashed_bytes(key, dim // 8, seed) for key in keys), dtype=np.uint8)
-    signs = np.unpackbits(bits).reshape(len(keys), dim).astype(np.int8) * (2 * _SIGN) - _SIGN
-    signs[[not key for key in keys]] = 0
-    return signs
-
-
-def quantise(features: np.ndarray, *, levels: int = 15) -> np.ndarray:
-    """Round every row to int8 on its own scale; the network normalises tokens, so the scale need not be kept."""
-    peak = np.abs(features).max(axis=1, keepdims=True)
-    return np.rint(features / np.where(peak > 0, peak, 1) * levels).astype(np.int8)
-
-
 def _words(genes: pd.DataFrame) -> list[list[str]]:
     return [_WORD.findall(f"{s} {d}".lower()) for s, d in zip(genes["symbol"], genes["description"], strict=True)]
-
-
-def _hashed_bytes(key: bytes, n: int, seed: int) -> bytes:
-    """Bytes that look random and depend on the key and the seed alone."""
-    blocks = range(-(-n // hashlib.blake2b.MAX_DIGEST_SIZE))
-    salt = str(seed).encode()
-    return b"".join(hashlib.blake2b(key, salt=salt, person=str(i).encode()).digest() for i in blocks)[:n]
-
-
-def _hashed_direction(word: str, dim: int, seed: int) -> np.ndarray:
-    key = hashlib.blake2b(word.encode(), digest_size=8, key=str(seed).encode()).digest()
-    return np.random.default_rng(int.from_bytes(key, "little")).standard_normal(dim)
-
-
-def hashed_tokens(names: Sequence[str], dim: int, *, seed: int = 0) -> np.ndarray:
-    """Normal(0, 1) token features that depend on each name alone, ``[len(names), dim]`` float32.
-
-    For special and chromosome tokens: adding a chromosome or a species shifts no other token.
-    """
-    return np.stack([_hashed_direction(f"token:{name}", dim, seed) for name in names]).astype(np.float32)

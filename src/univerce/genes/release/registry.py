@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 FIGSHARE_ARTICLE = "24320806"
 ESM2_15B = "esm2_t48_15B_UR50D"
-BUNDLED_TABLES = Path(__file__).resolve().parents[1] / "data" / "uce-mini" / "tables"
+BUNDLED_TABLES = Path(__file__).resolve().parents[2] / "data" / "uce-mini" / "tables"
 TABLE_SUFFIXES = (".h5ad", ".zarr.zip")
 
 # First bytes of each kind of file; a csv has none and is only checked not to be a web page.

@@ -19,8 +19,8 @@ def draw_types(ax: Axes, pairs: pd.DataFrame, name: str) -> None:
 
     distance = pairs.pivot_table("distance", "query", "reference", aggfunc="mean", observed=True)
     rows, columns, n_shared = _order(distance)
-    greys = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"]).with_extremes(bad="#F3EFE6")
-    image = ax.imshow(distance.loc[rows, columns].to_numpy(float), cmap=greys, aspect="auto", interpolation="none")
+    grays = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"]).with_extremes(bad="#F3EFE6")
+    image = ax.imshow(distance.loc[rows, columns].to_numpy(float), cmap=grays, aspect="auto", interpolation="none")
     ax.set_xticks(range(len(columns)), wrap(columns), rotation=90)
     ax.set_yticks(range(len(rows)), wrap(rows))
     ax.set(xlabel="Reference", ylabel="Query")
@@ -31,9 +31,9 @@ def draw_types(ax: Axes, pairs: pd.DataFrame, name: str) -> None:
     if 0 < n_shared < len(columns):
         ax.axvline(n_shared - 0.5, color="black", linewidth=0.6)
     _mark(ax, pairs, rows, columns)
-    colours = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=30, pad=0.02)
-    colours.set_label(f"Distance of the centroids, {name}")
-    colours.outline.set_linewidth(0.4)
+    colors = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=30, pad=0.02)
+    colors.set_label(f"Distance of the centroids, {name}")
+    colors.outline.set_linewidth(0.4)
 
 
 def _mark(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[str]) -> None:

@@ -219,11 +219,11 @@ def _draw_scores(ax: Axes, rows: pd.DataFrame) -> None:
     )
 
 
-def _bar(ax: Axes, y: float, row: pd.Series, colour: str) -> None:
+def _bar(ax: Axes, y: float, row: pd.Series, color: str) -> None:
     if row["n"] == 0:
         ax.text(0.01, y, "no type in both", va="center", size=6, color="#555555")
         return
-    ax.barh(y, row["share"], height=0.34, color=colour)
+    ax.barh(y, row["share"], height=0.34, color=color)
     if np.isfinite(row["chance"]):
         ax.plot([row["chance_low"], row["chance_high"]], [y, y], color="black", linewidth=0.8)
         ax.plot(row["chance"], y, color="black", marker="|", markersize=4, markeredgewidth=0.8)

@@ -85,10 +85,10 @@ def benchmark_silhouettes(
         y = np.arange(len(wide))
         best = wide.eq(wide.max(axis=1), axis=0)
         for i, name in enumerate(wide):
-            colour, marker = PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]
+            color, marker = PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]
             sizes = np.where(best[name], 34, 11)
             axes.scatter(
-                wide[name], y, s=sizes, color=colour, marker=marker, edgecolors="white", linewidths=0.4, zorder=3,
+                wide[name], y, s=sizes, color=color, marker=marker, edgecolors="white", linewidths=0.4, zorder=3,
                 label=f"{name} ({won[name]:.0%})",
             )  # fmt: skip
         axes.hlines(y, wide.min(axis=1), wide.max(axis=1), color="#DDDDDD", linewidth=0.8, zorder=1)

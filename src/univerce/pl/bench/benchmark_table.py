@@ -48,7 +48,7 @@ def benchmark_table(
 ) -> Figure | Axes | None:
     """Draw the scores of each method, as scIB does: a disc for each metric, a bar for each total.
 
-    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colours are scaled within
+    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colors are scaled within
     a column between the controls and the methods that were drawn, numbers are not scaled. Methods are sorted, controls
     stand below them, ``*`` marks what was told the labels, and a run that failed keeps its row.
 
@@ -59,7 +59,7 @@ def benchmark_table(
     key
         Its ``key_added``.
     sort_by
-        Metric by which the methods are sorted; without it (one batch) the accuracy of neighbours is taken.
+        Metric by which the methods are sorted; without it (one batch) the accuracy of neighbors is taken.
     metrics
         Which metrics to draw; ``None`` draws those that were computed.
     figsize
@@ -170,8 +170,8 @@ def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.
         return
     low, high = column.min(), column.max()
     share = 0.5 if high <= low else (value - low) / (high - low)
-    colour = mpl.colormaps[SEQUENTIAL](share)
-    ax.plot(x, y, "o", markersize=10.5, color=colour, markeredgewidth=0)
+    color = mpl.colormaps[SEQUENTIAL](share)
+    ax.plot(x, y, "o", markersize=10.5, color=color, markeredgewidth=0)
     ax.text(
         x,
         y,

@@ -30,7 +30,7 @@ def transfer_table(
 ) -> Figure | Axes | None:
     """Draw one score of every method for each pair of data sets, means over the seeds.
 
-    What was published stands below a line, in grey and italics: it was measured by others on other data, and no row of
+    What was published stands below a line, in gray and italics: it was measured by others on other data, and no row of
     it is to be compared with a row above.
 
     Parameters
@@ -84,8 +84,8 @@ def transfer_table(
             if np.isnan(value):
                 axes.text(column, row, "–", ha="center", va="center", color=BASELINE)
                 continue
-            colour = mpl.colormaps[SEQUENTIAL](np.clip(value, 0, 1))
-            axes.add_patch(mpl.patches.Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=colour, linewidth=0))
+            color = mpl.colormaps[SEQUENTIAL](np.clip(value, 0, 1))
+            axes.add_patch(mpl.patches.Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=color, linewidth=0))
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="black" if value > 0.6 else "white")
         labels = list(wide.index)
         places = list(np.arange(len(wide), dtype=float))

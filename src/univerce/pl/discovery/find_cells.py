@@ -115,8 +115,8 @@ def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, fal
     top = table.iloc[:n_top]
     y = np.arange(len(top))
     share, low, high = (100 * top[column].to_numpy(float) for column in ("share", "low", "high"))
-    colours = np.where(low > 100 * false, MATCH, CHANCE)
-    ax.barh(y, np.nan_to_num(share), color=colours, height=0.72)
+    colors = np.where(low > 100 * false, MATCH, CHANCE)
+    ax.barh(y, np.nan_to_num(share), color=colors, height=0.72)
     ax.hlines(y, low, high, color="black", linewidth=0.7)
     ax.axvline(100 * false, color=BASELINE, linestyle=(0, (4, 3)), linewidth=0.9, zorder=3)
     right = np.nanmax([*high, 100 * false, 1e-9])

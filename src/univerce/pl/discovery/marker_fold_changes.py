@@ -32,7 +32,7 @@ def marker_fold_changes(
     """Draw a heat map of log2 fold changes of found cells against the rest, data sets in rows and genes in columns.
 
     A dot marks an adjusted p-value below 0.05. The number beside a data set counts its found cells, and with donors
-    the donors that were compared. Data sets that were not compared are grey, and say why.
+    the donors that were compared. Data sets that were not compared are gray, and say why.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def marker_fold_changes(
     key
         Its ``key_added``.
     limit
-        Fold change at the ends of the colours; ``None`` takes the 98th percentile of the absolute values. The triangles
-        at the colour bar say that there are values beyond.
+        Fold change at the ends of the colors; ``None`` takes the 98th percentile of the absolute values. The triangles
+        at the color bar say that there are values beyond.
     figsize
         Inches; ``None`` makes room for every gene and data set.
     ax
@@ -89,9 +89,9 @@ def marker_fold_changes(
         own = ax is None
         size = (min(max(SINGLE, n_genes * _CELL + _LEFT), 2 * DOUBLE), n_sets * _CELL * 1.3 + _AROUND)
         figure, ax = get_axes(ax, *(figsize or size))
-        colours = mpl.colormaps[DIVERGING].with_extremes(bad=CHANCE)
+        colors = mpl.colormaps[DIVERGING].with_extremes(bad=CHANCE)
         image = ax.imshow(
-            np.ma.masked_invalid(values), cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
+            np.ma.masked_invalid(values), cmap=colors, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
         )
         row, column = np.nonzero(adjusted.to_numpy(float) < 0.05)
         dark = np.abs(values[row, column]) > 0.6 * limit

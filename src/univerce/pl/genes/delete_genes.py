@@ -36,7 +36,7 @@ def delete_genes(
 ) -> Figure | Axes | None:
     """Draw a dot for each group of cells and each deletion: the larger, the more of the cells express a deleted gene.
 
-    The colour is how far cells move without the genes, or whether they move towards a direction.
+    The color is how far cells move without the genes, or whether they move toward a direction.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def delete_genes(
     key
         Its ``key_added``.
     value
-        Column of the means that the colour shows; ``None`` is ``"toward"`` where there is a direction, and else
+        Column of the means that the color shows; ``None`` is ``"toward"`` where there is a direction, and else
         ``"cosine_shift_expressing"``.
     figsize
         Inches; ``None`` makes room for every group and deletion.
@@ -105,8 +105,8 @@ def delete_genes(
         ax.grid(color="#EEEEEE", linewidth=0.6)
         ax.spines[:].set_visible(False)
         bar = figure.colorbar(dots, ax=ax, fraction=0.05, pad=0.02, aspect=12)
-        towards = f"Mean change of the cosine\nwith {found['params']['toward'] or 'the direction'}"
-        bar.set_label(_LABELS.get(value, towards))
+        toward = f"Mean change of the cosine\nwith {found['params']['toward'] or 'the direction'}"
+        bar.set_label(_LABELS.get(value, toward))
         bar.outline.set_visible(False)
         _size_legend(ax)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -108,7 +108,7 @@ def gene_attribution(
         for panel, group in zip(axes, wanted, strict=True):
             _draw(panel, adata, means[means["group"].astype(str) == group], group, str(params["groupby"]), n_genes)
             panel.set_xlabel(
-                f"Attributed cosine, towards {'a direction' if toward == 'vector' else toward}", loc="right"
+                f"Attributed cosine, toward {'a direction' if toward == 'vector' else toward}", loc="right"
             )
         return finish(figure, axes if len(wanted) > 1 else axes[0], own=own, show=show, return_fig=return_fig)
 

@@ -130,10 +130,10 @@ def _draw_risk_coverage(ax: Axes, curve: pd.DataFrame, params: Any, scores: Any,
     threshold, bottom = float(params["threshold"]), float(curve["accuracy"].min())
     if np.isfinite(threshold):
         coverage, accuracy = float(scores["coverage_at_threshold"]), float(scores["accuracy_at_threshold"])
-        text = f"threshold {threshold:.2f}: {coverage:.0%} labelled, {accuracy:.0%} of these right"
+        text = f"threshold {threshold:.2f}: {coverage:.0%} labeled, {accuracy:.0%} of these right"
         ax.plot(coverage, accuracy, "D", color=MISMATCH, markersize=5, label=text, clip_on=False, zorder=3)
     if np.isfinite(kept):
-        ax.axvline(kept, color="black", linestyle=":", linewidth=0.9, label=f"these cells: {kept:.0%} labelled")
+        ax.axvline(kept, color="black", linestyle=":", linewidth=0.9, label=f"these cells: {kept:.0%} labeled")
     bottom = max(0.0, np.floor(bottom * 20 - 0.5) / 20)
     ax.set(xlim=(0, 1.01), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
     ax.set(xlabel="Share of the cells that keep a label", ylabel="Share of these that is right")

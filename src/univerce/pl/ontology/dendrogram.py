@@ -48,7 +48,7 @@ def dendrogram(
     """Draw the tree of cell types, the ontology's division of them, and how both agree at each cut.
 
     The tree grows from the left; a merge lies at the distance at which it happens. With an ontology, a mark at each
-    leaf shows the term that the type belongs to at ``depth``, by colour and, beyond eight terms, by shape. The second
+    leaf shows the term that the type belongs to at ``depth``, by color and, beyond eight terms, by shape. The second
     part shows the adjusted Rand index at each depth, over the 95 % interval of shuffled types.
 
     Parameters

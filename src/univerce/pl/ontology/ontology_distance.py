@@ -77,13 +77,13 @@ def ontology_distance(
 
         own = ax is None
         figure, ax = get_axes(ax, *(figsize or (SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
-        colours = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
+        colors = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
         x = densities["x"].to_numpy(dtype=float)
-        for (_, row), colour, y in zip(table.iterrows(), colours, range(len(table)), strict=True):
+        for (_, row), color, y in zip(table.iterrows(), colors, range(len(table)), strict=True):
             height = densities[str(int(row["ontology_distance"]))].to_numpy(dtype=float)
             if np.isfinite(height).all():
                 ax.fill_between(
-                    x, y, y - _OVERLAP * height / height.max(), color=colour, alpha=0.85, linewidth=0, zorder=y
+                    x, y, y - _OVERLAP * height / height.max(), color=color, alpha=0.85, linewidth=0, zorder=y
                 )
                 ax.plot(x, y - _OVERLAP * height / height.max(), color="white", linewidth=0.6, zorder=y)
             ax.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)

@@ -91,7 +91,7 @@ def centroid_alignment(
     use_rep
         Key of the embedding in ``obsm``, in both.
     baseline
-        ``"lognorm"``: logarithm of the counts, normalised to 10,000 per cell, on the genes that both share. Symbols are
+        ``"lognorm"``: logarithm of the counts, normalized to 10,000 per cell, on the genes that both share. Symbols are
         compared without their case, and those that are not one-to-one are left out, so that it also serves across
         species. It is left out, with a note in the log, when either has no expression. Any other string is the key of
         another embedding in ``obsm``; ``None`` is no baseline.
@@ -249,7 +249,7 @@ def _embedded(both: Sequence[ad.AnnData], groups: Sequence[Groups], use_rep: str
 def _expression(
     both: Sequence[ad.AnnData], groups: Sequence[Groups], layer: str | None, gene_symbols: str | None
 ) -> tuple[tuple[np.ndarray, ...], int] | None:
-    """Centroids in log-normalised expression, and the number of genes; ``None`` when either side has none."""
+    """Centroids in log-normalized expression, and the number of genes; ``None`` when either side has none."""
     names = ("query", "reference")
     if absent := [n for a, n in zip(both, names, strict=True) if not has_counts(a, layer)]:
         logger.info("No baseline: %s without expression.", " and ".join(absent))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.ranks import Ranks, rank_reference, shuffled_hits, summarise
+from univerce.embeddings.ranks import Ranks, rank_reference, shuffled_hits, summarize
 
 OVERALL = "overall"
 """What the sum over the tissues is called."""
@@ -56,11 +56,11 @@ def compare(
         match = pd.Index(theirs.types).get_indexer(pd.Index(mine.types))
         for key, counts in _count(ranks, match, ks, n_permutations, [seed, number]).items():
             totals[key] = [a + b for a, b in zip(totals.get(key, (0, 0, 0)), counts, strict=True)]
-            rows.append({"tissue": tissue, "score": key[0], "k": key[1], **summarise(*counts)})
+            rows.append({"tissue": tissue, "score": key[0], "k": key[1], **summarize(*counts)})
         types.append(_types(ranks, match, mine, theirs, tissue))
         pairs.append(_pairs(ranks, mine.types, theirs.types, tissue))
     overall = [
-        {"tissue": OVERALL, "score": key[0], "k": key[1], **summarise(*counts)} for key, counts in totals.items()
+        {"tissue": OVERALL, "score": key[0], "k": key[1], **summarize(*counts)} for key, counts in totals.items()
     ]
     scores = pd.DataFrame(overall if query.tissues is None else [*overall, *rows])
     return scores, pd.concat(types, ignore_index=True), pd.concat(pairs, ignore_index=True)

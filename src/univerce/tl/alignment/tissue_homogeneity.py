@@ -13,7 +13,7 @@ from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_writable, get_modality
 from univerce.embeddings.cells import get_embedding, known_cells
 from univerce.embeddings.groups import LOGNORM, embedding_means, get_groups, has_counts, lognorm_means
-from univerce.embeddings.ranks import any_same, check_options, first_same, shuffle_within, summarise
+from univerce.embeddings.ranks import any_same, check_options, first_same, shuffle_within, summarize
 from univerce.tl.alignment.tables import OVERALL
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def tissue_homogeneity(
     use_rep
         Key of the embedding in ``obsm``.
     baseline
-        ``"lognorm"``: logarithm of the counts, normalised to 10,000 per cell; left out, with a note in the log, when
+        ``"lognorm"``: logarithm of the counts, normalized to 10,000 per cell; left out, with a note in the log, when
         there is no expression. Any other string is the key of another embedding in ``obsm``; ``None`` is no baseline.
     layer
         Layer with the counts for ``"lognorm"``; ``None`` is ``X``.
@@ -151,7 +151,7 @@ def tissue_homogeneity(
                 part = where & which
                 null = (hits & where & np.isin(shuffled, codes[which])).sum(axis=1)
                 row: dict[str, Any] = {"representation": rep, "by": by, "name": name, "k": n}
-                scores.append(row | summarise(int((rank[part] <= n).sum()), int(part.sum()), null))
+                scores.append(row | summarize(int((rank[part] <= n).sum()), int(part.sum()), null))
     table = pd.DataFrame(scores)
     adata.uns[key_added] = {
         "scores": table,

@@ -1,4 +1,4 @@
-"""The labelled cells that a search starts from, and the classifier that tells them from the rest."""
+"""The labeled cells that a search starts from, and the classifier that tells them from the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Source: TypeAlias = ad.AnnData | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class Labeled:
     """Cells of one source."""
 
     adata: ad.AnnData
@@ -43,7 +43,7 @@ def read(source: Source) -> ad.AnnData:
 
 def label_cells(
     positives: ad.AnnData, negatives: ad.AnnData | None, groupby: str | None, groups: str | Sequence[str] | None
-) -> list[Labelled]:
+) -> list[Labeled]:
     """Which cells are sought, and which are the rest.
 
     Raises
@@ -77,9 +77,9 @@ def label_cells(
         if (codes == -1).any():
             logger.info("%s of %s cells of positives have no label and are neither sought nor the rest.",
                         f"{(codes == -1).sum():,}", f"{len(codes):,}")  # fmt: skip
-    found = [Labelled(positives, codes, "positives")]
+    found = [Labeled(positives, codes, "positives")]
     if negatives is not None:
-        found.append(Labelled(negatives, np.zeros(negatives.n_obs, dtype=np.int8), "negatives"))
+        found.append(Labeled(negatives, np.zeros(negatives.n_obs, dtype=np.int8), "negatives"))
     return found
 
 
@@ -91,7 +91,7 @@ class Finder:
     taught: float
     """Share of the sought cells among those that it was fitted on."""
     prevalence: float
-    """Share of all labelled cells."""
+    """Share of all labeled cells."""
     n_sought: int
     n_rest: int
     held_out: np.ndarray
@@ -101,7 +101,7 @@ class Finder:
 
 
 def fit_finder(
-    sources: Sequence[Labelled],
+    sources: Sequence[Labeled],
     *,
     use_rep: str,
     batch: str | None,

@@ -116,7 +116,7 @@ def log_cpm(sums: np.ndarray, prior_count: float = 2.0) -> np.ndarray:
     """log2 counts per million of sums of counts, as ``cpm(log=TRUE)`` of edgeR; NaN for groups without counts.
 
     A prior count, larger for larger groups, is added so that it means the same number per million in all of them: genes
-    of few counts, whose ratios are mostly chance, are drawn towards no change.
+    of few counts, whose ratios are mostly chance, are drawn toward no change.
 
     Parameters
     ----------

@@ -46,12 +46,12 @@ def evaluate_find_cells(
 
     For every type, part and embedding a classifier is fitted as in :func:`univerce.tl.find_cells`, with the cells of
     the type in the other parts as positives, and scans the part. When there are counts the same is done with the
-    principal components of log-normalised expression, of all cells together, which any method has to beat.
+    principal components of log-normalized expression, of all cells together, which any method has to beat.
 
     Parameters
     ----------
     adata
-        Labelled cells with embeddings; results are written into ``uns``.
+        Labeled cells with embeddings; results are written into ``uns``.
     groupby
         Column of ``obs`` with the types; cells without one are left out.
     split
@@ -142,7 +142,7 @@ def evaluate_find_cells(
                     max_cells, seed,
                 ))  # fmt: skip
                 bar.update()
-    table = _summarise(pd.DataFrame(rows)).rename(index=str)
+    table = _summarize(pd.DataFrame(rows)).rename(index=str)
     adata.uns[key_added] = {
         "scores": table.copy(),
         "params": {
@@ -191,7 +191,7 @@ def _search(
     }  # fmt: skip
 
 
-def _summarise(trials: pd.DataFrame) -> pd.DataFrame:
+def _summarize(trials: pd.DataFrame) -> pd.DataFrame:
     grouped = trials.groupby(["type", "use_rep"], sort=False)
     table = grouped[["n_hidden", "n_found", "n_right"]].sum()
     table["precision"] = table["n_right"] / table["n_found"].where(table["n_found"] > 0)

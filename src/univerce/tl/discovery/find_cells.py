@@ -49,7 +49,7 @@ def find_cells(
     rng: int | np.random.Generator = 0,
     progress: bool | None = None,
 ) -> pd.DataFrame:
-    """Find cells like a labelled cluster in an atlas, and rank where they are abundant (Rosen et al. 2024).
+    """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2024).
 
     This is how the paper found Norn cells: a logistic classifier learns what tells the cells of a cluster from the
     others, every cell of the atlas gets its score, and data sets and tissues are ranked by how many of their cells are
@@ -88,7 +88,7 @@ def find_cells(
         Take the lowest threshold at which this share of the found held-out cells is right, at the given ``prevalence``.
     prevalence
         Share of the sought cells in ``adata``, as far as it is known; scores and precision are those for this share.
-        ``None`` takes that of the labelled cells.
+        ``None`` takes that of the labeled cells.
     max_cells
         Most cells of each kind that are learned from, of both sources together; ``None`` uses all. It
         does not change the prevalence.

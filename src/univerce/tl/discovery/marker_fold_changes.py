@@ -43,11 +43,11 @@ def marker_fold_changes(
     A score in an embedding is a claim; that the found cells express the markers of the cells that were sought, in data
     sets that were not used to find them, is evidence. The fold change of a gene is the log2 ratio of its counts per
     million in the sum of the found cells to those in the sum of the others, with a prior count of 2 as in ``cpm`` of
-    edgeR, which draws genes of few counts towards no change.
+    edgeR, which draws genes of few counts toward no change.
 
     With ``donor`` the sums are made per donor, the fold change is the mean over the donors, and the p-value that of a
     paired t-test between them. Without, p-values are those of Wilcoxon's test between cells
-    (:func:`scanpy.tl.rank_genes_groups` on log-normalised counts), which takes the cells of one donor for independent
+    (:func:`scanpy.tl.rank_genes_groups` on log-normalized counts), which takes the cells of one donor for independent
     ones: they rank genes, and say little of what other donors would show.
 
     Parameters
@@ -194,7 +194,7 @@ def _compare(
 
 
 def _wilcoxon(counts: Counts, state: np.ndarray) -> np.ndarray:
-    """``[n_genes]`` p-values of scanpy's Wilcoxon test on log-normalised counts; 1 for genes that no cell expresses."""
+    """``[n_genes]`` p-values of scanpy's Wilcoxon test on log-normalized counts; 1 for genes that no cell expresses."""
     import scanpy as sc
 
     rows = np.flatnonzero(state >= 0)

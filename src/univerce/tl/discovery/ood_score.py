@@ -17,7 +17,7 @@ from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import check_comparable, gather, get_embedding, get_labels, known_cells
-from univerce.embeddings.neighbors import exact_neighbours
+from univerce.embeddings.neighbors import exact_neighbors
 from univerce.inference.tokens import cell_keys
 from univerce.tl.discovery._positives import read
 
@@ -146,7 +146,7 @@ def ood_score(
     def score(rep: Any) -> np.ndarray:
         pairs = rep.shape[0] * cells.shape[0]
         with tqdm(total=pairs, unit="pair", unit_scale=True, desc="score", disable=not show) as bar:
-            return exact_neighbours(rep, cells, k, done=bar.update)[1][:, -1]
+            return exact_neighbors(rep, cells, k, done=bar.update)[1][:, -1]
 
     distance = score(query)
     p = p_values(distance, calibration)
@@ -214,7 +214,7 @@ def _calibrate(
     chosen = _choose(reference.obs_names, np.flatnonzero(known), n_calibration, seed, _DRAW_CALIBRATION)
     points = gather(cells, chosen)
     if batch is None:  # a cell is its own nearest, or as near as its copies
-        return np.sort(exact_neighbours(points, cells, k + 1)[1][:, -1])
+        return np.sort(exact_neighbors(points, cells, k + 1)[1][:, -1])
     batches = get_labels(reference, batch, name="reference")
     out = []
     for code in np.unique(batches.codes[chosen]):
@@ -225,7 +225,7 @@ def _calibrate(
                 f"Outside of {name} the reference has {n_outside} cells with an embedding; n_neighbors={k} needs as "
                 f"many. Leave batch={batch!r} out, or lower n_neighbors."
             )
-        out.append(exact_neighbours(points[inside[chosen]], _Without(cells, inside), k)[1][:, -1])
+        out.append(exact_neighbors(points[inside[chosen]], _Without(cells, inside), k)[1][:, -1])
     return np.sort(np.concatenate(out))
 
 

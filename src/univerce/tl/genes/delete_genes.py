@@ -67,7 +67,7 @@ def delete_genes(
         Column of ``obs`` to average over; ``None`` averages over all cells.
     toward
         A label of ``groupby``, whose centroid counts, or a vector ``[output_dim]``: also report whether the deletion
-        moves cells towards it.
+        moves cells toward it.
     species, model, mod, layer, gene_key, sampling, n_draws, rng
         As in :func:`univerce.tl.uce_embed`; several draws tell smaller effects.
     key_added
@@ -176,7 +176,7 @@ def _unit(toward: Any, labels: pd.Categorical, embedding: np.ndarray) -> np.ndar
     if isinstance(toward, str):
         mine = np.asarray(labels == toward) & ~np.isnan(embedding[:, 0])
         if not mine.any():
-            raise ValueError(f"No cell labelled {toward!r} has an embedding, so there is no centroid to move towards.")
+            raise ValueError(f"No cell labeled {toward!r} has an embedding, so there is no centroid to move toward.")
         toward = embedding[mine].mean(axis=0)
     vector = np.asarray(toward, dtype=np.float64)
     return np.asarray(vector / np.linalg.norm(vector))

@@ -49,7 +49,7 @@ def gene_attribution(
 ) -> ad.AnnData:
     """Attribute to each gene how far it takes each cell in a direction, by integrated gradients.
 
-    The direction may be "from the other cells towards the T cells", and what is attributed is the cosine of a cell's
+    The direction may be "from the other cells toward the T cells", and what is attributed is the cosine of a cell's
     embedding with it. The gradients of the network are averaged on the straight way from a baseline, the average cell
     of ``adata``, to the cell (Sundararajan et al. 2017): in the baseline every gene of the sentence is replaced by the
     mean of all drawn genes, where it stands, and the bag, in models with one, is the mean bag. What a gene is
@@ -216,7 +216,7 @@ def _unit(direction: Any, labels: Any, inputs: Inputs, attributor: Attributor) -
         known = ~np.isnan(cells[:, 0])
         if not (mine & known).any() or not (~mine & known).any():
             raise ValueError(
-                f"{int((mine & known).sum())} cells with counts are labelled {direction!r} and "
+                f"{int((mine & known).sum())} cells with counts are labeled {direction!r} and "
                 f"{int((~mine & known).sum())} are not; a direction needs both."
             )
         direction = cells[mine & known].mean(axis=0) - cells[~mine & known].mean(axis=0)

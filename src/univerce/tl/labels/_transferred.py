@@ -120,7 +120,7 @@ def write(
 def _write_colors(
     adata: ad.AnnData, key: str, written: list[str], classes: pd.DataFrame, ladders: Ladders | None, unknown: str
 ) -> None:
-    """Colours of the reference; a term has the mean colour of the labels that it stands for."""
+    """Colors of the reference; a term has the mean color of the labels that it stands for."""
     adata.uns.pop(f"{key}_colors", None)
     own = {name: color for name, color in classes["color"].items() if color}
     if len(own) < len(classes):

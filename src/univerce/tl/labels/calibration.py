@@ -90,7 +90,7 @@ def expected_error(table: pd.DataFrame) -> float:
 
 
 def risk_coverage(values: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    """What is labelled, and how much of that is right, at every threshold.
+    """What is labeled, and how much of that is right, at every threshold.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def choose_threshold(
 ) -> float:
     """The threshold of a :func:`risk_coverage` curve that gives an accuracy or a coverage.
 
-    The lowest threshold whose accuracy suffices, so that most cells are labelled, or the highest one whose coverage
+    The lowest threshold whose accuracy suffices, so that most cells are labeled, or the highest one whose coverage
     does. An accuracy at less than ``least_coverage`` is that of too few cells to count.
 
     Raises
@@ -153,12 +153,12 @@ def choose_threshold(
         return float(enough["threshold"].iloc[-1])
     enough = curve[curve["coverage"] >= float(coverage or 0) - _ROUNDING]
     if enough.empty:
-        raise ValueError(f"coverage={coverage} is out of reach: at most {curve['coverage'].max():.3f} can be labelled.")
+        raise ValueError(f"coverage={coverage} is out of reach: at most {curve['coverage'].max():.3f} can be labeled.")
     return float(enough["threshold"].iloc[0])
 
 
 def at_threshold(curve: pd.DataFrame, threshold: float) -> dict[str, float]:
-    """Coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN where nothing is labelled."""
+    """Coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN where nothing is labeled."""
     row = int((curve["threshold"] >= threshold).sum()) - 1
     at = curve.iloc[row] if row >= 0 else {"coverage": 0.0 if threshold > 0 else np.nan, "accuracy": np.nan}
     return {f"{name}_at_threshold": float(at[name]) for name in ("coverage", "accuracy")}

@@ -128,7 +128,7 @@ class LabelClassifier:
         balanced
             Weigh all labels alike.
         n_neighbors
-            Neighbours of ``method="knn"``.
+            Neighbors of ``method="knn"``.
         search
             How ``method="knn"`` looks for them.
         min_cells
@@ -360,7 +360,7 @@ def _check_options(method: str, search: str, *, max_cells: int | None, **least: 
     if search not in get_args(Search):
         raise ValueError(f"search={search!r} is not known; use one of {', '.join(get_args(Search))}.")
     if search != "exact" and method != "knn":
-        raise ValueError(f"search={search!r} is for method='knn'; method={method!r} looks for no neighbours.")
+        raise ValueError(f"search={search!r} is for method='knn'; method={method!r} looks for no neighbors.")
     numbers = {**least, "max_cells": least["min_cells"] if max_cells is None else max_cells}
     for name, value in numbers.items():
         check_whole(name, value, 1 if name == "n_neighbors" else 2)

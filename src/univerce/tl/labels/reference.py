@@ -100,7 +100,7 @@ def class_values(reference: ad.AnnData, column: str, codes: np.ndarray, names: p
 
 
 def category_colors(reference: ad.AnnData, labels: str) -> dict[str, str]:
-    """Colours of the labels, where ``uns`` has as many as there are categories."""
+    """Colors of the labels, where ``uns`` has as many as there are categories."""
     column, colors = reference.obs[labels], reference.uns.get(f"{labels}_colors")
     if colors is None or not isinstance(column.dtype, pd.CategoricalDtype):
         return {}
@@ -111,6 +111,7 @@ def category_colors(reference: ad.AnnData, labels: str) -> dict[str, str]:
 def class_terms(
     reference: ad.AnnData, ids: str | Mapping[str, str] | None, codes: np.ndarray, names: pd.Index
 ) -> list[str]:
+    """Ontology term of each label, ``""`` where there is none."""
     if ids is None:
         return [""] * len(names)
     if isinstance(ids, str):
@@ -120,6 +121,7 @@ def class_terms(
 
 
 def get_batches(reference: ad.AnnData, batch: str, rows: np.ndarray) -> np.ndarray:
+    """Batch of each cell; cells without one form a batch."""
     found = get_labels(reference, batch, name="reference")[rows]
     groups = np.asarray(found.astype(object))
     if (missing := pd.isna(groups)).any():

@@ -79,8 +79,8 @@ def transfer_labels(
     labels
         Column of ``reference.obs`` with the labels; cells without one are not used. A classifier knows its own.
     method
-        ``"logistic"``: multinomial logistic regression of scikit-learn, on cells that are centred and divided by one
-        number for all columns: standardised columns carry over worse to other data sets. ``"knn"``: share of
+        ``"logistic"``: multinomial logistic regression of scikit-learn, on cells that are centered and divided by one
+        number for all columns: standardized columns carry over worse to other data sets. ``"knn"``: share of
         the votes of the nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each
         label.
     mod
@@ -113,11 +113,11 @@ def transfer_labels(
         rare labels for ``"knn"``; ``"centroid"`` does so anyway. Without it rare labels are predicted rarely, which is
         right when ``adata`` has the composition of the reference. From one data set to another neither is better.
     n_neighbors
-        Neighbours of ``method="knn"``.
+        Neighbors of ``method="knn"``.
     search
         How ``method="knn"`` looks for them. ``"exact"`` compares every cell with every cell of the reference, which
         takes as long as the product of both matrices; ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbours. Held-out cells are compared exactly.
+        (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors. Held-out cells are compared exactly.
     min_cells
         Labels with fewer cells are not learned; they are logged and listed in ``uns[key_added]["left_out"]``.
     max_cells
@@ -142,7 +142,7 @@ def transfer_labels(
     ``None``. Written are, with NaN for cells without an embedding:
 
     ``obs[key_added]``
-        Label, term or ``unknown``, categorical, with the colours of the reference in ``uns[f"{key_added}_colors"]``.
+        Label, term or ``unknown``, categorical, with the colors of the reference in ``uns[f"{key_added}_colors"]``.
     ``obs[f"{key_added}_confidence"]``
         Probability of what was written, float32; for unknown cells that of the best label.
     ``obs[f"{key_added}_best"]``, ``obs[f"{key_added}_second"]``

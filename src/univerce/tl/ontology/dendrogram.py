@@ -140,9 +140,9 @@ def dendrogram(
     apart = directions(means) if metric == "cosine" else means  # the cosine of the two is the same
     tree = sch.linkage(apart, method=linkage_method, metric=metric, optimal_ordering=True)
     info = {key: np.array(value) for key, value in sch.dendrogram(tree, labels=list(names), no_plot=True).items()}
-    centred = means - means.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    scaled = centred / np.where(length > 0, length, np.nan)  # a centroid that is the same in all dimensions has none
+    centered = means - means.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centered, axis=1, keepdims=True)
+    scaled = centered / np.where(length > 0, length, np.nan)  # a centroid that is the same in all dimensions has none
     entry: dict[str, Any] = {
         "linkage": tree,
         "groupby": [groupby],

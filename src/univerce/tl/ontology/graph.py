@@ -190,14 +190,14 @@ def common_ancestors(ontology: nx.DiGraph, terms: Iterable[str]) -> list[str]:
 
 def tree_distances(ontology: nx.DiGraph, terms: Sequence[str]) -> np.ndarray:
     """``[n_terms, n_terms]`` fewest edges between two terms, in either direction; infinite when there is no way."""
-    neighbours = {term: [*ontology.successors(term), *ontology.predecessors(term)] for term in ontology}
+    neighbors = {term: [*ontology.successors(term), *ontology.predecessors(term)] for term in ontology}
     out = np.full((len(terms), len(terms)), np.inf)
     for i, term in enumerate(terms):
         steps = {term: 0}
         queue = deque([term])
         while queue:
             here = queue.popleft()
-            for other in neighbours[here]:
+            for other in neighbors[here]:
                 if other not in steps:
                     steps[other] = steps[here] + 1
                     queue.append(other)

@@ -20,7 +20,7 @@ def adata():
     nx.set_node_attributes(graph, {term: {"name": term, "synonyms": ()} for term in graph})
     graph.graph |= {"alternative": {}, "obsolete": {}}
     out = blobs(dict.fromkeys(IDS, 30))
-    uc.tl.lineage_colocalisation(
+    uc.tl.lineage_colocalization(
         out, lineages={"lymphoid": "lymphoid", LONG: "myeloid"}, ontology=graph, ontology_ids=IDS, groupby="type",
         use_rep="X_toy", progress=False,
     )  # fmt: skip
@@ -28,21 +28,21 @@ def adata():
 
 
 def test_bars_are_the_shares_of_nearest_types_and_then_the_accuracies(adata):
-    ax = uc.pl.lineage_colocalisation(adata, show=False)
-    scores = adata.uns["lineage_colocalisation"]["scores"]
+    ax = uc.pl.lineage_colocalization(adata, show=False)
+    scores = adata.uns["lineage_colocalization"]["scores"]
     assert scores["n"].tolist() == [5, 3, 2]
     widths = np.array([bar.get_width() for bar in ax.patches])
     np.testing.assert_allclose(widths, 100 * np.concatenate([scores["share"], scores["accuracy"]]))
-    right = adata.uns["lineage_colocalisation"]["types"].eval("lineage == predicted")
+    right = adata.uns["lineage_colocalization"]["types"].eval("lineage == predicted")
     assert ax.texts[3].get_text() == f"{right.sum()} / 5"
     ticks = [line.get_xdata() for line in ax.lines]
     np.testing.assert_allclose(ticks, 100 * scores[["chance", "majority"]].to_numpy().T)
 
 
 def test_the_figure_fits_the_page(adata):
-    check_page(uc.pl.lineage_colocalisation(adata, return_fig=True))
+    check_page(uc.pl.lineage_colocalization(adata, return_fig=True))
 
 
 def test_what_was_not_computed_is_not_drawn(adata):
-    with pytest.raises(KeyError, match=r"uc\.tl\.lineage_colocalisation"):
-        uc.pl.lineage_colocalisation(adata, key="lost")
+    with pytest.raises(KeyError, match=r"uc\.tl\.lineage_colocalization"):
+        uc.pl.lineage_colocalization(adata, key="lost")

@@ -1,4 +1,4 @@
-"""Cells a second of the tokeniser."""
+"""Cells a second of the tokenizer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import scipy.sparse as sp
 
 from tests.perf.release import generated_cells
 from tests.perf.table import print_table
-from univerce.inference.tokens import GenomeOrder, cell_keys, tokenise
+from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
 
 pytestmark = pytest.mark.perf
 
 N_GENES, N_SAMPLE, GOAL = 18_000, 1024, 10_000
 
 
-def test_tokenising_with_two_threads_gives_the_same_sentences():
+def test_tokenizing_with_two_threads_gives_the_same_sentences():
     some = generated_cells(250, [f"GENE{i}" for i in range(N_GENES)]).X
     counts = sp.vstack([some] * 32, format="csr")
     rng = np.random.default_rng(0)
@@ -36,7 +36,7 @@ def test_tokenising_with_two_threads_gives_the_same_sentences():
             seconds = []
             for _ in range(4):  # the first compiles
                 begin = time.perf_counter()
-                sentences[threads] = tokenise(
+                sentences[threads] = tokenize(
                     counts, rows, order, keys, n_sample=N_SAMPLE, sampling=sampling, threads=threads
                 )
                 seconds.append(time.perf_counter() - begin)
@@ -48,7 +48,7 @@ def test_tokenising_with_two_threads_gives_the_same_sentences():
         np.testing.assert_array_equal(sentences[1].ids, sentences[2].ids)
     expressed = np.diff(counts.indptr).mean()
     print_table(
-        f"Tokeniser: {N_GENES:,} genes, {expressed:,.0f} expressed, {N_SAMPLE:,} draws",
+        f"Tokenizer: {N_GENES:,} genes, {expressed:,.0f} expressed, {N_SAMPLE:,} draws",
         ("sampling", "threads", "cells/s", "x numpy", "x one thread", "goal"),
         table,
     )

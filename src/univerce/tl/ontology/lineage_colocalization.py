@@ -17,7 +17,7 @@ from univerce._validate import as_seed, check_whole, check_writable, get_modalit
 from univerce.embeddings.cells import get_embedding, known_cells
 from univerce.embeddings.classifiers import Logistic
 from univerce.embeddings.groups import embedding_means, get_groups
-from univerce.embeddings.ranks import check_metric, self_distances, summarise
+from univerce.embeddings.ranks import check_metric, self_distances, summarize
 from univerce.tl.alignment.tables import OVERALL
 from univerce.tl.ontology.graph import as_ontology, resolve_terms
 from univerce.tl.ontology.terms import cell_terms, group_terms
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def lineage_colocalisation(
+def lineage_colocalization(
     adata: ad.AnnData | MuData,
     *,
     lineages: Mapping[str, str | Sequence[str]],
@@ -44,7 +44,7 @@ def lineage_colocalisation(
     min_cells: int = 1,
     n_permutations: int = 1000,
     rng: int | np.random.Generator = 0,
-    key_added: str = "lineage_colocalisation",
+    key_added: str = "lineage_colocalization",
     progress: bool | None = None,
 ) -> pd.DataFrame:
     r"""Whether the centroid nearest to a cell type is of the same lineage, such as a germ layer.
@@ -137,7 +137,7 @@ def lineage_colocalisation(
     >>> uc.tl.uce_embed(adata, progress=False)
     >>> ids = {"CD14+ Monocyte": "CL:5", "Dendritic": "CL:6", "CD8+ Cytotoxic T": "CL:2", "CD4+/CD25 T Reg": "CL:2"}
     >>> lineages = {"lymphoid": "CL:1", "myeloid": "CL:4"}
-    >>> scores = uc.tl.lineage_colocalisation(
+    >>> scores = uc.tl.lineage_colocalization(
     ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids, progress=False
     ... )
     >>> scores[["lineage", "hits", "n"]].values.tolist()
@@ -174,7 +174,7 @@ def lineage_colocalisation(
     rows: list[dict[str, Any]] = []
     for name in (OVERALL, *(name for name in lineages if name in kinds)):
         here, there = (np.ones_like(x, dtype=bool) if name == OVERALL else x == name for x in (lineage, shuffled))
-        row = summarise(int(hit[here].sum()), int(here.sum()), (shuffled_hit & there).sum(axis=1))
+        row = summarize(int(hit[here].sum()), int(here.sum()), (shuffled_hit & there).sum(axis=1))
         row |= {"accuracy": (predicted == lineage)[here].mean(), "majority": (lineage == majority)[here].mean()}
         rows.append({"lineage": name, **row})
     table = pd.DataFrame(rows)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def lineage_colocalisation(
+def lineage_colocalization(
     adata: ad.AnnData,
     *,
-    key: str = "lineage_colocalisation",
+    key: str = "lineage_colocalization",
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -32,7 +32,7 @@ def lineage_colocalisation(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.lineage_colocalisation`.
+        AnnData after :func:`univerce.tl.lineage_colocalization`.
     key
         Where the results are in ``uns``.
     figsize
@@ -65,13 +65,13 @@ def lineage_colocalisation(
     >>> uc.tl.uce_embed(adata, progress=False)
     >>> ids = {"CD14+ Monocyte": "CL:5", "Dendritic": "CL:6", "CD8+ Cytotoxic T": "CL:2", "CD4+/CD25 T Reg": "CL:2"}
     >>> lineages = {"lymphoid": "CL:1", "myeloid": "CL:4"}
-    >>> _ = uc.tl.lineage_colocalisation(
+    >>> _ = uc.tl.lineage_colocalization(
     ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids, progress=False
     ... )
-    >>> uc.pl.lineage_colocalisation(adata, show=False)
+    >>> uc.pl.lineage_colocalization(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.lineage_colocalisation", needs=("scores", "types"))
+    found = get_result(adata, key, made_by="uc.tl.lineage_colocalization", needs=("scores", "types"))
     scores = found["scores"]
     guessed = scores[["n"]].assign(
         hits=(scores["accuracy"] * scores["n"]).round(), share=scores["accuracy"], chance=scores["majority"],

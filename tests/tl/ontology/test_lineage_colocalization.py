@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale
 from tests.helpers.obo import TERMS, write_obo
-from univerce.tl.ontology.lineage_colocalisation import lineage_colocalisation
+from univerce.tl.ontology.lineage_colocalization import lineage_colocalization
 
 IDS = {name: term for term, (name, _) in TERMS.items()}
 LINEAGES = {"lymphoid": "lymphocyte", "myeloid": ["CL:4"], "epithelial": ["CL:2"]}
@@ -44,7 +44,7 @@ def adata() -> ad.AnnData:
 
 def run(adata: ad.AnnData, obo, **change) -> pd.DataFrame:
     options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e", "progress": False}
-    return lineage_colocalisation(adata, **(options | change))
+    return lineage_colocalization(adata, **(options | change))
 
 
 def test_counts_of_a_line_are_those_by_hand(adata, obo):
@@ -54,7 +54,7 @@ def test_counts_of_a_line_are_those_by_hand(adata, obo):
     # any other type is the nearest one equally often: (3 x 2 + 2 x 1 + 2 x 1) of 7 x 6
     np.testing.assert_allclose(scores["chance"], [10 / 42, 2 / 6, 1 / 6, 1 / 6], atol=0.015)
     assert scores["majority"].tolist() == [3 / 7, 1, 0, 0]
-    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")
+    types = adata.uns["lineage_colocalization"]["types"].set_index("type")
     assert types.loc["monocyte", ["term", "lineage", "nearest", "nearest_lineage"]].tolist() == [
         "CL:7", "myeloid", "enterocyte", "epithelial",
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def test_predictions_equal_scikit_learns_leave_one_out(obo):
         scale=0.3, size=(7, 3)
     )
     scores = run(adata, obo)
-    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")
+    types = adata.uns["lineage_colocalization"]["types"].set_index("type")
     x, y = (
         pd.DataFrame(adata.obsm["X_e"].astype(np.float32), index=names).loc[types.index],
         types["lineage"].astype(str),
@@ -84,7 +84,7 @@ def test_the_nearest_term_above_decides_and_a_draw_is_left_out(adata, obo, caplo
     lineages = {"blood": "CL:1", "T": "T cell", "moving": "CL:9", "epithelial": "CL:2"}
     with caplog.at_level(logging.INFO, "univerce"):
         run(adata, obo, lineages=lineages | {"myeloid": "CL:4"})
-    types = adata.uns["lineage_colocalisation"]["types"].set_index("type")["lineage"]
+    types = adata.uns["lineage_colocalization"]["types"].set_index("type")["lineage"]
     assert types.to_dict() == {
         "B cell": "blood", "CD4 T cell": "T", "CD8 T cell": "T", "enterocyte": "epithelial",
         "goblet cell": "epithelial", "monocyte": "myeloid",
@@ -120,7 +120,7 @@ def test_two_types_of_two_lineages_are_each_told_as_the_other(adata, obo):
 def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
     expected = run(adata, obo)
     adata.write_h5ad(tmp_path / "a.h5ad")
-    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage_colocalisation"]
+    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage_colocalization"]
     pd.testing.assert_frame_equal(read["scores"].reset_index(drop=True), expected)
     pd.testing.assert_frame_equal(run(adata[::-1].copy(), obo), expected)
 

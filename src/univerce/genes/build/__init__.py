@@ -1,0 +1,1 @@
+"""Gene tables of new species, from proteins and annotations."""

@@ -1,0 +1,67 @@
+"""Features that depend on a name alone, and their int8 form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+_SIGN = 2  # as large in a row of int8 as makes the two parts of about the same length
+
+
+def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarray:
+    """The part of the features that is a function of a gene's name alone.
+
+    Parameters
+    ----------
+    genes
+        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, for genes without a symbol. Case does
+        not matter.
+    dim
+        Width, a multiple of 8.
+    seed
+        Another seed gives other signs.
+
+    Returns
+    -------
+    ``[n_genes, dim]`` int8 of two values of opposite sign, or zero for a gene without a name.
+    """
+    if dim % 8:
+        raise ValueError(f"The width of the signs must be a multiple of 8, not {dim}.")
+    names = genes["symbol"].astype(str)
+    if "ensembl_id" in genes:
+        names = names.where(names != "", genes["ensembl_id"].astype(str))
+    keys = [name.upper().encode() for name in names]
+    bits = np.frombuffer(b"".join(_hashed_bytes(key, dim // 8, seed) for key in keys), dtype=np.uint8)
+    signs = np.unpackbits(bits).reshape(len(keys), dim).astype(np.int8) * (2 * _SIGN) - _SIGN
+    signs[[not key for key in keys]] = 0
+    return signs
+
+
+def quantize(features: np.ndarray, *, levels: int = 15) -> np.ndarray:
+    """Round every row to int8 on its own scale; the network normalizes tokens, so the scale need not be kept."""
+    peak = np.abs(features).max(axis=1, keepdims=True)
+    return np.rint(features / np.where(peak > 0, peak, 1) * levels).astype(np.int8)
+
+
+def _hashed_bytes(key: bytes, n: int, seed: int) -> bytes:
+    """Bytes that look random and depend on the key and the seed alone."""
+    blocks = range(-(-n // hashlib.blake2b.MAX_DIGEST_SIZE))
+    salt = str(seed).encode()
+    return b"".join(hashlib.blake2b(key, salt=salt, person=str(i).encode()).digest() for i in blocks)[:n]
+
+
+def hashed_direction(word: str, dim: int, seed: int) -> np.ndarray:
+    """Normal(0, 1) vector ``[dim]`` of a word."""
+    key = hashlib.blake2b(word.encode(), digest_size=8, key=str(seed).encode()).digest()
+    return np.random.default_rng(int.from_bytes(key, "little")).standard_normal(dim)
+
+
+def hashed_tokens(names: Sequence[str], dim: int, *, seed: int = 0) -> np.ndarray:
+    """Normal(0, 1) token features that depend on each name alone, ``[len(names), dim]`` float32.
+
+    For special and chromosome tokens: adding a chromosome or a species shifts no other token.
+    """
+    return np.stack([hashed_direction(f"token:{name}", dim, seed) for name in names]).astype(np.float32)
