@@ -9,13 +9,14 @@ import pytest
 
 from tests.helpers.blobs import blobs
 from univerce.embeddings import cells as _inputs
-from univerce.embeddings.cells import check_comparable, gather, get_labels
+from univerce.embeddings.cells import check_comparable, gather
+from univerce.embeddings.labels import get_labels
 
 
 def labels_of(column) -> pd.Categorical:
     adata = ad.AnnData(obs=pd.DataFrame(index=[str(i) for i in range(len(column))]))
     adata.obs["type"] = pd.Series(column).set_axis(adata.obs_names)
-    return get_labels(adata, "type")
+    return get_labels(adata.obs, "type")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from univerce._validate import check_counts, get_layer, layer_name
 from univerce._version import __version__
 from univerce.atlas._recipe import Recipe, Source, pick
 from univerce.atlas._space import Space, known_params
-from univerce.embeddings.cells import gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.embeddings.labels import get_labels
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.species_of import species_of
 from univerce.inference.tokens import cell_keys
@@ -62,7 +63,7 @@ def check_source(source: Source, recipe: Recipe, space: Space) -> None:
                 f"{called} has several cells called {repeated!r}; call obs_names_make_unique() on it first."
             )
         for column in filter(None, (pick(option, source.name) for option in recipe.columns.values())):
-            get_labels(adata, column, name=called)
+            get_labels(adata.obs, column, name=called)
         if recipe.use_rep in adata.obsm:
             width = get_embedding(adata, recipe.use_rep, name=called).shape[1]
             space.enter(called, width, adata.uns.get(recipe.use_rep))
@@ -198,7 +199,7 @@ def _describe(
         if option is None:
             continue
         column = pick(option, name)
-        obs[key] = np.nan if column is None else np.asarray(get_labels(adata, column).astype(object))[rows]
+        obs[key] = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
         obs[key] = obs[key].astype(object)
     obs["species"] = _species(adata, rows, name, recipe, params)
     if recipe.coarse_map is not None:

@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,8 @@ def choose_scored(
     ValueError
         When fewer than two types are left; the message has the counts.
     """
-    types = np.asarray(get_labels(adata, labels), dtype=object)
-    batches = None if batch is None else np.asarray(get_labels(adata, batch), dtype=object)
+    types = np.asarray(get_labels(adata.obs, labels), dtype=object)
+    batches = None if batch is None else np.asarray(get_labels(adata.obs, batch), dtype=object)
     known = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in embeddings])
     state = np.full(adata.n_obs, "scored", dtype=object)
     state[~known] = "no embedding"

@@ -15,8 +15,8 @@ from univerce.bench._centroids import centroid_hits
 from univerce.bench._geometry import rotated, separate
 from univerce.bench._labels import macro_f1
 from univerce.bench._scores import COLUMNS, TOP, Result
-from univerce.embeddings.cells import get_labels
 from univerce.embeddings.classifiers import CLASSIFIERS
+from univerce.embeddings.labels import get_labels
 
 NAMES: Final = {"kNN": "knn", "logistic": "logistic", "nearest centroid": "centroid"}
 
@@ -50,7 +50,8 @@ def pair_cells(
     known = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in embeddings])
     known_query, known_reference = np.split(known, [query.n_obs])
     mine, theirs = (
-        np.asarray(get_labels(a, labels, name=n), dtype=object) for a, n in ((query, "query"), (reference, "reference"))
+        np.asarray(get_labels(a.obs, labels, name=n), dtype=object)
+        for a, n in ((query, "query"), (reference, "reference"))
     )
     sizes = pd.Series(theirs[known_reference]).value_counts()
     types = np.array(sorted(sizes.index[sizes >= min_cells]), dtype=object)

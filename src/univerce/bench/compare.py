@@ -8,7 +8,7 @@ import pandas as pd
 
 from univerce._validate import as_seed, check_whole
 from univerce.bench._scores import BY_TYPE
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 
 _TOTALS = ("Bio conservation", "Batch correction", "Total")
 
@@ -74,7 +74,7 @@ def compare(
         raise ValueError(f"{a!r} is compared with itself; name two methods.")
     found, cells = adata.uns[key], adata.obsm[f"{key}_cells"]
     sides = [_runs_of(found["runs"], name) for name in (a, b)]
-    types = np.asarray(get_labels(adata, str(found["params"]["labels"])), dtype=object)
+    types = np.asarray(get_labels(adata.obs, str(found["params"]["labels"])), dtype=object)
     random = np.random.default_rng(as_seed(rng))
     metrics = dict.fromkeys(column.split("|")[1] for column in cells)
     rows = []

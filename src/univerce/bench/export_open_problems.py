@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
 from univerce.bench._features import log_normalized, variable_genes
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
 
 NORMALIZATION = "log_cp10k"
@@ -71,7 +71,7 @@ def export_open_problems(
     check_counts(x, where=layer_name(layer))
     obs = pd.DataFrame(index=adata.obs_names)
     for name, key in (("batch", batch), ("cell_type", labels)):
-        found = get_labels(adata, key)
+        found = get_labels(adata.obs, key)
         if missing := int((found.codes < 0).sum()):
             raise ValueError(
                 f"obs[{key!r}] is missing in {missing:,} cells; Open Problems needs it in all. Fill it in."

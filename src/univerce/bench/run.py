@@ -23,7 +23,7 @@ from univerce.bench._runs import as_methods, as_seeds, run_method, shown
 from univerce.bench._scored import choose_scored
 from univerce.bench._scores import score
 from univerce.bench._tables import table_of_cells, table_of_confusion, table_of_runs, table_of_scores, types_won
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def run(
     seed = as_seed(rng)
     for column in (labels, batch):
         if column is not None:
-            get_labels(adata, column)
+            get_labels(adata.obs, column)
     chosen = as_methods(methods, adata)
     x = get_layer(adata, layer)
     check_counts(x, where=layer_name(layer))

@@ -1,21 +1,129 @@
-"""What the analyses read of an AnnData: an embedding, by blocks of cells, and labels."""
+"""Cells with an embedding: the values wherever they lie, which cells have one, its space, and the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Self
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce._keys import X_UCE
-from univerce.embeddings.space import compare_spaces
+from univerce.embeddings.labels import get_labels
+from univerce.embeddings.space import Space, require_space
 from univerce.io.rows import blocks_of_rows, map_rows, read_rows
 
 BLOCK_ROWS = 65536
 _GATHER_ROWS = 16384
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """An embedding and what the analyses need to know of its cells; :meth:`read` takes it from an AnnData."""
+
+    values: Any
+    """``[n, n_dims]`` as it lies there: numpy, zarr, HDF5 or dask; rows are read by slicing."""
+    obs: pd.DataFrame
+    """Labels of the cells; the index holds their names."""
+    space: Space | None
+    """What made the embedding; ``None`` when nothing is recorded, as for other methods."""
+    use_rep: str = X_UCE
+    name: str = "adata"
+    """How messages call the data."""
+    metric: str = "euclidean"
+    client: Any = None
+    """A ``dask.distributed.Client`` whose workers read the embedding."""
+
+    @classmethod
+    def read(
+        cls,
+        adata: ad.AnnData,
+        use_rep: str = X_UCE,
+        *,
+        name: str = "adata",
+        metric: str = "euclidean",
+        client: Any = None,
+    ) -> Self:
+        """The cells of an AnnData.
+
+        Raises
+        ------
+        KeyError
+            When there is no such key; the message lists those there are.
+        ValueError
+            When it is not a dense matrix of numbers with at least one column.
+        """
+        values = get_embedding(adata, use_rep, name=name)
+        return cls(values, adata.obs, Space.find(adata.uns, use_rep), use_rep, name, metric, client)
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def n_dims(self) -> int:
+        """Width of the embedding."""
+        return int(self.values.shape[1])
+
+    @property
+    def names(self) -> pd.Index:
+        """Names of the cells."""
+        return self.obs.index
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """``[n]`` which cells have an embedding: no NaN or infinity, and a direction where the metric is the cosine."""
+        return known_cells(self.values, self.metric, client=self.client)
+
+    def labels(self, key: str) -> pd.Categorical:
+        """Labels of the cells, see :func:`~univerce.embeddings.labels.get_labels`."""
+        return get_labels(self.obs, key, name=self.name)
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """``[n, n_dims]`` float32, some rows in any order."""
+        return gather(self.values, rows, client=self.client)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Blocks of rows as float32."""
+        return iter_rows(self.values)
+
+    def require_space(self) -> Space:
+        """The space; ``KeyError`` when none is recorded."""
+        return require_space(self.space, self.use_rep, name=self.name)
+
+    def check_comparable(self, reference: Cells, *, check_space: bool = True) -> None:
+        """Raise unless the embedding may be compared with that of ``reference``.
+
+        Parameters
+        ----------
+        reference
+            The other cells; their embeddings must be equally wide.
+        check_space
+            Demand that both record one space; ``False`` takes the word of the caller for it, which embeddings of other
+            methods need.
+
+        Raises
+        ------
+        ValueError
+            When the widths or the spaces differ.
+        KeyError
+            When the space of either is not recorded.
+        """
+        if self.n_dims != reference.n_dims:
+            raise ValueError(
+                f"obsm[{self.use_rep!r}] has {self.n_dims} columns in {self.name} and {reference.n_dims} in "
+                f"{reference.name}: they are not one space. Embed both with the same model."
+            )
+        if not check_space:
+            return
+        try:
+            mine, theirs = self.require_space(), reference.require_space()
+        except KeyError as error:  # two models on record are two spaces, whatever the caller says
+            hint = "If you know that both lie in one space, as those of one scVI model, pass check_space=False."
+            raise KeyError(f"{error.args[0]} {hint}") from error
+        mine.check_same(theirs, self.use_rep)
 
 
 def get_embedding(adata: ad.AnnData, use_rep: str = X_UCE, *, name: str = "adata") -> Any:
@@ -84,74 +192,6 @@ def _known(cosine: bool, block: np.ndarray) -> np.ndarray:
 def check_comparable(
     adata: ad.AnnData, reference: ad.AnnData, use_rep: str, *, check_space: bool, names: tuple[str, str]
 ) -> None:
-    """Raise unless the embeddings of two AnnData may be compared.
-
-    Parameters
-    ----------
-    adata, reference
-        The two; their embeddings must be equally wide.
-    use_rep
-        Key of the embedding in both.
-    check_space
-        Demand that :func:`univerce.tl.check_same_space` finds one space; False takes the caller's word for it, which
-        embeddings of other methods need.
-    names
-        How messages call the two.
-
-    Raises
-    ------
-    ValueError
-        When the widths differ, or the spaces.
-    KeyError
-        When either has no such embedding, or no record of its space.
-    """
-    widths = [get_embedding(a, use_rep, name=n).shape[1] for a, n in zip((adata, reference), names, strict=True)]
-    if widths[0] != widths[1]:
-        raise ValueError(
-            f"obsm[{use_rep!r}] has {widths[0]} columns in {names[0]} and {widths[1]} in {names[1]}: they are not one "
-            "space. Embed both with the same model."
-        )
-    if not check_space:
-        return
-    try:
-        compare_spaces(adata, reference, use_rep, names)
-    except KeyError as error:  # not for two models on record: those are two spaces, whatever the caller says
-        hint = "If you know that both lie in one space, as those of one scVI model, pass check_space=False."
-        raise KeyError(f"{error.args[0]} {hint}") from error
-
-
-def get_labels(adata: ad.AnnData, key: str, *, name: str = "adata") -> pd.Categorical:
-    """The labels of the cells as text; a missing label is NaN, and only categories that occur are kept.
-
-    Whole numbers read the same whether they are stored as integers or, as pandas does when one is missing, as floats.
-
-    Raises
-    ------
-    KeyError
-        When there is no such column; the message lists those there are.
-    ValueError
-        When no cell has a label, or the column holds fractions.
-    """
-    if key not in adata.obs:
-        available = ", ".join(map(repr, adata.obs.columns)) or "none"
-        raise KeyError(f"{name}.obs[{key!r}] does not exist; its columns are: {available}.")
-    column = adata.obs[key]
-    if column.dtype.kind == "f" and (column.dropna() % 1 != 0).any():
-        raise ValueError(f"{name}.obs[{key!r}] holds fractions, not labels.")
-    stated = isinstance(column.dtype, pd.CategoricalDtype)
-    labels = (column.array if stated else pd.Categorical(column)).remove_unused_categories()
-    if len(labels.categories) == 0:
-        why = "every cell is missing one" if len(column) else "there is no cell"
-        raise ValueError(f"{name}.obs[{key!r}] has no label at all; {why}.")
-    names = label_names(labels.categories)
-    kept = names.unique() if stated else names.unique().sort_values()
-    codes = np.append(kept.get_indexer(names), -1)  # the last is where a missing label looks
-    return pd.Categorical.from_codes(codes[labels.codes], categories=kept)
-
-
-def label_names(labels: pd.Index) -> pd.Index:
-    """Labels as text; whole numbers have no decimal point."""
-    pairs = zip(labels, labels.astype(str), strict=True)
-    return pd.Index(
-        [str(int(x)) if isinstance(x, float) and x.is_integer() else text for x, text in pairs], dtype=object
-    )
+    """See :meth:`Cells.check_comparable`."""
+    mine, theirs = (Cells.read(a, use_rep, name=n) for a, n in zip((adata, reference), names, strict=True))
+    mine.check_comparable(theirs, check_space=check_space)

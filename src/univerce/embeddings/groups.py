@@ -13,7 +13,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
-from univerce.embeddings.cells import get_labels, iter_rows
+from univerce.embeddings.cells import iter_rows
+from univerce.embeddings.labels import get_labels
 
 LOGNORM = "lognorm"
 """What the baseline in log-normalized expression is called."""
@@ -77,7 +78,7 @@ def get_groups(
     ValueError
         When no group is left.
     """
-    labels = pd.DataFrame({key: np.asarray(get_labels(adata, key, name=name), dtype=object) for key in keys})
+    labels = pd.DataFrame({key: np.asarray(get_labels(adata.obs, key, name=name), dtype=object) for key in keys})
     if mapping:
         labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
     labeled = labels.notna().all(axis=1).to_numpy()

@@ -8,7 +8,7 @@ import anndata as ad
 
 from univerce._keys import X_UCE
 from univerce._validate import get_modalities
-from univerce.embeddings.space import compare_spaces
+from univerce.embeddings.cells import Cells
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -56,4 +56,5 @@ def check_same_space(
     ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
     """
     adata, other = get_modalities(mod, adata, other)
-    compare_spaces(adata, other, use_rep, ("adata", "other"))
+    spaces = [Cells.read(a, use_rep, name=n).require_space() for a, n in ((adata, "adata"), (other, "other"))]
+    spaces[0].check_same(spaces[1], use_rep)

@@ -16,8 +16,9 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import check_comparable, gather, get_embedding, known_cells
 from univerce.embeddings.index import NeighborIndex, build_index, read_index, tune, write_index
+from univerce.embeddings.labels import get_labels
 from univerce.embeddings.neighbors import exact_neighbors
 from univerce.embeddings.sharded import exact_on_workers, index_on_workers
 from univerce.inference.tokens import cell_keys
@@ -154,7 +155,7 @@ def search_atlas(
     where = "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas)
     reference = atlas if isinstance(atlas, ad.AnnData) else open_anndata(atlas)
     check_comparable(adata, reference, use_rep, check_space=check_space, names=("adata", "atlas"))
-    named = None if labels is None else get_labels(reference, labels, name="atlas")
+    named = None if labels is None else get_labels(reference.obs, labels, name="atlas")
     query, cells = get_embedding(adata, use_rep), get_embedding(reference, use_rep, name="atlas")
     known = known_cells(query)
     if not known.any():

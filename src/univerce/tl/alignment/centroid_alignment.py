@@ -12,7 +12,7 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_writable, get_modalities
-from univerce.embeddings.cells import check_comparable, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import check_comparable, get_embedding, known_cells
 from univerce.embeddings.groups import (
     LOGNORM,
     Groups,
@@ -22,6 +22,7 @@ from univerce.embeddings.groups import (
     lognorm_means,
     shared_genes,
 )
+from univerce.embeddings.labels import get_labels
 from univerce.embeddings.ranks import check_options
 from univerce.tl.alignment.tables import OVERALL, Centroids, compare
 
@@ -206,7 +207,7 @@ def _known(adata: ad.AnnData, use_rep: str, baseline: str | None, metric: str, n
 def _common_names(both: Sequence[ad.AnnData], groupby: str, mapping: Mapping[str, str] | None) -> dict[str, str]:
     """The mapping as text, each of whose labels one side must have."""
     common = {str(label): str(name) for label, name in (mapping or {}).items()}
-    labels = [get_labels(a, groupby, name=n).categories for a, n in zip(both, ("query", "reference"), strict=True)]
+    labels = [get_labels(a.obs, groupby, name=n).categories for a, n in zip(both, ("query", "reference"), strict=True)]
     if unknown := [label for label in common if not any(label in there for there in labels)]:
         raise ValueError(
             f"mapping= names {', '.join(map(repr, unknown[:10]))}, which neither side has in obs[{groupby!r}]. "

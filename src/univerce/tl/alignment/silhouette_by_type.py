@@ -12,7 +12,8 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
-from univerce.embeddings.cells import gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.embeddings.labels import get_labels
 from univerce.embeddings.ranks import check_metric
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def silhouette_by_type(
     check_whole("max_cells", max_cells, 2)
     check_writable(adata)
     seed = as_seed(rng)
-    labels = np.asarray(get_labels(adata, groupby), dtype=object)
+    labels = np.asarray(get_labels(adata.obs, groupby), dtype=object)
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key), metric) for key in keys])
     used = np.flatnonzero(known & pd.notna(labels))
     if len(used) < adata.n_obs:

@@ -13,7 +13,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.cells import gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.embeddings.labels import get_labels
 from univerce.io.files import open_anndata
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.reference import choose_cells
@@ -63,7 +64,7 @@ def label_cells(
             )
         codes = np.ones(positives.n_obs, dtype=np.int8)
     else:
-        labels = get_labels(positives, groupby, name="positives")
+        labels = get_labels(positives.obs, groupby, name="positives")
         wanted = [groups] if isinstance(groups, str) else [str(group) for group in groups]
         if unknown := [group for group in wanted if group not in labels.categories]:
             raise ValueError(
@@ -132,7 +133,7 @@ def fit_finder(
             index=[f"{source.name}:{name}" for name in source.adata.obs_names[rows]],
         )
         if batch is not None:
-            obs[_BATCH] = np.asarray(get_labels(source.adata, batch, name=source.name).astype(object))[rows]
+            obs[_BATCH] = np.asarray(get_labels(source.adata.obs, batch, name=source.name).astype(object))[rows]
         parts.append(ad.AnnData(obs=obs, obsm={use_rep: gather(rep, rows)}))
     for n, kind in zip(totals, ("the rest", "what is sought"), strict=True):
         if n < _FEWEST:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import check_whole, check_writable, get_modality
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery._pseudobulk import get_found, read_counts
 from univerce.tl.discovery._statistics import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 
@@ -102,7 +102,7 @@ def compare_groups(
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
     state = get_found(adata, found)
-    conditions, donors = get_labels(adata, condition), get_labels(adata, donor)
+    conditions, donors = get_labels(adata.obs, condition), get_labels(adata.obs, donor)
     others = _groups(conditions, condition, reference, groups)
     known = (state >= 0) & (donors.codes >= 0) & np.asarray(conditions.isin([reference, *others]))
     table = _donors(state, conditions, donors, known, donor, int(min_cells))

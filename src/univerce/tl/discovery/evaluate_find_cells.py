@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
-from univerce.embeddings.cells import get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import get_embedding, known_cells
 from univerce.embeddings.groups import has_counts, lognorm_blocks
+from univerce.embeddings.labels import get_labels
 from univerce.inference.tokens import cell_keys
 from univerce.tl.discovery import _statistics as kernels
 from univerce.tl.discovery._positives import SOUGHT, fit_finder, label_cells
@@ -112,7 +113,7 @@ def evaluate_find_cells(
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
     check_writable(adata)
     seed = as_seed(rng)
-    labels = get_labels(adata, groupby)
+    labels = get_labels(adata.obs, groupby)
     if len(labels.categories) < 2:
         raise ValueError(f"obs[{groupby!r}] has one type, {labels.categories[0]!r}; to hide one takes two.")
     known = np.logical_and.reduce([known_cells(get_embedding(adata, key)) for key in keys]) & (labels.codes >= 0)
@@ -164,7 +165,7 @@ def _components(adata: ad.AnnData, layer: str | None, n_comps: int) -> np.ndarra
 def _parts(adata: ad.AnnData, split: str | None, seed: int) -> np.ndarray:
     """``[n_obs]`` part of each cell, -1 for none; halves follow from the names of the cells."""
     if split is not None:
-        return np.asarray(get_labels(adata, split).codes, dtype=np.int64)
+        return np.asarray(get_labels(adata.obs, split).codes, dtype=np.int64)
     return (cell_keys(adata.obs_names.to_numpy(object), seed, draw=-2) % np.uint64(2)).astype(np.int64)
 
 

@@ -15,7 +15,8 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, get_embedding, get_labels
+from univerce.embeddings.cells import check_comparable, get_embedding
+from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery import _statistics as kernels
 from univerce.tl.discovery._positives import SOUGHT, Finder, fit_finder, label_cells, read
 from univerce.tl.labels.calibration import expected_error, reliability
@@ -192,7 +193,7 @@ def _check_options(**shares: float | None) -> None:
 
 def _columns(adata: ad.AnnData, by: str | Sequence[str] | None) -> dict[str, pd.Categorical]:
     keys = [by] if isinstance(by, str) else [key for key in _ABUNDANCE if key in adata.obs] if by is None else list(by)
-    return {key: get_labels(adata, key) for key in keys}
+    return {key: get_labels(adata.obs, key) for key in keys}
 
 
 def _scan(adata: ad.AnnData, finder: Finder, prior: float, use_rep: str, show: bool) -> np.ndarray:

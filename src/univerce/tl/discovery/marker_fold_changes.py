@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_whole, check_writable, get_modality
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery._pseudobulk import Counts, get_found, read_counts, t_of_means
 from univerce.tl.discovery._statistics import FEWEST, benjamini_hochberg, log_cpm, sum_groups
 
@@ -110,8 +110,8 @@ def marker_fold_changes(
     for name, value in (("n_genes", n_genes), ("min_cells", min_cells)):
         check_whole(name, value, 1)
     state = get_found(adata, found)
-    sets = pd.Categorical(np.full(adata.n_obs, "all")) if groupby is None else get_labels(adata, groupby)
-    donors = None if donor is None else np.asarray(get_labels(adata, donor).codes)
+    sets = pd.Categorical(np.full(adata.n_obs, "all")) if groupby is None else get_labels(adata.obs, groupby)
+    donors = None if donor is None else np.asarray(get_labels(adata.obs, donor).codes)
     counts = read_counts(adata, layer)
     if genes is not None and (unknown := [gene for gene in genes if gene not in counts.genes]):
         raise KeyError(f"{len(unknown)} genes are not in var_names: {', '.join(map(repr, unknown[:10]))}.")

@@ -16,7 +16,8 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, gather, get_embedding, get_labels, known_cells
+from univerce.embeddings.cells import check_comparable, gather, get_embedding, known_cells
+from univerce.embeddings.labels import get_labels
 from univerce.embeddings.neighbors import exact_neighbors
 from univerce.inference.tokens import cell_keys
 from univerce.tl.discovery._positives import read
@@ -215,7 +216,7 @@ def _calibrate(
     points = gather(cells, chosen)
     if batch is None:  # a cell is its own nearest, or as near as its copies
         return np.sort(exact_neighbors(points, cells, k + 1)[1][:, -1])
-    batches = get_labels(reference, batch, name="reference")
+    batches = get_labels(reference.obs, batch, name="reference")
     out = []
     for code in np.unique(batches.codes[chosen]):
         inside = np.asarray(batches.codes == code)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 from univerce.inference.inputs import resolve_inputs
 from univerce.inference.runtime import choose_device
 from univerce.tl.genes._deletions import as_deletions, deleted_tokens, embed_deleted, embed_whole, make_embedders
@@ -115,7 +115,7 @@ def delete_genes(
     deletions = as_deletions(genes)
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision={precision!r} is not known; use 'float32' or 'bfloat16'.")
-    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)
+    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce._validate import check_whole, get_modality
-from univerce.embeddings.cells import get_labels
+from univerce.embeddings.labels import get_labels
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.attribution import Attributor, Average
 from univerce.inference.inputs import Inputs, resolve_inputs
@@ -122,7 +122,7 @@ def gene_attribution(
     check_whole("n_steps", n_steps, 1)
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance!r} must lie above 0.")
-    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata, groupby)
+    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )

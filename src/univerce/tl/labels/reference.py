@@ -10,7 +10,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.cells import get_embedding, get_labels, known_cells, label_names
+from univerce.embeddings.cells import get_embedding, known_cells
+from univerce.embeddings.labels import get_labels, label_names
 from univerce.inference.tokens import cell_keys
 from univerce.tl.ontology.terms import stated_terms
 
@@ -35,7 +36,7 @@ def count_labels(
     ValueError
         When fewer than two labels have ``min_cells`` cells.
     """
-    found = get_labels(reference, labels, name="reference")
+    found = get_labels(reference.obs, labels, name="reference")
     codes = np.asarray(found.codes, dtype=np.int64)
     known = known_cells(get_embedding(reference, use_rep, name="reference"), client=client)
     for what, missing in (("label", codes < 0), ("embedding", (codes >= 0) & ~known)):
@@ -86,7 +87,7 @@ def class_values(reference: ad.AnnData, column: str, codes: np.ndarray, names: p
     ValueError
         When a class has two.
     """
-    values = get_labels(reference, column, name="reference")
+    values = get_labels(reference.obs, column, name="reference")
     pairs = pd.DataFrame({"class": codes, "value": np.asarray(values.astype(object))})
     found = pairs[(codes >= 0) & pairs["value"].notna()].drop_duplicates().groupby("class")["value"].agg(list)
     if len(many := found[found.map(len) > 1]):
@@ -122,7 +123,7 @@ def class_terms(
 
 def get_batches(reference: ad.AnnData, batch: str, rows: np.ndarray) -> np.ndarray:
     """Batch of each cell; cells without one form a batch."""
-    found = get_labels(reference, batch, name="reference")[rows]
+    found = get_labels(reference.obs, batch, name="reference")[rows]
     groups = np.asarray(found.astype(object))
     if (missing := pd.isna(groups)).any():
         logger.warning("%s reference cells have no %s: they count as one of their own.", missing.sum(), batch)

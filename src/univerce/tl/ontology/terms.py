@@ -10,7 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.cells import get_labels, label_names
+from univerce.embeddings.labels import get_labels, label_names
 from univerce.tl.ontology.graph import depths, resolve_terms
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def cell_terms(
         When a term is unknown, or no label has one.
     """
     mapped = not isinstance(ontology_ids, str)
-    labels = get_labels(adata, groupby if mapped else str(ontology_ids))
+    labels = get_labels(adata.obs, groupby if mapped else str(ontology_ids))
     given = {} if isinstance(ontology_ids, str) else stated_terms(ontology_ids)
     names = {label: given[label] for label in labels.categories if label in given}
     if mapped and not names:
