@@ -18,6 +18,6 @@ lsi = uc.bench.Method(
     name="LSI", embed=embed, citation="Deerwester et al. 1990", license="BSD-3-Clause", zero_shot=False
 )
 adata = uc.datasets.pbmc68k_reduced()
-scores = uc.bench.run(adata, labels="cell_type", methods=[lsi, "PCA", "random"], scib=False, progress=False)
+scores = uc.bench.run(adata, labels="cell_type", methods=[lsi, "PCA", "random"], scib=False)
 print(scores.query("metric == 'kNN accuracy'").groupby("method")["value"].mean().round(2))
 print(uc.bench.compare(adata, "LSI", "PCA")[["metric", "difference", "low", "high", "winner"]])

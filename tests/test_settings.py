@@ -84,7 +84,7 @@ def test_a_verbose_command_tells_of_the_coverage_of_the_genes(capsys, monkeypatc
 def test_what_is_large_introduces_itself_in_a_line():
     adata = uc.datasets.pbmc68k_reduced()
     adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type", use_rep="X_toy", progress=False)
+    classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type", use_rep="X_toy")
     cells = uc.pp.training_set(adata, name="blood", species="human")
     mapping = uc.genes.map_names(["CD3E", "cd3e", "nothing"], cells.table)
     for one in (classifier, cells, mapping, uc.model.find_model()):

@@ -11,7 +11,7 @@ from univerce import atlas
 from univerce.io.files import embedding_digest
 from univerce.tl.search_atlas import search_atlas
 
-OPTIONS = {"labels": "cell_type", "progress": False}
+OPTIONS = {"labels": "cell_type"}
 
 
 @pytest.fixture
@@ -140,13 +140,9 @@ def test_there_must_be_an_atlas(tmp_path):
 
 def test_an_index_of_the_old_atlas_is_not_used(path, tmp_path):
     query = embedded(20, 7)
-    search_atlas(
-        query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0, progress=False
-    )
+    search_atlas(query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0)
     atlas.append(path, {"two": query.copy()}, **OPTIONS)
-    search_atlas(
-        query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0, progress=False
-    )
+    search_atlas(query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0)
     np.testing.assert_array_equal(query.obsm["atlas_indices"][:, 0], np.arange(30, 50))
 
 

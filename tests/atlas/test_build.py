@@ -24,7 +24,7 @@ from univerce.tl.search_atlas import search_atlas
 
 
 def build(data, path, **options) -> ad.AnnData:
-    return atlas.build(data, path, **({"labels": "cell_type", "progress": False} | options))
+    return atlas.build(data, path, **({"labels": "cell_type"} | options))
 
 
 def names(directory: Path) -> set[str]:
@@ -119,7 +119,7 @@ def test_what_is_not_embedded_is_embedded_after_it_is_chosen(tmp_path, tiny_mode
     assert seen == [25, 25]
     for name, source in {"h": human, "m": mouse}.items():
         source = source[[i for i in range(40) if (name, i) != ("h", 3)]].copy()
-        embed(source, model=tiny_model, rng=4, progress=False)
+        embed(source, model=tiny_model, rng=4)
         mine = (out.obs["data_set"] == name).to_numpy()
         expected = source[out.obs["obs_name"][mine]].obsm["X_uce"]
         np.testing.assert_allclose(out.obsm["X_uce"][:][mine], expected, atol=1e-3)
@@ -132,13 +132,13 @@ def test_what_is_not_embedded_is_embedded_after_it_is_chosen(tmp_path, tiny_mode
 
 def test_embedded_and_new_data_of_one_model_join(tmp_path, tiny_model):
     before = counted("human", 20, seed=1)
-    uc.tl.uce_embed(before, model=tiny_model, progress=False)
+    uc.tl.uce_embed(before, model=tiny_model)
     data = {"new": counted("mouse", 20), "before": before}
     out = build(data, tmp_path / "a.zarr", model=tiny_model, min_counts=None)
     assert list(out.uns["atlas"]["data_sets"]["embedded"]) == ["here", "before"]
     query = counted("human", 5, seed=2)
-    uc.tl.uce_embed(query, model=tiny_model, progress=False)
-    search_atlas(query, tmp_path / "a.zarr", n_neighbors=3, progress=False)
+    uc.tl.uce_embed(query, model=tiny_model)
+    search_atlas(query, tmp_path / "a.zarr", n_neighbors=3)
     assert query.obs["atlas_label"].notna().all()
     assert list(centroids(out, ["data_set", "cell_type"]).obs["n_cells"]) == [7, 7, 6, 7, 7, 6]
 
@@ -384,11 +384,10 @@ def test_real_cells_make_an_atlas_that_knows_its_own_kind(tmp_path, test_data):
         labels="cell_type",
         species="human",
         min_counts=None,
-        progress=False,
     )
     query = cells[half:].copy()
-    uc.tl.uce_embed(query, species="human", progress=False)
-    search_atlas(query, out, n_neighbors=10, progress=False)
+    uc.tl.uce_embed(query, species="human")
+    search_atlas(query, out, n_neighbors=10)
     found = query.obs["atlas_label"].astype(str).to_numpy() == query.obs["cell_type"].astype(str).to_numpy()
     commonest = query.obs["cell_type"].value_counts(normalize=True).iloc[0]
     assert found.mean() > commonest + 0.2

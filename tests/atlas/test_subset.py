@@ -15,7 +15,7 @@ from univerce.tl.search_atlas import search_atlas
 @pytest.fixture
 def path(tmp_path):
     data = {"one": embedded(30, 1), "two": embedded(50, 2), "three": embedded(20, 3)}
-    atlas.build(data, tmp_path / "a.zarr", labels="cell_type", tissue="tissue", progress=False)
+    atlas.build(data, tmp_path / "a.zarr", labels="cell_type", tissue="tissue")
     return tmp_path / "a.zarr"
 
 
@@ -45,9 +45,9 @@ def test_a_subset_is_an_atlas(path, tmp_path):
     small = atlas.subset(part, "cell_type == 'B cell'")
     assert list(small.uns["atlas"]["selections"]) == ["tissue == 'lung'", "cell_type == 'B cell'"]
     query = embedded(5, 9)
-    search_atlas(query, small, n_neighbors=2, progress=False)
+    search_atlas(query, small, n_neighbors=2)
     assert set(query.obs["atlas_label"]) == {"B cell"}
-    grown = atlas.append(tmp_path / "b.zarr", {"three again": embedded(4, 4)}, labels="cell_type", progress=False)
+    grown = atlas.append(tmp_path / "b.zarr", {"three again": embedded(4, 4)}, labels="cell_type")
     assert grown.n_obs == part.n_obs + 4
     assert list(grown.uns["atlas"]["selections"]) == ["tissue == 'lung'"]
 

@@ -109,8 +109,8 @@ def test_numbers_are_computed_once_for_the_same_arrays(tmp_path):
 def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
     adata, again = counted_cells(), counted_cells()
     options = {"labels": "type", "batch": "batch", "methods": [NOISE, PLAIN], "seeds": [0, 1], "scib": False}
-    one = uc.bench.run(adata, cache=tmp_path, progress=False, **options)
-    two = uc.bench.run(again, cache=tmp_path, progress=False, **options)
+    one = uc.bench.run(adata, cache=tmp_path, **options)
+    two = uc.bench.run(again, cache=tmp_path, **options)
     assert again.uns["benchmark"]["runs"]["cached"].all()
     same = one["kind"] != "cost"
     np.testing.assert_array_equal(one["value"][same], two["value"][same])

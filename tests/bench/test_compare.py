@@ -14,9 +14,7 @@ def adata():
     out = counted_cells()
     out.obsm["X_twin"] = out.obsm["X_clear"] @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     out.obsm["X_twin"] = out.obsm["X_twin"].astype(np.float32)
-    uc.bench.run(
-        out, labels="type", batch="batch", methods=["X_clear", "X_twin", NOISE, PLAIN], scib=False, progress=False
-    )
+    uc.bench.run(out, labels="type", batch="batch", methods=["X_clear", "X_twin", NOISE, PLAIN], scib=False)
     return out
 
 

@@ -45,7 +45,7 @@ def test_the_list_says_what_a_reader_of_a_table_must_know():
 def test_options_are_bound_and_checked():
     method = uc.bench.method("pca", rename="PCA 5", n_comps=5)
     adata = counted_cells()
-    uc.bench.run(adata, labels="type", methods=[method], scib=False, n_bootstrap=0, progress=False)
+    uc.bench.run(adata, labels="type", methods=[method], scib=False, n_bootstrap=0)
     assert adata.obsm["X_PCA_5"].shape == (120, 5)
     with pytest.raises(TypeError, match="PCA has no option 'n_components'; its options are: n_top_genes, n_comps"):
         uc.bench.method("PCA", n_components=3)

@@ -43,7 +43,7 @@ def test_what_is_exported_can_be_read_and_benchmarked(dataset, tmp_path):
     dataset.write_h5ad(tmp_path / "d.h5ad")
     adata = uc.bench.read_open_problems(tmp_path / "d.h5ad")
     assert (adata.var_names[0], adata.uns["organism"]) == ("S0", "mus_musculus")
-    scores = uc.bench.run(adata, batch="batch", labels="cell_type", methods=["PCA"], scib=False, progress=False)
+    scores = uc.bench.run(adata, batch="batch", labels="cell_type", methods=["PCA"], scib=False)
     assert scores["value"].notna().any()
 
 
@@ -87,7 +87,7 @@ def test_the_component_embeds_every_cell_with_its_dozen_lines(tmp_path, monkeypa
     assert len([line for line in script.splitlines() if line.strip()]) <= 12
     exec(compile(script, "script.py", "exec"), {})
     output = uc.bench.read_open_problems(ad.read_h5ad("output.h5ad"))
-    uc.tl.uce_embed(adata, species="human", progress=False)
+    uc.tl.uce_embed(adata, species="human")
     np.testing.assert_allclose(output.obsm["X_emb"], adata.obsm["X_uce"], atol=1e-5)
     assert output.uns["method_id"] == "uce"
 

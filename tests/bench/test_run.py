@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_samples
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
 
-QUICK = {"scib": False, "progress": False, "n_bootstrap": 0, "labels": "type", "batch": "batch"}
+QUICK = {"scib": False, "n_bootstrap": 0, "labels": "type", "batch": "batch"}
 
 
 def value(scores: pd.DataFrame, method: str, metric: str, group: str = "all") -> float:

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
 
-QUICK = {"labels": "type", "progress": False, "n_bootstrap": 0}
+QUICK = {"labels": "type", "n_bootstrap": 0}
 
 
 @pytest.fixture

@@ -46,9 +46,7 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     adata = counted_cells(150)
     adata.obsm["X_other"] = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
     caplog.set_level(logging.INFO)
-    scores = uc.bench.run(
-        adata, labels="type", batch="batch", methods=["X_clear", "X_other"], n_bootstrap=0, progress=False
-    )
+    scores = uc.bench.run(adata, labels="type", batch="batch", methods=["X_clear", "X_other"], n_bootstrap=0)
     assert "cell" not in caplog.text  # scib-metrics tells of every type that it skips
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

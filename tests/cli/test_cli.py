@@ -407,7 +407,7 @@ def test_pretrain_makes_a_model_that_embeds(tmp_path: Path, recipe: Path, capsys
     assert log["step"].tolist() == [2, 4]
     assert np.isfinite(log[["loss", "frequency_loss", "unseen_loss", "unseen_global_frequency_auroc"]]).all(axis=None)
     adata = tiny_cells("zebrafish", 5)  # of a species that it has not seen
-    uc.tl.uce_embed(adata, model=tmp_path / "run/model", progress=False)
+    uc.tl.uce_embed(adata, model=tmp_path / "run/model")
     assert adata.obsm["X_uce"].shape == (5, 10)
     assert adata.uns["X_uce"]["params"]["model"] == "mine"
     assert np.isfinite(adata.obsm["X_uce"]).all()
@@ -447,9 +447,7 @@ def test_a_species_is_built_and_its_cells_are_embedded(tmp_path: Path, capsys: p
 
     fasta, out = write_fasta(tmp_path / "pep.fa.gz", random_records()), tmp_path / "newt.h5ad"
     encoder = uc.genes.KmerEncoder(8, k=1)
-    table = uc.genes.build_species(
-        "newt", fasta=fasta, taxonomy_id=8316, encoder=encoder, out=tmp_path / "x.zarr.zip", progress=False
-    )
+    table = uc.genes.build_species("newt", fasta=fasta, taxonomy_id=8316, encoder=encoder, out=tmp_path / "x.zarr.zip")
     encoder.save(tmp_path / "x.kmer.npz")
     command = ["species", "build", "newt", "--fasta", str(fasta), "--taxonomy-id", "8316", "-o", str(out), "-q"]
     assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 0

@@ -48,7 +48,7 @@ def test_an_embedding_loads_nothing_that_it_does_not_use():
 import anndata as ad, numpy as np, pandas as pd
 import univerce as uc
 cells = ad.AnnData(np.ones((2, 3), dtype="float32"), var=pd.DataFrame(index=["CD3E", "INS", "GCG"]))
-uc.tl.uce_embed(cells, species="human", progress=False)
+uc.tl.uce_embed(cells, species="human")
 """
     # Of these torch's compiler takes longest: more than a second, for a network that is made on the meta device.
     unused = ("torch._dynamo", "sympy", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")

@@ -18,7 +18,7 @@ import univerce as uc
 @pytest.fixture(scope="module")
 def embedded() -> ad.AnnData:
     adata = uc.datasets.pbmc68k_reduced()[::7].copy()
-    uc.tl.uce_embed(adata, progress=False)
+    uc.tl.uce_embed(adata)
     return adata
 
 
@@ -41,7 +41,7 @@ def test_scanpy_finds_neighbors_draws_a_umap_and_colors_by_transferred_labels(ad
 
     query, reference = adata[::2].copy(), adata[1::2].copy()
     reference.uns["cell_type_colors"] = [f"#0000{i:02x}" for i in range(reference.obs["cell_type"].cat.categories.size)]
-    uc.tl.transfer_labels(query, reference, labels="cell_type", min_cells=3, coverage=0.8, progress=False)
+    uc.tl.transfer_labels(query, reference, labels="cell_type", min_cells=3, coverage=0.8)
     with warnings.catch_warnings():  # umap warns of its own seed, igraph and numba
         warnings.simplefilter("ignore")
         sc.pp.neighbors(query, use_rep="X_uce", n_neighbors=5)
@@ -84,7 +84,7 @@ def test_a_modality_of_mudata_is_embedded_as_an_anndata_is_and_the_other_is_left
         warnings.simplefilter("ignore")
         mdata = MuData({"rna": rna, "prot": protein})
     mdata.uns["organism"] = "Homo sapiens"
-    uc.tl.uce_embed(mdata, mod="rna", progress=False)
+    uc.tl.uce_embed(mdata, mod="rna")
     np.testing.assert_array_equal(mdata["rna"].obsm["X_uce"], _embedding(embedded))
     assert list(mdata["prot"].obsm) == []
 
@@ -98,17 +98,15 @@ def test_fields_of_scvi_tools_stay_and_its_embedding_serves_the_analyses(adata):
     registered = {key for key in (*adata.obs, *adata.uns) if "scvi" in key}
     assert "_scvi_uuid" in registered
     before = _embedding(adata).copy()
-    uc.tl.uce_embed(adata, layer="counts", progress=False)
+    uc.tl.uce_embed(adata, layer="counts")
     assert registered <= {*adata.obs, *adata.uns}
     np.testing.assert_array_equal(_embedding(adata), before)
 
     adata.obsm["X_scVI"] = np.random.default_rng(0).normal(size=(adata.n_obs, 10)).astype(np.float32)
     query, reference = adata[::2].copy(), adata[1::2].copy()
     with pytest.raises(KeyError, match="check_space=False"):
-        uc.tl.transfer_labels(query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3, progress=False)
-    uc.tl.transfer_labels(
-        query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3, check_space=False, progress=False
-    )
+        uc.tl.transfer_labels(query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3)
+    uc.tl.transfer_labels(query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3, check_space=False)
     assert query.obs["cell_type_transferred"].notna().all()
 
 
@@ -134,16 +132,16 @@ def test_a_file_of_the_cellxgene_schema_is_embedded_as_it_is(embedded, place):
     published.X = sp.csr_matrix(np.log1p(cells.X.toarray().astype(np.float32)))
 
     with pytest.raises(ValueError, match=r"adata\.raw\.to_adata"):
-        uc.tl.uce_embed(published, progress=False)
+        uc.tl.uce_embed(published)
     counts = published.raw.to_adata()
-    uc.tl.uce_embed(counts, progress=False)
+    uc.tl.uce_embed(counts)
     same = embedded[:, known].copy()
-    uc.tl.uce_embed(same, progress=False)
+    uc.tl.uce_embed(same)
     np.testing.assert_allclose(_embedding(counts), _embedding(same), atol=1e-6)
 
     symbols = counts.copy()
     symbols.var_names = [str(i) for i in range(symbols.n_vars)]  # what some tools leave of the identifiers
-    uc.tl.uce_embed(symbols, progress=False)
+    uc.tl.uce_embed(symbols)
     assert symbols.uns["X_uce"]["params"]["gene_key"] == {"human": "feature_name"}
     np.testing.assert_allclose(_embedding(symbols), _embedding(same), atol=1e-6)
 
@@ -156,7 +154,7 @@ def test_a_table_of_spatialdata_keeps_its_regions_and_instances(embedded):
     cells.uns["spatialdata_attrs"] = dict(attrs)
     cells.obsm["spatial"] = np.random.default_rng(0).normal(size=(cells.n_obs, 2))
     before = cells.copy()
-    uc.tl.uce_embed(cells, species="human", progress=False)
+    uc.tl.uce_embed(cells, species="human")
     assert cells.uns["spatialdata_attrs"] == attrs
     pd.testing.assert_frame_equal(cells.obs[before.obs.columns], before.obs)
     np.testing.assert_array_equal(cells.obsm["spatial"], before.obsm["spatial"])

@@ -65,7 +65,7 @@ def test_a_type_of_one_cell_is_no_obstacle(call):
 def test_one_type_has_none_to_be_told_from():
     data = cells()[cells().obs["type"] == "T"].copy()
     with pytest.raises(ValueError, match=r"obs\['type'\] has one type, 'T'; to hide one takes two"):
-        uc.tl.evaluate_find_cells(data, "type", use_reps="X_toy", progress=False)
+        uc.tl.evaluate_find_cells(data, "type", use_reps="X_toy")
     for name in ("dendrogram", "lineage_colocalization", "ontology_distance", "silhouette_by_type"):
         with pytest.raises(ValueError, match=r"one type|two terms|two lineages|two types"):
             ONE[name](data.copy())

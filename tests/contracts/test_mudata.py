@@ -19,7 +19,6 @@ from tests.helpers.tiny import tiny_cells
 
 LINEAGES = {"lymphoid": "lymphoid", "myeloid": "myeloid"}
 REP = {"groupby": "type", "use_rep": "X_toy"}
-QUIET = {"progress": False}
 
 
 def cells(seed: int = 0) -> ad.AnnData:
@@ -54,10 +53,10 @@ ONE: dict[str, Callable[..., Any]] = {
         a, "type", use_rep="X_toy", ontology=graph(), ontology_ids=IDS, **o
     ),
     "evaluate_find_cells": lambda a, **o: uc.tl.evaluate_find_cells(
-        a, "type", use_reps="X_toy", n_comps=5, **QUIET, **o
+        a, "type", use_reps="X_toy", n_comps=5, **o
     ),
     "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
-        a, lineages=LINEAGES, ontology=graph(), ontology_ids=IDS, **REP, **QUIET, **o
+        a, lineages=LINEAGES, ontology=graph(), ontology_ids=IDS, **REP, **o
     ),
     "marker_fold_changes": lambda a, **o: uc.tl.marker_fold_changes(a, groupby="tissue", **o),
     "ontology_distance": lambda a, **o: uc.tl.ontology_distance(
@@ -69,21 +68,21 @@ ONE: dict[str, Callable[..., Any]] = {
 TWO: dict[str, Callable[..., Any]] = {
     "centroid_alignment": lambda a, b, **o: uc.tl.centroid_alignment(a, b, n_permutations=9, **REP, **o),
     "check_same_space": lambda a, b, **o: uc.tl.check_same_space(a, b, use_rep="X_toy", **o),
-    "find_cells": lambda a, b, **o: uc.tl.find_cells(a, b, groups="T", **REP, **QUIET, **o),
-    "ood_score": lambda a, b, **o: uc.tl.ood_score(a, b, use_rep="X_toy", **QUIET, **o),
+    "find_cells": lambda a, b, **o: uc.tl.find_cells(a, b, groups="T", **REP, **o),
+    "ood_score": lambda a, b, **o: uc.tl.ood_score(a, b, use_rep="X_toy", **o),
     "search_atlas": lambda a, b, **o: uc.tl.search_atlas(
-        a, b, use_rep="X_toy", labels="type", n_neighbors=3, **QUIET, **o
+        a, b, use_rep="X_toy", labels="type", n_neighbors=3, **o
     ),
-    "transfer_labels": lambda a, b, **o: uc.tl.transfer_labels(a, b, labels="type", use_rep="X_toy", **QUIET, **o),
+    "transfer_labels": lambda a, b, **o: uc.tl.transfer_labels(a, b, labels="type", use_rep="X_toy", **o),
 }  # fmt: skip
 MODEL: dict[str, Callable[..., Any]] = {
-    "uce_embed": lambda a, model, **o: uc.tl.uce_embed(a, model=model, **QUIET, **o),
-    "delete_genes": lambda a, model, **o: uc.tl.delete_genes(a, a_gene(), model=model, **QUIET, **o),
+    "uce_embed": lambda a, model, **o: uc.tl.uce_embed(a, model=model, **o),
+    "delete_genes": lambda a, model, **o: uc.tl.delete_genes(a, a_gene(), model=model, **o),
     "gene_attribution": lambda a, model, **o: uc.tl.gene_attribution(
-        a, np.ones(10), model=model, tolerance=1e3, **QUIET, **o
+        a, np.ones(10), model=model, tolerance=1e3, **o
     ),
-    "gene_network": lambda a, model, **o: uc.tl.gene_network(a, context=a, model=model, **QUIET, **o),
-    "predict_expression": lambda a, model, **o: uc.tl.predict_expression(a, a_gene(), model=model, **QUIET, **o),
+    "gene_network": lambda a, model, **o: uc.tl.gene_network(a, context=a, model=model, **o),
+    "predict_expression": lambda a, model, **o: uc.tl.predict_expression(a, a_gene(), model=model, **o),
 }  # fmt: skip
 
 
@@ -134,14 +133,14 @@ def test_of_two_data_each_may_be_a_mudata(call, both):
 @pytest.mark.parametrize("call", MODEL.values(), ids=MODEL.keys())
 def test_a_modality_is_read_by_the_model_as_its_anndata(call, tiny_model):
     alone = tiny_cells(n=6)
-    uc.tl.uce_embed(alone, model=tiny_model, **QUIET)
+    uc.tl.uce_embed(alone, model=tiny_model)
     data = of_two(alone.copy())
     data.uns["organism"] = data.mod["rna"].uns.pop("organism")  # the species may stand in the MuData
     check_equal(call(data, tiny_model, mod="rna"), call(alone, tiny_model))
 
 
 def test_a_classifier_is_fitted_to_a_modality():
-    options = {"labels": "type", "use_rep": "X_toy", **QUIET}
+    options = {"labels": "type", "use_rep": "X_toy"}
     alone = uc.tl.LabelClassifier.fit(cells(), **options)
     found = uc.tl.LabelClassifier.fit(of_two(cells()), mod="rna", **options)
     np.testing.assert_array_equal(found.held_out["probability"], alone.held_out["probability"])

@@ -42,7 +42,7 @@ CALLS: dict[str, Callable[..., pd.DataFrame]] = {
     "dendrogram": lambda a, **o: uc.tl.dendrogram(a, "type", ontology=graph(), ontology_ids=IDS, **o),
     "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages={"lymphoid": "lymphoid", "myeloid": "myeloid"}, ontology=graph(), ontology_ids=IDS, groupby="type",
-        progress=False, **o,
+        **o,
     ),
     "ontology_distance": lambda a, **o: uc.tl.ontology_distance(
         a, ontology=graph(), ontology_ids=IDS, groupby="type", n_pairs=500, **o

@@ -40,7 +40,7 @@ def test_a_table_of_another_species_than_the_cells_is_refused(tiny_model, specie
 def test_a_table_that_is_handed_over_goes_before_that_of_the_model(tiny_model, verb):
     other = tiny_table("human", seed=1)
     adata, mapped = tiny_cells("human"), tiny_cells("human")
-    verb(adata, model=tiny_model, table=other, progress=False)
+    verb(adata, model=tiny_model, table=other)
     (key,) = set(adata.uns) - {"organism"}
     assert adata.uns[key]["params"]["table_digest"] == {"human": other.uns["gene_table"]["digest"]}
     uc.pp.map_genes(mapped, model=tiny_model, table=other)
@@ -53,8 +53,8 @@ def test_of_several_species_some_may_use_their_own_table(tiny_model):
     joint = ad.concat([tiny_cells("human", 5), tiny_cells("mouse", 5)], join="outer")
     joint.obs["organism"] = ["human"] * 5 + ["mouse"] * 5
     plain, handed = joint.copy(), joint.copy()
-    uc.tl.uce_embed(plain, model=tiny_model, progress=False)
-    uc.tl.uce_embed(handed, model=tiny_model, table=tiny_table("mouse", seed=1), progress=False)
+    uc.tl.uce_embed(plain, model=tiny_model)
+    uc.tl.uce_embed(handed, model=tiny_model, table=tiny_table("mouse", seed=1))
     a, b = plain.obsm["X_uce"], handed.obsm["X_uce"]
     np.testing.assert_allclose(a[:5], b[:5], atol=1e-5)
     assert np.abs(a[5:] - b[5:]).max() > 1e-3

@@ -136,11 +136,11 @@ def test_an_unknown_model_lists_those_there_are(tmp_path):
 def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatch, tmp_path, model, cached, expected):
     fetched, converted = [], []
 
-    def fetch(name, *, progress=None):
+    def fetch(name):
         fetched.append(name)
         return settings.cache_dir / name
 
-    def convert(positions, offsets, *, tokens, protein_embeddings, out_dir, species, progress):
+    def convert(positions, offsets, *, tokens, protein_embeddings, out_dir, species):
         converted.append((positions.name, offsets.name, tokens.name, protein_embeddings.name, species))
         return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
 
@@ -205,7 +205,7 @@ def test_callers_that_want_a_released_table_at_the_same_time_convert_it_once(mon
     both = threading.Barrier(2, timeout=60)
     converted = []
 
-    def fetch(name, *, progress=None):
+    def fetch(name):
         if name == "protein_embeddings.tar.gz":
             both.wait()  # both have seen that there is no table before either converts it
         return settings.cache_dir / name

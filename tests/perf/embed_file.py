@@ -38,7 +38,7 @@ def main() -> None:
         adata = ad.experimental.read_lazy(cells)
     before = memory("VmRSS")
     begin = time.perf_counter()
-    options = {"model": model[0] if model else None, "store": None if out == "-" else out, "progress": False}
+    options = {"model": model[0] if model else None, "store": None if out == "-" else out}
     if how == "dask":
         from distributed import Client, LocalCluster
 

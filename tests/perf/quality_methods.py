@@ -114,7 +114,7 @@ class Methods:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # names of old annotations
             return uc.tl.uce_embed(
-                adata, species="species", model=self.model if model is None else model, progress=False, copy=True,
+                adata, species="species", model=self.model if model is None else model, copy=True,
                 **options,
             )  # fmt: skip
 

@@ -92,7 +92,7 @@ def accuracy(data: Path, model: Path) -> float:
         adata = adata[kept].copy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            uc.tl.uce_embed(adata, species="species", model=model, progress=False)
+            uc.tl.uce_embed(adata, species="species", model=model)
             scores = within(nearest_neighbors(), adata.obsm["X_uce"], adata.obs["cell_type"].astype(str).to_numpy())
         found.append(scores["accuracy"])
     return float(np.mean(found))
@@ -110,7 +110,7 @@ def test_what_each_switch_of_the_pretraining_is_worth(test_data, tmp_path):
             steps=STEPS, held_out_sets=HELD_OUT, evaluate_every=STEPS, checkpoint_every=75, **recipe
         )
         out = directory / name.replace(" ", "-").replace(",", "")
-        network = uc.model.pretrain(sets, model, config, out, progress=False)
+        network = uc.model.pretrain(sets, model, config, out)
         with (out / "log.csv").open(newline="") as file:
             log = {key: float(value) for key, value in list(csv.DictReader(file))[-1].items()}
         assert log["step"] == STEPS

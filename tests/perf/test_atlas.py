@@ -122,17 +122,15 @@ def test_an_atlas_of_a_million_cells(tmp_path):
     query = {"queries": QUERIES}
 
     def search(**options) -> None:
-        search_atlas(queries, path, n_neighbors=K, progress=False, **options)
+        search_atlas(queries, path, n_neighbors=K, **options)
 
     watch(
         "label transfer, 50 cells of each type",
-        lambda: transfer_labels(
-            queries, path, labels="cell_type", method="centroid", max_cells=50, key_added="type", progress=False
-        ),
+        lambda: transfer_labels(queries, path, labels="cell_type", method="centroid", max_cells=50, key_added="type"),
         **query,
     )
     assert (queries.obs["type"].astype(str) == queries.obs["cell_type"]).mean() > 0.95
-    search_atlas(queries[:2].copy(), atlas.subset(path, "row < 100"), progress=False)  # compiles
+    search_atlas(queries[:2].copy(), atlas.subset(path, "row < 100"))  # compiles
     watch("search, exact", search, **query)
     exact = queries.obsm["atlas_indices"].copy()
     np.testing.assert_array_equal(exact[:5], nearest(queries.obsm["X_uce"][:5], path))

@@ -188,7 +188,7 @@ def _compiled_row(setup: Setup, made: UCE, batch: int, length: int, device: torc
 def _mini_row(setup: Setup) -> Row:
     adata = ad.AnnData(counts(0, setup.n_mini, 20_000), obs=pd.DataFrame(index=[str(i) for i in range(setup.n_mini)]))
     adata.var_names = gene_names()
-    options = {"species": "human", "device": setup.device, "progress": False}
+    options = {"species": "human", "device": setup.device}
     uc.tl.uce_embed(adata[:5].copy(), **options)  # loads and compiles
     begin = time.perf_counter()
     uc.tl.uce_embed(adata, **options)

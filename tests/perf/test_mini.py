@@ -17,7 +17,7 @@ GOAL = 200
 
 
 def embedding(adata, **options) -> np.ndarray:
-    return uc.tl.uce_embed(adata, species="human", progress=False, copy=True, **options).obsm["X_uce"]
+    return uc.tl.uce_embed(adata, species="human", copy=True, **options).obsm["X_uce"]
 
 
 def test_the_bundled_model_embeds_the_same_cells_the_same_again():

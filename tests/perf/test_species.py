@@ -51,7 +51,7 @@ def embed(a: ad.AnnData, b: ad.AnnData, seed: int) -> None:
     joint = ad.concat([a, b], join="outer")
     uc.pp.map_genes(joint, species="species", model=MODEL)
     assert len(joint.uns["uce_gene"]) == 2
-    uc.tl.uce_embed(joint, species="species", model=MODEL, rng=seed, progress=False)
+    uc.tl.uce_embed(joint, species="species", model=MODEL, rng=seed)
     for part in (a, b):
         part.obsm[UCE] = joint[part.obs_names].obsm[UCE]
         part.uns[UCE] = joint.uns[UCE]
@@ -84,7 +84,6 @@ def transferred(
         key_added="found",
         check_space=key == UCE,
         rng=seed,
-        progress=False,
     )
     truth, found = query.obs["label"].astype(str), query.obs["found"].astype(str)
     known = truth.isin(reference.obs["label"])
@@ -173,7 +172,6 @@ def test_the_bundled_tables_are_what_one_call_makes_of_the_annotations(test_data
         bundled = uc.genes.load_table(species)
         table = uc.genes.build_species(
             species, annotation=path, encoder=encoder, out=tmp_path / f"{species}.h5ad", max_chromosomes=10**6,
-            progress=False,
         )  # fmt: skip
         same = bundled.uns["gene_table"]["encoder"] == encoder.name
         equal = float(np.mean(table[bundled.obs_names].X[:] == bundled.X)) if same else np.nan

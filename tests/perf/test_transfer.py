@@ -42,7 +42,7 @@ def score(
     """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises."""
     transfer_labels(
         query, reference, labels="label", method=METHOD, use_rep="X", key_added="found", batch=batch,
-        check_space=False, rng=seed, progress=False,
+        check_space=False, rng=seed,
     )  # fmt: skip
     found, confidence = query.obs["found"].astype(str).to_numpy(), query.obs["found_confidence"].to_numpy()
     right = found == truth

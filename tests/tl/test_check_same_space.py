@@ -14,7 +14,7 @@ from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
 
 def embedded(model: Path, species: str = "human", **options) -> ad.AnnData:
     adata = tiny_cells(species, 4)
-    uc.tl.uce_embed(adata, model=model, progress=False, **options)
+    uc.tl.uce_embed(adata, model=model, **options)
     return adata
 
 

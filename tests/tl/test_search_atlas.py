@@ -50,7 +50,7 @@ def write(adata: ad.AnnData, path):
 
 def search(adata, atlas, **options) -> ad.AnnData:
     out = adata.copy()
-    search_atlas(out, atlas, progress=False, **options)
+    search_atlas(out, atlas, **options)
     return out
 
 
@@ -228,7 +228,7 @@ def test_another_space_is_refused_unless_the_caller_knows(adata, atlas):
 def test_options_that_make_no_sense_are_refused(adata, atlas, options, error, said):
     before = adata.copy()
     with pytest.raises(error, match=said):
-        search_atlas(adata, atlas, progress=False, **options)
+        search_atlas(adata, atlas, **options)
     assert list(adata.obsm) == list(before.obsm)
 
 

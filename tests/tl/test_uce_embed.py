@@ -52,7 +52,7 @@ def with_empty() -> ad.AnnData:
 def expected(tiny_model: Path) -> np.ndarray:
     """The embedding of ``cells``."""
     cells = tiny_cells(n=N)
-    uc.tl.uce_embed(cells, model=tiny_model, progress=False)
+    uc.tl.uce_embed(cells, model=tiny_model)
     return cells.obsm["X_uce"]
 
 
@@ -509,15 +509,15 @@ def test_a_bar_ends_at_the_whole_with_empty_cells(with_empty, tiny_model, monkey
 
     monkeypatch.setattr(module, "tqdm", Bar)
     with pytest.warns(UserWarning, match="2 of 30 cells"):
-        uc.tl.uce_embed(with_empty, model=tiny_model, progress=True, **options)
+        uc.tl.uce_embed(with_empty, model=tiny_model, **options)
     (bar,) = bars
     assert bar.n == bar.total == N * options.get("n_draws", 1)
 
 
 def test_a_bar_counts_every_sentence(cells, tiny_model, capsys):
-    uc.tl.uce_embed(cells, model=tiny_model, n_draws=2, progress=True)
+    uc.tl.uce_embed(cells, model=tiny_model, n_draws=2)
     assert f"{2 * N}/{2 * N}" in capsys.readouterr().err
-    uc.tl.uce_embed(cells, model=tiny_model, progress=False)
+    uc.tl.uce_embed(cells, model=tiny_model)
     assert capsys.readouterr().err == ""
 
 

@@ -14,7 +14,7 @@ module = importlib.import_module("univerce.tl.uce_embed")
 
 
 def embedded(model, cells=None, **options) -> np.ndarray:
-    options = {"sampling": "expected", "progress": False} | options
+    options = {"sampling": "expected"} | options
     return uc.tl.uce_embed(tiny_cells() if cells is None else cells, model=model, copy=True, **options).obsm["X_uce"]
 
 
@@ -45,7 +45,7 @@ def test_a_cell_may_express_more_genes_than_a_sentence_has_places(tiny_model):
 def test_it_is_recorded_and_a_cell_without_counts_is_still_missing(tiny_model):
     cells = tiny_cells(empty=(4,))
     with pytest.warns(UserWarning, match="1 of 30 cells"):
-        uc.tl.uce_embed(cells, model=tiny_model, sampling="expected", progress=False)
+        uc.tl.uce_embed(cells, model=tiny_model, sampling="expected")
     assert cells.uns["X_uce"]["params"]["sampling"] == "expected"
     assert np.flatnonzero(cells.obs["X_uce_missing"]).tolist() == [4]
 

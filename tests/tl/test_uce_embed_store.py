@@ -90,7 +90,7 @@ store._write_file = dying
 for point in map(int, sys.argv[4:]):
     child = os.fork()
     if child == 0:
-        uc.tl.uce_embed(tiny_cells(n=30), model=sys.argv[1], store=f"{sys.argv[2]}/{point}.zarr", progress=False)
+        uc.tl.uce_embed(tiny_cells(n=30), model=sys.argv[1], store=f"{sys.argv[2]}/{point}.zarr")
         os._exit(1)
     status = os.waitpid(child, 0)[1]
     print(point, -os.waitstatus_to_exitcode(status))

@@ -70,7 +70,7 @@ def as_bytes(network: torch.nn.Module) -> dict[str, bytes]:
 
 
 def train(directory: Path, model: UCEConfig = MODEL, recipe: PretrainConfig = RECIPE, sets=SETS):
-    return pretrain(sets, model, recipe, directory, progress=False)
+    return pretrain(sets, model, recipe, directory)
 
 
 # Learning
@@ -322,7 +322,7 @@ def test_two_processes_train_as_one_does_with_the_same_cells_in_a_step(tmp_path,
     pytest.importorskip("lightning", reason="several processes need the extra train")
     alone = train(tmp_path / "one", recipe=replace(RECIPE, accumulate=2, steps=4), sets=on_disk)
     recipe = replace(RECIPE, steps=4)
-    both = pretrain(on_disk, MODEL, recipe, tmp_path / "two", devices=2, progress=False)
+    both = pretrain(on_disk, MODEL, recipe, tmp_path / "two", devices=2)
     assert close(alone, both)
     assert not both.training
     logs = [rows_of(tmp_path / d) for d in ("one", "two")]
@@ -335,13 +335,13 @@ def test_two_processes_train_as_one_does_with_the_same_cells_in_a_step(tmp_path,
 def test_several_devices_without_lightning_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.fabric", None)
     with pytest.raises(ImportError, match=r"2 devices needs lightning: pip install 'univerce\[train\]'"):
-        pretrain(SETS, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+        pretrain(SETS, MODEL, RECIPE, tmp_path, devices=2)
 
 
 def test_an_open_file_is_not_sent_to_other_processes(tmp_path, on_disk):
     opened = [replace(s, counts=s.counts.open()) for s in on_disk]
     with pytest.raises(ValueError, match=r"'one' is an open .* pass its path to univerce.pp.training_set"):
-        pretrain(opened, MODEL, RECIPE, tmp_path, devices=2, progress=False)
+        pretrain(opened, MODEL, RECIPE, tmp_path, devices=2)
 
 
 # Continued, and what a model can be used for

@@ -184,7 +184,7 @@ def _embed(adata: ad.AnnData, rows: np.ndarray, name: str, recipe: Recipe) -> tu
         warnings.filterwarnings("ignore", message=r".*no count in any gene of the model")
         uce_embed(
             chosen, species=pick(recipe.species, name), model=recipe.model, gene_key=recipe.gene_key, rng=recipe.seed,
-            key_added=recipe.use_rep, progress=recipe.show,
+            key_added=recipe.use_rep,
         )  # fmt: skip
     return chosen.obsm[recipe.use_rep], known_params(chosen.uns[recipe.use_rep])
 

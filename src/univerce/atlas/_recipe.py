@@ -70,7 +70,6 @@ class Recipe:
         donor: Column,
         ontology_id: Column,
         rng: int | np.random.Generator,
-        progress: bool | None,
         **options: Any,
     ) -> Recipe:
         """Check the options against the names of the data sets."""
@@ -88,7 +87,7 @@ class Recipe:
             ):
                 word = "max_cells_per_dataset" if what == "max_cells" else what
                 raise ValueError(f"{word}={value!r} must be None or a whole number from {least} on.")
-        show = settings.progress if progress is None else progress
+        show = settings.progress
         return cls(columns=columns, seed=as_seed(rng), show=show, **options)
 
 

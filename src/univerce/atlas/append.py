@@ -33,7 +33,6 @@ def append(
     rng: int | np.random.Generator = 0,
     check_space: bool = True,
     wait: float = 0.0,
-    progress: bool | None = None,
 ) -> ad.AnnData:
     """Add data sets to an atlas, after the cells that are there.
 
@@ -49,7 +48,7 @@ def append(
         must be new to it.
     coarse_map
         As for :func:`univerce.atlas.build`; ``None`` takes the one the atlas was built with, if any.
-    rng, check_space, wait, progress
+    rng, check_space, wait
         As for :func:`univerce.atlas.build`. With ``check_space=False`` the atlas need not say what its space is,
         and does not say so afterwards.
 
@@ -76,7 +75,7 @@ def append(
     --------
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()
-    >>> options = {"labels": "cell_type", "progress": False}
+    >>> options = {"labels": "cell_type"}
     >>> uc.atlas.build({"first": pbmc[:30]}, "growing.zarr", **options).n_obs
     30
     >>> uc.atlas.append("growing.zarr", {"second": pbmc[30:50]}, **options).n_obs
@@ -96,7 +95,7 @@ def append(
         if coarse_map is None and "coarse_map" in provenance:
             coarse_map = dict(zip(*(provenance["coarse_map"][c] for c in ("cell_type", "coarse_type")), strict=True))
         recipe = Recipe.resolve(
-            sources, labels=labels, tissue=tissue, donor=donor, ontology_id=ontology_id, rng=rng, progress=progress,
+            sources, labels=labels, tissue=tissue, donor=donor, ontology_id=ontology_id, rng=rng,
             use_rep=use_rep, species=species, model=model, layer=layer, gene_key=gene_key, min_counts=min_counts,
             max_cells=max_cells_per_dataset, coarse_map=coarse_map, check_space=check_space,
         )  # fmt: skip

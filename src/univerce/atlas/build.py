@@ -35,7 +35,6 @@ def build(
     rng: int | np.random.Generator = 0,
     check_space: bool = True,
     wait: float = 0.0,
-    progress: bool | None = None,
 ) -> ad.AnnData:
     """Make an atlas of many data sets: a sample of the cells of each, their embedding, and what is known of them.
 
@@ -87,8 +86,6 @@ def build(
         must bring its embedding, and you know that one method made them all.
     wait
         Seconds to wait for another process that writes the same atlas.
-    progress
-        Show progress bars; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -125,7 +122,7 @@ def build(
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()
     >>> data = {"first": pbmc[:100], "second": pbmc[100:300]}
-    >>> atlas = uc.atlas.build(data, "blood.zarr", labels="cell_type", max_cells_per_dataset=50, progress=False)
+    >>> atlas = uc.atlas.build(data, "blood.zarr", labels="cell_type", max_cells_per_dataset=50)
     >>> atlas.obs["data_set"].value_counts().to_dict()
     {'first': 50, 'second': 50}
     >>> str(atlas.obsm["X_uce"].dtype), atlas.obsm["X_uce"].shape
@@ -133,7 +130,7 @@ def build(
     """
     path, sources = Path(path), as_sources(data)
     recipe = Recipe.resolve(
-        sources, labels=labels, tissue=tissue, donor=donor, ontology_id=ontology_id, rng=rng, progress=progress,
+        sources, labels=labels, tissue=tissue, donor=donor, ontology_id=ontology_id, rng=rng,
         use_rep=use_rep, species=species, model=model, layer=layer, gene_key=gene_key, max_cells=max_cells_per_dataset,
         min_counts=min_counts, coarse_map=coarse_map, check_space=check_space,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     --------
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()[:40]
-    >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", labels="cell_type", progress=False)
+    >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", labels="cell_type")
     >>> atlas = uc.atlas.open("cells.zarr")
     >>> atlas.obsm["X_uce"][:2].shape
     (2, 256)

@@ -58,7 +58,7 @@ def subset(
     --------
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()[:40]
-    >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", labels="cell_type", progress=False)
+    >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", labels="cell_type")
     >>> b_cells = uc.atlas.subset(atlas, "cell_type == 'CD19+ B'")
     >>> b_cells.n_obs, b_cells.obsm["X_uce"].shape
     (4, (4, 256))

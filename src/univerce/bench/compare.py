@@ -59,7 +59,7 @@ def compare(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False)
+    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
     >>> pairs = uc.bench.compare(adata, "PCA", "random").set_index("metric")
     >>> pairs.loc["kNN accuracy", "winner"], float(pairs.loc["kNN accuracy", "sure"])
     ('PCA', 1.0)

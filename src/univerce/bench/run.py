@@ -46,7 +46,6 @@ def run(
     cache: str | Path | None = None,
     rng: int | np.random.Generator = 0,
     key_added: str = "benchmark",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Embed the cells by each method, and score every embedding on the same cells.
 
@@ -99,8 +98,6 @@ def run(
         Seed, or generator, of resamples and draws.
     key_added
         Key in ``uns``.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -137,7 +134,7 @@ def run(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> scores = uc.bench.run(
-    ...     adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False
+    ...     adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False
     ... )
     >>> scores.query("metric == 'kNN accuracy'").set_index("method")["value"].round(2).to_dict()
     {'PCA': 0.81, 'random': 0.33}
@@ -163,7 +160,7 @@ def run(
     where = None if cache is None else Path(cache).expanduser()
 
     todo = [(m, s) for m in chosen for s in (chosen_seeds if m.seeded else chosen_seeds[:1])]
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=2 * len(todo), unit="step", desc="benchmark", disable=not show) as bar:
         runs = []
         for m, s in todo:

@@ -39,7 +39,6 @@ def run_transfer(
     cache: str | Path | None = None,
     rng: int | np.random.Generator = 0,
     key_added: str = "benchmark_transfer",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Label the cells of one data set by another, of the same species or of another one, by each method.
 
@@ -78,8 +77,6 @@ def run_transfer(
         Seed, or generator, of resamples.
     key_added
         Key in ``query.uns``.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -110,7 +107,7 @@ def run_transfer(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA"], progress=False)
+    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA"])
     >>> scores.query("metric == 'logistic accuracy'").set_index("method")["value"].round(2).to_dict()
     {'PCA': 0.8, 'largest type': 0.36}
     """
@@ -125,7 +122,7 @@ def run_transfer(
     chosen = as_methods(methods, query)
     sides = make_sides(query, reference, chosen, labels=labels, layer=layer, gene_symbols=gene_symbols)
     todo = [(m, s) for m in chosen for s in (chosen_seeds if m.seeded else chosen_seeds[:1])]
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=2 * len(todo), unit="step", desc="transfer", disable=not show) as bar:
         runs = []
         for m, s in todo:

@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 def _build(args: argparse.Namespace) -> None:
     import anndata as ad
 
-    from univerce import genes, settings
+    from univerce import genes
 
     began = time.perf_counter()
     table = genes.build_species(
@@ -59,7 +59,6 @@ def _build(args: argparse.Namespace) -> None:
         work_dir=args.work_dir,
         out=args.output,
         overwrite=args.overwrite,
-        progress=settings.progress,
     )
     say(table.uns["species_report"]["text"])
     where = table.filename if args.output is None else args.output

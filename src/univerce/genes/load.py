@@ -188,7 +188,6 @@ def convert_released(
     species: list[str] | None = None,
     *,
     model: str = "uce-4l",
-    progress: bool | None = None,
 ) -> dict[str, Path]:
     """Fetch what is needed of the released files and convert it to gene tables.
 
@@ -203,8 +202,6 @@ def convert_released(
         The species to convert; all eight by default.
     model
         ``"uce-4l"`` or ``"uce-33l"``. Both have the same gene tables.
-    progress
-        Show progress bars; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -225,27 +222,22 @@ def convert_released(
     """
     if model not in RELEASED_MODELS:
         raise ValueError(f"model={model!r} was not released; use one of {', '.join(RELEASED_MODELS)}.")
-    return _convert(
-        _released_files(model, progress), _released_tables() if out_dir is None else out_dir, species, progress
-    )
+    return _convert(_released_files(model), _released_tables() if out_dir is None else out_dir, species)
 
 
-def _released_files(model: str, progress: bool | None = None) -> list[Path]:
+def _released_files(model: str) -> list[Path]:
     """Positions, offsets, tokens and protein embeddings, fetched where they are not in the cache."""
     holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
     tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
     names = ("species_chrom.csv", "species_offsets.pkl", tokens, "protein_embeddings.tar.gz")
     require(names)
-    return [fetch(name, progress=progress) for name in names]
+    return [fetch(name) for name in names]
 
 
-def _convert(
-    files: Sequence[Path], out_dir: Path | str, species: Sequence[str] | None, progress: bool | None = None
-) -> dict[str, Path]:
+def _convert(files: Sequence[Path], out_dir: Path | str, species: Sequence[str] | None) -> dict[str, Path]:
     positions, offsets, tokens, proteins = files
     return convert_tables(
         positions, offsets, tokens=tokens, protein_embeddings=proteins, out_dir=out_dir, species=species,
-        progress=progress,
     )  # fmt: skip
 
 

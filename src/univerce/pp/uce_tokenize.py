@@ -34,7 +34,6 @@ def uce_tokenize(
     sampling: str | None = None,
     key_added: str = UCE_SENTENCES,
     copy: bool = False,
-    progress: bool | None = None,
 ) -> Any:
     """Draw the sentence of every cell (Rosen et al. 2024, Methods, "Cell sentences").
 
@@ -68,8 +67,6 @@ def uce_tokenize(
         Key of what is written.
     copy
         Return a changed copy and leave ``adata`` as it is.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -92,7 +89,7 @@ def uce_tokenize(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:5].copy()
-    >>> uc.pp.uce_tokenize(adata, progress=False)
+    >>> uc.pp.uce_tokenize(adata)
     >>> adata.obsm["uce_sentences"][0, 0].item()
     3
     """
@@ -109,7 +106,7 @@ def uce_tokenize(
         sampling=sampling,
         table=table,
     )
-    sentences = _draw(inputs, show=settings.progress if progress is None else progress)
+    sentences = _draw(inputs, show=settings.progress)
     inputs.adata.obsm[key_added] = sentences.ids
     inputs.adata.obs[f"{key_added}_length"] = sentences.lengths
     inputs.adata.uns[key_added] = {"params": inputs.params | {"inputs_digest": inputs.digest()}}

@@ -47,7 +47,7 @@ def check_same_space(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:6].copy()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> uc.tl.check_same_space(adata[:3], adata[3:])
     >>> other = adata.copy()
     >>> other.uns["X_uce"]["params"] |= {"model": "uce-4l", "model_digest": "another"}

@@ -50,7 +50,6 @@ def search_atlas(
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
     client: Any = None,
-    progress: bool | None = None,
 ) -> None:
     """Find the nearest cells of an atlas for every cell, by the Euclidean distance, and what they are called.
 
@@ -95,8 +94,6 @@ def search_atlas(
         A ``dask.distributed.Client``, whose workers search: with ``method="exact"`` each reads parts of the atlas, else
         the file ``index``, which this process makes when there is none. The atlas must lie on disk, at a path that all
         of them see; cells in memory are sent. The result is the same to the last bit.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -135,9 +132,9 @@ def search_atlas(
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()[:60].copy()
-    >>> uc.tl.uce_embed(cells, progress=False)
+    >>> uc.tl.uce_embed(cells)
     >>> adata, atlas = cells[:10].copy(), cells[10:].copy()
-    >>> uc.tl.search_atlas(adata, atlas, n_neighbors=5, progress=False)
+    >>> uc.tl.search_atlas(adata, atlas, n_neighbors=5)
     >>> adata.obsm["atlas_indices"].shape, adata.obs["atlas_label"].dtype.name
     ((10, 5), 'category')
     """
@@ -165,7 +162,7 @@ def search_atlas(
     if n_missing := int((~known_cells(cells, client=client)).sum()):
         logger.info("%s cells of the atlas have no embedding and are nobody's neighbors.", f"{n_missing:,}")
     seed, k = as_seed(rng), int(n_neighbors)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     params = {
         "use_rep": use_rep, "n_neighbors": k, "method": method, "labels": labels or "", "seed": seed, "atlas": where,
         "atlas_n_obs": reference.n_obs, "univerce_version": __version__,

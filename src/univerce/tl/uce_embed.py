@@ -54,7 +54,6 @@ def uce_embed(
     store: Path | str | None = None,
     client: Any = None,
     copy: bool = False,
-    progress: bool | None = None,
 ) -> Any:
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
 
@@ -116,8 +115,6 @@ def uce_embed(
         without workers that has as many threads as torch has in a worker. Gene tables of ``table`` are sent to them.
     copy
         Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -144,7 +141,7 @@ def uce_embed(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
-    >>> uc.tl.uce_embed(adata, species="human", progress=False)
+    >>> uc.tl.uce_embed(adata, species="human")
     >>> adata.obsm["X_uce"].shape
     (20, 256)
     """
@@ -184,7 +181,7 @@ def uce_embed(
     inputs.params.update(padding=padding, precision=chosen)
     target = _open_store(store, key_added, inputs, client)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     stages = Stages("read", "tokenize", "forward", "write")
     if client is None:
         embedded = _embed(inputs, where, chosen, official, batch_size, blocks, stages, show=show)

@@ -43,7 +43,6 @@ def pretrain(
     device: str = "cpu",
     devices: int = 1,
     tensorboard: bool = False,
-    progress: bool | None = None,
 ) -> UCE:
     """Train a UCE network on raw counts without labels (Rosen et al., Methods, "Training objective").
 
@@ -69,8 +68,6 @@ def pretrain(
         call this under ``if __name__ == "__main__":``.
     tensorboard
         Write the log for TensorBoard too.
-    progress
-        Show a progress bar; by default ``settings.progress``.
 
     Returns
     -------
@@ -101,7 +98,7 @@ def pretrain(
     ... )
     >>> recipe = uc.model.PretrainConfig(steps=2, batch_size=4, n_queries=4)
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     network = uc.model.pretrain([cells], config, recipe, directory, progress=False)
+    ...     network = uc.model.pretrain([cells], config, recipe, directory)
     >>> network.training
     False
     """
@@ -111,7 +108,7 @@ def pretrain(
             f"accumulate={config.accumulate}; make it a multiple of {config.accumulate * n_processes(devices)}."
         )
     out_dir = Path(out_dir)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     args: tuple[Any, ...] = (list(sets), model, config, out_dir, tensorboard, show)
     if devices > 1:
         args = ([_portable(s) for s in sets], *args[1:])

@@ -40,7 +40,7 @@ class Composition:
 def build(tmp_path, records, species="axolotl", **options):
     if isinstance(records, list):
         options["fasta"] = write_fasta(tmp_path / "pep.fa", records)
-    options = {"taxonomy_id": 8296, "encoder": Composition(), "dtype": "float32", "progress": False} | options
+    options = {"taxonomy_id": 8296, "encoder": Composition(), "dtype": "float32"} | options
     return build_species(species, **options)
 
 
@@ -120,7 +120,7 @@ def test_a_table_built_from_fasta_is_the_one_converted_from_the_layout_of_the_re
     torch.save(torch.vstack([special, *vectors.values(), tokens]), tmp_path / "all_tokens.torch")
     path = convert_tables(
         tmp_path / "species_chrom.csv", {"human": 4}, tokens=tmp_path / "all_tokens.torch", protein_embeddings=tmp_path,
-        out_dir=tmp_path / "tables", dtype="float32", annotation={}, progress=False,
+        out_dir=tmp_path / "tables", dtype="float32", annotation={},
         chrom_token_offset=4 + len(vectors),
     )["human"]  # fmt: skip
 
@@ -281,12 +281,12 @@ def cells(species: str, symbols: list[str], n: int = 12) -> ad.AnnData:
 def test_one_call_builds_what_the_next_embeds(tmp_path, tiny_model):
     build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated()).file.close()
     adata = cells("chicken", [f"Sym{i}" for i in range(40)])
-    uc.tl.uce_embed(adata, species="chicken", model=tiny_model, progress=False)
+    uc.tl.uce_embed(adata, species="chicken", model=tiny_model)
     np.testing.assert_allclose(np.linalg.norm(adata.obsm["X_uce"], axis=1), 1, atol=1e-5)
     handed = cells("chicken", [f"Sym{i}" for i in range(40)])
     out = tmp_path / "chicken.h5ad"
     table = build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated(), out=out)
-    uc.tl.uce_embed(handed, model=tiny_model, table=out, progress=False)
+    uc.tl.uce_embed(handed, model=tiny_model, table=out)
     np.testing.assert_array_equal(handed.obsm["X_uce"], adata.obsm["X_uce"])
     assert handed.uns["X_uce"]["params"]["table_digest"] == {"chicken": table.uns["gene_table"]["digest"]}
     table.file.close()
@@ -299,7 +299,7 @@ def test_cells_on_thousands_of_scaffolds_are_embedded_like_any(tmp_path, tiny_mo
     ]
     table = build(tmp_path, records, encoder=Generated())
     adata = cells("axolotl", [f"S{i}" for i in range(2000)], n=4)
-    uc.tl.uce_embed(adata, model=tiny_model, table=table, progress=False)
+    uc.tl.uce_embed(adata, model=tiny_model, table=table)
     assert np.isfinite(adata.obsm["X_uce"]).all()
     table.file.close()
 
@@ -309,12 +309,12 @@ def test_a_model_refuses_a_table_of_another_encoder_or_width(tmp_path, tiny_mode
     table = build(tmp_path, random_records())
     adata = cells("axolotl", [f"Sym{i}" for i in range(40)])
     with pytest.raises(ValueError, match=r"'axolotl' holds 'composition' features of width 6; the model .* reads"):
-        uc.tl.uce_embed(adata, model=tiny_model if model else None, table=table, progress=False)
+        uc.tl.uce_embed(adata, model=tiny_model if model else None, table=table)
     wide = Generated()
     wide.dim, wide.encode = 11, lambda proteins: Generated().encode(proteins)[:, :11]
     narrow = build(tmp_path, random_records(), "newt", encoder=wide, out=tmp_path / "n.h5ad")
     with pytest.raises(ValueError, match="holds 'generated' features of width 11; the model 'tiny' reads"):
-        uc.tl.uce_embed(adata, model=tiny_model, table=narrow, progress=False)
+        uc.tl.uce_embed(adata, model=tiny_model, table=narrow)
     for t in (table, narrow):
         t.file.close()
 

@@ -98,7 +98,7 @@ class Release:
             tokens=self.directory / tokens,
             protein_embeddings=self.directory / proteins,
             out_dir=self.directory / out,
-            **{"chrom_token_offset": self.end, "progress": False, **kwargs},
+            **{"chrom_token_offset": self.end, **kwargs},
         )
 
     def reference(self, species):
@@ -366,7 +366,6 @@ def test_offsets_may_be_given_as_a_mapping(release):
         out_dir=release.directory / "tables",
         species=["human"],
         chrom_token_offset=release.end,
-        progress=False,
     )
     assert ad.read_h5ad(paths["human"]).n_obs == 5
 
@@ -416,7 +415,7 @@ resident = kilobytes("VmRSS")
 convert_tables(
     directory / "species_chrom.csv", directory / "species_offsets.pkl", tokens=directory / "tokens.torch",
     protein_embeddings=directory / "proteins", out_dir=directory / "tables", chrom_token_offset=4 + 8 * 1750,
-    annotation={}, progress=False,
+    annotation={},
 )
 print((kilobytes("VmHWM") - resident) * 1024 / (directory / "tokens.torch").stat().st_size)
 """

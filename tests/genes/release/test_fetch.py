@@ -377,10 +377,10 @@ def test_many_fetches_at_once_download_one_file_once(toy, cache):
 
 def test_a_progress_bar_is_shown_on_request_only(toy, cache, capsys):
     toy.answers["/a"] = answer()
-    fetch(NAME, progress=True).unlink()
+    fetch(NAME).unlink()
     assert NAME in capsys.readouterr().err
     with settings.override(progress=True):
-        fetch(NAME, progress=False).unlink()
+        fetch(NAME).unlink()
         assert capsys.readouterr().err == ""
         fetch(NAME)
         assert NAME in capsys.readouterr().err

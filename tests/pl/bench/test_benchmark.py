@@ -19,7 +19,7 @@ def adata():
     uc.bench.run(
         out, labels="type", batch="batch", methods=["X_clear", "PCA", NOISE, BROKEN, "cell types", "random"],
         seeds=[0, 1],
-        scib=False, n_bootstrap=0, progress=False,
+        scib=False, n_bootstrap=0,
     )  # fmt: skip
     return out
 

@@ -14,7 +14,7 @@ from tests.helpers.page import check_page
 def adata():
     out = blobs({"T": 40, "B": 60, "a type whose name takes two lines of the figure": 40})
     out.obsm["X_noise"] = np.random.default_rng(0).normal(size=(out.n_obs, 3))
-    uc.tl.evaluate_find_cells(out, "type", use_reps=["X_toy", "X_noise"], progress=False)
+    uc.tl.evaluate_find_cells(out, "type", use_reps=["X_toy", "X_noise"])
     return out
 
 

@@ -19,7 +19,7 @@ def adata():
     out.obs["tissue"] = [LONG, *(["kidney", "liver"] * out.n_obs)][: out.n_obs]
     find_cells(
         out, blobs({"norn": 30, "T": 120, "B": 90}), groupby="type", groups="norn", use_rep="X_toy",
-        abundance_by=["type", "tissue"], progress=False,
+        abundance_by=["type", "tissue"],
     )  # fmt: skip
     return out
 

@@ -15,7 +15,7 @@ def adata():
     cells = blobs({"T": 60, "B": 60})
     query, reference = cells[:50].copy(), cells[50:].copy()
     query.obsm["X_toy"][0] = np.nan
-    uc.tl.ood_score(query, reference, use_rep="X_toy", progress=False)
+    uc.tl.ood_score(query, reference, use_rep="X_toy")
     return query
 
 

@@ -19,7 +19,7 @@ def adata(tiny_model):
     genes = out.var_names[[3, 5, 8, 9]].tolist()
     uc.tl.delete_genes(
         out, {"a set of genes": genes[2:], genes[0]: genes[0], genes[1]: genes[1]}, groupby="type", toward="T",
-        model=tiny_model, progress=False,
+        model=tiny_model,
     )  # fmt: skip
     return out
 

@@ -18,7 +18,7 @@ LONG = "cells of a type whose name takes several lines of the figure"
 def adata(tiny_model):
     cells = tiny_cells(n=20)
     cells.obs["type"] = ["T", LONG] * 10
-    return uc.tl.gene_attribution(cells, "T", groupby="type", model=tiny_model, tolerance=100, progress=False)
+    return uc.tl.gene_attribution(cells, "T", groupby="type", model=tiny_model, tolerance=100)
 
 
 def test_bars_are_the_largest_means_and_lines_the_quartiles(adata):

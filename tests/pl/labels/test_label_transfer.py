@@ -18,7 +18,7 @@ SIZES = {"T": 60, "B": 50, "NK": 40}
 @pytest.fixture(params=[{"accuracy": 0.9}, {}], ids=["with a threshold", "without a threshold"])
 def adata(request):
     query = blobs(SIZES, seed=1)
-    transfer_labels(query, blobs(SIZES), labels="type", use_rep="X_toy", key_added="t", progress=False, **request.param)
+    transfer_labels(query, blobs(SIZES), labels="type", use_rep="X_toy", key_added="t", **request.param)
     return query
 
 

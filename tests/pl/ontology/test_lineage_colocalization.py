@@ -22,7 +22,7 @@ def adata():
     out = blobs(dict.fromkeys(IDS, 30))
     uc.tl.lineage_colocalization(
         out, lineages={"lymphoid": "lymphoid", LONG: "myeloid"}, ontology=graph, ontology_ids=IDS, groupby="type",
-        use_rep="X_toy", progress=False,
+        use_rep="X_toy",
     )  # fmt: skip
     return out
 

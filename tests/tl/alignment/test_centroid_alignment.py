@@ -313,7 +313,7 @@ def test_blood_of_two_laboratories_lands_on_its_own_types(test_data):
     for name in ("human_pbmc_ifnb_kang_2800_14k", "human_pbmc_facs_zheng_fasttopics"):
         adata = ad.read_h5ad(test_data / "eval" / f"{name}.h5ad")[::10].copy()
         adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).map(coarse).astype("category")
-        uce_embed(adata, progress=False)
+        uce_embed(adata)
         sets.append(adata)
     scores = centroid_alignment(*sets)
     found = share(scores, "cross", 3, rep="X_uce")

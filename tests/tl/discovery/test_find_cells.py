@@ -14,7 +14,7 @@ from univerce.tl.discovery.evaluate_find_cells import evaluate_find_cells
 from univerce.tl.discovery.find_cells import find_cells
 
 SIZES = {"norn": 30, "T": 120, "B": 90}
-OPTIONS = {"groupby": "type", "groups": "norn", "use_rep": "X_toy", "progress": False}
+OPTIONS = {"groupby": "type", "groups": "norn", "use_rep": "X_toy"}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_using_fewer_of_the_rest_does_not_change_the_prevalence(atlas, known):
 def test_positives_and_negatives_in_two_data_give_what_one_gives(atlas, known):
     sought = known.obs["type"] == "norn"
     apart = atlas.copy()
-    find_cells(apart, known[sought].copy(), negatives=known[~sought].copy(), use_rep="X_toy", progress=False)
+    find_cells(apart, known[sought].copy(), negatives=known[~sought].copy(), use_rep="X_toy")
     np.testing.assert_allclose(apart.obs["found_score"], find(atlas, known)[0].obs["found_score"], atol=0.1)
 
 
@@ -189,7 +189,7 @@ def with_counts(adata: ad.AnnData) -> ad.AnnData:
 def test_hidden_types_are_found_again_and_noise_finds_none(known):
     known.obsm["X_noise"] = np.random.default_rng(0).normal(size=(known.n_obs, 8))
     table = evaluate_find_cells(
-        with_counts(known), "type", split="batch", use_reps=["X_toy", "X_noise"], n_comps=5, progress=False
+        with_counts(known), "type", split="batch", use_reps=["X_toy", "X_noise"], n_comps=5
     ).set_index(["type", "use_rep"])
     assert table.loc[("norn", "X_toy"), "n_hidden"] == 30
     assert set(table.index.get_level_values("use_rep")) == {"X_toy", "X_noise", "lognorm_pca"}
@@ -200,9 +200,9 @@ def test_hidden_types_are_found_again_and_noise_finds_none(known):
 
 
 def test_the_evaluation_needs_no_counts_and_does_not_depend_on_order(known):
-    table = evaluate_find_cells(known, "type", use_reps="X_toy", progress=False)
+    table = evaluate_find_cells(known, "type", use_reps="X_toy")
     assert table["use_rep"].unique().tolist() == ["X_toy"]
-    again = evaluate_find_cells(known[::-1].copy(), "type", use_reps="X_toy", progress=False)
+    again = evaluate_find_cells(known[::-1].copy(), "type", use_reps="X_toy")
     pd.testing.assert_frame_equal(table, again, rtol=1e-4)
 
 
@@ -218,4 +218,4 @@ def test_the_evaluation_needs_no_counts_and_does_not_depend_on_order(known):
 )
 def test_an_evaluation_that_cannot_be_made_is_refused(known, options, error, match):
     with pytest.raises(error, match=match):
-        evaluate_find_cells(known, "type", **{"use_reps": "X_toy", "progress": False} | options)
+        evaluate_find_cells(known, "type", **{"use_reps": "X_toy"} | options)

@@ -23,7 +23,7 @@ SIZES = {"T": 150, "B": 150}
 
 def score(adata, reference, **options) -> tuple[ad.AnnData, pd.DataFrame]:
     out = adata.copy()
-    return out, ood_score(out, reference, **{"use_rep": "X_toy", "progress": False} | options)
+    return out, ood_score(out, reference, **{"use_rep": "X_toy"} | options)
 
 
 @pytest.fixture
@@ -122,25 +122,25 @@ def test_shuffled_cells_are_embedded_as_the_real_ones_were(tmp_path):
     adata.obs["organism"] = ["human"] * 12 + ["mouse"] * 9
     adata.layers["raw"] = adata.X.copy()
     adata.X = adata.X * 0.5
-    uce_embed(adata, model=path, layer="raw", n_draws=2, rng=3, progress=False)
+    uce_embed(adata, model=path, layer="raw", n_draws=2, rng=3)
     rows = np.array([0, 5, 14])
-    shuffled = embed_shuffled(adata, rows, "X_uce", path, seed=1, progress=False)
+    shuffled = embed_shuffled(adata, rows, "X_uce", path, seed=1)
     assert shuffled.shape == (3, 10)
     assert np.isfinite(shuffled).all()
     assert not np.allclose(shuffled, adata.obsm["X_uce"][rows], atol=1e-3)
-    alone = embed_shuffled(adata, rows[1:], "X_uce", path, seed=1, progress=False)
+    alone = embed_shuffled(adata, rows[1:], "X_uce", path, seed=1)
     np.testing.assert_allclose(alone, shuffled[1:], atol=1e-5)
     with pytest.raises(ValueError, match="pass model="):
-        embed_shuffled(adata, rows, "X_uce", None, seed=1, progress=False)
+        embed_shuffled(adata, rows, "X_uce", None, seed=1)
     with pytest.raises(ValueError, match="not by 'uce-mini'"):
-        embed_shuffled(adata, rows, "X_uce", "uce-mini", seed=1, progress=False)
+        embed_shuffled(adata, rows, "X_uce", "uce-mini", seed=1)
 
 
 def test_shuffled_blood_cells_are_told_from_real_ones():
     cells = uc.datasets.pbmc68k_reduced()[:260].copy()
-    uce_embed(cells, progress=False)
+    uce_embed(cells)
     adata, reference = cells[:60].copy(), cells[60:].copy()
-    report = ood_score(adata, reference, shuffled=True, n_shuffled=40, progress=False)
+    report = ood_score(adata, reference, shuffled=True, n_shuffled=40)
     assert report["cells"].tolist() == ["adata", "shuffled"]
     assert adata.uns["ood"]["auroc"] > 0.95
     assert report["share_0.05"].iloc[0] < 0.3 < 0.7 < report["share_0.05"].iloc[1]

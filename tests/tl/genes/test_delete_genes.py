@@ -39,7 +39,7 @@ def silence(adata: ad.AnnData, gene: str, cells) -> ad.AnnData:
 
 def shifts(adata, genes, model, **options) -> tuple[ad.AnnData, pd.DataFrame]:
     out = adata.copy()
-    return out, delete_genes(out, genes, model=model, progress=False, **options)
+    return out, delete_genes(out, genes, model=model, **options)
 
 
 def test_a_gene_that_is_not_expressed_moves_no_cell_at_all(adata, model):
@@ -77,7 +77,7 @@ def test_shifts_are_those_between_two_embeddings(adata, model, monkeypatch):
     gene = adata.var_names[3]
     vector = np.arange(1.0, 11.0)
     out, table = shifts(adata, gene, model, toward=vector, rng=4)
-    uce_embed(out, model=model, rng=4, progress=False)
+    uce_embed(out, model=model, rng=4)
     changed, after = seen[gene]
     before = out.obsm["X_uce"][changed].astype(float)
     cosine = (before * after).sum(axis=1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
@@ -95,8 +95,8 @@ def test_pairing_leaves_less_noise_than_two_samplings(adata, tmp_path):
     gene = adata.var_names[3]
     out, _ = shifts(adata, gene, path, n_draws=4)
     again, without = adata.copy(), silence(adata, gene, np.arange(24))
-    uce_embed(again, model=path, n_draws=4, rng=1, progress=False)
-    uce_embed(without, model=path, n_draws=4, rng=2, progress=False)
+    uce_embed(again, model=path, n_draws=4, rng=1)
+    uce_embed(without, model=path, n_draws=4, rng=2)
     unpaired = 1 - (again.obsm["X_uce"] * without.obsm["X_uce"]).sum(axis=1)
     assert out.obsm["deleted_cosine"][gene].mean() < 0.5 * unpaired.mean()
 
@@ -151,7 +151,7 @@ def test_markers_move_their_own_cells_most():
     types = ["CD19+ B", "CD56+ NK", "CD14+ Monocyte"]
     rows = np.concatenate([np.flatnonzero(adata.obs["cell_type"] == t)[:12] for t in types])
     adata = adata[rows].copy()
-    table = delete_genes(adata, ["CD79A", "NKG7", "LYZ"], groupby="cell_type", progress=False)
+    table = delete_genes(adata, ["CD79A", "NKG7", "LYZ"], groupby="cell_type")
     wide = table.pivot(index="deletion", columns="group", values="cosine_shift")
     assert wide.idxmax(axis=1).to_dict() == {"CD79A": "CD19+ B", "NKG7": "CD56+ NK", "LYZ": "CD14+ Monocyte"}
 

@@ -19,7 +19,7 @@ from univerce.model.checkpoint import find_model
 from univerce.tl.genes.gene_attribution import gene_attribution
 from univerce.tl.uce_embed import uce_embed
 
-OPTIONS = {"progress": False, "n_steps": 24, "tolerance": 0.2}
+OPTIONS = {"n_steps": 24, "tolerance": 0.2}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["sentences alone", "with a bag"])
@@ -51,7 +51,7 @@ def adata() -> ad.AnnData:
 def test_attributions_add_up_and_cosines_are_those_of_the_embeddings(adata, model):
     vector = np.arange(1.0, 11.0)
     result = gene_attribution(adata, vector, model=model, rng=3, **OPTIONS)
-    uce_embed(adata, model=model, rng=3, progress=False)
+    uce_embed(adata, model=model, rng=3)
     np.testing.assert_allclose(result.obs["cosine"], adata.obsm["X_uce"] @ (vector / np.linalg.norm(vector)), atol=1e-5)
     total = np.asarray(result.X).sum(axis=1)
     np.testing.assert_allclose(
@@ -77,7 +77,7 @@ def test_a_gene_that_no_cell_expresses_is_not_listed_and_names_are_those_of_the_
 def test_sentences_alone_attribute_nothing_to_genes_that_were_not_drawn(adata, tmp_path):
     path = write_gentle_model(tmp_path)
     result = gene_attribution(adata, "a", groupby="group", model=path, **OPTIONS)
-    uc.pp.uce_tokenize(adata, model=path, progress=False)
+    uc.pp.uce_tokenize(adata, model=path)
     rows = uc.genes.map_names(result.var_names, load_table("human", model=path)).rows
     drawn = np.array([np.isin(rows + 4, sentence) for sentence in adata.obsm["uce_sentences"]])
     assert (np.asarray(result.X)[~drawn] == 0).all()
@@ -105,7 +105,7 @@ def test_cells_without_counts_are_nan_and_the_result_can_be_written(model, tmp_p
 
 def test_too_few_steps_are_told(adata, model):
     with pytest.warns(UserWarning, match="do not add up .* Raise n_steps=1"):
-        gene_attribution(adata, "a", groupby="group", model=model, n_steps=1, tolerance=1e-6, progress=False)
+        gene_attribution(adata, "a", groupby="group", model=model, n_steps=1, tolerance=1e-6)
 
 
 def blood() -> ad.AnnData:
@@ -122,7 +122,7 @@ def top(result, group, n) -> list[str]:
 
 def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     adata = blood()
-    trained = gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False)
+    trained = gene_attribution(adata, "CD19+ B", groupby="cell_type")
     assert "CD79A" in top(trained, "CD19+ B", 3)
     found = find_model()
     network = load_network(found)
@@ -132,7 +132,7 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
         parameter.copy_(shuffled.reshape(parameter.shape))
     module = import_module("univerce.tl.genes.gene_attribution")  # the package has the function under this name
     monkeypatch.setattr(module, "load_network", lambda *_, **__: network)
-    random = gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False, tolerance=1)
+    random = gene_attribution(adata, "CD19+ B", groupby="cell_type", tolerance=1)
     assert trained.var_names.equals(random.var_names)
     b_cells = (adata.obs["cell_type"] == "CD19+ B").to_numpy()
     means = [np.asarray(r.X)[b_cells].mean(axis=0) for r in (trained, random)]
@@ -165,4 +165,4 @@ def test_several_species_at_a_time_are_refused(tiny_model):
     adata = ad.concat([tiny_cells("human", 3), tiny_cells("mouse", 3)], join="outer", fill_value=0)
     adata.obs["organism"] = ["human"] * 3 + ["mouse"] * 3
     with pytest.raises(ValueError, match="several species"):
-        gene_attribution(adata, np.ones(10), model=tiny_model, progress=False)
+        gene_attribution(adata, np.ones(10), model=tiny_model)

@@ -91,7 +91,7 @@ def test_no_edge_leaves_an_empty_table(names, tiny_model):
 def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Mean output of torch's own transformer at the places of each gene, sentence by sentence, less that of all."""
     table, model = load_table("human", model=path), find_model(path)
-    uc.pp.uce_tokenize(cells, model=path, progress=False)
+    uc.pp.uce_tokenize(cells, model=path)
     plain = ReferenceUCE(model.config).eval()
     plain.load_state_dict(load_network(model).state_dict(), strict=False)
     symbols = table.obs["symbol"].astype(str).tolist()
@@ -115,7 +115,7 @@ def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[
 def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model):
     cells = tiny_cells(n=8, empty=(2,))
     vectors, symbols = plain_context(cells.copy(), tiny_model)
-    table = gene_network(symbols, context=cells, model=tiny_model, threshold=-1, progress=False)
+    table = gene_network(symbols, context=cells, model=tiny_model, threshold=-1)
     assert {*table["source"], *table["target"]} == set(vectors)
     expected = [
         vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
@@ -130,7 +130,7 @@ def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model)
 def test_in_context_genes_depend_on_the_seed_and_not_on_the_order_of_the_cells(tiny_model):
     cells = tiny_cells(n=8)
     first, again, other = (
-        gene_network(cells, context=a, model=tiny_model, rng=rng, progress=False)
+        gene_network(cells, context=a, model=tiny_model, rng=rng)
         for a, rng in ((cells, 0), (cells[::-1].copy(), 0), (cells, 1))
     )
     pd.testing.assert_frame_equal(first, again)
@@ -141,12 +141,12 @@ def test_genes_that_no_sentence_holds_are_left_out_and_named(tiny_model, caplog)
     cells = tiny_cells(n=4)
     silent = cells.var_names[7]
     cells.X = cells.X @ sp.diags((cells.var_names != silent).astype(np.float32)).tocsr()
-    table = gene_network(cells, context=cells, model=tiny_model, threshold=-1, progress=False)
+    table = gene_network(cells, context=cells, model=tiny_model, threshold=-1)
     assert silent not in {*table["source"], *table["target"]}
     assert "of 60 genes are in no sentence of the cells and left out" in caplog.text
     assert silent in caplog.text
     with pytest.raises(ValueError, match="1 genes are in the sentences"):
-        gene_network([silent, cells.var_names[0]], context=cells, model=tiny_model, progress=False)
+        gene_network([silent, cells.var_names[0]], context=cells, model=tiny_model)
 
 
 @pytest.mark.parametrize(

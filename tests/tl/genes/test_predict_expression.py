@@ -17,12 +17,12 @@ from univerce.model import expression
 
 def embedded(model, species: str = "human", n: int = 5, **options) -> ad.AnnData:
     adata = tiny_cells(species, n, **options)
-    uc.tl.uce_embed(adata, model=model, progress=False)
+    uc.tl.uce_embed(adata, model=model)
     return adata
 
 
 def predicted(adata: ad.AnnData, genes, model, **options) -> pd.DataFrame:
-    return uc.tl.predict_expression(adata, genes, model=model, progress=False, **options)
+    return uc.tl.predict_expression(adata, genes, model=model, **options)
 
 
 def layer(state: dict[str, torch.Tensor], name: str, x: np.ndarray) -> np.ndarray:
@@ -143,10 +143,10 @@ def test_a_subset_and_another_key_give_the_same(model):
 
 def test_the_bundled_model_is_found_by_what_was_recorded(tmp_path):
     adata = uc.datasets.pbmc68k_reduced()[:4].copy()
-    uc.tl.uce_embed(adata, progress=False)
+    uc.tl.uce_embed(adata)
     adata.write_h5ad(tmp_path / "a.h5ad")
-    again = uc.tl.predict_expression(ad.read_h5ad(tmp_path / "a.h5ad"), ["CD3D", "Ms4a1"], progress=False)
-    pd.testing.assert_frame_equal(again, uc.tl.predict_expression(adata, ["CD3D", "Ms4a1"], progress=False))
+    again = uc.tl.predict_expression(ad.read_h5ad(tmp_path / "a.h5ad"), ["CD3D", "Ms4a1"])
+    pd.testing.assert_frame_equal(again, uc.tl.predict_expression(adata, ["CD3D", "Ms4a1"]))
 
 
 def test_nothing_is_written(model):

@@ -27,7 +27,7 @@ METHODS = ["logistic", "knn", "centroid"]
 
 
 def fit(reference, **options) -> LabelClassifier:
-    return LabelClassifier.fit(reference, **{"labels": "type", "use_rep": "X_toy", "progress": False} | options)
+    return LabelClassifier.fit(reference, **{"labels": "type", "use_rep": "X_toy"} | options)
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_a_path_that_is_no_anndata_is_refused(content, tmp_path):
 
 @pytest.mark.parametrize("embedding", [[[1.0, 2.0]], np.ones(8), np.ones((3, 7))], ids=["list", "vector", "width"])
 def test_what_is_no_such_embedding_is_named(embedding):
-    classifier = LabelClassifier.fit(blobs({"a": 8, "b": 8}), labels="type", use_rep="X_toy", progress=False)
+    classifier = LabelClassifier.fit(blobs({"a": 8, "b": 8}), labels="type", use_rep="X_toy")
     with pytest.raises(ValueError, match=f"is a {type(embedding).__name__} of shape .* has 8 columns"):
         classifier.predict_proba(embedding)
 
@@ -331,5 +331,5 @@ def test_colors_go_with_labels_that_are_stored_as_floats():
     adata = blobs({"0": 8, "1": 8})
     adata.obs["type"] = adata.obs["type"].astype(float).astype("category")
     adata.uns["type_colors"] = ["#000001", "#000002"]
-    found = LabelClassifier.fit(adata, labels="type", use_rep="X_toy", progress=False)
+    found = LabelClassifier.fit(adata, labels="type", use_rep="X_toy")
     assert found.classes["color"].to_dict() == {"0": "#000001", "1": "#000002"}

@@ -42,7 +42,7 @@ IDS = {"CD4 T": "X:4", "CD8 T": "CD8 T cell", "B": "X:6", "mono": "monocyte"}
 
 def transfer(adata, reference, **options) -> pd.Series:
     defaults = {} if isinstance(reference, LabelClassifier) else {"labels": "type"}
-    transfer_labels(adata, reference, **defaults | {"use_rep": "X_toy", "progress": False} | options)
+    transfer_labels(adata, reference, **defaults | {"use_rep": "X_toy"} | options)
     return adata.obs[options.get("key_added", KEY)]
 
 
@@ -128,7 +128,7 @@ def test_a_query_on_which_nothing_is_known_but_its_embedding(reference, query):
 
 @pytest.mark.parametrize("batch", [None, "batch"])
 def test_what_was_asked_for_holds_on_held_out_cells(reference, query, batch):
-    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", batch=batch, progress=False)
+    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", batch=batch)
     proba, truth = classifier.held_out["probability"], classifier.held_out["label"]
     right, confidence = proba.argmax(axis=1) == truth, proba.max(axis=1)
     for asked in (0.8, 0.9):
@@ -238,7 +238,7 @@ def test_an_unsure_cell_gets_a_sure_ancestor(reference, query, ontology):
 
 
 def test_back_off_is_right_as_often_as_was_asked_for(reference, query, ontology):
-    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
+    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy")
     transfer(query, classifier, accuracy=0.95)
     plain = query.obs[KEY].copy()
     graph = read_ontology(ontology)
@@ -271,9 +271,7 @@ def test_terms_may_be_stated_in_several_places(reference, query, ontology, where
     if where == "column":
         found = transfer(query, reference, ontology_ids="id", **options)
     elif where == "classifier":
-        classifier = LabelClassifier.fit(
-            reference, labels="type", use_rep="X_toy", ontology_ids="id", progress=False, min_cells=5
-        )
+        classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", ontology_ids="id", min_cells=5)
         found = transfer(query, classifier, **options)
     else:
         reference.obs["type"] = reference.obs["type"].cat.rename_categories(IDS)
@@ -286,7 +284,7 @@ def test_terms_may_be_stated_in_several_places(reference, query, ontology, where
 @pytest.mark.parametrize("fitted", [False, True])
 def test_a_label_without_a_term_has_no_ancestors(reference, query, ontology, missing, fitted):
     if fitted:
-        reference = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
+        reference = LabelClassifier.fit(reference, labels="type", use_rep="X_toy")
     found = transfer(query, reference, confidence=0.9, ontology=ontology, ontology_ids=IDS | {"B": missing})
     best = query.obs[f"{KEY}_best"]
     assert set(found[best == "B"]) == {"B", "unknown"}
@@ -301,14 +299,12 @@ def test_a_label_without_a_term_has_no_ancestors(reference, query, ontology, mis
 def test_a_fitted_classifier_gives_the_same(reference, query, method, tmp_path):
     transfer(query, reference, method=method, accuracy=0.8, batch="batch")
     expected, params = query.obs.copy(), query.uns[KEY]["params"]
-    classifier = LabelClassifier.fit(
-        reference, labels="type", method=method, use_rep="X_toy", batch="batch", progress=False
-    )
+    classifier = LabelClassifier.fit(reference, labels="type", method=method, use_rep="X_toy", batch="batch")
     classifier.save(tmp_path / "c.h5ad")
     query.obsm["X_mine"] = query.obsm.pop("X_toy")
     query.uns["X_mine"] = query.uns["X_toy"]
     for given in (classifier, tmp_path / "c.h5ad", str(tmp_path / "c.h5ad")):
-        transfer_labels(query, given, use_rep="X_mine", accuracy=0.8, progress=False)
+        transfer_labels(query, given, use_rep="X_mine", accuracy=0.8)
         pd.testing.assert_frame_equal(query.obs, expected)
         assert query.uns[KEY]["params"] == params | {"use_rep": "X_mine"}
 
@@ -317,13 +313,13 @@ def test_a_classifier_knows_which_embedding_it_reads(reference, query):
     query.obsm["X_uce"] = query.obsm["X_toy"][:, ::-1].copy()
     transfer(query, reference)
     expected = query.obs.copy()
-    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
-    transfer_labels(query, classifier, check_space=False, progress=False)
+    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy")
+    transfer_labels(query, classifier, check_space=False)
     pd.testing.assert_frame_equal(query.obs, expected)
     assert query.uns[KEY]["params"]["use_rep"] == "X_toy"
     del query.obsm["X_toy"]
     with pytest.raises(KeyError, match=r"adata.obsm\['X_toy'\] does not exist"):
-        transfer_labels(query, classifier, progress=False)
+        transfer_labels(query, classifier)
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")
@@ -338,13 +334,13 @@ def test_an_atlas_on_disk_gives_the_same(reference, query, tmp_path):
 
 
 def test_labels_of_the_classifier_may_be_repeated_but_not_changed(reference, query):
-    classifier = LabelClassifier.fit(reference, labels="type", method="knn", use_rep="X_toy", progress=False)
+    classifier = LabelClassifier.fit(reference, labels="type", method="knn", use_rep="X_toy")
     transfer(query, classifier, labels="type", method="knn", n_neighbors=15)
     for options in ({"labels": "batch"}, {"method": "centroid"}, {"n_neighbors": 3}, {"batch": "batch"}, {"rng": 1}):
         ((name, value),) = options.items()
         with pytest.raises(ValueError, match=f"{name}={value!r} is for fitting"):
             transfer(query, classifier, **options)
-    every = LabelClassifier.fit(reference, labels="type", max_cells=None, use_rep="X_toy", progress=False)
+    every = LabelClassifier.fit(reference, labels="type", max_cells=None, use_rep="X_toy")
     transfer(query, every, max_cells=None)
     with pytest.raises(ValueError, match=r"max_cells=9 is for fitting, and the reference .* already\. Leave it out"):
         transfer(query, every, max_cells=9)
@@ -362,7 +358,7 @@ def test_options_of_fitting_have_one_set_of_defaults():
 
 
 def test_two_spaces_are_refused_before_any_work(reference, query, monkeypatch):
-    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy", progress=False)
+    classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy")
     monkeypatch.setattr(LabelClassifier, "fit", None)
     query.uns["X_toy"]["params"]["model_digest"] = "other"
     for given in (reference, classifier):
@@ -434,9 +430,9 @@ def test_real_cells_of_one_half_label_the_other(test_data):
 
     adata = ad.read_h5ad(test_data / "eval" / "human_cellines_sc_mixology.h5ad")
     adata = adata[np.random.default_rng(0).permutation(adata.n_obs)[:300]].copy()
-    uc.tl.uce_embed(adata, species="human", progress=False)
+    uc.tl.uce_embed(adata, species="human")
     reference, query = adata[:200].copy(), adata[200:].copy()
-    transfer_labels(query, reference, labels="cell_type", batch="batch", coverage=0.9, progress=False)
+    transfer_labels(query, reference, labels="cell_type", batch="batch", coverage=0.9)
     found, truth = query.obs["cell_type_transferred"].astype(str), query.obs["cell_type"].astype(str)
     assert (found == truth)[found != "unknown"].mean() > 0.9
     assert query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.9

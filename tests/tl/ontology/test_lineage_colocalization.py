@@ -43,7 +43,7 @@ def adata() -> ad.AnnData:
 
 
 def run(adata: ad.AnnData, obo, **change) -> pd.DataFrame:
-    options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e", "progress": False}
+    options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e"}
     return lineage_colocalization(adata, **(options | change))
 
 

@@ -58,7 +58,6 @@ def build_species(
     work_dir: Path | str | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
-    progress: bool | None = None,
 ) -> ad.AnnData:
     r"""Make the gene table of a species from its proteins, so that its cells can be embedded.
 
@@ -111,8 +110,6 @@ def build_species(
         Where to write the table, ``*.h5ad`` or ``*.zarr.zip``, instead of the cache.
     overwrite
         Replace a table that is there.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -145,7 +142,7 @@ def build_species(
     ...     _ = fasta.write_text(f">{headers[0]}\nMALWMRLLP\n>{headers[1]}\nMKKSGTY\n")
     ...     table = uc.genes.build_species(
     ...         "axolotl", fasta=fasta, taxonomy_id=8296, encoder=uc.genes.KmerEncoder(dim=2),
-    ...         work_dir=directory, out=Path(directory) / "axolotl.zarr.zip", progress=False,
+    ...         work_dir=directory, out=Path(directory) / "axolotl.zarr.zip",
     ...     )
     >>> table.obs[["symbol", "start"]].values.tolist()
     [['INS', 500], ['', 40]]
@@ -162,7 +159,7 @@ def build_species(
     special = _special_tokens(found, like)
     scratch = settings.cache_dir / "building" if work_dir is None else Path(work_dir)
     blocks = encode_genes(
-        proteome, found, scratch / key, progress=settings.progress if progress is None else progress,
+        proteome, found, scratch / key,
         precision=str(getattr(found, "precision", "")),
     )  # fmt: skip
     known, n_without = _known(blocks)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from univerce._settings import settings
 from univerce.genes.build.proteome import Proteome
 from univerce.genes.encoders.encoder import Encoder
 
@@ -25,7 +26,6 @@ def encode_genes(
     directory: Path,
     *,
     block_proteins: int = BLOCK_PROTEINS,
-    progress: bool = False,
     **describing: Any,
 ) -> list[Path]:
     """Write the features of all genes to files, one for each block of whole genes; those that are there are kept.
@@ -41,8 +41,6 @@ def encode_genes(
         block size never meet. Its ``manifest.json`` says what they are of.
     block_proteins
         Proteins in a block, or a few more: a gene is never divided.
-    progress
-        Show a progress bar.
     **describing
         Further entries of the manifest that tell inputs apart.
 
@@ -61,7 +59,7 @@ def encode_genes(
     _replace(folder / "manifest.json", text.encode())
     edges = np.concatenate([[0], np.cumsum(proteome.counts)])
     paths = []
-    with tqdm(total=len(proteome.proteins), unit="protein", desc="encode", disable=not progress) as bar:
+    with tqdm(total=len(proteome.proteins), unit="protein", desc="encode", disable=not settings.progress) as bar:
         for k, (begin, end) in enumerate(block_edges(proteome.counts, block_proteins)):
             path = folder / f"{k:05d}.npz"
             block = read_block(path)

@@ -50,7 +50,6 @@ def convert_tables(
     dtype: str = "float16",
     annotation: Mapping[str, pd.DataFrame] | None = None,
     chrom_token_offset: int = CHROM_TOKEN_OFFSET,
-    progress: bool | None = None,
 ) -> dict[str, Path]:
     """Write a gene table ``<out_dir>/<species>.h5ad`` for each species of the released UCE files.
 
@@ -79,8 +78,6 @@ def convert_tables(
         default the bundled table of the species. A symbol that is there twice gives no id.
     chrom_token_offset
         First chromosome token. A tensor that ends there gets the chromosome tokens that the reference draws.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -128,9 +125,7 @@ def convert_tables(
     written = {}
     with (
         tempfile.TemporaryDirectory(dir=out_dir, prefix=".convert.") as scratch,
-        tqdm(
-            total=len(wanted), desc="gene tables", disable=not (settings.progress if progress is None else progress)
-        ) as bar,
+        tqdm(total=len(wanted), desc="gene tables", disable=not (settings.progress)) as bar,
     ):
         for name, proteins in protein_files(Path(protein_embeddings), wanted, Path(scratch)):
             bar.set_postfix_str(name)

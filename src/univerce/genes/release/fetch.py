@@ -36,7 +36,7 @@ class FetchError(OSError):
     """A file could not be fetched, or what came was not the file."""
 
 
-def fetch(name: str, *, progress: bool | None = None) -> Path:
+def fetch(name: str) -> Path:
     """The local path of a released file, downloading it when it is not in the cache.
 
     A download is resumed where an earlier one broke off, checked (status, length, first bytes) and only then gets its
@@ -46,8 +46,6 @@ def fetch(name: str, *, progress: bool | None = None) -> Path:
     ----------
     name
         A file name that :func:`list_assets` lists.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -84,7 +82,7 @@ def fetch(name: str, *, progress: bool | None = None) -> Path:
         _require_writable(settings.cache_dir)
         with FileLock(settings.cache_dir / f".{name}.lock"):
             if not path.is_file():  # another process may have fetched it while this one waited
-                _download(asset, path, settings.progress if progress is None else progress)
+                _download(asset, path)
                 return path
     if problem := _problem(asset, path):
         raise ValueError(f"{path} is not {name}: {problem}. Delete it and fetch it again from {asset.urls[0]}.")
@@ -154,14 +152,14 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
     return pooch.file_hash(path, alg="sha256")
 
 
-def _download(asset: Asset, path: Path, progress: bool) -> None:
+def _download(asset: Asset, path: Path) -> None:
     """Try every source in turn; the first file that passes all checks becomes ``path``."""
     reasons = []
     for url in asset_urls(asset):
         # Named after the source, so that two sources never end up in one file.
         part = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
         try:
-            _download_from(asset, url, part, progress)
+            _download_from(asset, url, part)
         except FetchError as error:
             logger.warning("%s could not be fetched from %s: %s", asset.name, url, error)
             reasons.append(f"\n- {url}: {error}")
@@ -180,7 +178,7 @@ def _download(asset: Asset, path: Path, progress: bool) -> None:
     )
 
 
-def _download_from(asset: Asset, url: str, part: Path, progress: bool) -> None:
+def _download_from(asset: Asset, url: str, part: Path) -> None:
     """Download one source into ``part`` and check it.
 
     What came before the connection broke, or the server refused to go on, is kept; what is not the file is discarded.
@@ -189,7 +187,7 @@ def _download_from(asset: Asset, url: str, part: Path, progress: bool) -> None:
 
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            _transfer(asset, url, part, progress)
+            _transfer(asset, url, part)
             break
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if attempt == _ATTEMPTS:
@@ -205,7 +203,7 @@ def _download_from(asset: Asset, url: str, part: Path, progress: bool) -> None:
         raise FetchError(problem)
 
 
-def _transfer(asset: Asset, url: str, part: Path, progress: bool) -> None:
+def _transfer(asset: Asset, url: str, part: Path) -> None:
     """Make one request, for the whole file or for what ``part`` lacks of it."""
     import requests
     from tqdm.auto import tqdm
@@ -220,7 +218,7 @@ def _transfer(asset: Asset, url: str, part: Path, progress: bool) -> None:
             response.status_code == 416 or (response.status_code == 206 and not _continues(response, known, have))
         ):
             _discard(part)
-            _transfer(asset, url, part, progress)
+            _transfer(asset, url, part)
             return
         if response.status_code not in ((200, 206) if have else (200,)):
             raise FetchError(f"it answered {response.status_code} {response.reason} with {_look(response)}")
@@ -234,7 +232,9 @@ def _transfer(asset: Asset, url: str, part: Path, progress: bool) -> None:
         _write_note(part, {"validator": _validator(response), "total": total})
         with (
             open(part, "ab" if start else "wb") as out,
-            tqdm(total=total, initial=start, desc=asset.name, unit="B", unit_scale=True, disable=not progress) as bar,
+            tqdm(
+                total=total, initial=start, desc=asset.name, unit="B", unit_scale=True, disable=not settings.progress
+            ) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):
                 out.write(chunk)

@@ -96,7 +96,7 @@ def centroid_alignment(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> _ = uc.tl.centroid_alignment(query, reference)
     >>> axes = uc.pl.centroid_alignment(query, show=False)

@@ -56,7 +56,7 @@ def silhouette_by_type(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> adata.obsm["X_noise"] = adata.obsm["X_uce"][::-1]
     >>> _ = uc.tl.silhouette_by_type(adata, use_reps=["X_uce", "X_noise"])
     >>> uc.pl.silhouette_by_type(adata, show=False)

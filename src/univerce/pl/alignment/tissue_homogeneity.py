@@ -64,7 +64,7 @@ def tissue_homogeneity(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> _ = uc.tl.tissue_homogeneity(adata, tissue="phase", min_cells=10)
     >>> uc.pl.tissue_homogeneity(adata, show=False)
     <Axes: ...>

@@ -66,7 +66,7 @@ def benchmark_confusion(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> _ = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA"], progress=False)
+    >>> _ = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA"])
     >>> uc.pl.benchmark_confusion(query, "PCA", key="benchmark_transfer", show=False)
     <Axes: ...>
     """

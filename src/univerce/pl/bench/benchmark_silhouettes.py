@@ -64,7 +64,7 @@ def benchmark_silhouettes(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "HVG"], seeds=[0], scib=False, progress=False)
+    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "HVG"], seeds=[0], scib=False)
     >>> uc.pl.benchmark_silhouettes(adata, show=False)
     <Axes: ...>
     """

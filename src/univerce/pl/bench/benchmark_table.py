@@ -86,7 +86,7 @@ def benchmark_table(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False, progress=False)
+    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
     >>> uc.pl.benchmark_table(adata, show=False)
     <Axes: ...>
     """

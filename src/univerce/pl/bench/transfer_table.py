@@ -64,7 +64,7 @@ def transfer_table(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA", "HVG"], progress=False)
+    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA", "HVG"])
     >>> uc.pl.transfer_table(scores.assign(pair="halves"), show=False)
     <Axes: ...>
     """

@@ -56,8 +56,8 @@ def evaluate_find_cells(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
-    >>> _ = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20, progress=False)
+    >>> uc.tl.uce_embed(adata)
+    >>> _ = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20)
     >>> uc.pl.evaluate_find_cells(adata, show=False)
     <Axes: ...>
     """

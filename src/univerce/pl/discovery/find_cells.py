@@ -72,10 +72,10 @@ def find_cells(
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(cells, progress=False)
+    >>> uc.tl.uce_embed(cells)
     >>> adata, known = cells[::2].copy(), cells[1::2].copy()
     >>> _ = uc.tl.find_cells(
-    ...     adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase", progress=False
+    ...     adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase"
     ... )
     >>> uc.pl.find_cells(adata, show=False)
     <Axes: ...>

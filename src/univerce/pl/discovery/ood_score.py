@@ -56,9 +56,9 @@ def ood_score(
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(cells, progress=False)
+    >>> uc.tl.uce_embed(cells)
     >>> adata, reference = cells[:100].copy(), cells[100:].copy()
-    >>> _ = uc.tl.ood_score(adata, reference, progress=False)
+    >>> _ = uc.tl.ood_score(adata, reference)
     >>> uc.pl.ood_score(adata, show=False)
     <Axes: ...>
     """

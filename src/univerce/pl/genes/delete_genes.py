@@ -71,7 +71,7 @@ def delete_genes(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:40].copy()
-    >>> _ = uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type", progress=False)
+    >>> _ = uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type")
     >>> uc.pl.delete_genes(adata, show=False)
     <Axes: ...>
     """

@@ -78,7 +78,7 @@ def gene_attribution(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:16].copy()
-    >>> result = uc.tl.gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False)
+    >>> result = uc.tl.gene_attribution(adata, "CD19+ B", groupby="cell_type")
     >>> uc.pl.gene_attribution(result, show=False)
     <Axes: ...>
     """

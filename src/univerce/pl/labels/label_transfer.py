@@ -82,9 +82,9 @@ def label_transfer(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9, progress=False)
+    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9)
     >>> axes = uc.pl.label_transfer(query, "cell_type_transferred", show=False)
     >>> len(axes)
     2

@@ -90,7 +90,7 @@ def dendrogram(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> uc.tl.dendrogram(adata, "cell_type")
     >>> uc.pl.dendrogram(adata, "cell_type", show=False)
     <Axes: xlabel='Distance'>

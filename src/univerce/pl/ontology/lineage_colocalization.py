@@ -62,11 +62,11 @@ def lineage_colocalization(
     >>> lines = [f"[Term]\nid: {i}\nname: {name}\n" + f"is_a: {up}\n" * bool(up) for i, (name, up) in terms.items()]
     >>> _ = Path("small.obo").write_text("\n".join(["ontology: small\n", *lines]))
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> ids = {"CD14+ Monocyte": "CL:5", "Dendritic": "CL:6", "CD8+ Cytotoxic T": "CL:2", "CD4+/CD25 T Reg": "CL:2"}
     >>> lineages = {"lymphoid": "CL:1", "myeloid": "CL:4"}
     >>> _ = uc.tl.lineage_colocalization(
-    ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids, progress=False
+    ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids
     ... )
     >>> uc.pl.lineage_colocalization(adata, show=False)
     <Axes: ...>

@@ -61,7 +61,7 @@ def ontology_distance(
     >>> import networkx as nx
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> ontology = nx.DiGraph([("monocyte", "cell"), ("lymphocyte", "cell"), ("B", "lymphocyte"), ("T", "lymphocyte")])
     >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
     >>> ontology.graph |= {"alternative": {}, "obsolete": {}}

@@ -146,7 +146,7 @@ def centroid_alignment(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.tl.centroid_alignment(query, reference)
     >>> scores.query("score == 'either' and k == 3")[["representation", "hits", "n"]].values.tolist()

@@ -103,7 +103,7 @@ def tissue_homogeneity(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> scores = uc.tl.tissue_homogeneity(adata, tissue="phase", min_cells=10)
     >>> scores.columns.tolist()[:7]
     ['representation', 'by', 'name', 'k', 'n', 'hits', 'share']

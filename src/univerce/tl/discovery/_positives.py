@@ -109,7 +109,6 @@ def fit_finder(
     max_cells: int | None,
     n_folds: int,
     seed: int,
-    progress: bool | None,
 ) -> Finder:
     """Fit and calibrate a logistic classifier on the cells that have an embedding.
 
@@ -146,7 +145,7 @@ def fit_finder(
         joint.uns[use_rep] = entry[use_rep]
     classifier = LabelClassifier.fit(
         joint, labels=_LABEL, use_rep=use_rep, batch=None if batch is None else _BATCH, max_cells=max_cells,
-        min_cells=2, n_folds=n_folds, rng=seed, progress=progress,
+        min_cells=2, n_folds=n_folds, rng=seed,
     )  # fmt: skip
     column = classifier.classes.index.get_loc(SOUGHT)
     positive = np.asarray(classifier.held_out["label"]) == column

@@ -10,7 +10,6 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
-from univerce._settings import settings
 from univerce.embeddings.space import recorded_params
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.recorded import recorded_model
@@ -49,7 +48,7 @@ def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray)
 
 
 def embed_shuffled(
-    adata: ad.AnnData, rows: np.ndarray, use_rep: str, model: str | Path | None, *, seed: int, progress: bool | None
+    adata: ad.AnnData, rows: np.ndarray, use_rep: str, model: str | Path | None, *, seed: int
 ) -> np.ndarray:
     """Embeddings ``[n_rows, n_dims]`` of shuffled cells, made as those of the real ones were.
 
@@ -68,10 +67,7 @@ def embed_shuffled(
     shuffled = ad.AnnData(_shuffle(inputs, cells, seed), obs=cells.obs, var=cells.var, uns={
         key: cells.uns[key] for key in ("organism", "species", "organism_ontology_term_id") if key in cells.uns
     })  # fmt: skip
-    show = settings.progress if progress is None else progress
-    uce_embed(
-        shuffled, rng=int(params.get("seed", 0)), key_added="shuffled", progress=show, **options | {"layer": None}
-    )
+    uce_embed(shuffled, rng=int(params.get("seed", 0)), key_added="shuffled", **options | {"layer": None})
     return np.asarray(shuffled.obsm["shuffled"])
 
 

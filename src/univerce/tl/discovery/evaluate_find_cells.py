@@ -41,7 +41,6 @@ def evaluate_find_cells(
     max_cells: int | None = 1000,
     rng: int | np.random.Generator = 0,
     key_added: str = "evaluate_find_cells",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Hide each cell type in one part of the cells, learn it in the others, and see whether it is found again.
 
@@ -74,8 +73,6 @@ def evaluate_find_cells(
         Seed, or a generator that is drawn from once.
     key_added
         Key in ``uns``.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -100,8 +97,8 @@ def evaluate_find_cells(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
-    >>> table = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20, progress=False)
+    >>> uc.tl.uce_embed(adata)
+    >>> table = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20)
     >>> table["use_rep"].unique().tolist()
     ['X_uce', 'lognorm_pca']
     """
@@ -134,7 +131,7 @@ def evaluate_find_cells(
             f"within and outside of one part{'' if split is None else f' of obs[{split!r}]'}."
         )
     rows = []
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=len(trials) * len(reps), unit="search", desc="evaluate", disable=not show) as bar:
         for label, part in trials:
             for key, rep in reps.items():
@@ -179,7 +176,6 @@ def _search(
     known = ad.AnnData(obs=pd.DataFrame({"type": labels[rows]}, index=names), obsm={"rep": np.asarray(rep)[rows]})
     finder = fit_finder(
         label_cells(known, None, "type", label), use_rep="rep", batch=None, max_cells=max_cells, n_folds=2, seed=seed,
-        progress=False,
     )  # fmt: skip
     column = finder.classifier.classes.index.get_loc(SOUGHT)
     proba = finder.classifier.predict_proba(np.asarray(rep)[hidden])[:, column].astype(np.float64)

@@ -48,7 +48,6 @@ def find_cells(
     key_added: str = "found",
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2024).
 
@@ -101,8 +100,6 @@ def find_cells(
         Demand that all embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
     rng
         Seed, or a generator that is drawn from once.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -134,10 +131,10 @@ def find_cells(
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(cells, progress=False)
+    >>> uc.tl.uce_embed(cells)
     >>> adata, known = cells[::2].copy(), cells[1::2].copy()
     >>> table = uc.tl.find_cells(
-    ...     adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase", progress=False
+    ...     adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase"
     ... )
     >>> bool(adata.obs.loc[adata.obs["found"], "cell_type"].eq("Dendritic").mean() > 0.8)
     True
@@ -150,9 +147,7 @@ def find_cells(
     sources = label_cells(read(positives), None if negatives is None else read(negatives), groupby, groups)
     for source in sources:
         check_comparable(adata, source.adata, use_rep, check_space=check_space, names=("adata", source.name))
-    finder = fit_finder(
-        sources, use_rep=use_rep, batch=batch, max_cells=max_cells, n_folds=n_folds, seed=seed, progress=progress
-    )
+    finder = fit_finder(sources, use_rep=use_rep, batch=batch, max_cells=max_cells, n_folds=n_folds, seed=seed)
     prior = finder.prevalence if prevalence is None else float(prevalence)
     held_out = kernels.shift_prior(finder.held_out, finder.taught, prior)
     curve = kernels.precision_recall(held_out, finder.positive, prior)
@@ -160,7 +155,7 @@ def find_cells(
         threshold = kernels.threshold_of_precision(curve, precision)
     chosen = 0.5 if threshold is None else float(threshold)
 
-    score = _scan(adata, finder, prior, use_rep, settings.progress if progress is None else progress)
+    score = _scan(adata, finder, prior, use_rep, settings.progress)
     with np.errstate(invalid="ignore"):
         found = score >= chosen
     abundance = _abundance(columns, score, found)

@@ -45,7 +45,6 @@ def ood_score(
     key_added: str = "ood",
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Score how unlike the cells of a reference each cell is: the distance to its k-th nearest of them.
 
@@ -87,8 +86,6 @@ def ood_score(
         Demand that both embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
     rng
         Seed, or a generator that is drawn from once.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -123,9 +120,9 @@ def ood_score(
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(cells, progress=False)
+    >>> uc.tl.uce_embed(cells)
     >>> adata, reference = cells[:100].copy(), cells[100:].copy()
-    >>> report = uc.tl.ood_score(adata, reference, shuffled=True, n_shuffled=50, progress=False)
+    >>> report = uc.tl.ood_score(adata, reference, shuffled=True, n_shuffled=50)
     >>> bool(adata.uns["ood"]["auroc"] > 0.5)
     True
     """
@@ -142,7 +139,7 @@ def ood_score(
     if not known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
     calibration = _calibrate(others, cells, k, batch, int(n_calibration), seed)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
 
     def score(rep: Any) -> np.ndarray:
         pairs = rep.shape[0] * cells.shape[0]
@@ -157,7 +154,7 @@ def ood_score(
         from univerce.tl.discovery._shuffled import embed_shuffled
 
         chosen = _choose(adata.obs_names, np.flatnonzero(known), int(n_shuffled), seed, _DRAW_SHUFFLED)
-        false = score(embed_shuffled(adata, chosen, use_rep, model, seed=seed, progress=progress))
+        false = score(embed_shuffled(adata, chosen, use_rep, model, seed=seed))
         rows.append(_describe("shuffled", false, p_values(false, calibration)))
         result |= {"auroc": auroc(false, distance[known]), "shuffled": np.sort(false)}
     if (~known).any():

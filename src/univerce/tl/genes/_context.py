@@ -20,7 +20,7 @@ _BLOCK_ROWS = 500
 
 def read_context(
     data: Any, *, species: str, model: str | Path | None, mod: str | None, layer: str | None, gene_key: str | None,
-    sampling: str | None, device: str, rng: int | np.random.Generator, progress: bool | None,
+    sampling: str | None, device: str, rng: int | np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """``[n_genes, d_model]`` mean of each gene, less that of all genes, and ``[n_genes]`` the places it is the mean of.
 
@@ -41,7 +41,7 @@ def read_context(
         load_network(inputs.model, device=where), inputs.genes[0].table, official=False,
         batch_size=choose_batch_size("auto", where, config.d_model, length),
     )  # fmt: skip
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not show) as bar:
         for _, groups in inputs.prepare(_BLOCK_ROWS):
             for group in groups:

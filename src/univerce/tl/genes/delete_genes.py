@@ -43,7 +43,6 @@ def delete_genes(
     device: str = "auto",
     precision: Literal["float32", "bfloat16"] = "float32",
     rng: int | np.random.Generator = 0,
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """Delete genes in silico: embed every cell with and without them, and measure how far it moves.
 
@@ -76,8 +75,6 @@ def delete_genes(
         ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
     precision
         ``"float32"``; rounding to bfloat16 can exceed the effect of a gene.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -105,7 +102,7 @@ def delete_genes(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:40].copy()
-    >>> table = uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type", progress=False)
+    >>> table = uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type")
     >>> b_cells = table[table["group"] == "CD19+ B"].set_index("deletion")["cosine_shift"]
     >>> bool(b_cells["CD79A"] > b_cells["CD3D"])
     True
@@ -123,7 +120,7 @@ def delete_genes(
     tokens = deleted_tokens(inputs, deletions)
     _check_direction(toward, labels, groupby, inputs.model.config.output_dim)
     embedders = make_embedders(inputs, choose_device(settings.device if device == "auto" else device), precision)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     n_sentences = adata.n_obs * n_draws * (1 + len(deletions))
     with tqdm(total=n_sentences, unit="sentence", desc="delete", disable=not show) as bar:
         before = embed_whole(inputs, embedders, bar.update).astype(np.float64)

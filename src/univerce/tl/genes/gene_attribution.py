@@ -45,7 +45,6 @@ def gene_attribution(
     tolerance: float = 0.01,
     device: str = "auto",
     rng: int | np.random.Generator = 0,
-    progress: bool | None = None,
 ) -> ad.AnnData:
     """Attribute to each gene how far it takes each cell in a direction, by integrated gradients.
 
@@ -78,8 +77,6 @@ def gene_attribution(
         cosine, before there is a warning.
     device
         ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -113,7 +110,7 @@ def gene_attribution(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:16].copy()
-    >>> result = uc.tl.gene_attribution(adata, "CD19+ B", groupby="cell_type", progress=False)
+    >>> result = uc.tl.gene_attribution(adata, "CD19+ B", groupby="cell_type")
     >>> means = result.uns["means"]
     >>> bool("CD79A" in means.loc[means["group"] == "CD19+ B", "gene"].head(10).tolist())
     True
@@ -138,7 +135,7 @@ def gene_attribution(
     rows = used[(used >= N_SPECIAL) & (used < N_SPECIAL + inputs.genes[0].table.n_obs)] - N_SPECIAL
     values = np.full((adata.n_obs, len(rows)), np.nan, dtype=np.float32)
     ends, sums = np.full((2, adata.n_obs), np.nan), np.full(adata.n_obs, np.nan)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not show) as bar:
         unit = _unit(direction, labels, inputs, attributor)
         for block, groups in inputs.prepare(_BLOCK_ROWS, with_bag=True):

@@ -41,7 +41,6 @@ def gene_network(
     sampling: Literal["multinomial", "systematic"] | None = None,
     device: str = "auto",
     rng: int | np.random.Generator = 0,
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """A network of genes that are alike to a model, as a table of edges.
 
@@ -77,8 +76,6 @@ def gene_network(
         As in :func:`univerce.tl.uce_embed`, for ``context``.
     device
         ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -102,7 +99,7 @@ def gene_network(
     >>> sorted(table.columns)
     ['similarity', 'source', 'target']
     >>> adata = uc.datasets.pbmc68k_reduced()[:50].copy()
-    >>> len(uc.tl.gene_network(names, context=adata, threshold=-1, progress=False))
+    >>> len(uc.tl.gene_network(names, context=adata, threshold=-1))
     10
     """
     if threshold is not None and not -1 <= threshold <= 1:
@@ -121,7 +118,7 @@ def gene_network(
     else:
         means, n_places = read_context(
             context, species=key, model=model, mod=None if cells is context else mod, layer=layer,
-            gene_key=gene_key, sampling=sampling, device=device, rng=rng, progress=progress,
+            gene_key=gene_key, sampling=sampling, device=device, rng=rng,
         )  # fmt: skip
         names, rows = _drawn(names, rows, n_places)
         vectors = means[rows]

@@ -44,7 +44,6 @@ def predict_expression(
     use_rep: str = X_UCE,
     gene_frequency: pd.Series | Mapping[str, float] | Sequence[float] | np.ndarray | None = None,
     device: str = "auto",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     """The probability that each gene is expressed in each cell, from the cell's embedding and the gene's features.
 
@@ -86,8 +85,6 @@ def predict_expression(
         count as that.
     device
         ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -106,10 +103,10 @@ def predict_expression(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:6].copy()
-    >>> uc.tl.uce_embed(adata, progress=False)
-    >>> uc.tl.predict_expression(adata, ["CD3D", "ENSG00000156738"], progress=False).columns.tolist()
+    >>> uc.tl.uce_embed(adata)
+    >>> uc.tl.predict_expression(adata, ["CD3D", "ENSG00000156738"]).columns.tolist()
     ['CD3D', 'ENSG00000156738']
-    >>> uc.tl.predict_expression(adata, "Ms4a1", species="mouse", gene_frequency=[0.1], progress=False).shape
+    >>> uc.tl.predict_expression(adata, "Ms4a1", species="mouse", gene_frequency=[0.1]).shape
     (6, 1)
     """
     adata = get_modality(adata, mod)
@@ -130,7 +127,7 @@ def predict_expression(
         )
     known = np.isfinite(cells).all(axis=1)
     where = choose_device(settings.device if device == "auto" else device)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     out = np.full((adata.n_obs, len(names)), np.nan, dtype=np.float32)
     with tqdm(total=int(known.sum()) * len(names), unit="pair", desc="predict", disable=not show) as bar:
         out[known] = expression_logits(

@@ -53,11 +53,11 @@ class Found:
 
 def predict(
     adata: ad.AnnData, classifier: LabelClassifier, ladders: Ladders | None, threshold: float, *, use_rep: str,
-    keep: bool, client: Any, progress: bool | None,
+    keep: bool, client: Any,
 ) -> Found:  # fmt: skip
     rep, n, n_columns = get_embedding(adata, use_rep), adata.n_obs, len(classifier.classes) if keep else 0
     found = Found.nothing(n, n_columns)
-    show = settings.progress if progress is None else progress
+    show = settings.progress
     with tqdm(total=n, unit="cell", desc="transfer", disable=not show) as bar:
         work = partial(_label, block_proba(classifier, rep), ladders, threshold, n_columns)
         for rows, part in map_rows(work, rep, client=client, name="transfer_labels"):

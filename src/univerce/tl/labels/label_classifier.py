@@ -51,8 +51,8 @@ class LabelClassifier:
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
-    >>> classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type", progress=False)
+    >>> uc.tl.uce_embed(adata)
+    >>> classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type")
     >>> classifier.predict_proba(adata.obsm["X_uce"]).shape == (adata.n_obs, len(classifier.classes))
     True
     >>> classifier.save("blood.h5ad")
@@ -104,7 +104,6 @@ class LabelClassifier:
         n_folds: int = 5,
         rng: int | np.random.Generator = 0,
         client: Any = None,
-        progress: bool | None = None,
     ) -> Self:
         """Fit and calibrate a classifier.
 
@@ -142,8 +141,6 @@ class LabelClassifier:
         client
             A ``dask.distributed.Client``, whose workers read a reference that is on disk; the classifier is fitted
             here.
-        progress
-            Show a progress bar; ``None`` does as ``settings.progress`` says.
 
         Returns
         -------
@@ -177,7 +174,7 @@ class LabelClassifier:
 
         options: dict[str, Any] = {"balanced": balanced, "n_neighbors": n_neighbors, "search": search}
         folds = assign_folds(y, groups, n_folds, seed)
-        show = settings.progress if progress is None else progress
+        show = settings.progress
         log_proba = np.full((len(y), len(classes)), np.nan)
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not show) as bar:
             for held, values in held_out_log_proba(method, x, y, len(classes), folds, **options | {"search": "exact"}):

@@ -57,7 +57,6 @@ def transfer_labels(
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
     client: Any = None,
-    progress: bool | None = None,
 ) -> None:
     """Predict the labels of cells from those of a reference, with a probability that means what it says.
 
@@ -134,8 +133,6 @@ def transfer_labels(
         A ``dask.distributed.Client``, whose workers read a reference that is on disk and label blocks of ``adata``;
         the classifier is fitted here and sent to them. An embedding of ``adata`` on disk must lie where all of them see
         it, one in memory is sent. The result is the same to the last bit for as many threads.
-    progress
-        Show progress bars; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -172,9 +169,9 @@ def transfer_labels(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[:200].copy(), adata[200:].copy()
-    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9, progress=False)
+    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9)
     >>> bool((query.obs["cell_type_transferred"] == "unknown").mean() < 0.5)
     True
     >>> query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.7
@@ -186,7 +183,7 @@ def transfer_labels(
     check_writable(adata)
     client = find_client(client, None)
     classifier = _get_classifier(
-        adata, reference, check_space=check_space, progress=progress,
+        adata, reference, check_space=check_space,
         options={
             "labels": labels, "method": method, "use_rep": use_rep, "batch": batch, "ontology_ids": ontology_ids,
             "balanced": balanced, "n_neighbors": n_neighbors, "search": search, "min_cells": min_cells,
@@ -209,9 +206,7 @@ def transfer_labels(
     if accuracy is not None or coverage is not None:
         least = min(1.0, _FEWEST / classifier.scores["n_cells"])
         threshold = choose_threshold(curve, accuracy=accuracy, coverage=coverage, least_coverage=least)
-    found = predict(
-        adata, classifier, ladders, threshold, use_rep=use_rep, keep=probabilities, client=client, progress=progress
-    )
+    found = predict(adata, classifier, ladders, threshold, use_rep=use_rep, keep=probabilities, client=client)
     key = key_added or f"{classifier.params['labels']}_transferred"
     write(adata, key, found, classifier, ladders, ids, unknown)
     asked = {name: np.nan if value is None else float(value) for name, value in demands.items()}
@@ -258,7 +253,6 @@ def _get_classifier(
     options: dict[str, Any],
     client: Any,
     check_space: bool,
-    progress: bool | None,
 ) -> LabelClassifier:
     """The classifier that was given, or one that is fitted to the reference."""
     if isinstance(reference, str | os.PathLike):
@@ -271,7 +265,7 @@ def _get_classifier(
             )
         names = ("adata", "reference")
         check_comparable(adata, reference, options["use_rep"], check_space=check_space, names=names)  # before the work
-        return LabelClassifier.fit(reference, **options, client=client, progress=progress)
+        return LabelClassifier.fit(reference, **options, client=client)
     if not isinstance(reference, LabelClassifier):
         raise TypeError(f"reference is a {type(reference).__name__}; pass an AnnData, a path or a LabelClassifier.")
     defaults = {name: p.default for name, p in inspect.signature(transfer_labels).parameters.items()}

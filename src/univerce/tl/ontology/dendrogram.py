@@ -110,7 +110,7 @@ def dendrogram(
     >>> import scanpy as sc
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> uc.tl.dendrogram(adata, "cell_type")
     >>> adata.uns["dendrogram_cell_type"]["categories_ordered"].tolist()[:2]
     ['CD14+ Monocyte', 'Dendritic']

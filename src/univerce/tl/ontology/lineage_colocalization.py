@@ -45,7 +45,6 @@ def lineage_colocalization(
     n_permutations: int = 1000,
     rng: int | np.random.Generator = 0,
     key_added: str = "lineage_colocalization",
-    progress: bool | None = None,
 ) -> pd.DataFrame:
     r"""Whether the centroid nearest to a cell type is of the same lineage, such as a germ layer.
 
@@ -96,8 +95,6 @@ def lineage_colocalization(
         Seed, or generator, of the shuffles.
     key_added
         Key in ``uns``.
-    progress
-        Show a progress bar; ``None`` does as ``settings.progress`` says.
 
     Returns
     -------
@@ -134,11 +131,11 @@ def lineage_colocalization(
     >>> lines = [f"[Term]\nid: {i}\nname: {name}\n" + f"is_a: {up}\n" * bool(up) for i, (name, up) in terms.items()]
     >>> _ = Path("small.obo").write_text("\n".join(["ontology: small\n", *lines]))
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata, progress=False)
+    >>> uc.tl.uce_embed(adata)
     >>> ids = {"CD14+ Monocyte": "CL:5", "Dendritic": "CL:6", "CD8+ Cytotoxic T": "CL:2", "CD4+/CD25 T Reg": "CL:2"}
     >>> lineages = {"lymphoid": "CL:1", "myeloid": "CL:4"}
     >>> scores = uc.tl.lineage_colocalization(
-    ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids, progress=False
+    ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids
     ... )
     >>> scores[["lineage", "hits", "n"]].values.tolist()
     [['overall', 4, 4], ['lymphoid', 2, 2], ['myeloid', 2, 2]]
@@ -165,7 +162,7 @@ def lineage_colocalization(
         )
     means = embedding_means(rep, groups)[counted]
     nearest = self_distances(means, metric).argmin(axis=1)
-    predicted = _predict_held_out(means, lineage, settings.progress if progress is None else progress)
+    predicted = _predict_held_out(means, lineage, settings.progress)
 
     shuffled = np.random.default_rng(seed).permuted(np.tile(lineage, (n_permutations, 1)), axis=1)
     hit, shuffled_hit = lineage == lineage[nearest], shuffled == shuffled[:, nearest]
