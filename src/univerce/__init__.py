@@ -9,9 +9,9 @@ from univerce._settings import settings
 from univerce._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from univerce import atlas, bench, datasets, genes, model, pl, pp, tl
+    from univerce import atlas, bench, datasets, genes, get, model, pl, pp, tl
 
-__all__ = ["atlas", "bench", "datasets", "genes", "model", "pl", "pp", "settings", "tl"]
+__all__ = ["atlas", "bench", "datasets", "genes", "get", "model", "pl", "pp", "settings", "tl"]
 
 if not TYPE_CHECKING:  # a type checker would otherwise believe in every name
 
