@@ -66,13 +66,13 @@ def test_messages_call_the_two_as_the_caller_does():
 def test_two_models_on_record_are_not_offered_a_way_round_the_check():
     query, atlas = blobs({"a": 3}), blobs({"a": 3})
     atlas.uns["X_toy"]["params"]["model_digest"] = "another"
-    with pytest.raises(ValueError, match=r"two models.*Embed one of the two anew with the model= of the other\.$"):
+    with pytest.raises(ValueError, match=r"two models.*Embed one of the two again with the model= of the other\.$"):
         check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
     atlas.uns["X_toy"]["params"] |= {
         "model_digest": query.uns["X_toy"]["params"]["model_digest"],
         "table_digest": dict.fromkeys(query.uns["X_toy"]["params"]["table_digest"], "another"),
     }
-    with pytest.raises(ValueError, match=r"two gene tables.*anew with the table of the other, see [\w.]+\.$"):
+    with pytest.raises(ValueError, match=r"two gene tables.*again with the table of the other, see [\w.]+\.$"):
         check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
 
 

@@ -45,9 +45,7 @@ def test_a_model_is_known_by_its_weights_and_not_by_its_name(mine, tmp_path):
     impostor = write_tiny_model(tmp_path / "impostor", seed=1, tables=[tiny_table("human")])
     other = embedded(impostor.path)
     digests = [a.uns["X_uce"]["params"]["model_digest"][:12] for a in (mine, other)]
-    said = (
-        rf"obsm\['X_uce'\] are of two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
-    )
+    said = rf"come from two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
     with pytest.raises(ValueError, match=said):
         uc.tl.check_same_space(mine, other)
 

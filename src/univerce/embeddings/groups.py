@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
-from univerce.embeddings.cells import iter_rows
+from univerce.embeddings.cells import Cells, iter_rows
 from univerce.embeddings.labels import get_labels
 
 LOGNORM = "lognorm"
@@ -48,37 +48,37 @@ class Groups:
 
 
 def get_groups(
-    adata: ad.AnnData,
+    cells: Any,
     keys: Sequence[str],
-    known: np.ndarray,
+    known: np.ndarray | None = None,
     *,
     min_cells: int = 1,
     name: str = "adata",
     mapping: Mapping[str, str] | None = None,
 ) -> Groups:
-    """The groups of the cells that have a label in each of the columns, and an embedding.
+    """Group the cells that have a label in each column and an embedding.
 
     Parameters
     ----------
-    adata
+    cells
         The cells.
     keys
         Columns of ``obs``.
     known
-        ``[n_obs]`` which cells have an embedding.
+        ``[n_obs]`` cells with an embedding; ``None`` takes those of ``cells``.
     min_cells
-        Smaller groups are left out.
-    name
-        How messages call the data.
+        Smallest size of a group.
     mapping
-        Other names of labels of the last column.
+        New names of labels of the last column.
 
     Raises
     ------
     ValueError
-        When no group is left.
+        If no group is left.
     """
-    labels = pd.DataFrame({key: np.asarray(get_labels(adata.obs, key, name=name), dtype=object) for key in keys})
+    name = cells.name if isinstance(cells, Cells) else name
+    known = cells.known if known is None else known
+    labels = pd.DataFrame({key: np.asarray(get_labels(cells.obs, key, name=name), dtype=object) for key in keys})
     if mapping:
         labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
     labeled = labels.notna().all(axis=1).to_numpy()
@@ -120,8 +120,8 @@ def group_means(blocks: Iterable[tuple[slice, Any]], groups: Groups) -> np.ndarr
 
 
 def embedding_means(rep: Any, groups: Groups) -> np.ndarray:
-    """``[n_groups, n_dims]`` centroids."""
-    return group_means(iter_rows(rep), groups)
+    """Compute centroids ``[n_groups, n_dims]`` of :class:`Cells` or an embedding."""
+    return group_means(iter_rows(rep.values if isinstance(rep, Cells) else rep), groups)
 
 
 def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, groups: Groups, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The space of an embedding: what made it, and whether two embeddings may be compared."""
+"""The space of an embedding: the model and gene tables it comes from, and whether two embeddings are comparable."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _REQUIRED = frozenset({"model", "model_digest", "table_digest"})
 
 @dataclass(frozen=True)
 class Space:
-    """What made an embedding, as recorded in ``uns[use_rep]["params"]``.
+    """Model and gene tables of an embedding, as recorded in ``uns[use_rep]["params"]``.
 
-    Two embeddings lie in one space when one model made both, from the same gene table of every species that they share.
+    Two embeddings are in one space if they come from one model and from the same gene table of every shared species.
     Seed, sampling, padding and precision add noise and do not change the space.
     """
 
@@ -25,11 +25,11 @@ class Space:
     table_digest: Mapping[str, str]
     """Digest of the gene table of each species."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else is recorded: seed, sampling, precision, coverage, version."""
+    """Everything else on record: seed, sampling, precision, coverage, version."""
 
     @classmethod
     def find(cls, uns: Mapping[str, Any], use_rep: str) -> Self | None:
-        """The space recorded of ``use_rep``; ``None`` when no model is on record."""
+        """Read the space of ``use_rep``; ``None`` if no model is recorded."""
         entry = uns.get(use_rep)
         params = entry.get("params") if isinstance(entry, Mapping) else None
         if not isinstance(params, Mapping) or not set(params) >= _REQUIRED:
@@ -43,22 +43,27 @@ class Space:
             details={k: v for k, v in params.items() if k not in _REQUIRED | {"species"}},
         )
 
-    def to_uns(self) -> dict[str, Any]:
-        """What ``uns[use_rep]`` holds."""
+    @property
+    def params(self) -> dict[str, Any]:
+        """Content of ``uns[use_rep]["params"]``."""
         own = {
             "model": self.model,
             "model_digest": self.model_digest,
             "species": list(self.species),
             "table_digest": dict(self.table_digest),
         }
-        return {"params": own | dict(self.details)}
+        return own | dict(self.details)
+
+    def to_uns(self) -> dict[str, Any]:
+        """Content of ``uns[use_rep]``."""
+        return {"params": self.params}
 
     def without_details(self) -> Self:
-        """The model and its gene tables alone."""
+        """Drop everything but the model and its gene tables."""
         return replace(self, details={})
 
     def join(self, other: Self) -> Self:
-        """The space of the cells of both."""
+        """Combine the species and gene tables of both."""
         return replace(
             self,
             species=tuple(sorted({*self.species, *other.species})),
@@ -69,13 +74,13 @@ class Space:
         """Raise ``ValueError`` unless both are one space."""
         if self.model_digest != other.model_digest:
             raise ValueError(
-                f"The embeddings in obsm[{use_rep!r}] are of two models, {self} and {other}: their distances mean "
+                f"The embeddings in obsm[{use_rep!r}] come from two models, {self} and {other}: their distances mean "
                 "nothing. Embed one of the two again with the model= of the other."
             )
         shared = sorted(set(self.table_digest) & set(other.table_digest))
         if differ := [name for name in shared if self.table_digest[name] != other.table_digest[name]]:
             raise ValueError(
-                f"The embeddings in obsm[{use_rep!r}] (models {self} and {other}) were made with two gene tables of "
+                f"The embeddings in obsm[{use_rep!r}] (models {self} and {other}) come from two gene tables of "
                 f"{', '.join(differ)}. Embed one of the two again with the table of the other, see "
                 "univerce.genes.load_table."
             )
@@ -84,14 +89,58 @@ class Space:
         return f"{self.model!r} ({self.model_digest[:12]})"
 
 
-def require_space(space: Space | None, use_rep: str, *, name: str) -> Space:
-    """The space; ``KeyError`` when none is recorded."""
-    if space is None:
-        raise KeyError(
-            f"{name}.uns[{use_rep!r}]['params'] does not say which model made {name}.obsm[{use_rep!r}]. Keep what "
-            f"uc.tl.uce_embed writes there, or embed again with uc.tl.uce_embed({name}, key_added={use_rep!r})."
-        )
-    return space
+@dataclass(frozen=True)
+class EmbeddingInfo:
+    """What must agree before two embeddings are compared: their width and their space."""
+
+    n_dims: int
+    space: Space | None
+    """``None`` if nothing is recorded, as for other methods."""
+    use_rep: str
+    name: str
+    """Name of the data in messages."""
+
+    def require_space(self) -> Space:
+        """The space; ``KeyError`` if none is recorded."""
+        if self.space is None:
+            name, key = self.name, self.use_rep
+            raise KeyError(
+                f"{name}.uns[{key!r}]['params'] does not say which model made {name}.obsm[{key!r}]. Keep what "
+                f"uc.tl.uce_embed writes there, or embed again with uc.tl.uce_embed({name}, key_added={key!r})."
+            )
+        return self.space
+
+    def check_comparable(self, other: EmbeddingInfo, *, check_space: bool = True) -> None:
+        """Raise unless distances between the two embeddings mean something.
+
+        Parameters
+        ----------
+        other
+            The other embedding.
+        check_space
+            Require that both record the same space. ``False`` compares the widths alone, for embeddings of other
+            methods.
+
+        Raises
+        ------
+        ValueError
+            If the widths or the spaces differ.
+        KeyError
+            If the space of either is not recorded.
+        """
+        if self.n_dims != other.n_dims:
+            raise ValueError(
+                f"obsm[{self.use_rep!r}] has {self.n_dims} columns in {self.name} and {other.n_dims} in {other.name}: "
+                "they are not in one space. Embed both with the same model."
+            )
+        if not check_space:
+            return
+        try:
+            mine, theirs = self.require_space(), other.require_space()
+        except KeyError as error:  # no such hint when two models are on record
+            hint = "If both are in one space, such as that of one scVI model, pass check_space=False."
+            raise KeyError(f"{error.args[0]} {hint}") from error
+        mine.check_same(theirs, self.use_rep)
 
 
 def recorded_params(adata: Any, name: str, key: str) -> Mapping[str, Any]:
@@ -101,4 +150,4 @@ def recorded_params(adata: Any, name: str, key: str) -> Mapping[str, Any]:
             f"{name}.obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}. Embed "
             f"the cells with uc.tl.uce_embed({name}, key_added={key!r}), or pass use_rep=."
         )
-    return require_space(Space.find(adata.uns, key), key, name=name).to_uns()["params"]
+    return EmbeddingInfo(0, Space.find(adata.uns, key), key, name).require_space().params

@@ -53,7 +53,7 @@ def check_same_space(
     >>> other.uns["X_uce"]["params"] |= {"model": "uce-4l", "model_digest": "another"}
     >>> uc.tl.check_same_space(adata, other)
     Traceback (most recent call last):
-    ValueError: The embeddings in obsm['X_uce'] are of two models, 'uce-mini' (...) and 'uce-4l' (another): ...
+    ValueError: The embeddings in obsm['X_uce'] come from two models, 'uce-mini' (...) and 'uce-4l' (another): ...
     """
     adata, other = get_modalities(mod, adata, other)
     spaces = [Cells.read(a, use_rep, name=n).require_space() for a, n in ((adata, "adata"), (other, "other"))]

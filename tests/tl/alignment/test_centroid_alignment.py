@@ -296,7 +296,7 @@ def test_spaces_are_checked_unless_told_otherwise(query, reference, tiny_model):
     cells = [random_cells(20, 2, seed) for seed in (1, 2)]
     for adata, digest in zip(cells, ("one", "two"), strict=True):
         adata.uns["X_e"] = {"params": {"model": "m", "model_digest": digest, "table_digest": {"human": "t"}}}
-    with pytest.raises(ValueError, match=r"are of two models"):
+    with pytest.raises(ValueError, match=r"come from two models"):
         centroid_alignment(*cells, use_rep="X_e")
     centroid_alignment(*cells, **FREE)
 

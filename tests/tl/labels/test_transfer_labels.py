@@ -362,7 +362,7 @@ def test_two_spaces_are_refused_before_any_work(reference, query, monkeypatch):
     monkeypatch.setattr(LabelClassifier, "fit", None)
     query.uns["X_toy"]["params"]["model_digest"] = "other"
     for given in (reference, classifier):
-        with pytest.raises(ValueError, match="are of two models"):
+        with pytest.raises(ValueError, match="come from two models"):
             transfer(query, given)
     transfer(query, classifier, check_space=False)
     del query.uns["X_toy"]
