@@ -96,6 +96,14 @@ def test_a_missing_layer_is_named_beside_those_there_are(layers, listed):
         get_layer(adata, "spliced")
 
 
+def test_x_is_not_listed_as_a_layer(monkeypatch):
+    adata = _adata()
+    monkeypatch.setattr(type(adata.layers), "__iter__", lambda self: iter([None]))  # as anndata 0.13 does
+    assert get_layer(adata) is adata.X
+    with pytest.raises(KeyError, match="its layers are: none"):
+        get_layer(adata, "spliced")
+
+
 def test_an_anndata_without_x_is_refused():
     adata = ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["g"]), layers={"counts": np.ones((1, 1))})
     with pytest.raises(ValueError, match=r"adata.X is empty; pass layer= .* 'counts'"):

@@ -95,8 +95,9 @@ def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     ValueError
         When ``adata.X`` is meant and there is none.
     """
-    available = ", ".join(map(repr, adata.layers)) or "none"
-    if layer in adata.layers:
+    layers = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X under the key None
+    available = ", ".join(map(repr, layers)) or "none"
+    if layer in layers:
         return adata.layers[layer]
     if layer not in (None, "X"):
         raise KeyError(f"layer={layer!r} is not in the AnnData; its layers are: {available}.")

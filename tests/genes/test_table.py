@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from univerce.genes.table import (
     read_table,
     table_digest,
     validate_table,
+    write_around,
     write_table,
 )
 
@@ -338,3 +340,18 @@ def test_the_digest_of_a_large_table_is_not_computed_to_read_it(tmp_path, monkey
     table = read_table(path)
     assert table.shape == (N, DIM)
     table.file.close()
+
+
+def test_x_listed_among_the_layers_is_not_written_again(tmp_path, monkeypatch):
+    """anndata 0.13 lists X under the key None."""
+    table = make_table(**parts())
+    layers = type(table.layers)
+    with h5py.File(tmp_path / "t.h5ad", "w") as file, monkeypatch.context() as patch:
+        file["X"] = table.X
+        file["X"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        patch.setattr(layers, "items", lambda self: {None: table.X}.items())
+        write_around(file, table)
+    written = read_table(tmp_path / "t.h5ad")
+    assert table_digest(written) == table_digest(table)
+    assert [name for name in written.layers if name is not None] == []
+    written.file.close()

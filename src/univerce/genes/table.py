@@ -324,11 +324,14 @@ def read_table(path: Path | str) -> ad.AnnData:
 
 
 def write_around(file: h5py.File, table: ad.AnnData) -> None:
-    """Write everything of a table but X, which is in the file already, as AnnData does."""
+    """Write everything of a table but ``X``, which is in the file already, as AnnData does."""
     file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-    for key in ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns"):
+    for key in ("obs", "var", "uns"):
         value = getattr(table, key)
         ad.io.write_elem(file, key, value if isinstance(value, pd.DataFrame) else dict(value))
+    for key in ("obsm", "varm", "obsp", "varp", "layers"):
+        # anndata 0.13 lists X among the layers, under the key None
+        ad.io.write_elem(file, key, {name: value for name, value in getattr(table, key).items() if name is not None})
 
 
 def _write_packed(table: ad.AnnData, path: Path) -> None:
