@@ -60,17 +60,29 @@ def test_the_import_sets_up_no_logging():
     assert run.stdout.split() == ["[]", "0"]
 
 
-def test_the_environment_states_the_verbosity():
-    code = "import univerce; print(univerce.settings.verbosity)"
-    environment = os.environ | {"UNIVERCE_VERBOSITY": "debug"}
+def test_the_environment_sets_verbosity_and_batch_size():
+    code = "import univerce; print(univerce.settings.verbosity, univerce.settings.batch_size + 1)"
+    environment = os.environ | {"UNIVERCE_VERBOSITY": "debug", "UNIVERCE_BATCH_SIZE": "16"}
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
-    assert run.stdout.strip() == "debug"
+    assert run.stdout.split() == ["debug", "17"]
 
 
-def test_an_unknown_verbosity_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="verbosity='loud' is not known; use one of error, warning, info, debug"):
-        uc.settings.verbosity = "loud"
-    assert uc.settings.verbosity == "warning"
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("verbosity", "loud", "verbosity='loud' is not known; use one of error, warning, info, debug"),
+        ("precision", "half", "precision='half'.*float32, bfloat16"),
+        ("device", "tpu", "device='tpu'.*cpu, cuda, mps"),
+        ("batch_size", 0, "batch_size=0 must be 'auto' or an integer >= 1"),
+        ("batch_size", 2.5, r"batch_size=2\.5 must be"),
+        ("batch_size", True, "batch_size=True must be"),
+    ],
+)
+def test_an_unknown_value_is_refused(name, value, message):
+    before = getattr(uc.settings, name)
+    with pytest.raises(ValueError, match=message):
+        setattr(uc.settings, name, value)
+    assert getattr(uc.settings, name) == before
 
 
 def test_a_verbose_command_tells_of_the_coverage_of_the_genes(capsys, monkeypatch, tmp_path):

@@ -1,19 +1,38 @@
-"""Which device, and which precision on it."""
+"""The device, precision and batch size that the settings ask for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from univerce._settings import DEVICES
+from univerce._settings import DEVICES, settings
 
 if TYPE_CHECKING:
     import torch
 
+_ACTIVATIONS = 8 * 2**20
+"""CPU: bytes of a batch's activations. With fewer the weights are repacked too often, more leave the caches."""
+_CUDA_VALUES = 2**27
+"""CUDA: tokens times width of a batch that keep a large GPU busy. More only take memory."""
+_CUDA_LIVE = 16
+"""CUDA: values in memory at a time for each of these, roughly."""
 
-def choose_device(device: str) -> torch.device:
-    """The torch device meant by ``"auto"`` or a name; ``ValueError`` when it is unknown or not there."""
+
+def choose_device(device: str | None = None) -> torch.device:
+    """The torch device of ``settings.device``; ``"auto"`` prefers CUDA, then MPS, then the CPU.
+
+    Parameters
+    ----------
+    device
+        Overrides the setting unless it is ``None`` or ``"auto"``.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not available.
+    """
     import torch
 
+    device = settings.device if device in (None, "auto") else device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = device.partition(":")
@@ -27,10 +46,11 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def choose_precision(precision: str, device: torch.device, d_model: int) -> str:
-    """``"auto"`` is bfloat16 where the hardware multiplies it natively and the model is large enough to gain."""
+def choose_precision(device: torch.device, d_model: int, precision: str | None = None) -> str:
+    """``settings.precision``; ``"auto"`` is bfloat16 where the hardware and a model of this width gain from it."""
     import torch
 
+    precision = settings.precision if precision in (None, "auto") else precision
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -38,3 +58,27 @@ def choose_precision(precision: str, device: torch.device, d_model: int) -> str:
     if device.type == "cpu" and d_model >= 512 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bfloat16"
     return "float32"
+
+
+def choose_batch_size(device: torch.device, d_model: int, length: int, precision: str = "float32") -> int:
+    """``settings.batch_size``; ``"auto"`` fits the CPU's caches, or keeps a GPU busy in half of its free memory.
+
+    Parameters
+    ----------
+    device, precision
+        Of the network.
+    d_model
+        Width of the network.
+    length
+        Tokens in the longest sentence.
+    """
+    if settings.batch_size != "auto":
+        return int(settings.batch_size)
+    import torch
+
+    values = d_model * length
+    size = 2 if precision == "bfloat16" else 4
+    if device.type != "cuda":
+        return max(1, _ACTIVATIONS // (size * values))
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(_CUDA_VALUES, free // (2 * _CUDA_LIVE * size)) // values)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pooch
 
+from univerce._validate import check_whole
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # "warning" leaves it to the logging of Python, which shows warnings unless it is told otherwise.
@@ -33,6 +35,11 @@ def _flag(name: str, default: bool) -> bool:
 
 def _default_cache() -> Path:
     return Path(os.environ.get("UNIVERCE_CACHE") or pooch.os_cache("univerce"))
+
+
+def _batch_size() -> int | str:
+    text = os.environ.get("UNIVERCE_BATCH_SIZE", "auto")
+    return int(text) if text.isdecimal() else text
 
 
 class _Shown(logging.Handler):
@@ -71,7 +78,11 @@ class Settings:
         ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"``
         (``UNIVERCE_DEVICE``).
     precision
-        ``"auto"``, ``"float32"`` or ``"bfloat16"`` (``UNIVERCE_PRECISION``).
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware gains from it
+        (``UNIVERCE_PRECISION``).
+    batch_size
+        Sentences in a batch, halved when memory runs out; ``"auto"`` fits the model and the device
+        (``UNIVERCE_BATCH_SIZE``). It does not change an embedding beyond rounding.
     progress
         Whether long work shows a progress bar (``UNIVERCE_PROGRESS``).
     verbosity
@@ -92,6 +103,7 @@ class Settings:
     offline: bool = field(default_factory=lambda: _flag("UNIVERCE_OFFLINE", default=False))
     device: str = field(default_factory=lambda: os.environ.get("UNIVERCE_DEVICE", "auto"))
     precision: str = field(default_factory=lambda: os.environ.get("UNIVERCE_PRECISION", "auto"))
+    batch_size: int | str = field(default_factory=_batch_size)
     progress: bool = field(default_factory=lambda: _flag("UNIVERCE_PROGRESS", default=True))
     verbosity: str = field(default_factory=lambda: os.environ.get("UNIVERCE_VERBOSITY", "warning"))
 
@@ -104,6 +116,8 @@ class Settings:
             raise ValueError(f"device={value!r} is not known; use one of {', '.join(DEVICES)}.")
         if name == "precision" and value not in PRECISIONS:
             raise ValueError(f"precision={value!r} is not known; use one of {', '.join(PRECISIONS)}.")
+        if name == "batch_size":
+            check_whole(name, value, 1, allow=("auto",))
         if name == "verbosity":
             if value not in VERBOSITIES:
                 raise ValueError(f"verbosity={value!r} is not known; use one of {', '.join(VERBOSITIES)}.")

@@ -169,10 +169,13 @@ def _why_not_whole(block: Any, high: float) -> str:
     )
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise ``ValueError`` unless the argument ``name`` is a whole number from ``least`` on; ``True`` is none."""
+def check_whole(name: str, value: Any, least: int, *, allow: tuple[Any, ...] = ()) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer of at least ``least``, not a bool, or one of ``allow``."""
+    if any(value is one or (isinstance(one, str) and isinstance(value, str) and value == one) for one in allow):
+        return
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name}={value!r} must be a whole number from {least} on.")
+        others = "".join(f"{one!r} or " for one in allow)
+        raise ValueError(f"{name}={value!r} must be {others}an integer >= {least}.")
 
 
 def as_seed(rng: Any) -> int:
@@ -188,7 +191,7 @@ def as_seed(rng: Any) -> int:
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(_MAX_SEED, endpoint=True))
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
-        raise TypeError(f"rng={rng!r} must be a whole number or a numpy.random.Generator, for example rng=0.")
+        raise TypeError(f"rng={rng!r} must be an integer or a numpy.random.Generator, for example rng=0.")
     if not 0 <= rng <= _MAX_SEED:
         raise ValueError(f"rng={rng} must lie between 0 and 2**63 - 1.")
     return int(rng)

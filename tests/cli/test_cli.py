@@ -28,7 +28,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     recorded: list[dict[str, Any]] = []
 
     def uce_embed(adata: ad.AnnData, *, key_added: str = "X_uce", **kwargs: Any) -> None:
-        recorded.append(kwargs | {"key_added": key_added, "backed": adata.isbacked})
+        compute = {name: getattr(uc.settings, name) for name in ("device", "precision", "batch_size")}
+        recorded.append(kwargs | {"key_added": key_added, "backed": adata.isbacked, "settings": compute})
         X = np.log1p(adata.X[:].toarray())
         adata.obsm[key_added] = (X @ np.random.default_rng(0).normal(size=(X.shape[1], DIM))).astype(np.float32)
         adata.uns[key_added] = {"params": {"model": "stand-in"}}
@@ -103,15 +104,13 @@ def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list
             "layer": "counts",
             "gene_key": "ensembl_id",
             "key_added": "X_b",
-            "batch_size": 16,
-            "device": "cpu",
-            "precision": "float32",
             "padding": "official",
             "sampling": "systematic",
             "n_draws": 3,
             "rng": 7,
             "store": None,
             "backed": False,
+            "settings": {"device": "cpu", "precision": "float32", "batch_size": 16},
         }
     ]
 

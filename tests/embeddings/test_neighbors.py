@@ -120,7 +120,7 @@ def test_a_row_of_zeros_has_no_direction():
         ),
         pytest.param((2, 3), (0, 3), {"k": 1}, "the reference has 0 embeddings", id="an empty reference"),
         pytest.param((2, 3), (4, 2), {"k": 1}, "3 columns and the reference 2", id="other widths"),
-        pytest.param((2, 3), (4, 3), {"k": 0}, "k=0 must be a whole number", id="no neighbor"),
+        pytest.param((2, 3), (4, 3), {"k": 0}, "k=0 must be an integer", id="no neighbor"),
         pytest.param((2, 3), (4, 3), {"k": 1, "metric": "l1"}, "metric='l1' is not known", id="another metric"),
     ],
 )

@@ -121,11 +121,11 @@ def test_without_shuffles_or_types_there_is_no_chance(n):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"k": 0}, "k=0 must be a whole number from 1 on"),
+        ({"k": 0}, "k=0 must be an integer >= 1"),
         ({"k": ()}, "k is empty"),
         ({"k": (1, 2.5)}, "k=2.5 must be"),
         ({"metric": "manhattan"}, "metric='manhattan' is not known"),
-        ({"n_permutations": -1}, "n_permutations=-1 must be a whole number from 0 on"),
+        ({"n_permutations": -1}, "n_permutations=-1 must be an integer >= 0"),
         ({"min_cells": True}, "min_cells=True must be"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

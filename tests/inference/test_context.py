@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.helpers.tiny import tiny_cells, tiny_network, tiny_table
+from univerce._settings import settings
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.context import ContextReader
@@ -26,7 +27,8 @@ def sentences() -> Sentences:
 
 
 def reader(batch_size: int) -> ContextReader:
-    return ContextReader(tiny_network(), tiny_table("human"), official=False, batch_size=batch_size)
+    with settings.override(batch_size=batch_size):
+        return ContextReader(tiny_network(), tiny_table("human"))
 
 
 def test_sums_do_not_depend_on_the_batches_and_every_place_counts(sentences):

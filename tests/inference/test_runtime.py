@@ -14,18 +14,9 @@ import torch
 
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, tiny_network, tiny_table
+from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL, n_tokens
-from univerce.inference.runtime import (
-    OFFICIAL_BATCH,
-    Drawing,
-    Embedder,
-    Genes,
-    choose_batch_size,
-    choose_device,
-    choose_precision,
-    embed_blocks,
-    prepare,
-)
+from univerce.inference.runtime import OFFICIAL_BATCH, Drawing, Embedder, Genes, embed_blocks, prepare
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import UCE, load_network, save_model
 
@@ -84,7 +75,8 @@ def reference(network: UCE, table: ad.AnnData, ids: np.ndarray, lengths: np.ndar
 
 
 def embedder(network: UCE, table: ad.AnnData, *, official: bool = False, batch_size: int = 8) -> Embedder:
-    return Embedder(network, table, official=official, batch_size=batch_size)
+    with settings.override(batch_size=batch_size):
+        return Embedder(network, table, official=official)
 
 
 # --- one cell, one batch
@@ -475,88 +467,6 @@ def test_an_error_while_embedding_ends_the_reading(network, table, genes, monkey
     with pytest.raises(ZeroDivisionError):
         list(embed_blocks(iter(prepared([genes], counts(genes))), [embedder(network, table)]))
     assert threading.active_count() == before
-
-
-# --- choices
-
-
-def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for device in ("cuda", "cuda:1"):
-        with pytest.raises(ValueError, match=f"device='{device}' is not there: torch finds no CUDA.*'cpu'"):
-            choose_device(device)
-
-
-def test_the_index_of_a_device_must_exist(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ValueError, match="device='cuda:2' is not there: the last CUDA is 'cuda:1'"):
-        choose_device("cuda:2")
-
-
-@pytest.mark.parametrize("device", ["tpu", "gpu", "cpu:x", "cuda:", "", "cuda 0"])
-def test_an_unknown_device_is_refused(device):
-    with pytest.raises(ValueError, match="is not known; use one of auto, cpu, cuda, mps"):
-        choose_device(device)
-
-
-@pytest.mark.parametrize(
-    "cuda, mps, expected",
-    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-    ids=["CUDA comes first", "then MPS", "then the CPU"],
-)
-def test_auto_takes_the_best_device(monkeypatch, cuda, mps, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto") == torch.device(expected)
-
-
-@pytest.mark.parametrize(
-    "device, d_model, native, expected",
-    [
-        pytest.param("cpu", 1280, True, "bfloat16", id="a large model on a CPU that multiplies bfloat16"),
-        pytest.param("cpu", 1280, False, "float32", id="a large model on a CPU that does not"),
-        pytest.param("cpu", 128, True, "float32", id="a small model gains nothing"),
-        pytest.param("cuda", 128, True, "bfloat16", id="a GPU with bfloat16"),
-        pytest.param("cuda", 1280, False, "float32", id="a GPU that only emulates it"),
-        pytest.param("mps", 1280, True, "float32", id="MPS"),
-    ],
-)
-def test_auto_takes_bfloat16_where_it_gains(monkeypatch, device, d_model, native, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    assert choose_precision("auto", torch.device(device), d_model) == expected
-    for precision in ("float32", "bfloat16"):
-        assert choose_precision(precision, torch.device(device), d_model) == precision
-
-
-def test_auto_makes_batches_smaller_for_wider_models_and_longer_sentences():
-    cpu = torch.device("cpu")
-    small, wide, long = (choose_batch_size("auto", cpu, d, n) for d, n in ((128, 300), (1280, 300), (128, 1200)))
-    assert small > wide >= 1
-    assert small > long >= 1
-    assert choose_batch_size("auto", cpu, 10**6, 1536) == 1
-    assert choose_batch_size(13, cpu, 1280, 1536) == 13
-
-
-def test_batches_on_cuda_fill_the_device_and_fit_into_its_memory(monkeypatch):
-    cuda, gib = torch.device("cuda"), 2**30
-
-    def size(free: int, *args: Any) -> int:
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * gib))
-        return choose_batch_size("auto", cuda, *args)
-
-    large = size(70 * gib, 1280, 1075, "bfloat16")
-    assert 50_000 < large * 1075 < 200_000, "tokens enough for a large GPU"
-    assert size(70 * gib, 128, 1075, "bfloat16") == pytest.approx(10 * large, rel=0.02)
-    assert size(70 * gib, 1280, 1075, "float32") == large
-    for precision, n_bytes in (("bfloat16", 2), ("float32", 4)):
-        # The widest there is at a time: the hidden values of the feed-forward layers, beside input, sum and output.
-        needed = size(2 * gib, 1280, 1075, precision) * 1075 * 1280 * (4 * n_bytes + 2 * 4 + 2 * n_bytes)
-        assert 0.1 * gib < needed < gib
-    assert size(2**20, 1280, 1075, "float32") == 1
 
 
 def test_counts_are_added_to_the_token_of_their_gene(table, genes):

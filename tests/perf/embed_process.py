@@ -40,7 +40,8 @@ def main() -> None:
 
     Embedder._forward, Embedder._encode = timed_forward, timed_encode
     adata = ad.read_h5ad(cells)
-    embed_cells(adata, species="human", model=model, precision=precision)
+    uc.settings.precision = precision
+    embed_cells(adata, species="human", model=model)
     figures["cells_per_second"] = adata.n_obs / (elapsed() - figures["first_forward"])
     figures["startup"] = figures["first_forward"] - figures["encoding"]
     figures["peak"] = memory("VmHWM")

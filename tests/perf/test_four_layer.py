@@ -21,7 +21,7 @@ from tests.perf.report import record
 from tests.perf.table import print_table
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
-from univerce.inference.runtime import Embedder, Genes, choose_batch_size
+from univerce.inference.runtime import Embedder, Genes
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import find_model, load_network
 from univerce.model.config import UCE_4L, UCEConfig
@@ -79,9 +79,8 @@ def test_the_forward_pass_agrees_with_the_reference(model):
 
     embedders = {}
     for precision in PRECISIONS:
-        size = choose_batch_size("auto", torch.device("cpu"), UCE_4L.d_model, length, precision)
         network = load_network(find_model(model), precision=precision)
-        embedders[precision] = Embedder(network, table, official=False, batch_size=size)
+        embedders[precision] = Embedder(network, table)
         embedders[precision]._encode(some)  # else the first run would be longer
     reference = _reference(model, table, some.take(np.arange(N_REFERENCE)), length)
 

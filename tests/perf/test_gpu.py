@@ -26,8 +26,9 @@ from tests.perf.report import record
 from tests.perf.table import print_table
 from tests.perf.test_four_layer import _flops
 from tests.perf.test_scale import network
+from univerce._device import choose_batch_size
 from univerce.genes.table import make_table
-from univerce.inference.runtime import Drawing, Embedder, Genes, choose_batch_size, embed_blocks, prepare
+from univerce.inference.runtime import Drawing, Embedder, Genes, embed_blocks, prepare
 from univerce.inference.tokens import cell_keys, tokenize
 from univerce.io.pipeline import Stages
 from univerce.model import UCE
@@ -126,16 +127,18 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     exact = network(config, "float32")
     made = network(config, "bfloat16").to(device)
     length = int(np.median(sentences.lengths))
-    chosen = choose_batch_size("auto", device, config.d_model, length, "bfloat16")
+    chosen = choose_batch_size(device, config.d_model, length, "bfloat16")
     for batch in (*setup.batches, chosen):
         rate = batch / _forward_seconds(made, batch, length, device)
         share = f"{rate * _flops(config, length) / roof:.0%} of the roof"
         what = f"forward alone, {batch} sentences of {length}{' (chosen)' if batch == chosen else ''}, cells/s"
         yield what, rate, "60% of the roof", share
 
-    embedder = Embedder(made, table, official=False, batch_size=chosen)
+    with uc.settings.override(batch_size=chosen):
+        embedder = Embedder(made, table)
     few = sentences.take(np.arange(4))
-    here = Embedder(exact, table, official=False, batch_size=1).embed(few)
+    with uc.settings.override(batch_size=1):
+        here = Embedder(exact, table).embed(few)
     cosines.append(float(np.sum(here * embedder.embed(few), axis=1).min()))
     yield "lowest cosine of 4 cells with float32 on the CPU", f"{cosines[-1]:.5f}", ">= 0.999", ""
 
@@ -188,10 +191,10 @@ def _compiled_row(setup: Setup, made: UCE, batch: int, length: int, device: torc
 def _mini_row(setup: Setup) -> Row:
     adata = ad.AnnData(counts(0, setup.n_mini, 20_000), obs=pd.DataFrame(index=[str(i) for i in range(setup.n_mini)]))
     adata.var_names = gene_names()
-    options = {"species": "human", "device": setup.device}
-    uc.tl.uce_embed(adata[:5].copy(), **options)  # loads and compiles
-    begin = time.perf_counter()
-    uc.tl.uce_embed(adata, **options)
+    with uc.settings.override(device=setup.device):
+        uc.tl.uce_embed(adata[:5].copy(), species="human")  # loads and compiles
+        begin = time.perf_counter()
+        uc.tl.uce_embed(adata, species="human")
     assert np.isfinite(adata.obsm["X_uce"]).all()
     rate = setup.n_mini / (time.perf_counter() - begin)
     return f"uc.tl.uce_embed with uce-mini, {setup.n_mini:,} cells, all of the call, cells/s", rate, "", ""

@@ -89,7 +89,7 @@ def test_workers_give_the_bytes_of_this_process(open_cells, files, tiny_model, c
     assert there.tobytes() == here.tobytes()
 
 
-@pytest.mark.parametrize("options", [{"n_draws": 3}, {"padding": "official"}, {"rng": 7, "batch_size": 3}])
+@pytest.mark.parametrize("options", [{"n_draws": 3}, {"padding": "official"}, {"rng": 7}])
 def test_options_reach_the_workers(options, files, tiny_model, client, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_ROWS", 25)
     here, there = backed(files), backed(files)
@@ -228,7 +228,7 @@ def test_a_dask_array_takes_the_active_client_and_others_do_not(files, tiny_mode
 
 def test_an_error_of_a_worker_is_raised_here(files, tiny_model, client, monkeypatch):
     def wrong(client, work, items, *, name):
-        other = engine.Job(**{**vars(work), "model_digest": "0" * 64, "device": "cpu:0"})
+        other = engine.Job(**{**vars(work), "model_digest": "0" * 64})
         return map_blocks(client, other, items, name=name)
 
     monkeypatch.setattr(_workers, "map_blocks", wrong)

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "info"} if args.verbose else {})
+    wanted |= {name: vars(args)[name] for name in ("device", "precision", "batch_size") if vars(args).get(name)}
     try:
         with settings.override(**wanted):
             args.run(args)

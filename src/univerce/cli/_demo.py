@@ -39,7 +39,7 @@ def _demo(args: argparse.Namespace) -> None:
     say(f"{adata.n_obs} human blood cells of {adata.obs['cell_type'].nunique()} types, {adata.n_vars} genes")
 
     began = time.perf_counter()
-    tl.uce_embed(adata, species="human", model="uce-mini", device=args.device, precision=args.precision)
+    tl.uce_embed(adata, species="human", model="uce-mini")
     seconds = time.perf_counter() - began
     print(f"Embedded {adata.n_obs} cells in {seconds:.1f} s ({adata.n_obs / seconds:.0f} cells a second).")
 

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     embed.add_argument("--key-added", default="X_uce", help="key of the embedding in obsm (default: X_uce)")
     embed.add_argument("--batch-size", type=_batch_size, default="auto", help="cells a batch, or auto")
     embed.add_argument("--padding", default="masked", help="masked, or official (as the reference implementation)")
-    embed.add_argument("--sampling", help="systematic, multinomial or expected (default: what the model was made for)")
+    embed.add_argument("--sampling", help="systematic or multinomial (default: as the model was trained)")
     embed.add_argument("--n-draws", type=int, default=1, help="sentences a cell, averaged (default: 1)")
     embed.add_argument("--seed", type=int, default=0, help="default: 0")
     embed.add_argument("--store", type=Path, help="directory that lets a killed run be resumed")
@@ -58,9 +58,6 @@ def _embed(args: argparse.Namespace) -> None:
         sampling=args.sampling,
         n_draws=args.n_draws,
         key_added=args.key_added,
-        batch_size=args.batch_size,
-        device=args.device,
-        precision=args.precision,
         padding=args.padding,
         store=args.store,
     )

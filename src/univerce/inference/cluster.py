@@ -5,30 +5,20 @@ A worker opens the counts and the model itself: what travels is where they lie, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
 
+from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
-from univerce.inference.runtime import (
-    Block,
-    Drawing,
-    Embedder,
-    Genes,
-    choose_batch_size,
-    choose_device,
-    choose_precision,
-    embed_blocks,
-    prepare,
-)
+from univerce.inference.runtime import Block, Drawing, Embedder, Genes, embed_blocks, prepare
 from univerce.inference.store import EmbeddingStore
-from univerce.inference.tokens import max_sentence_length
 from univerce.io.blocks import library
 from univerce.io.cluster import ONE_AT_A_TIME, open_rows
 from univerce.io.source import Source
@@ -63,16 +53,14 @@ class Job:
     drawing: Drawing
     where: str
     """What the counts are called in error messages."""
-    device: str
-    precision: str
     official: bool
-    batch_size: int | str
     block_rows: int
     source: Source | None
     """Where the counts lie; None when they come with the block."""
     store: str | None
     """Where the embedding goes, so that blocks without columns come back; None when it comes back itself."""
-    cache_dir: Path
+    settings: Mapping[str, Any]
+    """Cache directory, device, precision and batch size."""
 
     def __call__(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
         """Embed block ``k``.
@@ -113,48 +101,44 @@ class Job:
 
     def _embedder(self, i: int) -> Embedder:
         (species, digest, _), tables = self.species[i], self.tables if isinstance(self.tables, str) else self.tables[i]
-        with settings.override(cache_dir=self.cache_dir):
-            return _embedder(
-                self.model, self.model_digest, self.device, self.precision, tables, species, digest,
-                self.official, self.batch_size, self.drawing,
-            )  # fmt: skip
+        with settings.override(**self.settings):
+            key = tuple(sorted(self.settings.items()))
+            return _embedder(self.model, self.model_digest, tables, species, digest, self.official, key)
 
 
 @lru_cache(maxsize=1)
-def _network(path: str, digest: str, device: str, precision: str) -> Any:
-    """The network, loaded once by a process; ``ValueError`` when this machine has another one at the path."""
+def _network(path: str, digest: str, key: Any) -> Any:
+    """The network, loaded once by a process; ``ValueError`` if this machine has another one at the path."""
     model = find_model(path)
     if model.digest != digest:
         raise ValueError(
             f"The model at {path} on the worker is another one (digest {model.digest[:12]}, not {digest[:12]}); all "
             "workers must see the same files."
         )
-    return load_network(model, device=choose_device(device), precision=precision)
+    return load_network(model, device=choose_device(), precision=settings.precision)
 
 
 @lru_cache(maxsize=16)
 def _embedder(
-    path: str, digest: str, device: str, precision: str, tables: str | SentTable, species: str, table_digest: str,
-    official: bool, batch_size: int | str, drawing: Drawing,
-) -> Embedder:  # fmt: skip
-    network = _network(path, digest, device, precision)
+    path: str, digest: str, tables: str | SentTable, species: str, table_digest: str, official: bool, key: Any
+) -> Embedder:
+    """An embedder under the current settings, of which ``key`` holds the values."""
+    network = _network(path, digest, key)
     table = tables.table if isinstance(tables, SentTable) else load_table(species, model=tables)
     if (found := str(gene_table_info(table)["digest"])) != table_digest:
         raise ValueError(
             f"The gene table of {species!r} on the worker is another one (digest {found[:12]}, not "
             f"{table_digest[:12]}); all workers must see the same files."
         )
-    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    size = choose_batch_size(batch_size, choose_device(device), network.config.d_model, length, precision)
-    return Embedder(network, table, official=official, batch_size=size)
+    return Embedder(network, table, official=official)
 
 
-def worker_precision(client: Any, precision: str, device: str, d_model: int) -> str:
-    """What ``precision="auto"`` means on the workers, which may have GPUs where this process has none."""
-    if precision != "auto":
-        return precision
-    return str(client.submit(_choose_precision, device, d_model, pure=False).result())
+def worker_precision(client: Any, d_model: int) -> str:
+    """The precision of the settings on the workers, which may have GPUs where this process has none."""
+    if settings.precision != "auto":
+        return settings.precision
+    return str(client.submit(_choose_precision, settings.device, d_model, pure=False).result())
 
 
 def _choose_precision(device: str, d_model: int) -> str:
-    return choose_precision("auto", choose_device(device), d_model)
+    return choose_precision(choose_device(device), d_model)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import UCE_SENTENCES
-from univerce._validate import as_seed, check_adata, get_layer, get_modality, layer_name
+from univerce._validate import as_seed, check_adata, check_whole, get_layer, get_modality, layer_name
 from univerce._version import __version__
 from univerce.genes.given import Tables, species_and_tables
 from univerce.genes.load import BUNDLED_MODEL
@@ -111,16 +111,14 @@ def resolve_inputs(
     sampling: str | None,
     n_draws: int = 1,
     table: Tables | None = None,
-    samplings: tuple[str, ...] = SAMPLINGS,
 ) -> Inputs:
     """Check the arguments that tokenizing and embedding share, and find what they stand for."""
     adata = get_modality(data, mod)
     check_adata(adata)
     seed = as_seed(rng)
-    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 1:
-        raise ValueError(f"n_draws={n_draws!r} must be a whole number from 1 on.")
-    if sampling is not None and sampling not in samplings:
-        raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(samplings)}.")
+    check_whole("n_draws", n_draws, 1)
+    if sampling is not None and sampling not in SAMPLINGS:
+        raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
     X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
 
     name = BUNDLED_MODEL if model is None else model

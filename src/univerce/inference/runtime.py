@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -14,12 +14,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from univerce._device import choose_device as choose_device
-from univerce._device import choose_precision as choose_precision
+from univerce._device import choose_batch_size
 from univerce._validate import check_counts
 from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
-from univerce.inference.expected import expected_sentences
-from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, tokenize
+from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_sentence_length, tokenize
 from univerce.io.blocks import iter_blocks
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.bag import bag_weights
@@ -30,13 +28,8 @@ logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
 """Rows that the reference embeds, and pads, together; empty ones, which it never meets, count too."""
-_ACTIVATIONS = 8 * 2**20
-"""CPU: bytes of a batch's activations; with fewer the weights are repacked too often, more leave the caches."""
-_CUDA_VALUES = 2**27
-"""CUDA: tokens times width of a batch, which keep a large GPU busy; more only take memory."""
-_CUDA_LIVE = 16
-"""CUDA: values that are in memory at a time for each of these, roughly."""
 _ENCODE_ROWS = 512
+_N_CHROMOSOMES = 25  # of most cells; the length of their sentences sets the batch size
 # What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -46,7 +39,7 @@ class Drawing:
     """How sentences are drawn."""
 
     seed: int
-    sampling: Sampling | Literal["expected"]
+    sampling: Sampling
     n_sample: int
     max_length: int
     n_draws: int = 1
@@ -97,24 +90,8 @@ class Block:
     """Number of cells whose chromosomes were pooled to fit the sentence."""
 
 
-def choose_batch_size(
-    batch_size: int | str, device: torch.device, d_model: int, length: int, precision: str = "float32"
-) -> int:
-    """Sentences in a batch for ``"auto"``: on the CPU as many as keep the activations near the caches, on CUDA as many
-    as keep it busy, if half of the free memory holds them.
-    """
-    if batch_size != "auto":
-        return int(batch_size)
-    values = d_model * length
-    size = 2 if precision == "bfloat16" else 4
-    if device.type != "cuda":
-        return max(1, _ACTIVATIONS // (size * values))
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(_CUDA_VALUES, free // (2 * _CUDA_LIVE * size)) // values)
-
-
 class Embedder:
-    """A network with the tokens of one gene table.
+    """A network with the tokens of one gene table; batches have the size of the settings.
 
     Parameters
     ----------
@@ -124,13 +101,13 @@ class Embedder:
         Gene table of one species.
     official
         Pad as the reference does.
-    batch_size
-        Sentences in a batch; halved when memory runs out.
     """
 
-    def __init__(self, network: UCE, table: ad.AnnData, *, official: bool, batch_size: int) -> None:
-        self.network, self.table, self.official, self.batch_size = network, table, official, batch_size
+    def __init__(self, network: UCE, table: ad.AnnData, *, official: bool = False) -> None:
+        self.network, self.table, self.official = network, table, official
         self.device = network.pos_encoder.pe.device
+        self.batch_size = _batch_size(network, self.device)
+        """Sentences in a batch; halved when memory runs out."""
         self._works_behind = self.device.type == "cuda"  # results, and errors, come when they are waited for
         size = n_tokens(table)
         self._known = np.zeros(size, dtype=bool)
@@ -162,7 +139,7 @@ class Embedder:
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
         bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
-        groups = self._batches(sentences.lengths, padded=sentences.log_counts is not None)
+        groups = self._batches(sentences.lengths)
         # The longest of a whole group: pads are part of the official result.
         todo = deque((rows, int(sentences.lengths[rows].max())) for rows in groups if len(rows))
         self._embed_groups(sentences, bags, todo, out, done)
@@ -205,17 +182,12 @@ class Embedder:
                     done(len(part))
             under_way.clear()
 
-    def _batches(self, lengths: np.ndarray, *, padded: bool = False) -> Iterator[np.ndarray]:
-        """Rows that are embedded together: of one length, so that there are no pads; officially 25 in file order.
-
-        Expected sentences hardly ever have one length: they come by rising length and are padded.
-        """
+    def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows to embed together: of one length, so that there are no pads; officially 25 in file order."""
         if self.official:
             for begin in range(0, len(lengths), OFFICIAL_BATCH):
                 rows = np.arange(begin, min(begin + OFFICIAL_BATCH, len(lengths)))
                 yield rows[lengths[rows] > 0]
-        elif padded:
-            yield np.argsort(lengths, kind="stable")[int(np.sum(lengths == 0)) :]
         else:
             for length in np.unique(lengths[lengths > 0]):
                 yield np.flatnonzero(lengths == length)
@@ -225,22 +197,17 @@ class Embedder:
         if self.batch_size == 1:
             raise torch.OutOfMemoryError(
                 f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
-                "pass precision='bfloat16' or device='cpu', or use a smaller model."
+                "set uc.settings.precision = 'bfloat16' or uc.settings.device = 'cpu', or use a smaller model."
             ) from error
         self.batch_size = max(1, min(self.batch_size, size) // 2)
         logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
 
     @torch.inference_mode()
     def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> Tensor:
-        def cut(values: np.ndarray | None) -> Tensor | None:
-            return None if values is None else self._move(values[:, :width])
-
         index = self._move(s.ids[:, :width]).long()
-        padded = self._move(s.lengths) if self.official or s.log_counts is not None else None
-        return self.network.embed(
-            self._encoded[index], padded, official=self.official, bag=None if bags is None else self._move(bags),
-            log_counts=cut(s.log_counts), positions=cut(s.positions),
-        ).float()  # fmt: skip
+        lengths = self._move(s.lengths) if self.official else None
+        bag = None if bags is None else self._move(bags)
+        return self.network.embed(self._encoded[index], lengths, official=self.official, bag=bag).float()
 
     def _move(self, values: np.ndarray | Tensor) -> Tensor:
         """To the device; where it works behind, out of pinned memory, so that neither waits for the other."""
@@ -287,6 +254,13 @@ class Embedder:
             rows = torch.zeros(_ENCODE_ROWS, features.shape[1])
             rows[: len(features)] = torch.from_numpy(features)
             yield ids[part], self._move(rows)
+
+
+def _batch_size(network: UCE, device: torch.device) -> int:
+    config = network.config
+    length = max_sentence_length(config.n_sample, _N_CHROMOSOMES, config.max_length)
+    low = any(parameter.dtype == torch.bfloat16 for parameter in network.parameters())
+    return choose_batch_size(device, config.d_model, length, "bfloat16" if low else "float32")
 
 
 def prepare(
@@ -348,18 +322,15 @@ def prepare(
                     draws = [sentences.take(cells + rows.start)]
                 else:
                     keys = [cell_keys(names[rows][cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws)]
-                    draws = [_sentences(mine, genes[k].rows, orders[k], key, drawing) for key in keys]
+                    draws = [
+                        tokenize(
+                            mine, genes[k].rows, orders[k], key, n_sample=drawing.n_sample, sampling=drawing.sampling,
+                            max_length=drawing.max_length,
+                        )
+                        for key in keys
+                    ]  # fmt: skip
                 groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
         yield rows, groups
-
-
-def _sentences(
-    counts: sparse.csr_matrix, rows: np.ndarray, order: GenomeOrder, keys: np.ndarray, drawing: Drawing
-) -> Sentences:
-    sizes = {"n_sample": drawing.n_sample, "max_length": drawing.max_length}
-    if drawing.sampling == "expected":
-        return expected_sentences(counts, rows, order, keys, **sizes)
-    return tokenize(counts, rows, order, keys, sampling=drawing.sampling, **sizes)
 
 
 def embed_blocks(

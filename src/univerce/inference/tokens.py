@@ -104,15 +104,10 @@ class Sentences:
     """``[n_cells]`` int32 number of tokens; 0 for a cell without a count in any gene of the table."""
     pooled: np.ndarray
     """``[n_cells]`` bool: the smallest chromosomes of the cell were pooled into one group to fit ``max_length``."""
-    log_counts: np.ndarray | None = None
-    """``[n_cells, max_length]`` float32, log of how often a token is expected; None when each stands for itself."""
-    positions: np.ndarray | None = None
-    """``[n_cells, max_length]`` float32, where a token is expected; None when each is where it stands."""
 
     def take(self, cells: np.ndarray) -> Sentences:
         """The sentences of some cells."""
-        expected = (None if part is None else part[cells] for part in (self.log_counts, self.positions))
-        return Sentences(self.ids[cells], self.lengths[cells], self.pooled[cells], *expected)
+        return Sentences(self.ids[cells], self.lengths[cells], self.pooled[cells])
 
 
 def cell_keys(names: Sequence[str] | np.ndarray, seed: int, *, draw: int = 0) -> np.ndarray:

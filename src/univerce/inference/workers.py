@@ -27,10 +27,8 @@ def embed_on_workers(
     block_rows: int,
     tables: str | Path | None,
     send_tables: bool,
-    device: str,
     precision: str,
     official: bool,
-    batch_size: int | str,
     store: Path | None,
     show: bool,
 ) -> Iterator[Block]:
@@ -48,8 +46,8 @@ def embed_on_workers(
         The model as it was named: gene tables are found by it.
     send_tables
         Whether the gene tables are sent instead.
-    device, precision, official, batch_size
-        How it is embedded; the device is one of the worker.
+    precision, official
+        How it is embedded.
     store
         Where workers write. Blocks then come back without columns.
     show
@@ -66,14 +64,16 @@ def embed_on_workers(
         species=tuple(zip(inputs.species_names, digests, (g.rows for g in inputs.genes), strict=True)),
         drawing=inputs.drawing,
         where=inputs.where,
-        device=device,
-        precision=precision,
         official=official,
-        batch_size=batch_size,
         block_rows=block_rows,
         source=find_source(inputs.X),
         store=None if store is None else str(store.resolve()),
-        cache_dir=settings.cache_dir.resolve(),
+        settings={
+            "cache_dir": settings.cache_dir.resolve(),
+            "device": settings.device,
+            "precision": precision,
+            "batch_size": settings.batch_size,
+        },
     )
     with tqdm(total=n_cells(inputs, blocks, block_rows), unit="cell", desc="embed", disable=not show) as bar:
         for block in map_blocks(client, job, _items(inputs, blocks, job), name="uce_embed"):

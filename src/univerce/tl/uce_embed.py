@@ -13,21 +13,20 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device, choose_precision
 from univerce._keys import X_UCE
-from univerce._settings import PRECISIONS, settings
+from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
 from univerce.genes.given import Tables
 from univerce.inference.cluster import worker_precision
 from univerce.inference.inputs import Inputs, resolve_inputs, valid_sentences
-from univerce.inference.runtime import Block, Embedder, choose_batch_size, choose_device, choose_precision, embed_blocks
+from univerce.inference.runtime import Block, Embedder, embed_blocks
 from univerce.inference.store import EmbeddingStore
-from univerce.inference.tokens import max_sentence_length
 from univerce.inference.workers import embed_on_workers, n_cells
 from univerce.io.blocks import n_blocks
 from univerce.io.cluster import find_client
 from univerce.io.pipeline import Stages, behind
 from univerce.model.checkpoint import load_network
-from univerce.model.config import SAMPLINGS
 
 logger = logging.getLogger("univerce")
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
@@ -36,20 +35,17 @@ PADDINGS = ("masked", "official")
 
 def uce_embed(
     adata: Any,
-    *,
     species: str | None = None,
+    *,
     model: str | Path | None = None,
     table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     rng: int | np.random.Generator = 0,
-    sampling: Literal["multinomial", "systematic", "expected"] | None = None,
+    sampling: Literal["multinomial", "systematic"] | None = None,
     n_draws: int = 1,
     key_added: str = X_UCE,
-    batch_size: int | Literal["auto"] = "auto",
-    device: str = "auto",
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
     padding: Literal["masked", "official"] = "masked",
     store: Path | str | None = None,
     client: Any = None,
@@ -86,19 +82,12 @@ def uce_embed(
     rng
         Seed, or a generator that is drawn from once.
     sampling
-        ``"multinomial"`` (the paper), ``"systematic"`` (same expected counts, far less variance), ``"expected"`` (every
-        expressed gene once, weighted by its expected count, at its expected position: no noise but the order of the
-        chromosomes, at the price of a token for every expressed gene); ``None`` is the model's.
+        ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
+        model's.
     n_draws
         Sentences per cell; their embeddings are averaged and brought back to unit length.
     key_added
         Key of what is written.
-    batch_size
-        Sentences per batch; halved when memory runs out. It does not change the result beyond rounding.
-    device
-        ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
-    precision
-        ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
     padding
         ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows
         to the longest and attends to the pads, so that a cell's embedding depends on its neighbors in the file. A cell
@@ -147,51 +136,36 @@ def uce_embed(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
-    if padding == "official" and sampling == "expected":
-        raise ValueError(
-            "padding='official' repeats the reference, which knows no sampling='expected'; drop one of them."
-        )
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(PRECISIONS)}.")
-    if batch_size != "auto" and (
-        isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1
-    ):
-        raise ValueError(f"batch_size={batch_size!r} must be 'auto' or a whole number from 1 on.")
     if copy and store is not None:
         raise ValueError(
             f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
             "one of them out. anndata.read_zarr(store) opens the result."
         )
-    device = settings.device if device == "auto" else device
-    asked = settings.precision if precision == "auto" else precision
-    where = choose_device(device if client is None else "cpu")  # a worker's device is the worker's to find
+    if client is None:
+        choose_device()
     data = adata.copy() if copy else adata
     if store is None:
         check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws, table=table, samplings=(*SAMPLINGS, "expected"),
+        n_draws=n_draws, table=table,
     )  # fmt: skip
     client = find_client(client, inputs.X)
     official, d_model = padding == "official", inputs.model.config.d_model
-    if client is None:
-        chosen = choose_precision(asked, where, d_model)
-    else:
-        chosen = worker_precision(client, asked, device, d_model)
+    chosen = choose_precision(choose_device(), d_model) if client is None else worker_precision(client, d_model)
     inputs.params.update(padding=padding, precision=chosen)
     target = _open_store(store, key_added, inputs, client)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
     show = settings.progress
     stages = Stages("read", "tokenize", "forward", "write")
     if client is None:
-        embedded = _embed(inputs, where, chosen, official, batch_size, blocks, stages, show=show)
+        embedded = _embed(inputs, chosen, official, blocks, stages, show=show)
         if target is not None:
             embedded = behind(embedded, partial(_write, target, stages))
     else:
         embedded = embed_on_workers(
-            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, send_tables=table is not None, device=device,
-            precision=chosen, official=official, batch_size=batch_size, store=None if target is None else target.path,
-            show=show,
+            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, send_tables=table is not None,
+            precision=chosen, official=official, store=None if target is None else target.path, show=show,
         )  # fmt: skip
 
     missing = np.zeros(len(inputs.names), dtype=bool)
@@ -239,10 +213,8 @@ def _write(target: EmbeddingStore, stages: Stages, block: Block) -> None:
 
 def _embed(
     inputs: Inputs,
-    device: Any,
     precision: str,
     official: bool,
-    batch_size: int | str,
     blocks: list[int],
     stages: Stages,
     *,
@@ -252,10 +224,8 @@ def _embed(
     if not blocks:
         return
     config, drawing = inputs.model.config, inputs.drawing
-    network = load_network(inputs.model, device=device, precision=precision)
-    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    size = choose_batch_size(batch_size, device, config.d_model, length, precision)
-    embedders = [Embedder(network, g.table, official=official, batch_size=size) for g in inputs.genes]
+    network = load_network(inputs.model, device=choose_device(), precision=precision)
+    embedders = [Embedder(network, g.table, official=official) for g in inputs.genes]
     prepared = inputs.prepare(
         BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks, stages=stages
     )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from univerce.inference.runtime import choose_device
+from univerce._device import choose_device
 
 
 class Alone:
@@ -23,7 +23,7 @@ class Alone:
     Parameters
     ----------
     device
-        As :func:`~univerce.inference.runtime.choose_device` takes it.
+        As :func:`~univerce._device.choose_device` takes it.
     """
 
     global_rank, world_size = 0, 1

@@ -334,7 +334,7 @@ def test_the_text_encoder_of_the_bundled_model_is_not_pretended(tmp_path, encode
         ({"species": "axolotl", "taxonomy_id": None}, "taxonomy_id= is needed for 'axolotl'"),
         ({"species": "chicken", "taxonomy_id": 9606}, "chicken has the taxonomy identifier 9031, not 9606"),
         ({"species": "My Newt!"}, "lower-case letters, digits and underscores: 'my_newt'"),
-        ({"taxonomy_id": -1}, "taxonomy_id=-1 must be a whole number from 1 on"),
+        ({"taxonomy_id": -1}, "taxonomy_id=-1 must be an integer >= 1"),
         ({"dtype": "int8"}, "dtype='int8' is not supported"),
         ({"encoder": "esm3"}, "encoder='esm3' is not known; use 'kmer', one of esm2_t6_8M_UR50D"),
         ({"out": "table.csv"}, r"let it end in \.h5ad or \.zarr\.zip"),

@@ -276,14 +276,10 @@ def _nothing(reference):
         pytest.param(
             _nothing, {"min_cells": 200}, ValueError, "200 cells or more; of the 4 .*, 0 have", id="few cells"
         ),
-        pytest.param(
-            _nothing, {"min_cells": 1}, ValueError, "min_cells=1 must be a whole number from 2 on", id="min_cells"
-        ),
-        pytest.param(_nothing, {"max_cells": 0}, ValueError, "max_cells=0 must be a whole number", id="max_cells"),
-        pytest.param(
-            _nothing, {"n_neighbors": 0}, ValueError, "n_neighbors=0 must be a whole number", id="n_neighbors"
-        ),
-        pytest.param(_nothing, {"n_folds": True}, ValueError, "n_folds=True must be a whole number", id="n_folds"),
+        pytest.param(_nothing, {"min_cells": 1}, ValueError, "min_cells=1 must be an integer >= 2", id="min_cells"),
+        pytest.param(_nothing, {"max_cells": 0}, ValueError, "max_cells=0 must be an integer", id="max_cells"),
+        pytest.param(_nothing, {"n_neighbors": 0}, ValueError, "n_neighbors=0 must be an integer", id="n_neighbors"),
+        pytest.param(_nothing, {"n_folds": True}, ValueError, "n_folds=True must be an integer", id="n_folds"),
         pytest.param(
             _nothing, {"method": "svm"}, ValueError, "method='svm' is not known; use one of logistic", id="method"
         ),

@@ -133,8 +133,8 @@ def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
         pytest.param({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are no terms.*CL:55", id="unknown_term"),
         pytest.param({"lineages": {"overall": "CL:1"}}, "A lineage is called 'overall'", id="overall"),
         pytest.param({"metric": "city"}, "metric='city' is not known", id="metric"),
-        pytest.param({"min_cells": 1.5}, "min_cells=1.5 must be a whole number from 1 on", id="min_cells"),
-        pytest.param({"n_permutations": -1}, "n_permutations=-1 must be a whole number", id="no_shuffles"),
+        pytest.param({"min_cells": 1.5}, "min_cells=1.5 must be an integer >= 1", id="min_cells"),
+        pytest.param({"n_permutations": -1}, "n_permutations=-1 must be an integer", id="no_shuffles"),
     ],
 )
 def test_bad_input_is_named(adata, obo, change, message):

@@ -158,7 +158,7 @@ def test_terms_that_nothing_connects_are_left_out(adata, tmp_path):
     ("change", "error", "message"),
     [
         pytest.param({"metric": "city"}, ValueError, "metric='city' is not known", id="metric"),
-        pytest.param({"n_pairs": 0}, ValueError, "n_pairs=0 must be a whole number from 1", id="no_pairs"),
+        pytest.param({"n_pairs": 0}, ValueError, "n_pairs=0 must be an integer >= 1", id="no_pairs"),
         pytest.param(
             {"ontology_ids": {"B cell": "CL:77"}}, ValueError, "no terms of the ontology.*CL:77", id="unknown_id"
         ),

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from univerce._settings import settings
 from univerce.bench.methods._sequences import embed_by_length
 
 
@@ -32,9 +31,9 @@ def mean_of_genes(
     """
     import torch
 
-    from univerce.inference.runtime import choose_device
+    from univerce._device import choose_device
 
-    device = choose_device(settings.device)
+    device = choose_device()
     network.to(device).eval()
 
     def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:

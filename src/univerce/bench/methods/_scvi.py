@@ -15,7 +15,6 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._settings import settings
 from univerce.bench.methods._expression import batch_names, with_variable_genes
 
 logger = logging.getLogger("univerce")
@@ -82,9 +81,9 @@ def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> a
 
 def place() -> dict[str, Any]:
     """The accelerator that ``settings.device`` means, in the words of lightning."""
-    from univerce.inference.runtime import choose_device
+    from univerce._device import choose_device
 
-    device = choose_device(settings.device)
+    device = choose_device()
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     return {"accelerator": accelerator, "devices": [device.index or 0] if accelerator == "gpu" else 1}
 

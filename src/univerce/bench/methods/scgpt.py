@@ -9,7 +9,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
-from univerce._settings import settings
 from univerce.bench._method import Method
 from univerce.bench.methods._scgpt_tokens import sentences
 from univerce.bench.methods._sequences import counts_of_tokens, embed_by_length, gene_names, require_coverage
@@ -79,14 +78,14 @@ def _forward_all(
 ) -> np.ndarray:
     import torch
 
+    from univerce._device import choose_device
     from univerce.bench.methods._scgpt_network import ScGPT, rename_flash
     from univerce.genes.release.unpickle import load_torch
-    from univerce.inference.runtime import choose_device
 
     network = ScGPT(args, len(vocabulary), vocabulary["<pad>"])
     path = directory / "best_model.pt"
     load_strictly(network, rename_flash(load_torch(path)), unused=_UNUSED, where=path)
-    device = choose_device(settings.device)
+    device = choose_device()
     network.to(device).eval()
 
     def forward(ids: np.ndarray, bins: np.ndarray, mask: np.ndarray) -> np.ndarray:

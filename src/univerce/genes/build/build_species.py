@@ -220,7 +220,7 @@ def _identity(species: str, taxonomy_id: int | None) -> tuple[str, int]:
             f"taxonomy_id= is needed for {species!r}: look it up at https://www.ncbi.nlm.nih.gov/taxonomy."
         )
     if isinstance(taxonomy, bool) or not isinstance(taxonomy, int | np.integer) or taxonomy < 1:
-        raise ValueError(f"taxonomy_id={taxonomy!r} must be a whole number from 1 on.")
+        raise ValueError(f"taxonomy_id={taxonomy!r} must be an integer >= 1.")
     return key or species, int(taxonomy)
 
 

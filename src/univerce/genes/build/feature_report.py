@@ -100,7 +100,7 @@ def feature_report(
     if reference not in tables:
         raise ValueError(f"reference={reference!r} is not among the tables: {', '.join(tables) or 'none'}.")
     if isinstance(n_sample, bool) or not isinstance(n_sample, int | np.integer) or n_sample < 1:
-        raise ValueError(f"n_sample={n_sample!r} must be a whole number from 1 on.")
+        raise ValueError(f"n_sample={n_sample!r} must be an integer >= 1.")
     encoders = {(str(gene_table_info(table)["encoder"]), table.n_vars) for table in tables.values()}
     if len(encoders) > 1:
         found = ", ".join(f"{encoder!r} of width {dim}" for encoder, dim in sorted(encoders))

@@ -149,10 +149,8 @@ class ESM2:
         except ImportError as error:
             raise ImportError('ESM2 needs transformers: pip install "univerce[species]"') from error
 
-        device = choose_device(settings.device if self.device == "auto" else self.device)
-        precision = choose_precision(
-            settings.precision if self.precision == "auto" else self.precision, device, self.dim
-        )
+        device = choose_device(self.device)
+        precision = choose_precision(device, self.dim, self.precision)
         checkpoint = self._cached() if settings.offline and not Path(self.checkpoint).is_dir() else self.checkpoint
         try:
             loaded: Any = EsmModel.from_pretrained(

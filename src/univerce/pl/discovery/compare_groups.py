@@ -101,7 +101,7 @@ def compare_groups(
     if view == "both" and ax is not None:
         raise ValueError('ax= takes one view; pass view="donors" or view="genes" as well.')
     if isinstance(n_genes, bool) or n_genes < 1:
-        raise ValueError(f"n_genes={n_genes!r} must be a whole number from 1 on.")
+        raise ValueError(f"n_genes={n_genes!r} must be an integer >= 1.")
     changes = _changes(found["genes"], genes, n_genes)
     n_rows = {"donors": 3 * len(found["abundance"]), "genes": len(changes)}
     height = _ROW * max(n for name, n in n_rows.items() if view in ("both", name)) + _AROUND

@@ -89,7 +89,7 @@ def find_cells(
     if by is not None and by not in counted:
         raise ValueError(f"by={by!r} was not counted by; there is {', '.join(map(repr, counted))}.")
     if isinstance(n_top, bool) or n_top < 1:
-        raise ValueError(f"n_top={n_top!r} must be a whole number from 1 on.")
+        raise ValueError(f"n_top={n_top!r} must be an integer >= 1.")
     drawn = counted if by is None else [by]
     if ax is not None and len(drawn) > 1:
         raise ValueError(f"ax= takes one panel; choose one of {', '.join(map(repr, counted))} with by=.")

@@ -93,7 +93,7 @@ def gene_attribution(
     if unknown := [group for group in wanted if group not in there]:
         raise ValueError(f"There are no cells of {unknown[0]!r}; choose from {', '.join(map(repr, there))}.")
     if isinstance(n_genes, bool) or n_genes < 1:
-        raise ValueError(f"n_genes={n_genes!r} must be a whole number from 1 on.")
+        raise ValueError(f"n_genes={n_genes!r} must be an integer >= 1.")
     if ax is not None and len(wanted) > 1:
         raise ValueError("ax= takes one group; choose one with groups=.")
     height = _ROW * min(n_genes, adata.n_vars) + _AROUND

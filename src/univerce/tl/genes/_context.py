@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device
 from univerce._settings import settings
 from univerce.inference.context import ContextReader
 from univerce.inference.inputs import resolve_inputs
-from univerce.inference.runtime import choose_batch_size, choose_device
-from univerce.inference.tokens import max_sentence_length
 from univerce.model.checkpoint import load_network
 
 _BLOCK_ROWS = 500
@@ -34,13 +33,7 @@ def read_context(
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
-    config, drawing = inputs.model.config, inputs.drawing
-    where = choose_device(settings.device if device == "auto" else device)
-    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    reader = ContextReader(
-        load_network(inputs.model, device=where), inputs.genes[0].table, official=False,
-        batch_size=choose_batch_size("auto", where, config.d_model, length),
-    )  # fmt: skip
+    reader = ContextReader(load_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
     show = settings.progress
     with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not show) as bar:
         for _, groups in inputs.prepare(_BLOCK_ROWS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,10 +12,9 @@ from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.deletion import delete_from_sentences
 from univerce.inference.inputs import Inputs
-from univerce.inference.runtime import Embedder, choose_batch_size, embed_blocks
-from univerce.inference.tokens import cell_keys, max_sentence_length
+from univerce.inference.runtime import Embedder, embed_blocks
+from univerce.inference.tokens import cell_keys
 from univerce.model.checkpoint import load_network
-from univerce.model.config import Sampling
 
 BLOCK_ROWS = 500
 _DRAW = -6
@@ -70,11 +69,8 @@ def deleted_tokens(inputs: Inputs, deletions: Mapping[str, Sequence[str]]) -> li
 
 def make_embedders(inputs: Inputs, device: Any, precision: str) -> list[Embedder]:
     """One for each species."""
-    config, drawing = inputs.model.config, inputs.drawing
     network = load_network(inputs.model, device=device, precision=precision)
-    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    size = choose_batch_size("auto", device, config.d_model, length, precision)
-    return [Embedder(network, genes.table, official=False, batch_size=size) for genes in inputs.genes]
+    return [Embedder(network, genes.table) for genes in inputs.genes]
 
 
 def embed_whole(inputs: Inputs, embedders: Sequence[Embedder], done: Callable[[int], Any]) -> np.ndarray:
@@ -107,8 +103,7 @@ def embed_deleted(
                     keys = cell_keys(inputs.names[cells[expressing]], drawing.seed, draw=_DRAW - draw)
                     without, differs = delete_from_sentences(
                         sentences.take(expressing), counts, some, orders[group.species], keys,
-                        sampling=cast("Sampling", drawing.sampling), n_sample=drawing.n_sample,
-                        max_length=drawing.max_length,
+                        sampling=drawing.sampling, n_sample=drawing.n_sample, max_length=drawing.max_length,
                     )  # fmt: skip
                     draws.append(without)
                     changed |= differs

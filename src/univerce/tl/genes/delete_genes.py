@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.inference.inputs import resolve_inputs
-from univerce.inference.runtime import choose_device
 from univerce.tl.genes._deletions import as_deletions, deleted_tokens, embed_deleted, embed_whole, make_embedders
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def delete_genes(
     )  # fmt: skip
     tokens = deleted_tokens(inputs, deletions)
     _check_direction(toward, labels, groupby, inputs.model.config.output_dim)
-    embedders = make_embedders(inputs, choose_device(settings.device if device == "auto" else device), precision)
+    embedders = make_embedders(inputs, choose_device(device), precision)
     show = settings.progress
     n_sentences = adata.n_obs * n_draws * (1 + len(deletions))
     with tqdm(total=n_sentences, unit="sentence", desc="delete", disable=not show) as bar:

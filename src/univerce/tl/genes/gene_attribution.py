@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device
 from univerce._settings import settings
 from univerce._validate import check_whole, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.attribution import Attributor, Average
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.runtime import choose_batch_size, choose_device
-from univerce.inference.tokens import max_sentence_length
 from univerce.model.bag import bag_weights
 from univerce.model.checkpoint import load_network
 from univerce.tl.genes._deletions import embed_whole
@@ -129,7 +128,7 @@ def gene_attribution(
             "attribute one species at a time."
         )
     _check_direction(direction, labels, groupby, inputs.model.config.output_dim)
-    attributor = _attributor(inputs, choose_device(settings.device if device == "auto" else device))
+    attributor = Attributor(load_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
     average = _average(inputs)
     used = np.flatnonzero((average.draws > 0) | (average.weights > 0))
     rows = used[(used >= N_SPECIAL) & (used < N_SPECIAL + inputs.genes[0].table.n_obs)] - N_SPECIAL
@@ -179,14 +178,6 @@ def _check_direction(direction: Any, labels: Any, groupby: str | None, n_dims: i
             f"direction must be a label or a finite vector of {n_dims} numbers, not all zero; its shape is "
             f"{vector.shape}."
         )
-
-
-def _attributor(inputs: Inputs, device: Any) -> Attributor:
-    config, drawing = inputs.model.config, inputs.drawing
-    length = max_sentence_length(drawing.n_sample, 25, drawing.max_length)
-    size = choose_batch_size("auto", device, config.d_model, length)
-    network = load_network(inputs.model, device=device)
-    return Attributor(network, inputs.genes[0].table, official=False, batch_size=size)
 
 
 def _average(inputs: Inputs) -> Average:

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import get_modality
@@ -24,7 +25,6 @@ from univerce.genes.species import resolve_species
 from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
 from univerce.inference.inputs import check_table
 from univerce.inference.recorded import recorded_model
-from univerce.inference.runtime import choose_device
 from univerce.model.checkpoint import load_network
 from univerce.model.expression import expression_logits
 
@@ -126,7 +126,7 @@ def predict_expression(
             f"width {found.config.output_dim}. Embed again with uc.tl.uce_embed(adata, key_added={use_rep!r})."
         )
     known = np.isfinite(cells).all(axis=1)
-    where = choose_device(settings.device if device == "auto" else device)
+    where = choose_device(device)
     show = settings.progress
     out = np.full((adata.n_obs, len(names)), np.nan, dtype=np.float32)
     with tqdm(total=int(known.sum()) * len(names), unit="pair", desc="predict", disable=not show) as bar:
