@@ -18,18 +18,23 @@ nox.options.sessions = ["tests", "lint", "types", "docs"]
 nox.options.error_on_missing_interpreters = True
 
 CONSTRAINTS = "constraints.txt"
+PYPROJECT = nox.project.load_toml("pyproject.toml")
 MAX_DATA = 25 * 2**20  # bytes of model and gene tables inside the wheel
+MIN_COVERAGE = 92  # percent of lines
 
 
-def install(session: nox.Session, *what: str) -> None:
-    session.install("-c", CONSTRAINTS, *what)
+def install(session: nox.Session, *what: str, groups: tuple[str, ...] = (), pins: str = CONSTRAINTS) -> None:
+    """Install requirements and dependency groups; by name rather than ``--group``, which needs pip 25.1."""
+    session.install("-c", pins, *what, *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit tests, contract tests and the examples of the docstrings."""
-    install(session, "-e", ".[test]")
-    session.run("pytest", "--durations=10", *session.posargs)
+    """Unit tests, contract tests and the examples of the docstrings, on all cores, with the coverage of lines."""
+    install(session, "-e", ".[all]", groups=("test",))
+    parallel = ["-n", "auto", "--dist", "worksteal"]
+    coverage = ["--cov", "--cov-report=term:skip-covered", f"--cov-fail-under={MIN_COVERAGE}"]
+    session.run("pytest", *parallel, "--durations=10", *(session.posargs or coverage))
 
 
 @nox.session
@@ -37,17 +42,30 @@ def minimums(session: nox.Session) -> None:
     """The tests with the oldest version of every direct dependency that pyproject.toml admits."""
     pins = Path(session.create_tmp()) / "minimums.txt"
     pins.write_text("\n".join(_minimums()) + "\n")
-    session.install("-c", str(pins), "-e", ".[test]")
+    install(session, "-e", ".[all]", groups=("test",), pins=str(pins))
     session.run("pip", "list")
     # Warnings stay warnings here: old releases warn about the newer packages that they pull in.
-    session.run("pytest", "-W", "default", *session.posargs)
+    session.run("pytest", "-n", "auto", "-W", "default", *session.posargs)
+
+
+@nox.session
+def prereleases(session: nox.Session) -> None:
+    """The tests with the newest version of every dependency, pre-releases included."""
+    pins = Path(session.create_tmp()) / "torch.txt"
+    pins.write_text("\n".join(_torch()) + "\n")
+    install(session, "--pre", "--upgrade", "-e", ".[all]", groups=("test",), pins=str(pins))
+    session.run("pip", "list")
+    session.run("pytest", "-n", "auto", "-W", "default", *session.posargs)
+
+
+def _torch() -> list[str]:
+    return [line for line in Path(CONSTRAINTS).read_text().splitlines() if line.startswith("torch==")]
 
 
 def _minimums() -> list[str]:
     """``name==lower bound`` for every direct dependency; torch stays at the one pinned build."""
-    project = nox.project.load_toml("pyproject.toml")["project"]
-    pins = [line for line in Path(CONSTRAINTS).read_text().splitlines() if line.startswith("torch==")]
-    for requirement in map(Requirement, project["dependencies"]):
+    pins = _torch()
+    for requirement in map(Requirement, PYPROJECT["project"]["dependencies"]):
         lower = [s.version for s in requirement.specifier if s.operator == ">="]
         if requirement.name != "torch":
             pins.append(f"{requirement.name}=={lower[0]}")
@@ -66,14 +84,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types of the package."""
-    install(session, "-e", ".[types]")
+    install(session, "-e", ".", groups=("types",))
     session.run("mypy", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, every warning an error; the pages are in docs/_build/html."""
-    install(session, "-e", ".[docs]")
+    install(session, "-e", ".[ontology]", groups=("docs",))
     shutil.rmtree("docs/generated", ignore_errors=True)  # pages of names that are gone
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
@@ -106,7 +124,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def perf(session: nox.Session) -> None:
     """Measure speed and memory; prints figures, and writes those that the documentation shows."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[all]", groups=("test",))
     env = {"PERF_DOCS": "docs/measured"}
     session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]), env=env)
     if Path("docs/measured/rates.json").exists():

@@ -52,7 +52,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
     exec(compile("\n".join(blocks), page, "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md", "packaging/README.md", "CODE_OF_CONDUCT.md"])
+@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md"])
 def test_links_into_the_repository_lead_somewhere(page):
     """Sphinx checks those of its own pages."""
     links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())

@@ -86,13 +86,10 @@ def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
 def test_everything_that_src_imports_is_declared_and_the_other_way_round():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = {_module(r) for r in project["dependencies"]}
-    extras = {_module(r) for name, rs in project["optional-dependencies"].items() for r in rs if name not in _TOOLS}
+    extras = {_module(r) for rs in project["optional-dependencies"].values() for r in rs} - {"univerce"}
     imported = set().union(*(_third_party(p) for p in PACKAGE.rglob("*.py")))
     assert imported - base - extras == set(), "imported but not declared"
     assert base - imported == set(), "declared but never imported"
-
-
-_TOOLS = {"all", "dev", "docs", "test", "types"}
 
 
 def _module(requirement: str) -> str:

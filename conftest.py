@@ -1,4 +1,4 @@
-"""Fixtures for every test: fresh settings, a cache of its own, no network, no figures left behind."""
+"""Fixtures of all tests and docstring examples: default settings, an empty cache, no network, no open figures."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
         yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
+def _examples_write_elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Run docstring examples in an empty directory."""
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
 
 
 @pytest.fixture(autouse=True)
