@@ -156,7 +156,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 
 
 def test_a_run_killed_while_it_creates_the_store_leaves_no_half_store(tmp_path: Path) -> None:
-    done = run_writer(tmp_path / "s", "Path.rename = dying(Path.rename, True)", 1, opening=True)
+    done = run_writer(tmp_path / "s", "Path.replace = dying(Path.replace, True)", 1, opening=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "s").exists()
     assert opened(tmp_path / "s").missing() == [0, 1, 2, 3, 4]

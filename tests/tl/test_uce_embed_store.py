@@ -66,27 +66,25 @@ def test_a_store_holds_what_memory_would_byte_for_byte(tiny_model, tmp_path):
     uc.tl.check_same_space(stored, cells, use_rep="e")
 
 
-# Each child dies as the write number POINT begins, that is, at any place between two files of the store.
+# Each child dies before the file number POINT gets its name, that is, at any place between two files of the store.
 _KILL = """
 import importlib, os, signal, sys
 import univerce as uc
 from tests.helpers.tiny import tiny_cells
 from univerce.genes.names import bundled_names
-from univerce.inference import store
 bundled_names()  # read once, for all children
 module = importlib.import_module("univerce.tl.uce_embed")
 module.BLOCK_ROWS = int(sys.argv[3])
-write, written = store._write_file, 0
+sync, written = os.fsync, 0
 
-def dying(path, data):
+def dying(descriptor):
     global written
     if written == point:
-        path.with_name(f".{path.name}.half.part").write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     written += 1
-    write(path, data)
+    sync(descriptor)
 
-store._write_file = dying
+os.fsync = dying
 for point in map(int, sys.argv[4:]):
     child = os.fork()
     if child == 0:
@@ -95,7 +93,7 @@ for point in map(int, sys.argv[4:]):
     status = os.waitpid(child, 0)[1]
     print(point, -os.waitstatus_to_exitcode(status))
 """
-# 3 writes create the store, 2 make each of the 4 blocks, the last one ends finish()
+# 3 files create the store, 2 are written for each of the 4 blocks, the last one by finish()
 KILLED_AT = {
     1: "while the store is created",
     4: "between a block and its marker",

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from univerce.io.atomic import replacing, write_whole
 from univerce.io.blocks import n_blocks
 
 MANIFEST = "univerce-manifest.json"
@@ -131,11 +130,6 @@ class EmbeddingStore:
         return cls(Path(path), pd.Index([]), _read_manifest(Path(path)))
 
     def _create(self, manifest: Mapping[str, Any]) -> None:
-        """Prepare the directory under a temporary name and move it into place."""
-        part = self.path.parent / f".{self.path.name}.{uuid.uuid4().hex}.part"
-        array = part / "obsm" / self.key
-        for directory in (array, part / MARKERS):
-            directory.mkdir(parents=True)
         metadata = {
             "zarr_format": 2,
             "shape": self.shape,
@@ -146,14 +140,16 @@ class EmbeddingStore:
             "compressor": None,
             "filters": None,
         }
-        _write_file(array / ".zarray", json.dumps(metadata).encode())
-        _write_file(array / ".zattrs", json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}).encode())
-        _write_file(part / MANIFEST, json.dumps(manifest, indent=2).encode())
         try:
-            part.rename(self.path)
+            with replacing(self.path, keep=True) as part:
+                array = part / "obsm" / self.key
+                for directory in (array, part / MARKERS):
+                    directory.mkdir(parents=True)
+                (array / ".zarray").write_text(json.dumps(metadata))
+                (array / ".zattrs").write_text(json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}))
+                (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
         except OSError:
-            shutil.rmtree(part)
-            if not (self.path / MANIFEST).exists():  # else another process was quicker, and its store will do
+            if not (self.path / MANIFEST).exists():  # otherwise another process was faster
                 raise
 
     def rows(self, k: int) -> slice:
@@ -192,8 +188,8 @@ class EmbeddingStore:
         chunk = np.full((self.block_rows, self.shape[1]), np.nan, dtype=self.dtype)
         chunk[: expected[0]] = values
         data = chunk.tobytes()
-        _write_file(self._chunk(k), data)
-        _write_file(self._marker(k), hashlib.sha256(data).hexdigest().encode())
+        write_whole(self._chunk(k), data)
+        write_whole(self._marker(k), hashlib.sha256(data).hexdigest().encode())
         self._verified.add(k)
 
     def read(self, k: int) -> np.ndarray:
@@ -244,8 +240,8 @@ class EmbeddingStore:
         obs = pd.DataFrame(index=self.obs_names) if obs_columns is None else obs_columns
         if not obs.index.astype(str).equals(self.obs_names):
             raise ValueError("The index of obs_columns is not the obs_names of the store.")
-        for leftover in self.path.rglob("*.part"):  # of writers that were killed
-            leftover.unlink(missing_ok=True)
+        for leftover in list(self.path.rglob("*.part")):  # of writers that were killed
+            shutil.rmtree(leftover)
         root = zarr.open_group(self.path, mode="a", zarr_format=2)
         obsm = root.require_group("obsm")
         obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
@@ -295,20 +291,7 @@ def _consolidate(path: Path) -> None:
     """Write zarr's consolidated metadata; ``zarr.consolidate_metadata`` would warn of the files that are ours."""
     files = sorted(f for name in (".zgroup", ".zattrs", ".zarray") for f in path.rglob(name))
     metadata = {f.relative_to(path).as_posix(): json.loads(f.read_text()) for f in files}
-    _write_file(path / ".zmetadata", json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode())
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write ``path`` under a temporary name, make sure it is on disk, and only then give it its name."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path / ".zmetadata", json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode())
 
 
 def _digest_names(names: pd.Index) -> str:
