@@ -108,7 +108,6 @@ ALLOWED: dict[str, set[str]] = {
         "tl.read_ontology",
     },
     "lines": {
-        "src/univerce/inference/runtime.py",
         "src/univerce/training/corpus.py",
     },
     "words": {
@@ -184,9 +183,6 @@ ALLOWED: dict[str, set[str]] = {
         "tl.gene_attribution: device",
         "tl.gene_network: device",
         "tl.predict_expression: device",
-        "tl.uce_embed: batch_size",
-        "tl.uce_embed: device",
-        "tl.uce_embed: precision",
     },
 }
 
