@@ -34,7 +34,8 @@ def tests(session: nox.Session) -> None:
     install(session, "-e", ".[all]", groups=("test",))
     parallel = ["-n", "auto", "--dist", "worksteal"]
     coverage = ["--cov", "--cov-report=term:skip-covered", f"--cov-fail-under={MIN_COVERAGE}"]
-    session.run("pytest", *parallel, "--durations=10", *(session.posargs or coverage))
+    env = {"OMP_NUM_THREADS": "1"}  # one thread per worker
+    session.run("pytest", *parallel, "--durations=10", *(session.posargs or coverage), env=env)
 
 
 @nox.session

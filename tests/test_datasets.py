@@ -1,4 +1,4 @@
-"""The bundled cells: are the recovered counts counts?"""
+"""The bundled cells and their recovered counts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def test_the_counts_reproduce_every_published_value_to_its_last_decimal(adata: a
     np.testing.assert_allclose(np.log1p(scaled), published, atol=5.01e-4, rtol=0)
 
 
-def test_the_smallest_value_of_a_cell_as_its_unit_gives_the_same_counts(adata: ad.AnnData) -> None:
-    """An oracle that does not know n_counts: only small counts, where three decimals decide."""
+def test_dividing_by_the_smallest_value_of_a_cell_gives_the_same_counts(adata: ad.AnnData) -> None:
+    """An oracle without n_counts, for small counts, where three decimals are enough."""
     published = sc.datasets.pbmc68k_reduced().raw.X.tocsr()
     for i in range(0, adata.n_obs, 7):
         scaled = np.expm1(published[i].data.astype(float))
@@ -63,16 +63,12 @@ def test_counts_come_back_whatever_the_smallest_one_is() -> None:
     np.testing.assert_array_equal(_recover_counts(sp.csr_matrix(values), n_counts).toarray(), counts)
 
 
-@pytest.mark.parametrize(
-    ("values", "n_counts"),
-    [
-        ([[1.0, 2.5]], [5000]),
-        ([[np.log1p(2e4 / 50), np.log1p(60e4 / 50)]], [50]),
-        ([[np.nan]], [50]),
-        ([[-3.0]], [50]),
-    ],
-    ids=["fractions", "more counts than the cell had", "a missing value", "a negative value"],
-)
-def test_values_without_counts_behind_them_are_refused(values: list[list[float]], n_counts: list[int]) -> None:
-    with pytest.raises(ValueError, match="are not log1p"):
-        _recover_counts(sp.csr_matrix(np.array(values)), np.array(n_counts))
+def test_values_that_are_not_log1p_of_counts_are_an_error() -> None:
+    for values, n_counts in {
+        "fractions": ([[1.0, 2.5]], [5000]),
+        "more counts than in the cell": ([[np.log1p(2e4 / 50), np.log1p(60e4 / 50)]], [50]),
+        "missing": ([[np.nan]], [50]),
+        "negative": ([[-3.0]], [50]),
+    }.values():
+        with pytest.raises(ValueError, match="are not log1p"):
+            _recover_counts(sp.csr_matrix(np.array(values)), np.array(n_counts))

@@ -17,22 +17,18 @@ from mudata import MuData
 from univerce._validate import as_seed, check_adata, check_counts, get_layer, get_modality, layer_name
 
 COUNTS = np.array([[0, 3, 1], [7, 0, 0]])
-FORMS = pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csr_array], ids=["dense", "csr", "csr array"])
+FORMS = (np.asarray, sp.csr_matrix, sp.csr_array)
 
 
 def _adata(X=COUNTS, names=("a", "b")) -> ad.AnnData:
     return ad.AnnData(np.asarray(X, dtype=np.float32), obs=pd.DataFrame(index=list(names)))
 
 
-@FORMS
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.int64, np.float32, np.float64])
-def test_counts_of_any_type_pass(form, dtype):
-    check_counts(form(COUNTS.astype(dtype)), where="X")
-
-
-@FORMS
-def test_an_empty_block_passes(form):
-    check_counts(form(np.zeros((0, 3))), where="X")
+def test_counts_of_any_type_pass():
+    for form in FORMS:
+        check_counts(form(np.zeros((0, 3))), where="X")
+        for dtype in (bool, np.uint8, np.int32, np.int64, np.float32, np.float64):
+            check_counts(form(COUNTS.astype(dtype)), where="X")
 
 
 rng = np.random.default_rng(0)
@@ -51,19 +47,19 @@ BAD = {
 }
 
 
-@FORMS
 @pytest.mark.parametrize(("values", "said"), BAD.values(), ids=BAD)
-def test_anything_but_counts_is_refused_with_the_likely_cause(form, values, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
-        check_counts(form(values), where="adata.layers['x']")
-    assert str(error.value).startswith("adata.layers['x'] holds")
-    assert 'layer="counts"' in str(error.value)
+def test_values_that_are_not_counts_are_an_error_with_the_likely_cause(values, said):
+    for form in FORMS:
+        with pytest.raises(ValueError, match=re.escape(said)) as error:
+            check_counts(form(values), where="adata.layers['x']")
+        assert str(error.value).startswith("adata.layers['x'] holds")
+        assert 'layer="counts"' in str(error.value)
 
 
-@pytest.mark.parametrize("dtype", [complex, object, "U3"])
-def test_values_that_are_no_real_numbers_are_refused(dtype):
-    with pytest.raises(ValueError, match="not counts"):
-        check_counts(COUNTS.astype(dtype), where="X")
+def test_values_that_are_not_real_numbers_are_an_error():
+    for dtype in (complex, object, "U3"):
+        with pytest.raises(ValueError, match="not counts"):
+            check_counts(COUNTS.astype(dtype), where="X")
 
 
 @given(hnp.arrays(np.float32, (3, 4), elements=st.floats(width=32)))
@@ -87,46 +83,36 @@ def test_x_and_layers_are_found_by_name():
     assert (layer_name(None), layer_name("X"), layer_name("counts")) == ("adata.X", "adata.X", "adata.layers['counts']")
 
 
-@pytest.mark.parametrize(("layers", "listed"), [([], "none"), (["counts", "raw"], "'counts', 'raw'")])
-def test_a_missing_layer_is_named_beside_those_there_are(layers, listed):
+def test_a_missing_layer_is_an_error_that_lists_the_layers(monkeypatch):
     adata = _adata()
-    for layer in layers:
-        adata.layers[layer] = adata.X
-    with pytest.raises(KeyError, match=f"layer='spliced' is not in the AnnData; its layers are: {listed}"):
+    with pytest.raises(KeyError, match="layer='spliced' is not in the AnnData; its layers are: none"):
         get_layer(adata, "spliced")
-
-
-def test_x_is_not_listed_as_a_layer(monkeypatch):
-    adata = _adata()
-    monkeypatch.setattr(type(adata.layers), "__iter__", lambda self: iter([None]))  # as anndata 0.13 does
+    adata.layers["counts"] = adata.layers["raw"] = adata.X
+    with pytest.raises(KeyError, match="layer='spliced' is not in the AnnData; its layers are: 'counts', 'raw'"):
+        get_layer(adata, "spliced")
+    empty = ad.AnnData(obs=adata.obs, var=adata.var, layers={"counts": COUNTS})
+    with pytest.raises(ValueError, match=r"adata.X is empty; pass layer= .* 'counts'"):
+        get_layer(empty)
+    monkeypatch.setattr(type(adata.layers), "__iter__", lambda self: iter([None]))  # X as a layer, as in anndata 0.13
     assert get_layer(adata) is adata.X
     with pytest.raises(KeyError, match="its layers are: none"):
         get_layer(adata, "spliced")
 
 
-def test_an_anndata_without_x_is_refused():
-    adata = ad.AnnData(obs=pd.DataFrame(index=["a"]), var=pd.DataFrame(index=["g"]), layers={"counts": np.ones((1, 1))})
-    with pytest.raises(ValueError, match=r"adata.X is empty; pass layer= .* 'counts'"):
-        get_layer(adata)
-
-
-def test_data_with_unique_cells_pass_even_when_variables_repeat():
+def test_cell_names_must_be_unique_and_names_of_variables_need_not():
     adata = ad.AnnData(np.ones((2, 2)), obs=pd.DataFrame(index=["a", "b"]))
     adata.var.index = pd.Index(["g", "g"])
     check_adata(adata)
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
-def test_empty_data_are_refused(shape):
-    with pytest.raises(ValueError, match=f"empty: {shape[0]} cells and {shape[1]} variables"):
-        check_adata(ad.AnnData(np.zeros(shape)))
-
-
-def test_cells_that_share_a_name_are_refused_with_the_fix():
     adata = ad.AnnData(np.ones((5, 1)))
     adata.obs.index = pd.Index(["a", "b", "a", "b", "c"])
     with pytest.raises(ValueError, match=r"2 obs_names .* \['a', 'b'\]\. .*adata.obs_names_make_unique\(\)"):
         check_adata(adata)
+
+
+def test_empty_data_are_an_error():
+    for shape in ((0, 3), (3, 0), (0, 0)):
+        with pytest.raises(ValueError, match=f"empty: {shape[0]} cells and {shape[1]} variables"):
+            check_adata(ad.AnnData(np.zeros(shape)))
 
 
 def _mudata() -> MuData:
@@ -134,35 +120,29 @@ def _mudata() -> MuData:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-def test_the_modality_of_a_mudata_is_found():
-    data = _mudata()
+def test_mod_selects_a_modality_of_a_mudata_and_of_nothing_else():
+    data, adata = _mudata(), _adata()
     assert get_modality(data, "rna") is data.mod["rna"]
-
-
-def test_an_anndata_is_its_own_modality():
-    adata = _adata()
     assert get_modality(adata) is adata
+    for wrong, mod, error, said in (
+        (data, None, ValueError, "A MuData needs mod=.*'rna', 'adt'"),
+        (data, "atac", KeyError, "mod='atac' is not in the MuData; it has 'rna', 'adt'"),
+        (adata, "rna", ValueError, "mod='rna' chooses a modality of a MuData"),
+        ({}, None, TypeError, "An AnnData or a MuData is needed, not builtins.dict"),
+    ):
+        with pytest.raises(error, match=said):
+            get_modality(wrong, mod)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
-@pytest.mark.parametrize(
-    ("make", "mod", "error", "said"),
-    [
-        pytest.param(_mudata, None, ValueError, "A MuData needs mod=.*'rna', 'adt'", id="no modality"),
-        pytest.param(_mudata, "atac", KeyError, "mod='atac' is not in the MuData; it has 'rna', 'adt'", id="unknown"),
-        pytest.param(_adata, "rna", ValueError, "mod='rna' chooses a modality of a MuData", id="mod for an AnnData"),
-        pytest.param(dict, None, TypeError, "An AnnData or a MuData is needed, not builtins.dict", id="a dict"),
-    ],
-)
-def test_a_wrong_modality_is_refused(make, mod, error, said):
-    with pytest.raises(error, match=said):
-        get_modality(make(), mod)
-
-
-@pytest.mark.parametrize("seed", [0, 5, np.int32(5), np.uint64(5), 2**63 - 1])
-def test_a_seed_is_kept(seed):
-    assert as_seed(seed) == int(seed)
-    assert type(as_seed(seed)) is int
+def test_a_seed_is_a_whole_number_of_63_bits_or_a_generator():
+    for seed in (0, 5, np.int32(5), np.uint64(5), 2**63 - 1):
+        assert (as_seed(seed), type(as_seed(seed))) == (int(seed), int)
+    for wrong in (None, True, 1.0, "1", np.random.RandomState(0)):
+        with pytest.raises(TypeError, match="rng="):
+            as_seed(wrong)
+    for wrong in (-1, 2**63, np.uint64(2**63)):
+        with pytest.raises(ValueError, match="rng="):
+            as_seed(wrong)
 
 
 def test_a_generator_is_drawn_from_once():
@@ -171,22 +151,3 @@ def test_a_generator_is_drawn_from_once():
     assert seed == same.integers(2**63 - 1, endpoint=True)
     assert used.bit_generator.state == same.bit_generator.state
     assert as_seed(used) != seed
-
-
-@pytest.mark.parametrize(
-    ("rng", "error"),
-    [
-        (None, TypeError),
-        (True, TypeError),
-        (1.0, TypeError),
-        ("1", TypeError),
-        (np.random.RandomState(0), TypeError),
-        (-1, ValueError),
-        (2**63, ValueError),
-        (np.uint64(2**63), ValueError),
-    ],
-    ids=str,
-)
-def test_anything_else_is_no_seed(rng, error):
-    with pytest.raises(error, match="rng="):
-        as_seed(rng)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["atlas", "bench", "datasets", "genes", "get", "model", "pl", "pp", "settings", "tl"]
 
-if not TYPE_CHECKING:  # a type checker would otherwise believe in every name
+if not TYPE_CHECKING:  # a type checker would otherwise accept every name
 
     def __getattr__(name: str) -> object:
-        """Import a room when it is first used: the package itself loads neither torch nor scanpy."""
+        """Import a subpackage at its first use, so that ``import univerce`` loads neither torch nor scanpy."""
         if name in __all__:
             return import_module(f"univerce.{name}")
         raise AttributeError(f"module 'univerce' has no attribute {name!r}; it has {', '.join(__all__)}.")

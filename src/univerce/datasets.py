@@ -1,4 +1,4 @@
-"""Labeled cells for examples and tests, without a network."""
+"""Example data that need no download."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SOURCE = (
 
 
 def pbmc68k_reduced() -> ad.AnnData:
-    """700 human blood cells of 10 types with raw counts of 765 genes, from the data inside scanpy.
+    """Load 700 human blood cells of 10 types with raw counts of 765 genes.
 
-    scanpy ships ``log1p(count * 1e4 / n_counts)`` to three decimals, with the ``n_counts`` of every cell. The counts
-    are the whole numbers behind those values. They are certain: each reproduces its published value to the last decimal
-    (largest difference 0.0005), and none was further than 0.082 from a whole number before it was rounded.
+    scanpy ships ``log1p(count * 1e4 / n_counts)`` with three decimals and the ``n_counts`` of each cell. The counts are
+    recovered from these values. Each reproduces its published value to the last decimal (largest difference 0.0005),
+    and none was more than 0.082 from a whole number before rounding.
 
     Returns
     -------
-    AnnData with ``X`` the counts, CSR int32 ``[700, 765]``; ``obs["cell_type"]`` the published labels (by correlation
-    with sorted cells) beside the published ``n_counts`` and ``n_genes`` (of all genes measured), ``percent_mito``,
+    AnnData with counts in ``X``, CSR int32 ``[700, 765]``; the published labels in ``obs["cell_type"]`` (by correlation
+    with sorted cells), and the published ``n_counts`` and ``n_genes`` (of all measured genes), ``percent_mito``,
     ``S_score``, ``G2M_score``, ``phase`` and ``louvain``; ``uns["organism"]`` and ``uns["source"]``.
 
     Raises
     ------
     ValueError
-        When the installed scanpy ships other values, from which no counts can be recovered.
+        If the installed scanpy ships other values.
 
     Examples
     --------
@@ -55,9 +55,9 @@ def pbmc68k_reduced() -> ad.AnnData:
 
 
 def _recover_counts(values: sp.csr_matrix, n_counts: np.ndarray) -> sp.csr_matrix:
-    """The counts ``[n_cells, n_genes]`` behind ``log1p(count * 1e4 / n_counts)`` in values of three decimals.
+    """Recover counts ``[n_cells, n_genes]`` from ``log1p(count * 1e4 / n_counts)`` with three decimals.
 
-    ``n_counts`` is what each cell had over all genes measured, so it bounds the counts of the genes at hand.
+    ``n_counts`` includes genes that are not in ``values``, so it bounds the total of each cell.
     """
     unit = np.repeat(_TOTAL / np.asarray(n_counts, dtype=np.float64), np.diff(values.indptr))
     published = values.data.astype(np.float64)
@@ -66,7 +66,7 @@ def _recover_counts(values: sp.csr_matrix, n_counts: np.ndarray) -> sp.csr_matri
     totals = np.asarray(sp.csr_matrix((counts, values.indices, values.indptr), shape=values.shape).sum(axis=1)).ravel()
     if not (deviation <= _ROUNDING and np.all(counts >= 1) and np.all(totals <= n_counts)):
         raise ValueError(
-            f"The values are not log1p(count * {_TOTAL:g} / n_counts): the nearest whole counts miss them by up to "
-            f"{deviation:.2g}, where rounding explains {_ROUNDING:g}."
+            f"The values are not log1p(count * {_TOTAL:g} / n_counts): the nearest counts differ by up to "
+            f"{deviation:.2g}, more than rounding to three decimals ({_ROUNDING:g})."
         )
     return sp.csr_matrix((counts.astype(np.int32), values.indices, values.indptr), shape=values.shape)

@@ -1,4 +1,4 @@
-"""Results read back from an AnnData."""
+"""Read results from an AnnData."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["table"]
 
 
 def table(adata: ad.AnnData | MuData, key: str, *, mod: str | None = None) -> pd.DataFrame:
-    """Table that an analysis wrote to ``uns[key]["table"]``.
+    """Return the table of a result, ``uns[key]["table"]``.
 
     Parameters
     ----------
     adata
-        AnnData or MuData that a function of :mod:`univerce.tl` or :mod:`univerce.bench` has written to.
+        AnnData or MuData with results of :mod:`univerce.tl` or :mod:`univerce.bench`.
     key
-        Key of the result in ``uns``: the ``key_added`` of the analysis.
+        Key of the result in ``uns``, the ``key_added`` of the call.
     mod
-        Modality, if ``adata`` is a MuData.
+        Modality of a MuData.
 
     Returns
     -------
@@ -35,25 +35,24 @@ def table(adata: ad.AnnData | MuData, key: str, *, mod: str | None = None) -> pd
     Raises
     ------
     KeyError
-        If ``uns[key]`` holds no table. The message lists the keys that do.
+        If ``uns[key]`` has no table. The message lists the keys with a table.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> _ = uc.tl.silhouette_by_type(adata, groupby="cell_type")
-    >>> uc.get.table(adata, "silhouette_by_type").columns.tolist()[:2]
-    ['n_cells', 'X_uce']
+    >>> adata.obsm["X_cycle"] = adata.obs[["S_score", "G2M_score"]].to_numpy()
+    >>> scores = uc.tl.silhouette_by_type(adata, groupby="phase", use_reps="X_cycle")
+    >>> uc.get.table(adata, "silhouette_by_type").equals(scores)
+    True
     """
     adata = get_modality(adata, mod)
-    entry = adata.uns.get(key)
-    found = entry.get("table") if isinstance(entry, Mapping) else None
-    if not isinstance(found, pd.DataFrame):
-        tables = [
-            k for k, v in adata.uns.items() if isinstance(v, Mapping) and isinstance(v.get("table"), pd.DataFrame)
-        ]
-        raise KeyError(
-            f"adata.uns[{key!r}] holds no table; keys with a table are: {', '.join(map(repr, tables)) or 'none'}."
-        )
-    return found.copy()
+    tables = {
+        name: entry["table"]
+        for name, entry in adata.uns.items()
+        if isinstance(entry, Mapping) and isinstance(entry.get("table"), pd.DataFrame)
+    }
+    if key not in tables:
+        listed = ", ".join(map(repr, tables)) or "none"
+        raise KeyError(f"adata.uns[{key!r}] has no table; keys with a table are: {listed}.")
+    return tables[key].copy()

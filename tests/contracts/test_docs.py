@@ -1,20 +1,26 @@
-"""What the pages show is what happens."""
+"""The pages of the documentation, the README and the tutorials are true."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import doctest
+import inspect
 import json
+import operator
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
 
+import univerce as uc
 from tests.helpers.obo import write_obo
 
 ROOT = Path(__file__).parents[2]
-# What the pages take from the Cell Ontology, whose file they ask for.
+# What the pages take from the Cell Ontology.
 TERMS = {
     "CL:0": ("cell", []),
     "CL:1": ("lymphocyte", ["CL:0"]),
@@ -28,16 +34,19 @@ TERMS = {
     "CL:9": ("dendritic cell", ["CL:2"]),
 }
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
 
 
-def _blocks(page: str) -> list[str]:
-    return re.findall(r"^```python\n(.+?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+def _blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python[^\n]*\n(.+?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="one answer shows what a machine without a GPU says")
-def test_the_answers_print_what_the_page_says(tmp_path, monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one answer shows the output on a machine without a GPU")
+def test_the_answers_print_what_the_page_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    examples = doctest.DocTestParser().get_doctest("\n".join(_blocks("docs/faq.md")), {}, "faq.md", "docs/faq.md", 0)
+    text = "\n".join(_blocks(ROOT / "docs/faq.md"))
+    examples = doctest.DocTestParser().get_doctest(text, {}, "faq.md", "docs/faq.md", 0)
     assert len(examples.examples) > 20
     assert doctest.DocTestRunner(optionflags=OPTIONS).run(examples).failed == 0
 
@@ -47,27 +56,66 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)
     write_obo(tmp_path / "cl.obo", TERMS)
-    blocks = _blocks(page)
-    assert blocks
-    exec(compile("\n".join(blocks), page, "exec"), {})
+    exec(compile("\n".join(_blocks(ROOT / page)), page, "exec"), {})
 
 
-@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md"])
-def test_links_into_the_repository_lead_somewhere(page):
-    """Sphinx checks those of its own pages."""
-    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
-    inside = [link for link in links if "://" not in link]
-    assert len(links) > 0
-    assert [link for link in inside if not (ROOT / page).parent.joinpath(link).exists()] == []
+def _calls(code: str) -> Iterator[tuple[str, list[str]]]:
+    """Dotted name below ``uc`` and keywords of each call; shell lines and fragments of code are skipped."""
+    with contextlib.suppress(SyntaxError):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.Call) and re.fullmatch(r"uc(\.\w+)+", name := ast.unparse(node.func)):
+                yield name.removeprefix("uc."), [keyword.arg for keyword in node.keywords if keyword.arg]
+
+
+def test_the_code_of_all_pages_and_notebooks_calls_functions_with_parameters_that_exist():
+    codes = []
+    for page in PAGES:
+        inline = re.findall(r"`(uc\.[^`]+\))`", page.read_text())
+        plain = [re.sub(r"^(>>>|\.\.\.) ?", "", block, flags=re.MULTILINE) for block in _blocks(page)]
+        codes += [(page.name, code) for code in (*(line.replace("…", "...") for line in inline), *plain)]
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text())["cells"]
+        codes += [(path.name, "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    wrong, n_calls = [], 0
+    for where, code in codes:
+        for name, keywords in _calls(code):
+            n_calls += 1
+            try:
+                parameters = inspect.signature(operator.attrgetter(name)(uc)).parameters
+            except AttributeError:
+                wrong.append(f"{where}: uc.{name}")
+                continue
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                wrong += [f"{where}: uc.{name}({keyword}=)" for keyword in keywords if keyword not in parameters]
+    assert wrong == []
+    assert n_calls > 150
+
+
+def test_names_in_the_text_exist():
+    wrong = []
+    for page in PAGES:
+        names = re.findall(r"(?:`uc|\{(?:func|class|mod)\}`univerce)((?:\.\w+)+)", page.read_text())
+        for name in {name[1:] for name in names if not name.startswith((".settings", "._"))}:
+            try:
+                operator.attrgetter(name)(uc)
+            except AttributeError:
+                wrong.append(f"{page.name}: {name}")
+    assert wrong == []
+
+
+def test_links_into_the_repository_lead_somewhere():
+    """Sphinx checks the links of its own pages."""
+    for page in ("README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md"):
+        links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
+        inside = [link for link in links if "://" not in link]
+        assert [link for link in inside if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
 def test_every_tutorial_is_in_the_documentation_and_shows_a_figure():
     listed = re.findall(r"^tutorials/(\S+)$", (ROOT / "docs/tutorials.md").read_text(), re.MULTILINE)
-    notebooks = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tutorials").glob("*.ipynb")}
-    assert sorted(listed) == sorted(notebooks)
-    for name, notebook in notebooks.items():
-        outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-        assert not [output for output in outputs if output["output_type"] == "error"], name
+    assert sorted(listed) == [path.stem for path in NOTEBOOKS]
+    for path in NOTEBOOKS:
+        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+        assert not [output for output in outputs if output["output_type"] == "error"], path.name
         figures = [len(output["data"]["image/png"]) for output in outputs if "image/png" in output.get("data", {})]
-        assert figures, name
-        assert max(figures) < 400_000, name  # bytes of base64
+        assert 0 < max(figures, default=0) < 400_000, path.name  # bytes of base64

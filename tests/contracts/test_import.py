@@ -1,4 +1,4 @@
-"""What an import costs, and what the package says it needs."""
+"""Cost of the import, and declared dependencies."""
 
 from __future__ import annotations
 
@@ -34,23 +34,19 @@ def _loaded(statement: str, modules: Iterable[str]) -> list[str]:
     )
 
 
-def test_importing_the_package_loads_nothing_heavy():
+def test_an_import_loads_nothing_heavy():
     assert _loaded("import univerce", HEAVY) == []
+    assert _loaded("import univerce.genes, univerce.datasets, univerce.cli", ("torch", "matplotlib.pyplot")) == []
 
 
-@pytest.mark.parametrize("room", ["genes", "datasets", "cli"])
-def test_a_room_that_computes_no_embedding_loads_neither_torch_nor_pyplot(room):
-    assert _loaded(f"import univerce.{room}", ("torch", "matplotlib.pyplot")) == []
-
-
-def test_an_embedding_loads_nothing_that_it_does_not_use():
+def test_uce_embed_loads_only_what_it_uses():
     embed = """
 import anndata as ad, numpy as np, pandas as pd
 import univerce as uc
 cells = ad.AnnData(np.ones((2, 3), dtype="float32"), var=pd.DataFrame(index=["CD3E", "INS", "GCG"]))
 uc.tl.uce_embed(cells, species="human")
 """
-    # Of these torch's compiler takes longest: more than a second, for a network that is made on the meta device.
+    # The compiler of torch alone takes more than a second to import.
     unused = ("torch._dynamo", "sympy", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")
     assert _loaded(embed, unused) == []
 
@@ -72,18 +68,15 @@ print("unchanged")
     assert _python(code).strip() == "unchanged"
 
 
-def test_every_room_is_reachable_from_the_package():
+def test_every_subpackage_is_an_attribute_and_an_unknown_name_is_an_error_that_lists_them():
     out = _python("import univerce as uc\nprint([getattr(uc, n).__name__ for n in uc.__all__ if n != 'settings'])")
     assert ast.literal_eval(out) == [f"univerce.{name}" for name in uc.__all__ if name != "settings"]
     assert set(uc.__all__) <= set(dir(uc))
-
-
-def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
     with pytest.raises(AttributeError, match="'nowhere'; it has atlas, bench, datasets"):
         uc.nowhere  # noqa: B018
 
 
-def test_everything_that_src_imports_is_declared_and_the_other_way_round():
+def test_imports_and_declared_dependencies_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = {_module(r) for r in project["dependencies"]}
     extras = {_module(r) for rs in project["optional-dependencies"].values() for r in rs} - {"univerce"}

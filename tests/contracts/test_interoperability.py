@@ -1,4 +1,4 @@
-"""What other packages of the scverse write is understood, and what univerce writes they understand."""
+"""Data of other packages of the scverse are read, and results of univerce are read by them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def adata(embedded) -> ad.AnnData:
 
 
 def _counts(embedded: ad.AnnData) -> ad.AnnData:
-    """The same cells before they were embedded."""
+    """The same cells without the embedding."""
     return ad.AnnData(embedded.X.copy(), obs=embedded.obs[["cell_type"]].copy(), var=embedded.var[[]].copy())
 
 
@@ -36,13 +36,13 @@ def _embedding(adata: ad.AnnData) -> np.ndarray:
     return np.asarray(adata.obsm["X_uce"])
 
 
-def test_scanpy_finds_neighbors_draws_a_umap_and_colors_by_transferred_labels(adata):
+def test_scanpy_computes_neighbors_and_plots_a_umap_with_transferred_labels(adata):
     import scanpy as sc
 
     query, reference = adata[::2].copy(), adata[1::2].copy()
     reference.uns["cell_type_colors"] = [f"#0000{i:02x}" for i in range(reference.obs["cell_type"].cat.categories.size)]
     uc.tl.transfer_labels(query, reference, labels="cell_type", min_cells=3, coverage=0.8)
-    with warnings.catch_warnings():  # umap warns of its own seed, igraph and numba
+    with warnings.catch_warnings():  # umap about its seed, igraph and numba
         warnings.simplefilter("ignore")
         sc.pp.neighbors(query, use_rep="X_uce", n_neighbors=5)
         sc.tl.umap(query, maxiter=5)
@@ -57,30 +57,24 @@ def test_scanpy_finds_neighbors_draws_a_umap_and_colors_by_transferred_labels(ad
     plt.close("all")
 
 
-@pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
-def test_files_keep_the_embedding_and_its_space(adata, suffix, tmp_path: Path):
-    path = tmp_path / f"cells{suffix}"
-    with warnings.catch_warnings():  # zarr's notes on its format
+def test_files_and_concatenation_preserve_the_embedding_and_its_space(adata, tmp_path: Path):
+    with warnings.catch_warnings():  # zarr about its format
         warnings.simplefilter("ignore")
-        adata.write_h5ad(path) if suffix == ".h5ad" else adata.write_zarr(path)
-        back = ad.read_h5ad(path) if suffix == ".h5ad" else ad.read_zarr(path)
-    uc.tl.check_same_space(adata, back)
-    np.testing.assert_array_equal(_embedding(back), _embedding(adata))
+        adata.write_h5ad(tmp_path / "cells.h5ad")
+        adata.write_zarr(tmp_path / "cells.zarr")
+        copies = [ad.read_h5ad(tmp_path / "cells.h5ad"), ad.read_zarr(tmp_path / "cells.zarr")]
+    for copy in (*copies, ad.concat([adata[:40], adata[40:]], uns_merge="same")):
+        uc.tl.check_same_space(adata, copy)
+        np.testing.assert_array_equal(_embedding(copy), _embedding(adata))
 
 
-def test_parts_that_are_put_together_again_keep_their_space(adata):
-    together = ad.concat([adata[:40], adata[40:]], uns_merge="same")
-    uc.tl.check_same_space(adata, together)
-    np.testing.assert_array_equal(_embedding(together), _embedding(adata))
-
-
-def test_a_modality_of_mudata_is_embedded_as_an_anndata_is_and_the_other_is_left_alone(embedded):
+def test_a_modality_of_a_mudata_is_embedded_like_an_anndata_and_the_other_is_unchanged(embedded):
     from mudata import MuData
 
     rna = _counts(embedded)
     protein = ad.AnnData(np.ones((rna.n_obs, 2), np.float32), obs=pd.DataFrame(index=rna.obs_names))
     protein.var_names = ["CD3_TotalSeqB", "CD19_TotalSeqB"]
-    with warnings.catch_warnings():  # mudata announces a coming default
+    with warnings.catch_warnings():  # mudata about a future default
         warnings.simplefilter("ignore")
         mdata = MuData({"rna": rna, "prot": protein})
     mdata.uns["organism"] = "Homo sapiens"
@@ -89,10 +83,10 @@ def test_a_modality_of_mudata_is_embedded_as_an_anndata_is_and_the_other_is_left
     assert list(mdata["prot"].obsm) == []
 
 
-def test_fields_of_scvi_tools_stay_and_its_embedding_serves_the_analyses(adata):
+def test_fields_of_scvi_tools_are_unchanged_and_its_embedding_can_be_analyzed(adata):
     scvi = pytest.importorskip("scvi")
     adata.layers["counts"] = adata.X.copy()
-    with warnings.catch_warnings():  # scvi-tools on its own dependencies
+    with warnings.catch_warnings():  # scvi-tools about its dependencies
         warnings.simplefilter("ignore")
         scvi.model.SCVI.setup_anndata(adata, layer="counts", batch_key="phase")
     registered = {key for key in (*adata.obs, *adata.uns) if "scvi" in key}
@@ -111,8 +105,8 @@ def test_fields_of_scvi_tools_stay_and_its_embedding_serves_the_analyses(adata):
 
 
 @pytest.mark.parametrize("place", ["obs", "uns"])
-def test_a_file_of_the_cellxgene_schema_is_embedded_as_it_is(embedded, place):
-    """Ensembl ids in var_names, symbols in feature_name, the organism as a term of NCBITaxon, counts in raw."""
+def test_a_file_of_the_cellxgene_schema_is_embedded_without_preparation(embedded, place):
+    """Ensembl ids in var_names, symbols in feature_name, the species as an NCBITaxon term, counts in raw."""
     table = uc.genes.load_table("human").obs
     ids = dict(zip(table["symbol"], table["ensembl_id"], strict=True))
     known = [name for name in embedded.var_names if ids.get(name)]
@@ -140,7 +134,7 @@ def test_a_file_of_the_cellxgene_schema_is_embedded_as_it_is(embedded, place):
     np.testing.assert_allclose(_embedding(counts), _embedding(same), atol=1e-6)
 
     symbols = counts.copy()
-    symbols.var_names = [str(i) for i in range(symbols.n_vars)]  # what some tools leave of the identifiers
+    symbols.var_names = [str(i) for i in range(symbols.n_vars)]  # identifiers lost by other tools
     uc.tl.uce_embed(symbols)
     assert symbols.uns["X_uce"]["params"]["gene_key"] == {"human": "feature_name"}
     np.testing.assert_allclose(_embedding(symbols), _embedding(same), atol=1e-6)
