@@ -119,17 +119,15 @@ def bench(session: nox.Session) -> None:
     """The tables of docs/benchmark.md from real data: ``nox -s bench -- --data DIR``; the report is in bench-report."""
     install(session, "-e", ".[bench]")
     where = ("--report", "bench-report", "--tables", "docs/benchmark/tables.md")
-    session.run("univerce", "bench", "docs/benchmark/real.toml", *where, *session.posargs)
+    session.run("python", "-m", "benchmarks.campaign", "docs/benchmark/real.toml", *where, *session.posargs)
 
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """Measure speed and memory; prints figures, and writes those that the documentation shows."""
+    """Measure speed, memory and quality (``nox -s perf -- NAME ...``), and write the tables of docs/measured."""
     install(session, "-e", ".[all]", groups=("test",))
-    env = {"PERF_DOCS": "docs/measured"}
-    session.run("pytest", "-m", "perf", "-s", *(session.posargs or ["tests"]), env=env)
-    if Path("docs/measured/rates.json").exists():
-        session.run("python", "-m", "tests.perf.sizing", "docs/measured")
+    session.run("python", "-m", "benchmarks", "--docs", "docs/measured", *session.posargs)
+    session.run("python", "-m", "benchmarks.sizing", "docs/measured")
 
 
 @nox.session

@@ -1,36 +1,30 @@
 """How many draws an embedding needs: agreement of two seeds and accuracy, by draws, sampling and sentences a cell.
 
-On real cells (``UNIVERCE_TEST_DATA``), with uce-mini, whose sentence says little beside its bag of genes, and with a
-network of its shape without a bag, of random weights so large that the transformer decides. ``PERF_DRAW_CELLS`` is the
+On real cells (``--data``), with uce-mini, whose sentence says little beside its bag of genes, and with a
+network of its shape without a bag, of random weights so large that the transformer decides. ``cells=600`` is the
 number of cells.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 import torch
 from matplotlib.lines import Line2D
 from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
-from tests.perf.quality_sets import FACS
-from tests.perf.report import docs_directory, record
-from tests.perf.table import print_table
+from benchmarks.labeled.sets import FACS
+from benchmarks.measurement import Run, check
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.runtime import Drawing, Embedder, embed_blocks, prepare
 from univerce.model import UCE, UCEConfig
 from univerce.model.config import UCE_MINI
 from univerce.pl._figure import DOUBLE, PALETTE, style
 
-pytestmark = pytest.mark.perf
-
-CELLS = int(os.environ.get("PERF_DRAW_CELLS", 600))
 DRAWS, SAMPLINGS, SENTENCES, SEEDS, K = (
     (128, 256, 512, 1024),
     ("multinomial", "systematic"),
@@ -70,9 +64,10 @@ def accuracy(rep: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(votes == codes))
 
 
-def test_more_draws_and_better_ones_agree(test_data):
-    cells = ad.read_h5ad(test_data / "eval" / f"{FACS}.h5ad")
-    rows = np.sort(np.random.default_rng(0).choice(cells.n_obs, min(CELLS, cells.n_obs), replace=False))
+def main(run: Run) -> None:
+    """Embed with every sampling, and compare seeds."""
+    cells, n_cells = ad.read_h5ad(run.data / "eval" / f"{FACS}.h5ad"), int(run.option("cells", "600"))
+    rows = np.sort(np.random.default_rng(0).choice(cells.n_obs, min(n_cells, cells.n_obs), replace=False))
     cells = cells[rows].copy()
     labels = cells.obs[LABELS].astype(str).to_numpy()
     inputs = resolve_inputs(
@@ -91,16 +86,15 @@ def test_more_draws_and_better_ones_agree(test_data):
                     table.append((name, sampling, str(n_draws), str(n), f"{agree:.4f}", f"{right:.3f}"))
     header = ("model", "sampling", "sentences", "draws", "cosine of two seeds", f"kNN accuracy, k = {K}")
     title = f"{len(labels)} sorted blood cells of {len(set(labels))} types, two seeds"
-    print_table(title, header, table)
-    record("draws", title, header, table)
-    if directory := docs_directory():
-        draw(curves, directory / "draws.png")
+    run.record("draws", title, header, table)
+    if run.docs is not None:
+        draw(curves, run.docs / "draws.png")
     least = min(agree for (name, *_), points in curves.items() if name == "uce-mini" for agree, _ in points)
-    assert least > 1 - 1e-4, "its bag has no luck in it, so that more draws have nothing to better"
+    check(ok=least > 1 - 1e-4, goal="two seeds of uce-mini agree")
     name = "random weights, no bag"
     for sampling in SAMPLINGS:
-        assert curves[name, sampling, 1][-1][0] > curves[name, sampling, 1][0][0], "more draws, less noise"
-        assert curves[name, sampling, 4][0][0] > curves[name, sampling, 1][0][0], "more sentences, less noise"
+        check(ok=curves[name, sampling, 1][-1][0] > curves[name, sampling, 1][0][0], goal="more draws, less noise")
+        check(ok=curves[name, sampling, 4][0][0] > curves[name, sampling, 1][0][0], goal="more sentences, less noise")
 
 
 def draw(curves: dict[tuple[str, str, int], list[tuple[float, float]]], path: Path) -> None:

@@ -1,13 +1,12 @@
 """One table of what bounds an embedding: each figure beside its limit, ratios within one run.
 
-``PERF_SCALE_CELLS`` is the number of cells that are embedded from files. Rates go to ``$PERF_DOCS/rates.json``, from
-which ``python -m tests.perf.sizing`` makes the table of large atlases.
+``cells=5000`` is the number of cells that are embedded from files. Rates go to ``rates.json`` in ``--docs``, from
+which ``python -m benchmarks.sizing`` makes the table of large atlases.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,18 +16,16 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
 import scipy.sparse as sp
 import torch
 import zarr
 from torch import nn
 
+from benchmarks import embed_file
+from benchmarks.four_layer import flops, product_rate
+from benchmarks.generated import counts, gene_names
+from benchmarks.measurement import Run, check
 from tests.helpers.reference import generated_state
-from tests.perf import embed_file
-from tests.perf.generated_zarr import counts, gene_names
-from tests.perf.report import docs_directory, record
-from tests.perf.table import print_table
-from tests.perf.test_four_layer import _flops, _roof
 from univerce.genes import load_table
 from univerce.inference.runtime import Genes
 from univerce.inference.tokens import cell_keys, tokenize
@@ -36,24 +33,28 @@ from univerce.model import UCE
 from univerce.model.checkpoint import _low_precision_names
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 
-pytestmark = pytest.mark.perf
-
-CELLS = int(os.environ.get("PERF_SCALE_CELLS", 5000))
 LENGTH = 1073
 HEADER = ("", "measured", "limit", "share")
 
 
-@pytest.fixture(scope="module")
-def found():
-    """Rows and rates of all tests of this file, printed and written when they are done."""
-    rows: list[tuple[object, ...]] = []
-    rates: dict[str, float] = {}
-    yield rows, rates
-    title = f"{CELLS:,} generated cells with about 1,000 genes; sentences of {LENGTH:,} tokens for 4 and 33 layers"
-    print_table(title, HEADER, rows)
-    record("scale", title, HEADER, rows)
-    if directory := docs_directory():
-        (directory / "rates.json").write_text(json.dumps(rates | {"threads": torch.get_num_threads()}, indent=2) + "\n")
+Rows = list[tuple[object, ...]]
+Rates = dict[str, float]
+
+
+def main(run: Run) -> None:
+    """Measure each stage, then files."""
+    n_cells = int(run.option("cells", "5000"))
+    rows: Rows = []
+    rates: Rates = {}
+    tokenizing(rows, rates)
+    for config in (UCE_4L, UCE_33L):
+        forward(rows, rates, config)
+    startup(rows)
+    files(run, rows, rates, n_cells)
+    title = f"{n_cells:,} generated cells with about 1,000 genes; sentences of {LENGTH:,} tokens for 4 and 33 layers"
+    run.record("scale", title, HEADER, rows)
+    if run.docs is not None:
+        (run.docs / "rates.json").write_text(json.dumps(rates | {"threads": torch.get_num_threads()}, indent=2) + "\n")
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:
@@ -65,8 +66,7 @@ def best(work: Callable[[], object], times: int = 3) -> float:
     return min(seconds)
 
 
-def test_tokenizing_with_two_threads(found):
-    rows, rates = found
+def tokenizing(rows: Rows, rates: Rates) -> None:
     table = load_table("human")
     genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
     X = counts(0, 2000, table.n_obs)
@@ -96,9 +96,7 @@ def network(config: UCEConfig, precision: str) -> UCE:
     return made
 
 
-@pytest.mark.parametrize("config", [UCE_4L, UCE_33L], ids=["4 layers", "33 layers"])
-def test_forward_beside_a_product_of_its_matrices(found, config):
-    rows, rates = found
+def forward(rows: Rows, rates: Rates, config: UCEConfig) -> None:
     tokens, out = torch.randn(1, LENGTH, config.d_model, generator=torch.Generator().manual_seed(0)), {}
     for precision in ("float32", "bfloat16"):
         if precision == "float32" and config is UCE_33L:
@@ -110,17 +108,16 @@ def test_forward_beside_a_product_of_its_matrices(found, config):
             out[precision] = made.embed(tokens.clone())
 
         run()
-        seconds, roof = best(run, 2), _roof(getattr(torch, precision))
-        limit = 1e9 * roof / _flops(config, LENGTH)
+        seconds, roof = best(run, 2), product_rate(getattr(torch, precision))
+        limit = 1e9 * roof / flops(config, LENGTH)
         what = f"forward, {config.n_layers} layers, {precision}, cells/s"
         rows.append((what, 1 / seconds, f"{limit:.3g} ({roof:,.0f} GFLOP/s)", f"{1 / seconds / limit:.0%}"))
         rates[f"forward {config.model_id} {precision}"] = 1 / seconds
     if len(out) == 2:
-        assert float((out["float32"] * out["bfloat16"]).sum()) >= 0.999
+        check(ok=float((out["float32"] * out["bfloat16"]).sum()) >= 0.999, goal="bfloat16 agrees with float32")
 
 
-def test_start_of_a_process(found):
-    rows, _ = found
+def startup(rows: Rows) -> None:
     for what, code, limit in (
         ("import anndata, s", "import anndata", ""),
         ("import univerce, s", "import univerce", "import anndata + 1"),
@@ -128,10 +125,10 @@ def test_start_of_a_process(found):
         rows.append((what, best(lambda c=code: subprocess.run([sys.executable, "-c", c], check=True), 3), limit, ""))
 
 
-def write(path: Path, kind: str, chunk: int) -> Path:
-    X = counts(0, CELLS)
+def write(path: Path, kind: str, chunk: int, n_cells: int) -> Path:
+    X = counts(0, n_cells)
     X = sp.csc_matrix(X) if kind == "csc" else X
-    adata = ad.AnnData(X, obs=pd.DataFrame(index=[f"cell {i}" for i in range(CELLS)]))
+    adata = ad.AnnData(X, obs=pd.DataFrame(index=[f"cell {i}" for i in range(n_cells)]))
     adata.var_names = gene_names()
     if path.suffix == ".h5ad":
         adata.write_h5ad(path)
@@ -156,30 +153,29 @@ FILES = {
 }
 
 
-def test_end_to_end_from_files(found, tmp_path):
-    rows, rates = found
-    peaks = {}
+def files(run: Run, rows: Rows, rates: Rates, n_cells: int) -> None:
+    peaks, scratch = {}, run.scratch()
     for what, (suffix, kind, chunk, how) in FILES.items():
-        path = tmp_path / f"{kind}-{chunk}{suffix}"
+        path = scratch / f"{kind}-{chunk}{suffix}"
         if not path.exists():
-            write(path, kind, chunk)
+            write(path, kind, chunk, n_cells)
         done = subprocess.run(
             [sys.executable, embed_file.__file__, str(path), how, "-"],
-            capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": "src:."},
+            capture_output=True, text=True, check=True, env=run.environment,
         )  # fmt: skip
         got = json.loads(done.stdout.splitlines()[-1])
-        speed, stages = CELLS / got["seconds"], got["stages"]
+        speed, stages = n_cells / got["seconds"], got["stages"]
         if stages:
-            alone = CELLS / max(stages[s] for s in ("read", "tokenize", "forward", "write"))
+            alone = n_cells / max(stages[s] for s in ("read", "tokenize", "forward", "write"))
             limit, share = f"{alone:,.0f} (slowest stage)", f"{speed / alone:.0%}"
             rows.append((f"uce-mini from {what}, cells/s", speed, limit, share))
-            rows.append(("  its stage of reading alone, cells/s", CELLS / stages["read"], "", ""))
+            rows.append(("  its stage of reading alone, cells/s", n_cells / stages["read"], "", ""))
         else:
             rows.append((f"uce-mini from {what}, cells/s", speed, "", ""))
         peaks[what] = got["peak"]
         if how == "lazy" and chunk == 2**20:
-            rates["uce-mini"], rates["read"] = speed, CELLS / stages["read"]
+            rates["uce-mini"], rates["read"] = speed, n_cells / stages["read"]
     rows.extend(
         (f"peak of memory from {what}, GB", peak, "<= 2", "") for what, peak in peaks.items() if "dask" not in what
     )
-    assert max(peak for what, peak in peaks.items() if "memory" not in what) <= 2
+    check(ok=max(peak for what, peak in peaks.items() if "memory" not in what) <= 2, goal="peaks of 2 GB")

@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 
 import univerce as uc
-from tests.perf.release import generated_cells
-from tests.perf.table import print_table
-
-pytestmark = pytest.mark.perf
+from benchmarks.measurement import Run, check, print_table
+from benchmarks.release import generated_cells
 
 GOAL = 200
+
+
+def main(run: Run) -> None:
+    """Measure speed and agreement."""
+    speed()
+    agreement()
 
 
 def embedding(adata, **options) -> np.ndarray:
     return uc.tl.uce_embed(adata, species="human", copy=True, **options).obsm["X_uce"]
 
 
-def test_the_bundled_model_embeds_the_same_cells_the_same_again():
+def speed() -> None:
     pbmc = uc.datasets.pbmc68k_reduced()
     symbols = uc.genes.load_table("human").obs["symbol"]
     names = symbols[(symbols != "") & ~symbols.duplicated()].tolist()
@@ -40,7 +43,7 @@ def test_the_bundled_model_embeds_the_same_cells_the_same_again():
     )
 
 
-def test_more_draws_bring_two_seeds_closer():
+def agreement() -> None:
     pbmc = uc.datasets.pbmc68k_reduced()
     types = pbmc.obs["cell_type"].to_numpy()
     i, j = np.triu_indices(pbmc.n_obs, 1)
@@ -60,4 +63,4 @@ def test_more_draws_bring_two_seeds_closer():
         table,
     )
     for sampling in ("multinomial", "systematic"):
-        assert mean[sampling, 8] > mean[sampling, 1]
+        check(ok=mean[sampling, 8] > mean[sampling, 1], goal="more draws bring two seeds closer")

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
+from benchmarks import embed_process
+from benchmarks.measurement import Run, check, print_table
+from benchmarks.release import generated_cells, make_model
 from tests.helpers.reference import ReferenceUCE
-from tests.perf import embed_process
-from tests.perf.release import generated_cells, make_model
-from tests.perf.report import record
-from tests.perf.table import print_table
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.runtime import Embedder, Genes
@@ -26,27 +24,31 @@ from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import find_model, load_network
 from univerce.model.config import UCE_4L, UCEConfig
 
-pytestmark = pytest.mark.perf
-
 N_CELLS, N_TIMED, N_REFERENCE = 64, 12, 4
 PRECISIONS = ("float32", "bfloat16")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("four-layers")
-    yield make_model(directory)
+def main(run: Run) -> None:
+    """Measure a process, then the forward pass."""
+    directory = run.scratch()
+    model = make_model(directory)
+    fresh_process(run, model)
+    forward_pass(run, model)
     shutil.rmtree(directory)
 
 
-def test_a_fresh_process_embeds_the_same_in_both_precisions(model, tmp_path):
-    cells = tmp_path / "cells.h5ad"
+def fresh_process(run: Run, model: Path) -> None:
+    """Embed in both precisions, which must agree."""
+    scratch = run.scratch()
+    cells = scratch / "cells.h5ad"
     generated_cells(N_CELLS).write_h5ad(cells)
     figures, embedding = {}, {}
     for precision in PRECISIONS:
-        out = tmp_path / f"{precision}.npy"
+        out = scratch / f"{precision}.npy"
         command = [sys.executable, embed_process.__file__, model, cells, precision, out, str(time.time())]
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [str(c) for c in command], capture_output=True, text=True, check=True, env=run.environment
+        )
         figures[precision] = json.loads(done.stdout)
         embedding[precision] = np.load(out)
     print_table(
@@ -65,10 +67,11 @@ def test_a_fresh_process_embeds_the_same_in_both_precisions(model, tmp_path):
     )  # fmt: skip
     cosine = np.sum(embedding["float32"] * embedding["bfloat16"], axis=1)
     print(f"  cosine of the two: lowest {cosine.min():.5f}; of two cells: {_between(embedding['float32']):.3f}")
-    assert cosine.min() >= 0.999
+    check(ok=cosine.min() >= 0.999, goal="bfloat16 agrees with float32")
 
 
-def test_the_forward_pass_agrees_with_the_reference(model):
+def forward_pass(run: Run, model: Path) -> None:
+    """Compare the forward pass with the reference."""
     table, cells = load_table("human", model=model), generated_cells(200)
     genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
     sentences = tokenize(cells.X, genes.rows, genes.order(), cell_keys(cells.obs_names, 0))
@@ -88,27 +91,26 @@ def test_the_forward_pass_agrees_with_the_reference(model):
     runs |= {p: lambda p=p: embedders[p].embed(some) for p in PRECISIONS}
     result, seconds = {}, dict.fromkeys(runs, np.inf)
     for _ in range(2):
-        for name, run in runs.items():
+        for name, work in runs.items():
             begin = time.perf_counter()
-            result[name] = run()
+            result[name] = work()
             seconds[name] = min(seconds[name], (time.perf_counter() - begin) / len(result[name]))
 
-    roof = {p: _roof(getattr(torch, p)) for p in PRECISIONS}
+    roof = {p: product_rate(getattr(torch, p)) for p in PRECISIONS}
     rows = [("reference, float32", 1 / seconds["reference"], 1.0, "", "", "", "")]
     for precision, goal in zip(PRECISIONS, (">= 1.6x", ">= 5x"), strict=True):
-        rate = _flops(UCE_4L, length) / seconds[precision] / 1e9
+        rate = flops(UCE_4L, length) / seconds[precision] / 1e9
         ratio = seconds["reference"] / seconds[precision]
         share = f"{rate / roof[precision]:.0%}"
         rows.append((precision, 1 / seconds[precision], ratio, goal, rate, roof[precision], share))
     title = f"Forward pass of 4 layers, sentences of {length} tokens"
     header = ("", "cells/s", "x reference", "goal", "GFLOP/s", "of a product", "share")
-    print_table(f"{title}, {torch.get_num_threads()} threads", header, rows)
-    record("four-layers", title, header, rows)
+    run.record("four-layers", title, header, rows)
     difference = np.abs(result["float32"][:N_REFERENCE] - result["reference"]).max()
     cosine = np.sum(result["float32"] * result["bfloat16"], axis=1)
     print(f"  largest difference from the reference {difference:.1e}; lowest cosine of bfloat16 {cosine.min():.5f}")
-    assert difference <= 1e-5
-    assert cosine.min() >= 0.999
+    check(ok=difference <= 1e-5, goal="the forward pass agrees with the reference")
+    check(ok=cosine.min() >= 0.999, goal="bfloat16 agrees with float32")
 
 
 def _reference(model: Path, table, sentences: Sentences, length: int) -> Callable[[], np.ndarray]:
@@ -126,13 +128,13 @@ def _reference(model: Path, table, sentences: Sentences, length: int) -> Callabl
     return run
 
 
-def _flops(config: UCEConfig, length: int) -> float:
+def flops(config: UCEConfig, length: int) -> float:
     """Operations that a cell needs: every layer but the last, of which one position is read, on every token."""
     d, h = config.d_model, config.d_hidden
     return (config.n_layers - 1) * (2 * length * (4 * d * d + 2 * d * h) + 4 * length * length * d)
 
 
-def _roof(dtype: torch.dtype) -> float:
+def product_rate(dtype: torch.dtype) -> float:
     """GFLOP/s of the product of the feed-forward layers, 2048 x 1280 and 1280 x 5120."""
     a, b = torch.randn(2048, 1280).to(dtype), torch.randn(5120, 1280).to(dtype)
     seconds = []

@@ -1,47 +1,37 @@
 """Label transfer between the labeled sets: accuracy, macro-F1, calibration error, and what rejection buys.
 
 Prints one table: a row for each transfer and representation, mean and standard deviation over the seeds. The seed is
-that of the model's sentences and of the folds of the calibration. ``UNIVERCE_TRANSFER_KINDS`` (such as
-``condition,technology``) chooses kinds of transfers, ``UNIVERCE_TRANSFER_METHOD`` the classifier.
+that of the model's sentences and of the folds of the calibration. ``kinds=condition,technology`` chooses kinds of
+transfers, ``method=`` the classifier.
 """
 
 from __future__ import annotations
 
-import os
 import time
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
 
-from tests.perf.quality import enough_cells, label_scores
-from tests.perf.quality_methods import EXPRESSION, PCA, PROJECTED, Methods
-from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
-from tests.perf.quality_tasks import side_cells
-from tests.perf.table import print_table
+from benchmarks.labeled.methods import EXPRESSION, PCA, PROJECTED, Methods
+from benchmarks.labeled.scores import enough_cells, label_scores
+from benchmarks.labeled.sets import BATCHED, TRANSFERS, Side
+from benchmarks.labeled.tasks import side_cells
+from benchmarks.measurement import Run, print_table
 from univerce.tl.labels.calibration import expected_error, reliability
 from univerce.tl.labels.transfer_labels import transfer_labels
 
-pytestmark = pytest.mark.perf
 SEEDS = (0, 1, 2)
 COVERAGE = 0.8
 MEASURES = ["accuracy", "macro F1", "calibration error", f"accuracy at {COVERAGE:.0%}", "held-out error"]
-KINDS = os.environ.get("UNIVERCE_TRANSFER_KINDS", "")
-METHOD = os.environ.get("UNIVERCE_TRANSFER_METHOD", "logistic")
-
-
-@pytest.fixture(scope="module")
-def methods(test_data, tmp_path_factory) -> Methods:
-    return Methods(test_data, tmp_path_factory.mktemp("transfer"), seeds=SEEDS)
 
 
 def score(
-    reference: ad.AnnData, query: ad.AnnData, truth: np.ndarray, batch: str | None, seed: int
+    reference: ad.AnnData, query: ad.AnnData, truth: np.ndarray, batch: str | None, seed: int, method: str
 ) -> dict[str, float]:
     """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises."""
     transfer_labels(
-        query, reference, labels="label", method=METHOD, use_rep="X", key_added="found", batch=batch,
+        query, reference, labels="label", method=method, use_rep="X", key_added="found", batch=batch,
         check_space=False, rng=seed,
     )  # fmt: skip
     found, confidence = query.obs["found"].astype(str).to_numpy(), query.obs["found_confidence"].to_numpy()
@@ -64,7 +54,7 @@ def batch_column(methods: Methods, side: Side, rows: np.ndarray) -> pd.Series | 
     return batch if batch.nunique() > 1 else None
 
 
-def transfer(methods: Methods, train: Side, test: Side) -> list[tuple]:
+def transfer(methods: Methods, train: Side, test: Side, method: str) -> list[tuple]:
     (i, labels), (j, truth) = side_cells(methods, train), side_cells(methods, test)
     kept = enough_cells(labels)
     i, labels = i[kept], labels[kept]
@@ -80,24 +70,26 @@ def transfer(methods: Methods, train: Side, test: Side) -> list[tuple]:
             reference.obs["batch"] = batch.to_numpy()
         query = ad.AnnData(obs=pd.DataFrame(index=[f"q{k}" for k in j]), obsm={"X": b.logistic})
         for s in SEEDS if seed < 0 else (seed,):
-            scores = score(reference, query, truth, None if batch is None else "batch", s)
+            scores = score(reference, query, truth, None if batch is None else "batch", s, method)
             out += [(name, s, measure, value) for measure, value in scores.items()]
     return out
 
 
-def test_label_transfer_between_sets(methods):
+def main(run: Run) -> None:
+    """Label every pair in both directions."""
+    methods = Methods(run.data, run.scratch(), seeds=SEEDS)
+    kinds, method = run.option("kinds"), run.option("method", "logistic")
     rows = []
     for pair in TRANSFERS:
-        if KINDS and pair.kind not in KINDS.split(","):
+        if kinds and pair.kind not in kinds.split(","):
             continue
         for train, test in pair.directions():
             begin = time.perf_counter()
             name = f"{pair.kind}: {train.label} > {test.label}"
-            rows += [(pair.kind, name, *row) for row in transfer(methods, train, test)]
+            rows += [(pair.kind, name, *row) for row in transfer(methods, train, test, method)]
             print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
     scores = pd.DataFrame(rows, columns=["kind", "set", "method", "seed", "measure", "value"])
-    assert scores["value"].between(0, 1).all()
-    show(scores)
+    show(scores, method)
     lost = losses(scores, methods.name)
     print(
         f"\n  {methods.name} is less accurate than the best of the others in {len(lost)} of {scores['set'].nunique()}:"
@@ -105,7 +97,7 @@ def test_label_transfer_between_sets(methods):
     print("\n".join(f"    {line}" for line in lost))
 
 
-def show(scores: pd.DataFrame) -> None:
+def show(scores: pd.DataFrame, classifier: str) -> None:
     """Each transfer, the mean of each kind, and the mean of all, with the spread over the seeds."""
     parts = [
         scores,
@@ -119,7 +111,7 @@ def show(scores: pd.DataFrame) -> None:
         for (name, method), table in found.groupby(["set", "method"], sort=False):
             cells = table.droplevel([0, 1]).loc[MEASURES]
             lines.append((name, method, *(f"{mean:.3f} ± {sd:.3f}" for mean, sd in cells.to_numpy())))
-    print_table(f"Label transfer, {METHOD}, mean ± sd of {len(SEEDS)} seeds", ("", "cells as", *MEASURES), lines)
+    print_table(f"Label transfer, {classifier}, mean ± sd of {len(SEEDS)} seeds", ("", "cells as", *MEASURES), lines)
 
 
 def losses(scores: pd.DataFrame, ours: str) -> list[str]:

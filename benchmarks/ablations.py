@@ -1,9 +1,9 @@
 """What each switch of the pretraining is worth, at equal cost: as many cells, another recipe.
 
-On the training sets (``UNIVERCE_TEST_DATA``), some of them held out as a whole: changes to the bundled model, and to
-the paper's network at its size, which has no bag of genes. ``UNIVERCE_ABLATIONS`` is
-the directory of the trainings; what has been trained there is not trained again. ``UNIVERCE_ABLATIONS_ONLY`` names
-some of them, divided by semicolons.
+On the training sets (``--data``), some of them held out as a whole: changes to the bundled model, and to
+the paper's network at its size, which has no bag of genes. ``dir=`` is the
+directory of the trainings; what has been trained there is not trained again. ``only=`` names some of them, divided by
+semicolons, ``steps=150`` is their length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import shutil
 import warnings
 from pathlib import Path
@@ -19,17 +18,13 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-import pytest
 import scipy.sparse as sp
 
 import univerce as uc
-from tests.perf.quality import N_FOLDS, nearest_neighbors, within
-from tests.perf.report import record
-from tests.perf.table import print_table
+from benchmarks.labeled.scores import N_FOLDS, nearest_neighbors, within
+from benchmarks.measurement import Run
 from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.model.config import UCE_MINI
-
-pytestmark = pytest.mark.perf
 
 LABELED = (
     "human_dc_zilionis_rogue", "mouse_marrow_paul15_desc", "mouse_oligodendrocyte_marques_scx",
@@ -37,9 +32,6 @@ LABELED = (
 )  # fmt: skip
 HELD_OUT = (*LABELED, "human_pbmc4k_soupx", "human_lung_luad_s100a4")
 MOST_CELLS = 800
-STEPS = int(os.environ.get("PERF_ABLATION_STEPS", 150))
-DIRECTORY = os.environ.get("UNIVERCE_ABLATIONS")  # read here: tests run without the variables of the package
-ONLY = os.environ.get("UNIVERCE_ABLATIONS_ONLY")
 
 NO_BAG: dict[str, Any] = {"bag": False}
 ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -98,28 +90,29 @@ def accuracy(data: Path, model: Path) -> float:
     return float(np.mean(found))
 
 
-def test_what_each_switch_of_the_pretraining_is_worth(test_data, tmp_path):
-    directory = tmp_path if DIRECTORY is None else Path(DIRECTORY)
-    names = list(ABLATIONS) if ONLY is None else ONLY.split(";")
-    sets, rows = training_sets(test_data), []
-    title = f"{STEPS} steps of 64 cells each, {len(sets) - len(HELD_OUT)} data sets, {len(HELD_OUT)} others unseen"
+def main(run: Run) -> None:
+    """Train every variant, and score it."""
+    directory = Path(run.option("dir") or run.scratch())
+    names = (run.option("only") or ";".join(ABLATIONS)).split(";")
+    steps = int(run.option("steps", "150"))
+    sets, rows = training_sets(run.data), []
+    title = f"{steps} steps of 64 cells each, {len(sets) - len(HELD_OUT)} data sets, {len(HELD_OUT)} others unseen"
     for name in names:
         changes, recipe = ABLATIONS[name]
         model = dataclasses.replace(UCE_MINI, model_id="ablation", **changes)
         config = uc.model.PretrainConfig(
-            steps=STEPS, held_out_sets=HELD_OUT, evaluate_every=STEPS, checkpoint_every=75, **recipe
+            steps=steps, held_out_sets=HELD_OUT, evaluate_every=steps, checkpoint_every=75, **recipe
         )
         out = directory / name.replace(" ", "-").replace(",", "")
         network = uc.model.pretrain(sets, model, config, out)
         with (out / "log.csv").open(newline="") as file:
             log = {key: float(value) for key, value in list(csv.DictReader(file))[-1].items()}
-        assert log["step"] == STEPS
-        right = "none" if config.for_training_only() else f"{scored(test_data, network, out):.3f}"
+        assert log["step"] == steps
+        right = "none" if config.for_training_only() else f"{scored(run.data, network, out):.3f}"
         over = [f"{log[f'{p}auroc'] - log[f'{p}frequency_auroc']:+.4f}" for p in ("", "unseen_")]
         gaps = [f"{log[f'{p}gap_closed']:.2%}" for p in ("", "unseen_")]
         rows.append((name, over[0], gaps[0], over[1], gaps[1], right, f"{log['cosine']:.2f}", f"{log['rank']:.0f}"))
-        record("ablations", title, ("", *COLUMNS), rows)  # so far: all of it takes long
-    print_table(title, ("", *COLUMNS), rows)
+        run.record("ablations", title, ("", *COLUMNS), rows)  # so far: all of it takes long
 
 
 def scored(data: Path, network: uc.model.UCE, out: Path) -> float:

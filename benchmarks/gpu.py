@@ -1,6 +1,6 @@
 """What a GPU makes of the released sizes: rates beside the roof of a product, memory, and how near float32 it stays.
 
-``nox -s perf -- tests/perf/test_gpu.py`` takes minutes where there is CUDA and is skipped elsewhere. All weights are
+Takes minutes, and needs CUDA. All weights are
 generated, and layers share theirs, which changes nothing of the work. The usual tests run the same code, tiny, on the
 CPU, so that it has been run before it meets a GPU.
 """
@@ -17,15 +17,13 @@ from dataclasses import dataclass
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 
 import univerce as uc
-from tests.perf.generated_zarr import counts, gene_names
-from tests.perf.report import record
-from tests.perf.table import print_table
-from tests.perf.test_four_layer import _flops
-from tests.perf.test_scale import network
+from benchmarks.four_layer import flops
+from benchmarks.generated import counts, gene_names
+from benchmarks.measurement import Run, check
+from benchmarks.scale import network
 from univerce._device import choose_batch_size
 from univerce.genes.table import make_table
 from univerce.inference.runtime import Drawing, Embedder, Genes, embed_blocks, prepare
@@ -78,19 +76,15 @@ TINY = Setup(
 )  # fmt: skip
 
 
-@pytest.mark.perf
-@pytest.mark.filterwarnings("default")  # a new machine warns of new things, and the figures are wanted all the same
-def test_a_gpu_beside_its_roof():
-    if not torch.cuda.is_available():
-        pytest.skip("needs CUDA, and torch finds none")
-    assert min(measure(GPU)) > 0.9
+def main(run: Run) -> None:
+    """Measure, where there is a GPU."""
+    if torch.cuda.is_available():
+        check(ok=min(measure(run, GPU)) > 0.9, goal="bfloat16 on the GPU agrees with float32 on the CPU")
+    else:
+        print("gpu: skipped, torch finds no CUDA")
 
 
-def test_the_measurement_itself_runs_on_a_cpu():
-    assert min(measure(TINY)) > 0.999
-
-
-def measure(setup: Setup) -> list[float]:
+def measure(run: Run, setup: Setup) -> list[float]:
     """Print the table; returns the lowest cosine of each model with float32 on the CPU."""
     rows: list[Row] = []
     cosines: list[float] = []
@@ -105,8 +99,7 @@ def measure(setup: Setup) -> list[float]:
         rows.append((f"{name}: seconds that all of this took", time.perf_counter() - begin, "", ""))
     rows.append(_mini_row(setup))
     title = f"{_name(setup.device)}, torch {torch.__version__}, {torch.get_num_threads()} threads of the CPU"
-    print_table(title, HEADER, rows)
-    record("gpu", title, HEADER, rows)
+    run.record("gpu", title, HEADER, rows)
     return cosines
 
 
@@ -130,7 +123,7 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     chosen = choose_batch_size(device, config.d_model, length, "bfloat16")
     for batch in (*setup.batches, chosen):
         rate = batch / _forward_seconds(made, batch, length, device)
-        share = f"{rate * _flops(config, length) / roof:.0%} of the roof"
+        share = f"{rate * flops(config, length) / roof:.0%} of the roof"
         what = f"forward alone, {batch} sentences of {length}{' (chosen)' if batch == chosen else ''}, cells/s"
         yield what, rate, "60% of the roof", share
 
@@ -154,7 +147,7 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     )  # fmt: skip
     n = sum(len(block.values) for block in embed_blocks(prepared, [embedder], stages=stages))
     rate = n / (time.perf_counter() - begin)
-    share = f"{rate * _flops(config, length) / roof:.0%} of the roof"
+    share = f"{rate * flops(config, length) / roof:.0%} of the roof"
     yield f"counts to embeddings of {n:,} cells, cells/s", rate, model.goal, share
     slowest = max(stages.seconds, key=lambda stage: stages.seconds[stage])
     yield "  share of the time in the slowest stage", stages.seconds[slowest] / (n / rate), "", slowest

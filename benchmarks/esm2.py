@@ -1,8 +1,8 @@
 """How fast ESM2 encodes proteins on this machine, by size: random weights in the published shapes.
 
 Prints residues a second, FLOPs a residue, the memory of the weights, and the hours that a proteome takes. Sizes that do
-not fit are scaled by their FLOPs from the largest that was measured, and marked. ``UNIVERCE_ESM2_SIZES`` (such as
-``8M,35M``) chooses what is measured, ``UNIVERCE_DEVICE`` the device, ``UNIVERCE_ESM2_PRECISION`` the precision.
+not fit are scaled by their FLOPs from the largest that was measured, and marked. ``sizes=8M,35M`` chooses what is
+measured, ``UNIVERCE_DEVICE`` the device, ``UNIVERCE_PRECISION`` the precision.
 """
 
 from __future__ import annotations
@@ -11,18 +11,14 @@ import os
 import time
 
 import numpy as np
-import pytest
 import torch
 
-from tests.perf.table import print_table
+from benchmarks.measurement import Run, print_table
 from univerce.genes import ESM2
 from univerce.genes.encoders.esm2 import MAX_RESIDUES, SIZES
 from univerce.genes.fasta import Protein
 
-pytestmark = pytest.mark.perf
 HEADS = {"8M": 20, "35M": 20, "150M": 20, "650M": 20, "3B": 40, "15B": 40}
-MEASURED = os.environ.get("UNIVERCE_ESM2_SIZES", "8M,35M,150M,650M").split(",")
-PRECISION = os.environ.get("UNIVERCE_ESM2_PRECISION", "auto")
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 # Made-up lengths: many short proteins, a few beyond the cut.
 N_PROTEINS, MEDIAN, SPREAD = 8, 415, 0.75
@@ -63,20 +59,21 @@ def random_encoder(name: str, directory) -> ESM2:
     words = ["<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO.-", "<null_1>", "<mask>"]
     (directory / "vocab.txt").write_text("\n".join(words))
     EsmTokenizer(str(directory / "vocab.txt")).save_pretrained(directory)
-    return ESM2(directory, precision=PRECISION)
+    return ESM2(directory)
 
 
-def test_residues_a_second(tmp_path):
+def main(run: Run) -> None:
+    """Measure residues a second."""
+    chosen = run.option("sizes", "8M,35M,150M,650M").split(",")
     sample = proteins(np.random.default_rng(0))
     residues = sum(min(len(p.sequence), MAX_RESIDUES) for p in sample)
     mean = residues / len(sample)
     rows, rate_of_flops = [], np.nan
     for name, (layers, width) in SIZES.items():
         size, work = size_of(name), flops(layers, width, mean)
-        measured = size in MEASURED
+        measured = size in chosen
         if measured:
-            (tmp_path / name).mkdir()
-            encoder = random_encoder(name, tmp_path / name)
+            encoder = random_encoder(name, run.scratch())
             encoder.encode(sample[:2])
             begin = clock()
             encoded = encoder.encode(sample)

@@ -1,57 +1,51 @@
 """Types found across species without orthologues: the bundled model beside one-to-one symbols, and chance.
 
-Prints two tables over the pairs of species of ``tests/perf/quality_sets.py``, in both directions: how many types land
+Prints two tables over the pairs of species of ``benchmarks/labeled/sets.py``, in both directions: how many types land
 on themselves (``tl.centroid_alignment``), and how many cells get their type (``tl.transfer_labels``). Both species are
 in one AnnData when they are embedded. ``shuffled`` is the transfer of labels that were shuffled in the reference. Mean
 and standard deviation over seeds of the sentences, of Harmony, of the folds and of the shuffles. Fly is the negative
-control. ``UNIVERCE_SPECIES_MODEL`` is the directory of another model, ``UNIVERCE_SPECIES_CELLS`` the most cells of a
-side.
+control. ``model=`` is the directory of another model, ``cells=800`` the most cells of a side, chosen by the hash of
+their names.
 
-A second test builds the gene tables of all annotations anew and compares them with the bundled ones.
+Then builds the gene tables of all annotations again and compares them with the bundled ones.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pytest
 from sklearn.decomposition import PCA
 
 import univerce as uc
-from tests.perf.quality_methods import Methods
-from tests.perf.quality_sets import TRANSFERS, Side
-from tests.perf.quality_tasks import side_cells
-from tests.perf.table import print_table
+from benchmarks.labeled.methods import Methods
+from benchmarks.labeled.sets import TRANSFERS, Side
+from benchmarks.labeled.tasks import side_cells
+from benchmarks.measurement import Run, check, print_table
 from univerce.embeddings.groups import lognorm_blocks, shared_genes
 
-pytestmark = pytest.mark.perf
 SEEDS = (0, 1, 2)
-MODEL = os.environ.get("UNIVERCE_SPECIES_MODEL")
-CELLS = int(os.environ.get("UNIVERCE_SPECIES_CELLS", "800"))
-"""Cells of a side, chosen by the hash of their names."""
 UCE, EXPRESSION, SYMBOLS, HARMONY = "X_uce", "lognorm", "PCA of symbols", "Harmony of symbols"
 
 
-def side(methods: Methods, which: Side, name: str) -> ad.AnnData:
+def side(methods: Methods, which: Side, name: str, n_cells: int) -> ad.AnnData:
     rows, labels = side_cells(methods, which)
     order = np.argsort([hashlib.sha256(methods.read(which.name).obs_names[i].encode()).digest() for i in rows])
-    rows, labels = rows[np.sort(order[:CELLS])], labels[np.sort(order[:CELLS])]
+    rows, labels = rows[np.sort(order[:n_cells])], labels[np.sort(order[:n_cells])]
     source = methods.read(which.name)[rows]
     obs = {"label": labels, "side": name, "species": methods.species(which.name)}
     obs = pd.DataFrame(obs, index=[f"{name} {cell}" for cell in source.obs_names])
     return ad.AnnData(source.X.astype(np.float32), obs=obs, var=pd.DataFrame(index=source.var_names))
 
 
-def embed(a: ad.AnnData, b: ad.AnnData, seed: int) -> None:
+def embed(a: ad.AnnData, b: ad.AnnData, seed: int, model: str | None) -> None:
     """Both species in one object, and what came out back in each."""
     joint = ad.concat([a, b], join="outer")
-    uc.pp.map_genes(joint, species="species", model=MODEL)
+    uc.pp.map_genes(joint, species="species", model=model)
     assert len(joint.uns["uce_gene"]) == 2
-    uc.tl.uce_embed(joint, species="species", model=MODEL, rng=seed)
+    uc.tl.uce_embed(joint, species="species", model=model, rng=seed)
     for part in (a, b):
         part.obsm[UCE] = joint[part.obs_names].obsm[UCE]
         part.uns[UCE] = joint.uns[UCE]
@@ -91,20 +85,23 @@ def transferred(
     return {"accuracy": float((found[known] == truth[known]).mean()), "over types": float(recall.mean())}
 
 
-@pytest.fixture(scope="module")
-def methods(test_data, tmp_path_factory) -> Methods:
-    return Methods(test_data, tmp_path_factory.mktemp("species"), seeds=SEEDS)
+def main(run: Run) -> None:
+    """Compare types across species, then gene tables."""
+    types_across_species(run)
+    tables_from_annotations(run)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_types_across_species(methods):
+def types_across_species(run: Run) -> None:
+    """Embed both sides of every pair of species, align and label them."""
+    methods = Methods(run.data, run.scratch(), seeds=SEEDS)
+    model, n_cells = run.option("model"), int(run.option("cells", "800"))
     aligned, labeled = [], []
     for pair in TRANSFERS:
         if "species" not in pair.kind:
             continue
-        sides = side(methods, pair.train, "train"), side(methods, pair.test, "test")
+        sides = side(methods, pair.train, "train", n_cells), side(methods, pair.test, "test", n_cells)
         for seed in SEEDS:
-            embed(*sides, seed)
+            embed(*sides, seed, model)
             baselines(*sides, seed)
             for reference, query in (sides,) if pair.one_way else (sides, sides[::-1]):
                 name = f"{pair.kind}: {_name(pair, reference)} > {_name(pair, query)}"
@@ -161,9 +158,10 @@ def show(rows: pd.DataFrame) -> None:
     print_table(f"Label transfer across species, mean ± sd of {len(SEEDS)} seeds", header, lines)
 
 
-def test_the_bundled_tables_are_what_one_call_makes_of_the_annotations(test_data, tmp_path):
+def tables_from_annotations(run: Run) -> None:
     """Refits the text encoder to the ten annotations, which takes a minute, and builds each species from its own."""
-    paths = sorted((test_data / "gene_annotation").glob("*.tsv.gz"))
+    scratch = run.scratch()
+    paths = sorted((run.data / "gene_annotation").glob("*.tsv.gz"))
     genes = [uc.genes.read_annotation(path) for path in paths]
     encoder = uc.genes.TextEncoder().fit(pd.concat(genes, ignore_index=True))
     rows = []
@@ -171,11 +169,11 @@ def test_the_bundled_tables_are_what_one_call_makes_of_the_annotations(test_data
         species = path.name.removesuffix(".tsv.gz")
         bundled = uc.genes.load_table(species)
         table = uc.genes.build_species(
-            species, annotation=path, encoder=encoder, out=tmp_path / f"{species}.h5ad", max_chromosomes=10**6,
+            species, annotation=path, encoder=encoder, out=scratch / f"{species}.h5ad", max_chromosomes=10**6,
         )  # fmt: skip
         same = bundled.uns["gene_table"]["encoder"] == encoder.name
         equal = float(np.mean(table[bundled.obs_names].X[:] == bundled.X)) if same else np.nan
         rows.append((species, table.n_obs, len(table.uns["chromosome_codes"]), str(same), equal))
         table.file.close()
     print_table("Tables from annotations", ("", "genes", "chromosomes", "encoder of uce-mini", "equal entries"), rows)
-    assert all(row[4] > 0.999 for row in rows if row[3] == "True")
+    check(ok=all(row[4] > 0.999 for row in rows if row[3] == "True"), goal="the bundled tables are made again")

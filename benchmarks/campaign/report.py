@@ -11,13 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.campaign.run import Outcome
+from benchmarks.campaign.tables import DETAILS, MAIN, TRANSFER, about, costs, failures, summary
 from univerce import pl
 from univerce._version import __version__
-from univerce.bench._campaign import Outcome
-from univerce.bench._markdown import DETAILS, MAIN, TRANSFER, about, costs, failures, summary
-from univerce.bench.compare import compare
-from univerce.bench.list_methods import list_methods
-from univerce.bench.published import published
+from univerce.bench import compare, list_methods, published
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 70rem; margin: 0 auto; padding: 1rem; }

@@ -15,7 +15,8 @@ from scipy.special import logit
 from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
-from tests.perf.quality import (
+from benchmarks.labeled.methods import PCA, Key, Methods
+from benchmarks.labeled.scores import (
     across,
     cell_auroc,
     enough_cells,
@@ -28,8 +29,7 @@ from tests.perf.quality import (
     subset_for_logistic,
     within,
 )
-from tests.perf.quality_methods import PCA, Key, Methods
-from tests.perf.quality_sets import BATCHED, TRANSFERS, Side
+from benchmarks.labeled.sets import BATCHED, TRANSFERS, Side
 from univerce.genes.release.registry import RELEASED_MODELS
 
 COLUMNS = ["task", "set", "method", "seed", "measure", "value"]

@@ -1,6 +1,6 @@
 """Hours, files and bytes of large atlases, from measured rates.
 
-``python -m tests.perf.sizing docs/measured`` reads ``rates.json``, which ``nox -s perf`` wrote there, and writes
+``python -m benchmarks.sizing docs/measured`` reads ``rates.json``, which ``nox -s perf`` wrote there, and writes
 ``sizing.md`` beside it.
 """
 

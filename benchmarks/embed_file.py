@@ -19,7 +19,7 @@ def main() -> None:
     import anndata as ad
 
     import univerce as uc
-    from tests.perf.embed_process import memory
+    from benchmarks.measurement import memory
 
     stages = {}
 

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 import torch
 
 import univerce as uc
-from tests.perf.quality import (
+from benchmarks.labeled.scores import (
     bag_of_features,
     components,
     expressed_share,

@@ -9,8 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from univerce.bench._method import Method
-from univerce.bench.method import method
+from univerce.bench import Method, method
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from univerce.bench._campaign import Outcome
+from benchmarks.campaign.run import Outcome
 
 MAIN: Final = {
     "Total": "scIB total",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 
 
 def main() -> None:
@@ -18,6 +17,7 @@ def main() -> None:
     import numpy as np
 
     import univerce as uc
+    from benchmarks.measurement import memory
 
     embed_cells = uc.tl.uce_embed  # imports the room
     from univerce.inference.runtime import Embedder
@@ -47,12 +47,6 @@ def main() -> None:
     figures["peak"] = memory("VmHWM")
     np.save(out, adata.obsm["X_uce"])
     print(json.dumps(figures))
-
-
-def memory(key: str) -> float:
-    """An entry of /proc/self/status in GB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith(key))
 
 
 if __name__ == "__main__":

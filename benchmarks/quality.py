@@ -1,40 +1,26 @@
 """Quality of a model on labeled data it has not seen, beside what costs nothing; ``docs/uce-mini.md`` has the scores.
 
-``UNIVERCE_QUALITY_MODEL`` names another model than the bundled one, or its directory; ``UNIVERCE_QUALITY_CSV`` a file
-for all scores.
+``model=`` names another model than the bundled one, or its directory; ``csv=`` a file for all scores.
 """
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from tests.perf import quality_tasks as tasks
-from tests.perf.quality_methods import Methods
-from tests.perf.quality_sets import BATCHED
-from tests.perf.table import print_table
-
-pytestmark = pytest.mark.perf
-
-MODEL = os.environ.get("UNIVERCE_QUALITY_MODEL")  # read here: tests run without the variables of the package
-CSV = os.environ.get("UNIVERCE_QUALITY_CSV")
+from benchmarks.labeled import tasks
+from benchmarks.labeled.methods import Methods
+from benchmarks.labeled.sets import BATCHED
+from benchmarks.measurement import Run, print_table
 
 
-@pytest.fixture(scope="module")
-def methods(test_data, tmp_path_factory) -> Methods:
-    return Methods(test_data, tmp_path_factory.mktemp("quality"), model=MODEL)
-
-
-@pytest.fixture(scope="module")
-def record():
-    """Prints tables as they are done and keeps all scores for the file."""
+def main(run: Run) -> None:
+    """Print tables as they are done, and write all scores to a file."""
+    methods = Methods(run.data, run.scratch(), model=run.option("model"))
     done: list[pd.DataFrame] = []
 
     def keep(scores: pd.DataFrame, **titles: str) -> None:
@@ -42,9 +28,10 @@ def record():
         for measure, title in titles.items():
             show(scores[scores["measure"] == measure.replace("_", " ")], title)
 
-    yield keep
-    if CSV and done:
-        path = Path(CSV)
+    for measure in (within_set, other_set, integration, seeds_and_spread, hidden_genes, gene_features):
+        measure(methods, keep)
+    if csv := run.option("csv"):
+        path = Path(csv)
         path.parent.mkdir(parents=True, exist_ok=True)
         pd.concat(done).to_csv(path, index=False)
 
@@ -74,7 +61,7 @@ def announce(what: str, begin: float) -> None:
     print(f"{what}: {time.perf_counter() - begin:.0f} s", flush=True)
 
 
-def test_cell_types_within_a_set(methods, record):
+def within_set(methods: Methods, record: Callable[..., None]) -> None:
     parts = []
     for name in methods.names:
         begin = time.perf_counter()
@@ -90,7 +77,7 @@ def test_cell_types_within_a_set(methods, record):
     )
 
 
-def test_cell_types_from_another_set(methods, record):
+def other_set(methods: Methods, record: Callable[..., None]) -> None:
     begin = time.perf_counter()
     scores = tasks.transfers(methods)
     announce("transfers", begin)
@@ -102,10 +89,7 @@ def test_cell_types_from_another_set(methods, record):
     )
 
 
-def test_integration_of_batches(methods, record):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("scib_metrics", reason='needs scib-metrics: pip install "univerce[bench]"')
+def integration(methods: Methods, record: Callable[..., None]) -> None:
     parts = []
     for name in BATCHED:
         begin = time.perf_counter()
@@ -119,7 +103,7 @@ def test_integration_of_batches(methods, record):
     )
 
 
-def test_seeds_and_spread(methods, record):
+def seeds_and_spread(methods: Methods, record: Callable[..., None]) -> None:
     begin = time.perf_counter()
     seeds, spread = tasks.repeatability(methods), tasks.spread(methods)
     record(seeds)
@@ -130,14 +114,14 @@ def test_seeds_and_spread(methods, record):
     announce("seeds and spread", begin)
 
 
-def test_hidden_genes_are_predicted(methods, record):
+def hidden_genes(methods: Methods, record: Callable[..., None]) -> None:
     begin = time.perf_counter()
     scores = pd.concat([tasks.hidden_genes(methods, name) for name in methods.names])
     announce("hidden genes", begin)
     record(scores, AUROC="AUROC per cell of hidden against silent genes")
 
 
-def test_gene_features_know_genes(methods, record):
+def gene_features(methods: Methods, record: Callable[..., None]) -> None:
     scores = tasks.gene_features(methods)
     record(scores)
     is_number = scores["method"].str.startswith("n_")

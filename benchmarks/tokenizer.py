@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 
 import numpy as np
-import pytest
 import scipy.sparse as sp
 
-from tests.perf.release import generated_cells
-from tests.perf.table import print_table
+from benchmarks.measurement import Run, print_table
+from benchmarks.release import generated_cells
 from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
-
-pytestmark = pytest.mark.perf
 
 N_GENES, N_SAMPLE, GOAL = 18_000, 1024, 10_000
 
 
-def test_tokenizing_with_two_threads_gives_the_same_sentences():
+def main(run: Run) -> None:
+    """Tokenize with one thread and with two, which gives the same sentences."""
     some = generated_cells(250, [f"GENE{i}" for i in range(N_GENES)]).X
     counts = sp.vstack([some] * 32, format="csr")
     rng = np.random.default_rng(0)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._cache import data_digest, read_cached, write_cached
-from univerce.bench._config import Config, DataEntry, TransferEntry
-from univerce.bench._method import Method
-from univerce.bench._record import versions
-from univerce.bench.run import Features, run
-from univerce.bench.run_transfer import run_transfer
+from benchmarks.campaign.config import Config, DataEntry, TransferEntry
+from univerce.bench import Method, run, run_transfer
 
 TYPES = "benchmark_type"
 
@@ -44,10 +38,10 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
             run(
                 adata, labels=entry.labels, batch=entry.batch, layer=entry.layer, methods=config.methods,
-                features=cast("Features", features), seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
+                features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
-                _add_umaps(adata, config.cache)
+                add_umaps(adata)
             suffix = "" if features == "all" else ", 2,000 variable genes"
             outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch=entry.batch))
     for transfer in config.transfers:
@@ -90,8 +84,8 @@ def _side(entry: DataEntry, transfer: TransferEntry) -> ad.AnnData:
     return adata[adata.obs[TYPES].notna()].copy()
 
 
-def _add_umaps(adata: ad.AnnData, cache: Path) -> None:
-    """``obsm["umap METHOD"]`` of the first seed of every method, controls apart."""
+def add_umaps(adata: ad.AnnData) -> None:
+    """``obsm["umap METHOD"]`` of the first run of each method; NaN for cells without an embedding."""
     import scanpy as sc
 
     runs = adata.uns["benchmark"]["runs"]
@@ -99,14 +93,8 @@ def _add_umaps(adata: ad.AnnData, cache: Path) -> None:
     for name, key in zip(done["method"], done["obsm"], strict=True):
         known = np.isfinite(adata.obsm[key]).all(axis=1)
         shell = ad.AnnData(adata.obsm[key][known], obs=pd.DataFrame(index=adata.obs_names[known]))
-        shell.uns["made by"] = f"umap {versions()}"
-        digest = data_digest(shell)
-        found = read_cached(cache, digest)
-        if found is None:
-            sc.pp.neighbors(shell, use_rep="X", n_neighbors=15, random_state=0)
-            sc.tl.umap(shell, random_state=0)
-            found = shell.obsm["X_umap"], {}
-            write_cached(cache, digest, *found)
+        sc.pp.neighbors(shell, use_rep="X", n_neighbors=15, random_state=0)
+        sc.tl.umap(shell, random_state=0)
         out = np.full((adata.n_obs, 2), np.nan, dtype=np.float32)
-        out[known] = found[0]
+        out[known] = shell.obsm["X_umap"]
         adata.obsm[f"umap {name}"] = out

@@ -1,0 +1,1 @@
+"""Measurements of speed, memory and quality, run from a checkout; no part of the wheel."""

@@ -1,0 +1,1 @@
+"""Labeled data sets, cheap representations of them, and their scores."""
