@@ -32,7 +32,6 @@ from univerce.io.pipeline import Stages
 from univerce.model import UCE
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 
-BLOCK_ROWS = 500  # as uc.tl.uce_embed
 HEADER = ("", "measured", "goal", "")
 Row = tuple[str, object, str, str]
 
@@ -57,7 +56,9 @@ class Setup:
     """Shape of the product that is the roof."""
     batches: tuple[int, ...]
     """Sizes that are tried beside the one that is chosen."""
-    compiler: str
+    compiler: str | None
+    block_rows: int = 500
+    """As in ``uc.tl.uce_embed``."""
 
 
 GPU = Setup(
@@ -71,8 +72,9 @@ _TINY = {
 }  # fmt: skip
 TINY = Setup(
     device="cpu",
-    models=(Model(UCEConfig(**UCE_4L.to_dict() | _TINY), BLOCK_ROWS + 20, ""),),
-    n_genes=300, expressed=30, n_mini=5, roof=(64, 16, 24), batches=(3,), compiler="eager",
+    models=(Model(UCEConfig(**UCE_4L.to_dict() | _TINY), 30, ""),),
+    n_genes=300, expressed=30, n_mini=5, roof=(64, 16, 24), batches=(3,), compiler=None,
+    block_rows=20,
 )  # fmt: skip
 
 
@@ -110,7 +112,7 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     names = np.array([f"cell {i}" for i in range(model.n_cells)], dtype=object)
     keys, order = cell_keys(names, 0), genes.order()
     sizes = {"n_sample": config.n_sample, "max_length": config.max_length}
-    sentences = tokenize(X[:BLOCK_ROWS], genes.rows, order, keys[:BLOCK_ROWS], **sizes)
+    sentences = tokenize(X[: setup.block_rows], genes.rows, order, keys[: setup.block_rows], **sizes)
     for threads in (1, os.cpu_count() or 1):
         begin = time.perf_counter()
         tokenize(X, genes.rows, order, keys, threads=threads, **sizes)
@@ -120,7 +122,7 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     exact = network(config, "float32")
     made = network(config, "bfloat16").to(device)
     length = int(np.median(sentences.lengths))
-    chosen = choose_batch_size(device, config.d_model, length, "bfloat16")
+    chosen = min(choose_batch_size(device, config.d_model, length, "bfloat16"), model.n_cells)
     for batch in (*setup.batches, chosen):
         rate = batch / _forward_seconds(made, batch, length, device)
         share = f"{rate * flops(config, length) / roof:.0%} of the roof"
@@ -139,10 +141,10 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     stages = Stages("read", "tokenize", "forward")
-    rest = slice(BLOCK_ROWS, model.n_cells)
+    rest = slice(setup.block_rows, model.n_cells)
     begin = time.perf_counter()
     prepared = prepare(
-        X[rest], BLOCK_ROWS, names=names[rest], species=np.zeros(model.n_cells - BLOCK_ROWS, int), genes=[genes],
+        X[rest], setup.block_rows, names=names[rest], species=np.zeros(len(names[rest]), int), genes=[genes],
         drawing=Drawing(0, "multinomial", config.n_sample, config.max_length), where="X", stages=stages,
     )  # fmt: skip
     n = sum(len(block.values) for block in embed_blocks(prepared, [embedder], stages=stages))
@@ -154,7 +156,8 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     if device.type == "cuda":
         yield "  peak memory of the device, GB", torch.cuda.max_memory_allocated() / 1e9, "", ""
         yield "  batch size in the end", embedder.batch_size, "", f"{chosen} at first"
-    yield _compiled_row(setup, made, chosen, length, device)
+    if setup.compiler is not None:
+        yield _compiled_row(setup, made, chosen, length, device)
 
 
 def _forward_seconds(made: UCE, batch: int, length: int, device: torch.device, times: int = 5) -> float:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         config = read_config(args.config, args.data)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         parser.error(str(error))
     config = dataclasses.replace(
         config, cache=args.cache or config.cache, seeds=tuple(args.seeds or config.seeds),
