@@ -1,4 +1,4 @@
-"""The fixtures that every other test leans on."""
+"""Fixtures used by all tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import univerce as uc
 
 
 def test_a_connection_to_another_machine_fails_the_test():
-    elsewhere = ("192.0.2.1", 80)  # an address kept for documentation
+    elsewhere = ("192.0.2.1", 80)  # reserved for documentation
     with socket.socket() as client:
         client.settimeout(0.1)
         for attempt in (
@@ -40,7 +40,7 @@ def test_a_server_on_the_loopback_interface_is_reached():
 
 
 @pytest.mark.parametrize("run", ["first", "second"])
-def test_settings_changed_by_one_test_are_back_for_the_next(run):
+def test_settings_are_restored_after_each_test(run):
     assert (uc.settings.device, uc.settings.progress) == ("auto", True)
     assert not uc.settings.cache_dir.exists()
     uc.settings.device = "cpu"
@@ -48,6 +48,6 @@ def test_settings_changed_by_one_test_are_back_for_the_next(run):
     uc.settings.cache_dir.mkdir()
 
 
-def test_the_cache_is_not_the_one_of_the_user():
+def test_the_cache_is_not_the_cache_of_the_user():
     assert uc.settings.cache_dir.name == "univerce"
     assert Path.home() / ".cache" not in uc.settings.cache_dir.parents

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import statistics
 import subprocess
 import sys
 import tomllib
@@ -98,14 +97,3 @@ def _third_party(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add(node.module.split(".")[0])
     return names - sys.stdlib_module_names - {"univerce"}
-
-
-@pytest.mark.perf
-def test_the_import_costs_less_than_a_second_more_than_anndata():
-    def seconds(module: str) -> float:
-        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-        return statistics.median(float(_python(code)) for _ in range(5))
-
-    anndata, univerce = seconds("anndata"), seconds("univerce")
-    print(f"import anndata {anndata:.2f} s, import univerce {univerce:.2f} s")
-    assert univerce < anndata + 1

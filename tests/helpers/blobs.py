@@ -1,4 +1,4 @@
-"""Labeled clouds of points as embeddings, for analyses that take any embedding."""
+"""Labeled Gaussian clusters as embeddings."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def blobs(
     n_batches: int = 3,
     shift: float = 0.3,
 ) -> ad.AnnData:
-    """Cells of some types around centers that depend on the type's name alone.
+    """Cells of each type around a center that depends only on the name of the type.
 
-    ``obs`` holds ``type`` and ``batch`` (each batch is shifted a little), ``obsm["X_toy"]`` the points and
-    ``uns["X_toy"]`` what a model would record of its space.
+    ``obs`` has ``type`` and ``batch`` (batches are shifted), ``obsm["X_toy"]`` the points and ``uns["X_toy"]`` a record
+    of their space.
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(list(sizes), list(sizes.values())))
@@ -38,7 +38,7 @@ def blobs(
 
 
 class OneScale(TransformerMixin, BaseEstimator):
-    """Center the columns and divide all of them by one number, so that their mean variance is one."""
+    """Center the columns and scale all of them to a mean variance of one."""
 
     def fit(self, x, y=None):
         self.mean_, self.scale_ = np.mean(x, axis=0), np.sqrt(np.mean(np.var(x, axis=0)))

@@ -1,4 +1,4 @@
-"""Is a figure fit to print?"""
+"""Check the layout of figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.transforms import Bbox
 
 
 def check_page(figure: Figure) -> None:
-    """Fail when anything that is written leaves the page, or two labels of an axis lie on each other."""
+    """Fail if text leaves the page or tick labels overlap."""
     figure.canvas.draw()
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):

@@ -1,7 +1,7 @@
-"""A plain torch implementation of the reference network's forward pass, the oracle of the fast one.
+"""Plain torch implementation of the forward pass of the reference network, the oracle of the fast one.
 
-It does what the reference does and no more cleverly: the token encoder on every token of every cell, full attention in
-the last layer, the decoder on every position, and a float key-padding mask that torch adds to the attention logits.
+As in the reference, the token encoder runs on every token of every cell, the last layer attends from all positions, the
+decoder runs on all positions, and torch adds the float key-padding mask to the attention logits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _block(n_in: int, n_out: int) -> nn.Sequential:
 
 
 class ReferenceUCE(nn.Module):
-    """The reference network, made of torch's own transformer."""
+    """The reference network, built from the transformer of torch."""
 
     def __init__(self, config: UCEConfig) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ReferenceUCE(nn.Module):
 def generated_state(
     network: nn.Module, seed: int, shapes: dict[str, tuple[int, ...]] | None = None
 ) -> dict[str, Tensor]:
-    """Weights drawn by name order, as the golden files are; ``shapes`` overrides those of parameters nobody reads."""
+    """Weights drawn in order of names, as for the golden files; ``shapes`` overrides those of unused parameters."""
     rng = np.random.default_rng(seed)
     state = {}
     for name, tensor in sorted(network.named_parameters()):
@@ -67,7 +67,7 @@ def generated_state(
 
 
 def generated_tokens(n_tokens: int, token_dim: int, seed: int) -> np.ndarray:
-    """A token table as in the golden files: normal, PAD zero."""
+    """A token table as in the golden files: normal values, PAD zero."""
     table = np.random.default_rng(seed + 1).standard_normal((n_tokens, token_dim)).astype(np.float32)
     table[0] = 0
     return table

@@ -1,4 +1,4 @@
-"""A model of random weights with three small gene tables, and cells with counts of their genes."""
+"""A model with random weights and three small gene tables, and simulated cells of its genes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ N_GENES = {"human": 60, "mouse": 60, "zebrafish": 1300}
 
 
 def tiny_network(seed: int = 0, **changes: Any) -> UCE:
-    """A network whose random weights are large enough to tell cells apart."""
+    """A network with random weights that are large enough to separate cells."""
     config = UCEConfig(**(CONFIG.to_dict() | changes))
     network = UCE(config).eval().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(seed)
@@ -41,7 +41,7 @@ def tiny_network(seed: int = 0, **changes: Any) -> UCE:
 
 @cache
 def _real_names(species: str) -> pd.DataFrame:
-    """The first genes of a bundled table that nothing else is named like."""
+    """The first genes of a bundled table with unique names."""
     names = load_table(species).obs[["symbol", "ensembl_id"]].astype(str)
     unique = ~names["symbol"].str.upper().duplicated(keep=False) & (names["symbol"] != "") & (names["ensembl_id"] != "")
     return names[unique].iloc[: N_GENES[species]]
@@ -50,7 +50,7 @@ def _real_names(species: str) -> pd.DataFrame:
 def tiny_table(
     species: str, *, seed: int = 0, encoder: str = "generated", token_dim: int = CONFIG.token_dim
 ) -> ad.AnnData:
-    """Genes of ``species`` by their real names, on made-up chromosomes, with random features."""
+    """Genes of ``species`` with their real names, random chromosomes and random features."""
     rng = np.random.default_rng([seed, *species.encode()])
     n, n_chromosomes = N_GENES[species], N_CHROMOSOMES[species]
     names = _real_names(species)
@@ -66,7 +66,7 @@ def tiny_table(
     )
     special = np.vstack([np.zeros(token_dim), rng.normal(size=(3, token_dim))]).astype(np.float32)
     return make_table(
-        genes, rng.normal(size=(n, token_dim)).astype(np.float32), species=species, encoder=encoder, source="made up",
+        genes, rng.normal(size=(n, token_dim)).astype(np.float32), species=species, encoder=encoder, source="simulated",
         special_features=special, chromosome_names=[f"chr{c}" for c in range(n_chromosomes)],
         chromosome_codes=np.arange(n_chromosomes) + 7,
         chromosome_features=rng.normal(size=(n_chromosomes, token_dim)).astype(np.float32),
@@ -76,7 +76,7 @@ def tiny_table(
 def write_tiny_model(
     directory: Path, *, seed: int = 0, tables: list[ad.AnnData] | None = None, **changes: Any
 ) -> Model:
-    """Write the model and its gene tables as a model directory."""
+    """Write a model directory with the model and its gene tables."""
     model = save_model(tiny_network(seed, **changes), directory)
     for table in [tiny_table(species) for species in N_GENES] if tables is None else tables:
         write_table(table, directory / "tables" / f"{gene_table_info(table)['species']}.zarr.zip")
@@ -84,7 +84,7 @@ def write_tiny_model(
 
 
 def tiny_cells(species: str = "human", n: int = 30, *, seed: int = 0, empty: tuple[int, ...] = ()) -> ad.AnnData:
-    """Cells with counts of the genes of :func:`tiny_table`, and of one variable that is no gene; some may be empty."""
+    """Cells with counts of the genes of :func:`tiny_table` and one unknown variable; ``empty`` cells have no counts."""
     rng = np.random.default_rng(seed)
     symbols = tiny_table(species).obs["symbol"].tolist()
     X = rng.poisson(np.exp(rng.normal(-0.5, 1, (n, len(symbols) + 1))))

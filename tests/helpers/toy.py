@@ -1,4 +1,4 @@
-"""Gene tables and counts made up on the spot, small enough to check by hand."""
+"""Simulated gene tables and counts, small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from univerce.genes.table import make_table
 
 
 def toy_genes(n_genes: int = 30, n_chromosomes: int = 4, *, seed: int = 0) -> pd.DataFrame:
-    """Genes on chromosomes of uneven size, every chromosome with at least one, some with equal starts."""
+    """Genes on chromosomes of different size, at least one on each, some with the same start."""
     rng = np.random.default_rng(seed)
     uneven = 1 / np.arange(1, n_chromosomes + 1)
     rest = rng.choice(n_chromosomes, size=n_genes - n_chromosomes, p=uneven / uneven.sum())
@@ -39,7 +39,7 @@ def toy_table(
         rng.normal(size=(n_genes, token_dim)).astype(np.float32),
         species=species,
         encoder="toy",
-        source="made up",
+        source="simulated",
         special_features=special,
         chromosome_names=[f"chr{c}" for c in range(n_chromosomes)],
         chromosome_codes=3 * np.arange(n_chromosomes) + 5,
@@ -48,7 +48,7 @@ def toy_table(
 
 
 def toy_counts(n_cells: int, n_genes: int, *, seed: int = 0, rate: float = 1.0) -> sp.csr_matrix:
-    """Overdispersed counts in float32, with many zeros."""
+    """Overdispersed float32 counts with many zeros."""
     rng = np.random.default_rng([seed, 2])
     mean = rate * np.exp(rng.normal(-0.5, 1.5, n_genes))
     return sp.csr_matrix(rng.poisson(mean * rng.gamma(1, size=(n_cells, n_genes))).astype(np.float32))

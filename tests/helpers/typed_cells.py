@@ -1,4 +1,4 @@
-"""Counts of three types in three batches, large enough to be told apart and small enough to train on."""
+"""Simulated counts of three separable types in three batches, small enough to train on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import scipy.sparse as sp
 def typed_cells(
     n: int = 120, n_genes: int = 60, *, seed: int = 0, empty: tuple[int, ...] = (), names: list[str] | None = None
 ) -> ad.AnnData:
-    """``obs`` holds ``type`` and ``batch``; each type has marker genes, each batch its own depth and a shifted gene."""
+    """``obs`` has ``type`` and ``batch``; types have marker genes, batches a depth and one shifted gene."""
     rng = np.random.default_rng(seed)
     kind, batch = rng.integers(3, size=n), rng.integers(3, size=n)
     mean = np.full((n, n_genes), 0.6)
