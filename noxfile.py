@@ -1,4 +1,4 @@
-"""What is run before a change lands: ``python -m nox`` for the usual checks, ``python -m nox -l`` for all of them."""
+"""Checks of a change: ``python -m nox`` runs the default sessions, ``python -m nox -l`` lists all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nox
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2024.10.9"
-# pip, not uv: uv does not read PIP_FIND_LINKS and its like, by which a machine names the torch build it wants.
+# pip, not uv: uv ignores PIP_FIND_LINKS and similar variables that select the torch build.
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests", "lint", "types", "docs"]
@@ -30,7 +30,7 @@ def install(session: nox.Session, *what: str, groups: tuple[str, ...] = (), pins
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Unit tests, contract tests and the examples of the docstrings, on all cores, with the coverage of lines."""
+    """Unit tests, contract tests and docstring examples, on all cores, with line coverage."""
     install(session, "-e", ".[all]", groups=("test",))
     parallel = ["-n", "auto", "--dist", "worksteal"]
     coverage = ["--cov", "--cov-report=term:skip-covered", f"--cov-fail-under={MIN_COVERAGE}"]
@@ -40,18 +40,18 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def minimums(session: nox.Session) -> None:
-    """The tests with the oldest version of every direct dependency that pyproject.toml admits."""
+    """The tests with the lowest allowed version of each direct dependency."""
     pins = Path(session.create_tmp()) / "minimums.txt"
     pins.write_text("\n".join(_minimums()) + "\n")
     install(session, "-e", ".[all]", groups=("test",), pins=str(pins))
     session.run("pip", "list")
-    # Warnings stay warnings here: old releases warn about the newer packages that they pull in.
+    # Warnings are not errors here: old releases warn about newer packages.
     session.run("pytest", "-n", "auto", "-W", "default", *session.posargs)
 
 
 @nox.session
 def prereleases(session: nox.Session) -> None:
-    """The tests with the newest version of every dependency, pre-releases included."""
+    """The tests with the newest version of each dependency, pre-releases included."""
     pins = Path(session.create_tmp()) / "torch.txt"
     pins.write_text("\n".join(_torch()) + "\n")
     install(session, "--pre", "--upgrade", "-e", ".[all]", groups=("test",), pins=str(pins))
@@ -64,7 +64,7 @@ def _torch() -> list[str]:
 
 
 def _minimums() -> list[str]:
-    """``name==lower bound`` for every direct dependency; torch stays at the one pinned build."""
+    """Pin each direct dependency to its lower bound, and torch to the pinned build."""
     pins = _torch()
     for requirement in map(Requirement, PYPROJECT["project"]["dependencies"]):
         lower = [s.version for s in requirement.specifier if s.operator == ">="]
@@ -75,7 +75,7 @@ def _minimums() -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, format and who may import whom."""
+    """Style, format and import contracts."""
     install(session, "ruff", "import-linter")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -91,15 +91,15 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, every warning an error; the pages are in docs/_build/html."""
+    """Build the documentation in docs/_build/html, warnings as errors."""
     install(session, "-e", ".[ontology]", groups=("docs",))
-    shutil.rmtree("docs/generated", ignore_errors=True)  # pages of names that are gone
+    shutil.rmtree("docs/generated", ignore_errors=True)  # pages of removed names
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
 
 @nox.session
 def tutorials(session: nox.Session) -> None:
-    """The notebooks of tutorials/, or those named after ``--``, from end to end; ``-- --inplace`` keeps outputs."""
+    """Execute the notebooks of tutorials/, or those named after ``--``; ``-- --inplace`` stores the outputs."""
     named = [argument for argument in session.posargs if argument.endswith(".ipynb")]
     notebooks = named or sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     options = [argument for argument in session.posargs if argument not in named]
@@ -109,7 +109,7 @@ def tutorials(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Embed the bundled cells with the bundled model; the figure is univerce-demo/umap.png."""
+    """Embed the bundled cells with the bundled model and plot them to univerce-demo/umap.png."""
     install(session, "-e", ".")
     session.run("univerce", "demo", *session.posargs)
 
@@ -132,7 +132,7 @@ def perf(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build sdist and wheel and look into the wheel."""
+    """Build sdist and wheel and check the content of the wheel."""
     install(session, "build")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build")
@@ -149,7 +149,7 @@ def _wheel_problems(wheel: Path) -> list[str]:
     packaged = {path.relative_to("src").as_posix() for path in Path("src/univerce").rglob("*.py")}
     problems = [f"{name} is missing" for name in sorted((packaged | {"univerce/py.typed"}) - set(sizes))]
     foreign = [name for name in sizes if not re.match(r"univerce(-[^/]+\.dist-info)?/", name)]
-    problems += [f"{name} does not belong into the wheel" for name in foreign]
+    problems += [f"{name} does not belong in the wheel" for name in foreign]
     if not any(name.endswith("/LICENSE") for name in sizes):
         problems.append("LICENSE is missing")
     data = {name: size for name, size in sizes.items() if name.startswith("univerce/") and not name.endswith(".py")}
