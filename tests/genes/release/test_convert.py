@@ -421,7 +421,7 @@ print((kilobytes("VmHWM") - resident) * 1024 / (directory / "tokens.torch").stat
 """
 
 
-@pytest.mark.perf
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_converting_a_large_token_tensor_needs_a_fraction_of_its_size_in_memory(tmp_path):
     n_genes, stems = 1750, dict(sorted(RELEASED_SPECIES.items()))
