@@ -53,16 +53,15 @@ def _bundled_cells(embed: Callable) -> ad.AnnData:
 
 
 def _embed_once(embed: Callable, adata: Any, **options: Any) -> Any:
-    if options not in ({}, {"species": "human"}) or adata.shape != (700, 765):
+    if options not in ({}, {"species": "human"}) or adata.shape != (700, 765) or not sp.issparse(adata.X):
         return embed(adata, **options)
     known = _bundled_cells(embed).copy()
-    same = sp.issparse(adata.X) and known.obs_names.equals(adata.obs_names) and not (known.X != adata.X).nnz
-    if not same:
+    if not known.obs_names.equals(adata.obs_names) or (known.X != adata.X).nnz:
         return embed(adata, **options)
     for field in ("obs", "obsm", "uns"):
-        for key in ("X_uce", "X_uce_missing"):
-            if key in getattr(known, field):
-                getattr(adata, field)[key] = getattr(known, field)[key]
+        mine, theirs = getattr(adata, field), getattr(known, field)
+        for key in set(theirs) - set(mine):
+            mine[key] = theirs[key]
     return None
 
 

@@ -1,4 +1,4 @@
-"""The device, precision and batch size that the settings ask for."""
+"""Device, precision and batch size chosen from the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_setting_decides():
         assert choose_batch_size(torch.device("cpu"), 1280, 1536) == 13
 
 
-def test_a_cuda_device_that_is_not_available_is_refused(monkeypatch):
+def test_a_cuda_device_that_is_not_available_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "cuda:1"):
         with pytest.raises(ValueError, match=f"device='{device}' is not there: torch finds no CUDA.*'cpu'"):
@@ -31,35 +31,34 @@ def test_the_index_of_a_device_must_exist(monkeypatch):
         choose_device("cuda:2")
 
 
-@pytest.mark.parametrize("device", ["tpu", "cpu:x", "cuda:", ""])
-def test_an_unknown_device_is_refused(device):
-    with pytest.raises(ValueError, match="is not known; use one of auto, cpu, cuda, mps"):
-        choose_device(device)
+def test_an_unknown_device_is_an_error():
+    for device in ("tpu", "cpu:x", "cuda:", ""):
+        with pytest.raises(ValueError, match="is not known; use one of auto, cpu, cuda, mps"):
+            choose_device(device)
 
 
-@pytest.mark.parametrize("cuda, mps, expected", [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_prefers_cuda_then_mps_then_the_cpu(monkeypatch, cuda, mps, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device() == torch.device(expected)
+def test_auto_prefers_cuda_then_mps_then_the_cpu(monkeypatch):
+    for cuda, mps, expected in ((True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda cuda=cuda: int(cuda))
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert choose_device() == torch.device(expected)
 
 
-@pytest.mark.parametrize(
-    "device, d_model, native, expected",
-    [
-        pytest.param("cpu", 1280, True, "bfloat16", id="large model, CPU with bfloat16"),
-        pytest.param("cpu", 1280, False, "float32", id="large model, CPU without"),
-        pytest.param("cpu", 128, True, "float32", id="small model"),
-        pytest.param("cuda", 128, True, "bfloat16", id="GPU with bfloat16"),
-        pytest.param("cuda", 1280, False, "float32", id="GPU that emulates it"),
-        pytest.param("mps", 1280, True, "float32", id="MPS"),
-    ],
-)
-def test_auto_is_bfloat16_where_the_hardware_gains(monkeypatch, device, d_model, native, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    assert choose_precision(torch.device(device), d_model) == expected
+def test_auto_is_bfloat16_where_the_hardware_is_faster_with_it(monkeypatch):
+    for device, d_model, native, expected in (
+        ("cpu", 1280, True, "bfloat16"),
+        ("cpu", 1280, False, "float32"),
+        ("cpu", 128, True, "float32"),
+        ("cuda", 128, True, "bfloat16"),
+        ("cuda", 1280, False, "float32"),  # emulated
+        ("mps", 1280, True, "float32"),
+    ):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, n=native: n or including_emulation
+        )
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda native=native: native)
+        assert choose_precision(torch.device(device), d_model) == expected
 
 
 def test_batches_on_the_cpu_shrink_for_wider_models_and_longer_sentences():

@@ -59,6 +59,24 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
     exec(compile("\n".join(_blocks(ROOT / page)), page, "exec"), {})
 
 
+def test_the_page_of_new_species_runs_and_prints_what_it_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs/new-species.md"
+    assert set(re.findall(r"^```(.+)$", page.read_text(), re.MULTILINE)) == {"python", "python skip", "bash", "text"}
+    names: dict = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    printed = capsys.readouterr().out
+    # The name of the encoder has a digest; percentages of orthologues may differ in the last digit.
+    assert re.sub(r"svd64\S+|\d+\.\d%", "", shown).strip() in re.sub(r"svd64\S+|\d+\.\d%", "", printed)
+    assert "reads 'text-" in printed
+    assert names["cells"].obsm["X_uce"].shape == (20, 16)
+    assert set(uc.genes.available_species("stand-in")) >= {"newt", "toad"}
+    for table in (names["newt"], names["toad"]):
+        table.file.close()
+
+
 def _calls(code: str) -> Iterator[tuple[str, list[str]]]:
     """Dotted name below ``uc`` and keywords of each call; shell lines and fragments of code are skipped."""
     with contextlib.suppress(SyntaxError):
