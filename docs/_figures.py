@@ -1,4 +1,4 @@
-"""The figures of the reference: what the examples of ``univerce.pl`` draw."""
+"""Figures of the API pages, drawn by the examples of ``univerce.pl``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIGURES = Path(__file__).parent / "generated" / "figures"
 
 
 def draw() -> None:
-    """Run the example of every plot and keep what it drew last; figures newer than the package stay."""
+    """Run the example of each plot and save its last figure, unless it is newer than the package."""
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
@@ -34,8 +34,8 @@ def draw() -> None:
 
 
 def insert(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Put the figure of a plot below the first paragraph of its description."""
-    room, _, function = name.rpartition(".")
-    if room == "univerce.pl" and function in uc.pl.__all__:
+    """Insert the figure of a plot below the first paragraph of its description."""
+    subpackage, _, function = name.rpartition(".")
+    if subpackage == "univerce.pl" and function in uc.pl.__all__:
         end = lines.index("") if "" in lines else len(lines)
-        lines[end:end] = ["", f".. image:: figures/{function}.png", f"   :alt: what univerce.pl.{function} draws", ""]
+        lines[end:end] = ["", f".. image:: figures/{function}.png", f"   :alt: example of univerce.pl.{function}", ""]

@@ -1,4 +1,4 @@
-"""Sphinx configuration; `nox -s docs` builds the pages, also without a network."""
+"""Sphinx configuration. `nox -s docs` builds the pages, with or without a network."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # `nox -s tutorials` executes them
 nb_merge_streams = True
 
-# Sphinx reads nothing outside of its directory.
+# Sphinx reads only files in its directory.
 shutil.rmtree(HERE / "tutorials", ignore_errors=True)
 shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", ignore=shutil.ignore_patterns("README.md", ".*"))
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"  # types stand in the signature of the source alone
+autodoc_typehints = "description"  # types are in the signatures
 autodoc_typehints_description_target = "documented_params"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Links into other projects need their inventories; a build without a network goes without.
+# Links into other projects need their inventories, which a build without a network does not have.
 intersphinx_mapping = {}
 if os.environ.get("READTHEDOCS"):
     intersphinx_mapping = {
@@ -74,7 +74,7 @@ html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_per
 
 
 def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
-    """Returns and Yields are prose here; napoleon would take the first line for a type."""
+    """Keep Returns and Yields as prose; napoleon would read the first line as a type."""
     lines = self._dedent(self._consume_to_next_section())
     return self._format_block(f":{section}: ", lines)
 
