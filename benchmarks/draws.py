@@ -7,6 +7,7 @@ number of cells.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anndata as ad
@@ -19,8 +20,9 @@ from sklearn.neighbors import KNeighborsClassifier
 import univerce as uc
 from benchmarks.labeled.sets import FACS
 from benchmarks.measurement import Run, check
-from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.runtime import Drawing, Embedder, embed_blocks, prepare
+from univerce.inference.inputs import Drawing, Inputs, resolve_inputs
+from univerce.inference.runtime import Embedder, embed_blocks
+from univerce.inference.sentences import draw_sentences
 from univerce.model import UCE, UCEConfig
 from univerce.model.config import UCE_MINI
 from univerce.pl._figure import DOUBLE, PALETTE, style
@@ -47,11 +49,8 @@ def random_network() -> UCE:
 
 def embedding(inputs: Inputs, network: UCE, drawing: Drawing) -> np.ndarray:
     embedders = [Embedder(network, g.table) for g in inputs.genes]
-    prepared = prepare(
-        inputs.X, 200, names=inputs.names, species=inputs.species, genes=inputs.genes, drawing=drawing, where="X",
-        with_bag=network.config.bag,
-    )  # fmt: skip
-    return np.concatenate([block.values for block in embed_blocks(prepared, embedders)])
+    drawn = draw_sentences(replace(inputs, drawing=drawing), 200, with_bag=network.config.bag)
+    return np.concatenate([block.values for block in embed_blocks(drawn, embedders)])
 
 
 def accuracy(rep: np.ndarray, labels: np.ndarray) -> float:

@@ -19,7 +19,8 @@ from benchmarks.release import generated_cells, make_model
 from tests.helpers.reference import ReferenceUCE
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
-from univerce.inference.runtime import Embedder, Genes
+from univerce.inference.inputs import Genes
+from univerce.inference.runtime import Embedder
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import find_model, load_network
 from univerce.model.config import UCE_4L, UCEConfig

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -26,7 +27,9 @@ from benchmarks.measurement import Run, check
 from benchmarks.scale import network
 from univerce._device import choose_batch_size
 from univerce.genes.table import make_table
-from univerce.inference.runtime import Drawing, Embedder, Genes, embed_blocks, prepare
+from univerce.inference.inputs import Drawing, Genes, Inputs
+from univerce.inference.runtime import Embedder, embed_blocks
+from univerce.inference.sentences import draw_sentences
 from univerce.inference.tokens import cell_keys, tokenize
 from univerce.io.pipeline import Stages
 from univerce.model import UCE
@@ -143,11 +146,14 @@ def _model_rows(setup: Setup, model: Model, roof: float, cosines: list[float]) -
     stages = Stages("read", "tokenize", "forward")
     rest = slice(setup.block_rows, model.n_cells)
     begin = time.perf_counter()
-    prepared = prepare(
-        X[rest], setup.block_rows, names=names[rest], species=np.zeros(len(names[rest]), int), genes=[genes],
-        drawing=Drawing(0, "multinomial", config.n_sample, config.max_length), where="X", stages=stages,
+    nothing: Any = None
+    inputs = Inputs(
+        X=X[rest], where="X", names=names[rest], species=np.zeros(len(names[rest]), int), genes=[genes],
+        drawing=Drawing(0, "multinomial", config.n_sample, config.max_length), model=nothing, space=nothing,
+        model_name="",
     )  # fmt: skip
-    n = sum(len(block.values) for block in embed_blocks(prepared, [embedder], stages=stages))
+    drawn = draw_sentences(inputs, setup.block_rows, stages=stages)
+    n = sum(len(block.values) for block in embed_blocks(drawn, [embedder], stages=stages))
     rate = n / (time.perf_counter() - begin)
     share = f"{rate * flops(config, length) / roof:.0%} of the roof"
     yield f"counts to embeddings of {n:,} cells, cells/s", rate, model.goal, share

@@ -27,7 +27,7 @@ from benchmarks.generated import counts, gene_names
 from benchmarks.measurement import Run, check
 from tests.helpers.reference import generated_state
 from univerce.genes import load_table
-from univerce.inference.runtime import Genes
+from univerce.inference.inputs import Genes
 from univerce.inference.tokens import cell_keys, tokenize
 from univerce.model import UCE
 from univerce.model.checkpoint import _low_precision_names

@@ -100,7 +100,6 @@ def test_every_option_reaches_uce_embed(tmp_path: Path, cells: Path, calls: list
         {
             "species": "mouse",
             "model": "uce-4l",
-            "table": None,
             "layer": "counts",
             "gene_key": "ensembl_id",
             "key_added": "X_b",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.helpers.blobs import blobs
 from univerce.embeddings import sharded as _sharded
 from univerce.io import rows as _rows
 from univerce.io.files import embedding_digest, open_anndata
+from univerce.io.ondisk import OnDisk
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 
@@ -144,8 +146,8 @@ def test_an_index_that_is_not_that_of_the_atlas_is_refused_by_the_workers(atlas,
 
 
 def test_another_atlas_at_the_path_is_refused_by_the_workers(atlas, client):
-    stored = _rows.Stored.find(open_anndata(atlas).obsm["X_uce"])
-    other = _rows.Stored(stored.source, (N_ATLAS + 1, 6), stored.dtype)
+    stored = OnDisk.find(open_anndata(atlas).obsm["X_uce"])
+    other = replace(stored, shape=(N_ATLAS + 1, 6))
     with pytest.raises(ValueError, match=r"obsm/X_uce on the worker is another one \(\(900, 6\) <f2, not \(901, 6\)"):
         _sharded.exact_on_workers(client, query().obsm["X_uce"], other, K)
 

@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import univerce as uc
+from tests.helpers.tiny import tiny_cells, tiny_table
 from univerce.genes.species_of import species_of
+from univerce.genes.table import write_table
 
 
 def _adata(uns=None, **obs) -> ad.AnnData:
@@ -41,13 +44,13 @@ MIXED = ["Homo sapiens", "mouse", "human"]
     ],
 )
 def test_one_species_is_one_key(adata, species, expected):
-    assert species_of(adata, species) == expected
+    assert species_of(adata, species) == (expected, {})
 
 
 @pytest.mark.parametrize("species", [None, "species"])
 @pytest.mark.parametrize("column", [MIXED, pd.Categorical(MIXED)], ids=["text", "categorical"])
 def test_several_species_are_one_key_per_cell(species, column):
-    keys = species_of(_adata(species=column), species)
+    keys, _ = species_of(_adata(species=column), species)
     assert isinstance(keys, pd.Categorical)
     assert list(keys) == ["human", "mouse", "human"]
     assert list(keys.categories) == ["human", "mouse"]
@@ -63,7 +66,7 @@ def test_several_species_are_one_key_per_cell(species, column):
     ],
 )
 def test_a_modality_without_a_species_has_that_of_its_mudata(adata, uns, expected):
-    assert species_of(adata, within=_adata(uns)) == expected
+    assert species_of(adata, within=_adata(uns))[0] == expected
 
 
 def test_a_species_of_a_mudata_that_is_unknown_is_an_error_that_says_where():
@@ -72,8 +75,8 @@ def test_a_species_of_a_mudata_that_is_unknown_is_an_error_that_says_where():
 
 
 def test_own_species_are_known():
-    assert species_of(_adata(), "Axolotl", known=["axolotl"]) == "axolotl"
-    assert species_of(_adata(species=["Axolotl"] * 3), known=["axolotl"]) == "axolotl"
+    assert species_of(_adata(), "Axolotl", known=["axolotl"])[0] == "axolotl"
+    assert species_of(_adata(species=["Axolotl"] * 3), known=["axolotl"])[0] == "axolotl"
 
 
 @pytest.mark.parametrize(
@@ -92,3 +95,60 @@ def test_own_species_are_known():
 def test_a_species_that_is_not_clear_is_an_error(adata, species, said):
     with pytest.raises(ValueError, match=said):
         species_of(adata, species)
+
+
+def test_gene_tables_come_as_objects_paths_or_several(tmp_path):
+    human, mouse = tiny_table("human"), tiny_table("mouse")
+    path = write_table(mouse, tmp_path / "m.zarr.zip")
+    mixed = _adata(species=["human", "mouse", "mouse"])
+    for species in ([human, path], (str(path), human)):
+        keys, tables = species_of(mixed, species)
+        assert list(keys) == ["human", "mouse", "mouse"]
+        assert sorted(tables) == ["human", "mouse"]
+    assert list(species_of(mixed, str(path))[1]) == ["mouse"]
+
+
+def test_a_single_table_states_the_species_of_data_that_do_not():
+    table = tiny_table("mouse", seed=1)
+    table.uns["gene_table"]["species"] = "axolotl"
+    keys, tables = species_of(_adata(), table)
+    assert (keys, list(tables)) == ("axolotl", ["axolotl"])
+
+
+@pytest.mark.parametrize(
+    "tables, message",
+    [
+        (["mouse", "mouse"], "two gene tables of 'mouse'; pass one"),
+        (["mouse"], "a gene table of mouse, but the cells are of human"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tables, message):
+    with pytest.raises(ValueError, match=message):
+        species_of(_adata({"organism": "human"}), [tiny_table(name) for name in tables])
+
+
+def test_a_name_among_tables_is_refused():
+    with pytest.raises(ValueError, match=r"species= holds 'human' in a list.*\.h5ad"):
+        species_of(_adata(), ["human", tiny_table("mouse")])
+
+
+@pytest.mark.parametrize("verb", [uc.tl.uce_embed, uc.pp.uce_tokenize])
+def test_a_given_table_replaces_that_of_the_model(tiny_model, verb):
+    other = tiny_table("human", seed=1)
+    adata, mapped = tiny_cells("human"), tiny_cells("human")
+    verb(adata, other, model=tiny_model)
+    (key,) = set(adata.uns) - {"organism"}
+    assert adata.uns[key]["params"]["table_digest"] == {"human": other.uns["gene_table"]["digest"]}
+    uc.pp.map_genes(mapped, other, model=tiny_model)
+    assert set(mapped.var["uce_gene"]) == {*other.obs_names, ""}
+
+
+def test_of_several_species_some_may_have_a_given_table(tiny_model):
+    joint = ad.concat([tiny_cells("human", 5), tiny_cells("mouse", 5)], join="outer")
+    joint.obs["organism"] = ["human"] * 5 + ["mouse"] * 5
+    plain, given = joint.copy(), joint.copy()
+    uc.tl.uce_embed(plain, model=tiny_model)
+    uc.tl.uce_embed(given, tiny_table("mouse", seed=1), model=tiny_model)
+    a, b = plain.obsm["X_uce"], given.obsm["X_uce"]
+    np.testing.assert_allclose(a[:5], b[:5], atol=1e-5)
+    assert np.abs(a[5:] - b[5:]).max() > 1e-3

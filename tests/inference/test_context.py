@@ -12,7 +12,7 @@ from univerce._settings import settings
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.context import ContextReader
-from univerce.inference.runtime import Genes
+from univerce.inference.inputs import Genes
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.io.blocks import iter_blocks
 

@@ -12,17 +12,15 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from tests.helpers.drawn import EMPTY, N, counts, drawn, names, prepared
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, tiny_network, tiny_table
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL, n_tokens
-from univerce.inference.runtime import OFFICIAL_BATCH, Drawing, Embedder, Genes, embed_blocks, prepare
+from univerce.inference.inputs import Drawing, Genes
+from univerce.inference.runtime import OFFICIAL_BATCH, Embedder, embed_blocks
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
 from univerce.model import UCE, load_network, save_model
-
-DRAWING = Drawing(seed=3, sampling="multinomial", n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
-EMPTY = (0, 7, 26, 59)
-N = 60
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +37,6 @@ def genes(table: ad.AnnData) -> Genes:
 @pytest.fixture
 def network() -> UCE:
     return tiny_network()
-
-
-def counts(genes: Genes, n: int = N, *, seed: int = 0, empty: tuple[int, ...] = EMPTY) -> sp.csr_matrix:
-    """Cells that express from few to all genes, so that sentences differ in length."""
-    rng = np.random.default_rng(seed)
-    X = rng.poisson(rng.gamma(0.3, 1, (n, len(genes.rows)))) * (rng.random((n, 1)) > rng.random((n, len(genes.rows))))
-    X[:, 1] += 1
-    X[list(empty), : np.sum(genes.rows >= 0)] = 0
-    return sp.csr_matrix(X.astype(np.float32))
-
-
-def names(n: int = N) -> np.ndarray:
-    return np.array([f"cell {i}" for i in range(n)], dtype=object)
-
-
-def drawn(genes: Genes, **options: Any) -> Sentences:
-    X = counts(genes, **options)
-    keys = cell_keys(names(X.shape[0]), DRAWING.seed)
-    return tokenize(X, genes.rows, genes.order(), keys, n_sample=DRAWING.n_sample, max_length=DRAWING.max_length)
 
 
 def features(table: ad.AnnData) -> torch.Tensor:
@@ -152,7 +131,7 @@ def limited(network: UCE, monkeypatch: pytest.MonkeyPatch, most: int, error: Exc
     return asked
 
 
-def works_behind(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def asynchronous(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let an embedder do as on CUDA, without one; returns how often memory was pinned and results were waited for."""
     times = {"pinned": 0, "waited": 0}
     cpu = torch.Tensor.cpu
@@ -168,11 +147,11 @@ def works_behind(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
     monkeypatch.setattr(torch.Tensor, "cpu", waiting)
-    e._works_behind = True
+    e._asynchronous = True
     return times
 
 
-@pytest.mark.parametrize("behind", [False, True], ids=["CPU", "a device that works behind"])
+@pytest.mark.parametrize("behind", [False, True], ids=["CPU", "an asynchronous device"])
 @pytest.mark.parametrize("official", [False, True], ids=["masked", "official"])
 @pytest.mark.parametrize(
     "error",
@@ -192,7 +171,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_result(
     done: list[int] = []
     narrow = embedder(network, table, official=official, batch_size=24)
     if behind:
-        works_behind(narrow, monkeypatch)
+        asynchronous(narrow, monkeypatch)
     with caplog.at_level(logging.WARNING, logger="univerce"):
         out = narrow.embed(s, done=done.append)
     np.testing.assert_allclose(out, expected, atol=1e-6)
@@ -208,7 +187,7 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
     s, done = drawn(genes), []
     expected = embedder(network, table, official=official).embed(s)
     e = embedder(network, table, official=official, batch_size=24)
-    works_behind(e, monkeypatch)
+    asynchronous(e, monkeypatch)
     fetch, sizes = e._fetch, []
 
     def late(parts: list[torch.Tensor]) -> np.ndarray:
@@ -226,14 +205,14 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
 
 
 @pytest.mark.parametrize("bag", [False, True], ids=["sentence", "sentence and bag"])
-def test_a_device_that_works_behind_is_waited_for_once_a_block(table, genes, monkeypatch, bag):
+def test_a_device_that_asynchronous_is_waited_for_once_a_block(table, genes, monkeypatch, bag):
     network = tiny_network(bag=bag)
     X = counts(genes)
     ((_, (group,)),) = prepared([genes], X, N, with_bag=bag)
     (s,) = group.draws
     plain = embedder(network, table)
     e = embedder(network, table)
-    times = works_behind(e, monkeypatch)
+    times = asynchronous(e, monkeypatch)
     assert e.embed(s, group.bag).tobytes() == plain.embed(s, group.bag).tobytes()
     first = times["waited"] - 1 - bag  # of the one that does not work behind
     times.update(waited=0, pinned=0)
@@ -303,9 +282,7 @@ def test_a_token_does_not_depend_on_those_it_is_encoded_with(width, d_model):
 def test_the_bag_sums_the_log_shares_of_every_gene(table, genes):
     network = tiny_network(bag=True)
     X, rows = counts(genes, 12, empty=(4,)), slice(0, 12)
-    ((_, (group,)),) = prepare(
-        X, 12, names=names(12), species=np.zeros(12, int), genes=[genes], drawing=DRAWING, where="X", with_bag=True
-    )
+    ((_, (group,)),) = prepared([genes], X, 12, with_bag=True)
     out = embedder(network, table, batch_size=5).embed(group.draws[0], group.bag)
     dense, unit = X.toarray()[rows], features(table)
     for cell in range(12):
@@ -333,64 +310,6 @@ def test_a_gene_table_on_disk_serves_as_one_in_memory(network, table, genes, tmp
     assert backed.isbacked
     np.testing.assert_array_equal(embedder(network, backed).embed(s), embedder(network, table).embed(s))
     backed.file.close()
-
-
-# --- reading
-
-
-def prepared(genes: list[Genes], X: Any, block_rows: int = 16, *, species: Any = None, **options: Any) -> list[Any]:
-    n = X.shape[0]
-    species = np.zeros(n, int) if species is None else species
-    drawing = options.pop("drawing", DRAWING)
-    return list(
-        prepare(
-            X, block_rows, names=names(n), species=species, genes=genes, drawing=drawing, where="adata.X", **options
-        )
-    )
-
-
-def test_blocks_are_split_by_species_and_each_cell_is_drawn_from_its_own_table(genes):
-    other = Genes(tiny_table("mouse"), genes.rows[::-1].copy())
-    X = counts(genes, empty=())
-    species = np.random.default_rng(1).integers(0, 2, N)
-    species[:16] = 1
-    seen = np.zeros(N, int)
-    for rows, groups in prepared([genes, other], X, species=species):
-        assert [g.species for g in groups] == sorted({*species[rows]})
-        for g in groups:
-            cells = g.cells + rows.start
-            seen[cells] += 1
-            assert (species[cells] == g.species).all()
-            own = (genes, other)[g.species]
-            alone = tokenize(
-                X[cells], own.rows, own.order(), cell_keys(names()[cells], DRAWING.seed),
-                n_sample=DRAWING.n_sample, max_length=DRAWING.max_length,
-            )  # fmt: skip
-            np.testing.assert_array_equal(g.draws[0].ids, alone.ids)
-            assert g.bag is None
-    assert (seen == 1).all()
-
-
-def test_chosen_blocks_alone_are_read(genes):
-    X = counts(genes)
-    whole, some = prepared([genes], X), prepared([genes], X, blocks=[1, 3])
-    assert [rows for rows, _ in some] == [slice(16, 32), slice(48, 60)]
-    for (_, (group,)), k in zip(some, (1, 3), strict=True):
-        np.testing.assert_array_equal(group.draws[0].ids, whole[k][1][0].draws[0].ids)
-
-
-def test_given_sentences_are_handed_on(genes):
-    s = drawn(genes)
-    for rows, (group,) in prepared([genes], counts(genes), sentences=s):
-        np.testing.assert_array_equal(group.draws[0].ids, s.ids[rows])
-        np.testing.assert_array_equal(group.draws[0].lengths, s.lengths[rows])
-
-
-def test_a_value_that_is_no_count_is_found_in_the_last_block(genes):
-    X = counts(genes, empty=())
-    X.data[-1] = 0.5
-    with pytest.raises(ValueError, match=r"adata\.X holds values that are not whole, such as 0\.5"):
-        prepared([genes], X)
 
 
 # --- blocks of embeddings
@@ -467,12 +386,3 @@ def test_an_error_while_embedding_ends_the_reading(network, table, genes, monkey
     with pytest.raises(ZeroDivisionError):
         list(embed_blocks(iter(prepared([genes], counts(genes))), [embedder(network, table)]))
     assert threading.active_count() == before
-
-
-def test_counts_are_added_to_the_token_of_their_gene(table, genes):
-    matrix = genes.tokens()
-    assert matrix.shape == (table.n_obs + 2, n_tokens(table))
-    added = np.arange(1, table.n_obs + 3) @ matrix.toarray()
-    assert added[N_SPECIAL] == 1 + table.n_obs + 1
-    np.testing.assert_array_equal(added[N_SPECIAL + 1 : N_SPECIAL + table.n_obs], np.arange(2, table.n_obs + 1))
-    assert added[:N_SPECIAL].sum() == added[N_SPECIAL + table.n_obs :].sum() == 0

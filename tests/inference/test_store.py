@@ -263,7 +263,7 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path, kind: str) -> None:
         path.mkdir()
         (path / MANIFEST).write_text(json.dumps({"format": "x"}) if kind == "other manifest" else "{")
     before = path.read_text() if kind == "file" else files(path)
-    with pytest.raises(ValueError, match="no store of embeddings"):
+    with pytest.raises(ValueError, match="not a store of embeddings"):
         opened(path)
     assert (path.read_text() if kind == "file" else files(path)) == before
 
@@ -292,9 +292,9 @@ def test_wrong_shapes_blocks_keys_and_cells_are_refused(tmp_path: Path) -> None:
     store = opened(tmp_path / "s")
     with pytest.raises(ValueError, match=r"Block 4 has the shape \(3, 6\), not \(5, 6\)"):
         store.write(4, np.zeros((5, DIM)))
-    with pytest.raises(ValueError, match="no block 5"):
+    with pytest.raises(ValueError, match="has no block 5; it has 5"):
         store.write(5, np.zeros((5, DIM)))
-    with pytest.raises(ValueError, match="no block -1"):
+    with pytest.raises(ValueError, match="has no block -1"):
         store.read(-1)
     with pytest.raises(ValueError, match="without a slash"):
         opened(tmp_path / "t", key="a/b")

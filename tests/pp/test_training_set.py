@@ -62,7 +62,7 @@ def test_a_view_of_a_backed_file_is_read_block_by_block(tmp_path, tiny_model):
 
 def test_a_gene_table_of_its_own_goes_before_those_of_the_model():
     table = tiny_table("mouse", seed=5)
-    s = uc.pp.training_set(tiny_cells("mouse", 6), name="cells", table=table)
+    s = uc.pp.training_set(tiny_cells("mouse", 6), name="cells", species=table)
     assert s.table is table
 
 

@@ -21,6 +21,7 @@ from mudata import MuData
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
+from univerce.inference import runtime
 from univerce.model import find_model
 
 module = importlib.import_module("univerce.tl.uce_embed")
@@ -502,12 +503,12 @@ def test_a_bar_ends_at_the_whole_with_empty_cells(with_empty, tiny_model, monkey
     monkeypatch.setattr(module, "BLOCK_ROWS", 10)
     bars = []
 
-    class Bar(module.tqdm):
+    class Bar(runtime.tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             bars.append(self)
 
-    monkeypatch.setattr(module, "tqdm", Bar)
+    monkeypatch.setattr(runtime, "tqdm", Bar)
     with uc.settings.override(progress=True), pytest.warns(UserWarning, match="2 of 30 cells"):
         uc.tl.uce_embed(with_empty, model=tiny_model, **options)
     (bar,) = bars
@@ -699,7 +700,7 @@ def test_what_is_no_count_is_refused_and_nothing_is_written(cells, tiny_model, t
         pytest.param({"n_draws": 0}, ValueError, "n_draws=0 must be an integer >= 1", id="no draw"),
         pytest.param({"rng": None}, TypeError, "rng=None must be an integer or", id="no seed"),
         pytest.param(
-            {"copy": True, "store": "s.zarr"}, ValueError, "copy=True .* store='s.zarr'.*leave one", id="copy and store"
+            {"copy": True, "store": "s.zarr"}, ValueError, "copy=True .* store='s.zarr'.*drop one", id="copy and store"
         ),
         pytest.param({"rng": -1}, ValueError, "rng=-1 must lie between", id="negative seed"),
     ],

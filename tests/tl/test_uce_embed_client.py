@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import univerce as uc
 from tests.helpers.tiny import tiny_cells, tiny_table
 from univerce.inference import cluster as engine
 from univerce.inference import inputs as _inputs
-from univerce.inference import workers as _workers
 from univerce.io.cluster import map_blocks
 
 pytest.importorskip("distributed", reason="needs the extra dask")
@@ -83,14 +83,14 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("open_cells", CONTAINERS.values(), ids=CONTAINERS.keys())
-def test_workers_give_the_bytes_of_this_process(open_cells, files, tiny_model, client):
+def testengine_give_the_bytes_of_this_process(open_cells, files, tiny_model, client):
     here = embedded(backed(files), tiny_model)
     there = embedded(open_cells(files), tiny_model, client=client)
     assert there.tobytes() == here.tobytes()
 
 
 @pytest.mark.parametrize("options", [{"n_draws": 3}, {"padding": "official"}, {"rng": 7}])
-def test_options_reach_the_workers(options, files, tiny_model, client, monkeypatch):
+def test_options_reach_theengine(options, files, tiny_model, client, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_ROWS", 25)
     here, there = backed(files), backed(files)
     assert embedded(there, tiny_model, client=client, **options).tobytes() == (
@@ -100,7 +100,7 @@ def test_options_reach_the_workers(options, files, tiny_model, client, monkeypat
     assert there.obs["X_uce_missing"].equals(here.obs["X_uce_missing"])
 
 
-def test_cells_of_several_species_are_embedded_by_the_same_workers(tiny_model, client):
+def test_cells_of_several_species_are_embedded_by_the_sameengine(tiny_model, client):
     cells = ad.concat([tiny_cells("human", 20), tiny_cells("zebrafish", 20)], join="outer", fill_value=0)
     cells.obs["organism"] = ["human"] * 20 + ["zebrafish"] * 20
     cells = cells[np.random.default_rng(0).permutation(40)].copy()
@@ -120,7 +120,7 @@ def in_store(files: Path, model: Path, path: Path, **options: Any) -> dict[str, 
     return contents(path)
 
 
-def test_workers_write_the_store_that_this_process_would(files, tiny_model, client, tmp_path, monkeypatch):
+def testengine_write_the_store_that_this_process_would(files, tiny_model, client, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = in_store(files, tiny_model, Path("here.zarr"))
     monkeypatch.setattr(engine.EmbeddingStore, "write", lambda *_: pytest.fail("this process must write no block"))
@@ -128,7 +128,7 @@ def test_workers_write_the_store_that_this_process_would(files, tiny_model, clie
     assert ad.read_zarr("there.zarr").obsm["X_uce"].shape == (N, 10)
 
 
-def test_workers_make_the_digest_of_counts_in_a_file(files, tiny_model, client, tmp_path, monkeypatch):
+def testengine_make_the_digest_of_counts_in_a_file(files, tiny_model, client, tmp_path, monkeypatch):
     monkeypatch.setattr(_inputs, "_DIGEST_ROWS", 7)
     monkeypatch.setattr(_inputs, "_DIGEST_SPAN", 2)
     here = in_store(files, tiny_model, tmp_path / "here.zarr")
@@ -156,7 +156,7 @@ def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, t
         sent.extend(k for k, *_ in items)
         return map_blocks(client, work, items, name=name)
 
-    monkeypatch.setattr(_workers, "map_blocks", recording)
+    monkeypatch.setattr(engine, "map_blocks", recording)
     assert in_store(files, tiny_model, path, client=client) == whole
     assert sent == [2, 7]
 
@@ -184,7 +184,7 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model,
     def deadly(client, work, items, *, name):
         return map_blocks(client, Dying(work, 5, begun), items, name=name)
 
-    monkeypatch.setattr(_workers, "map_blocks", deadly)
+    monkeypatch.setattr(engine, "map_blocks", deadly)
     pids = set(client.run(os.getpid).values())
     assert in_store(files, tiny_model, tmp_path / "there.zarr", client=client) == whole
     times = {int(file.name): file.stat().st_size for file in begun.iterdir()}
@@ -192,7 +192,7 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model,
     assert times[5] == 2
     again = [k for k, n in times.items() if n > 1]
     assert len(again) <= 2, f"a worker of two threads was at two blocks, but {again} were computed again"
-    client.wait_for_workers(2, timeout=60)
+    client.wait_forengine(2, timeout=60)
     assert len(set(client.run(os.getpid).values()) - pids) == 1, "one worker was killed and started anew"
 
 
@@ -219,7 +219,7 @@ def test_a_dask_array_takes_the_active_client_and_others_do_not(files, tiny_mode
     with pytest.raises(ValueError, match="No clients found"):
         default_client()
     here = embedded(graph(files), tiny_model)
-    monkeypatch.setattr(module, "_embed", lambda *_, **__: pytest.fail("embedded in this process"))
+    monkeypatch.setattr(module, "embed_here", lambda *_, **__: pytest.fail("embedded in this process"))
     with client.as_current():
         assert embedded(graph(files), tiny_model).tobytes() == here.tobytes()
         with pytest.raises(pytest.fail.Exception, match="embedded in this process"):
@@ -228,10 +228,11 @@ def test_a_dask_array_takes_the_active_client_and_others_do_not(files, tiny_mode
 
 def test_an_error_of_a_worker_is_raised_here(files, tiny_model, client, monkeypatch):
     def wrong(client, work, items, *, name):
-        other = engine.Job(**{**vars(work), "model_digest": "0" * 64})
+        model = replace(work.inputs.model, digest="0" * 64)
+        other = replace(work, inputs=replace(work.inputs, model=model))
         return map_blocks(client, other, items, name=name)
 
-    monkeypatch.setattr(_workers, "map_blocks", wrong)
+    monkeypatch.setattr(engine, "map_blocks", wrong)
     with pytest.raises(ValueError, match=r"on the worker is another one .*all workers must see the same files"):
         uc.tl.uce_embed(backed(files), model=tiny_model, client=client)
 
@@ -242,11 +243,11 @@ def test_something_that_is_no_client_is_refused(files, tiny_model):
 
 
 @pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
-def test_a_table_that_is_handed_over_is_sent_to_the_workers(on_disk, files, tiny_model, client, tmp_path):
+def test_a_table_that_is_handed_over_is_sent_to_theengine(on_disk, files, tiny_model, client, tmp_path):
     table = tiny_table("human", seed=5)
     usual = embedded(backed(files), tiny_model)
-    here = embedded(backed(files), tiny_model, table=table)
+    here = embedded(backed(files), tiny_model, species=table)
     assert not np.array_equal(here, usual, equal_nan=True)
     given = uc.genes.write_table(table, tmp_path / "human.h5ad") if on_disk else table
-    assert embedded(backed(files), tiny_model, client=client, table=given).tobytes() == here.tobytes()
+    assert embedded(backed(files), tiny_model, client=client, species=given).tobytes() == here.tobytes()
     assert embedded(backed(files), tiny_model, client=client).tobytes() == usual.tobytes(), "workers keep both"

@@ -18,6 +18,7 @@ import torch
 
 import univerce as uc
 from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
+from univerce.inference import runtime
 
 module = importlib.import_module("univerce.tl.uce_embed")
 
@@ -135,14 +136,14 @@ def test_a_killed_call_is_taken_up_by_the_same_call(cells, tiny_model, tmp_path,
         assert len(list(path.glob("univerce-blocks/*.sha256"))) == n_done
         assert not (path / ".zattrs").exists() or point == 11, "an unfinished store is no AnnData"
     embedded = []
-    embed_blocks = module.embed_blocks
+    embed_blocks = runtime.embed_blocks
 
     def recording(*arguments):
         for block in embed_blocks(*arguments):
             embedded.append(block.rows.start // BLOCK)
             yield block
 
-    monkeypatch.setattr(module, "embed_blocks", recording)
+    monkeypatch.setattr(runtime, "embed_blocks", recording)
     uc.tl.uce_embed(cells, model=tiny_model, store=path)
     assert embedded == list(range(n_done, 4)), "what is done is not done again"
     assert files(path) == files(tmp_path / "whole.zarr")
@@ -155,7 +156,7 @@ def test_a_complete_store_is_left_as_it_is(tiny_model, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="2 of 30 cells"):
         uc.tl.uce_embed(cells, model=tiny_model, store=path)
     before = files(path), times(path)
-    monkeypatch.setattr(module, "load_network", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(runtime, "load_network", lambda *a, **k: 1 / 0)
     with pytest.warns(UserWarning, match="2 of 30 cells"):
         uc.tl.uce_embed(cells, model=tiny_model, store=path)
     assert (files(path), times(path)) == before
@@ -232,7 +233,7 @@ def test_what_does_not_change_the_values_may_change(cells, tiny_model, tmp_path,
 
 def test_a_directory_of_something_else_is_left_alone(cells, tiny_model, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="exists and is no store of embeddings; it is left alone"):
+    with pytest.raises(ValueError, match="exists and is not a store of embeddings; it is left alone"):
         uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -215,7 +215,7 @@ def _species(
     if stated is None and len(made_of) == 1:
         return made_of * len(rows)
     try:
-        keys = species_of(adata, stated, known=available_species(recipe.model or BUNDLED_MODEL))
+        keys, _ = species_of(adata, stated, known=available_species(recipe.model or BUNDLED_MODEL))
     except ValueError:
         if stated is not None:
             raise

@@ -21,9 +21,9 @@ def add(commands: Any) -> None:
     embed.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".h5ad or .zarr")
     embed.add_argument("--overwrite", action="store_true", help="replace OUT when it exists")
     embed.add_argument("--backed", action="store_true", help="leave X of an .h5ad on disk; OUT is then an .h5ad too")
-    embed.add_argument("--species", help="human, mouse, ...; or the obs column that says so")
+    embed.add_argument("--species", help="human, mouse, ...; or the obs column with the species")
     embed.add_argument("--model", help="uce-mini (bundled), uce-4l, uce-33l, or a directory")
-    embed.add_argument("--table", type=Path, nargs="+", help="gene tables to use instead of the model's own")
+    embed.add_argument("--table", type=Path, nargs="+", help="gene tables to use instead of --species")
     embed.add_argument("--layer", help="layer with the counts (default: X)")
     embed.add_argument("--gene-key", help="var column with the gene names (default: var_names)")
     embed.add_argument("--key-added", default="X_uce", help="key of the embedding in obsm (default: X_uce)")
@@ -49,9 +49,8 @@ def _embed(args: argparse.Namespace) -> None:
     began = time.perf_counter()
     tl.uce_embed(
         adata,
-        species=args.species,
+        species=args.table or args.species,
         model=args.model,
-        table=args.table,
         layer=args.layer,
         gene_key=args.gene_key,
         rng=args.seed,

@@ -21,7 +21,6 @@ def add(commands: Any) -> None:
 
 def _pretrain(args: argparse.Namespace) -> None:
     from univerce import pp
-    from univerce.genes import read_table
     from univerce.model import pretrain, save_model
     from univerce.training.processes import is_first
     from univerce.training.recipe import place_tables, read_recipe
@@ -31,9 +30,8 @@ def _pretrain(args: argparse.Namespace) -> None:
     report = say if is_first() else say_nothing
     sets = []
     for entry in recipe.data:
-        table = None if entry.table is None else read_table(entry.table)
         s = pp.training_set(
-            entry.path, name=entry.name, species=entry.species, model=recipe.tables, table=table, layer=entry.layer,
+            entry.path, name=entry.name, species=entry.table or entry.species, model=recipe.tables, layer=entry.layer,
             gene_key=entry.gene_key,
         )  # fmt: skip
         n_cells, n_vars = s.counts.shape

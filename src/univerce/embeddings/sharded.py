@@ -13,14 +13,15 @@ import numpy as np
 from univerce.embeddings.index import IndexKind, NeighborIndex, read_index
 from univerce.embeddings.neighbors import check_sizes, collect, in_order, nearest_first, no_neighbors, too_few
 from univerce.io.cluster import as_is, map_blocks
-from univerce.io.rows import ROUNDED_ROWS, Stored, blocks_of_rows, map_rows, read_rows
+from univerce.io.ondisk import OnDisk
+from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, map_rows, read_rows
 
 SHARD_ROWS = 65536  # a multiple of the chunks of an atlas
 _ONE_AT_A_TIME = threading.Lock()  # in a worker: an index is read once
 
 
 def exact_on_workers(
-    client: Any, query: Any, reference: Stored, k: int, *, done: Callable[[int], object] | None = None
+    client: Any, query: Any, reference: OnDisk, k: int, *, done: Callable[[int], object] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`~univerce.embeddings.neighbors.exact_neighbors`, to the last bit, by workers that read the reference.
 
@@ -47,7 +48,7 @@ def exact_on_workers(
     check_sizes(query, reference, k)
     indices, squares = no_neighbors(query.shape[0], k)
     known: dict[int, int] = {}
-    work = partial(_search_part, reference, Stored.find(query), k)
+    work = partial(_search_part, reference, OnDisk.find(query), k)
     for rows, part, theirs, n_known in map_blocks(client, work, _items(client, query, reference), name="search_atlas"):
         known[part.start] = n_known
         both = (np.concatenate(pair, axis=1) for pair in zip((indices[rows], squares[rows]), theirs, strict=True))
@@ -59,9 +60,9 @@ def exact_on_workers(
     return nearest_first(indices, squares)
 
 
-def _items(client: Any, query: Any, reference: Stored) -> Iterator[tuple[Any, ...]]:
+def _items(client: Any, query: Any, reference: OnDisk) -> Iterator[tuple[Any, ...]]:
     """A block of queries, unless workers can read it, beside every part of the reference."""
-    on_disk = Stored.find(query) is not None
+    on_disk = OnDisk.find(query) is not None
     for rows in blocks_of_rows(query.shape[0], ROUNDED_ROWS):
         # A task of its own: its result is sent from worker to worker, and made again when they die.
         block = None if on_disk else client.submit(as_is, read_rows(query, rows), pure=False)
@@ -70,7 +71,7 @@ def _items(client: Any, query: Any, reference: Stored) -> Iterator[tuple[Any, ..
 
 
 def _search_part(
-    reference: Stored, query: Stored | None, k: int, rows: slice, block: np.ndarray | None, part: slice
+    reference: OnDisk, query: OnDisk | None, k: int, rows: slice, block: np.ndarray | None, part: slice
 ) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:
     queries = read_rows(query.open(), rows) if block is None and query is not None else block
     found = no_neighbors(rows.stop - rows.start, k)

@@ -1,55 +1,87 @@
-"""Which species is every cell?"""
+"""The species of every cell, and the gene tables that were passed in place of a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce.genes.species import find_species, resolve_species
+from univerce.genes.table import gene_table_info, read_table, validate_table
 
-_UNS_KEYS = ("organism", "species", "organism_ontology_term_id")
-_OBS_KEYS = ("organism", "species", "organism_ontology_term_id")
+Table: TypeAlias = ad.AnnData | Path | str
+SpeciesLike: TypeAlias = Table | Sequence[Table] | None
+"""A name, a column of ``obs``, or gene tables."""
+
+_KEYS = ("organism", "species", "organism_ontology_term_id")
+_TABLE_FILES = (".h5ad", ".zarr", ".zarr.zip")
 
 
 def species_of(
-    adata: ad.AnnData,
-    species: str | None = None,
-    *,
-    known: Iterable[str] = (),
-    within: Any = None,
-    default: str | None = None,
-) -> str | pd.Categorical:
-    """The species of the cells.
+    adata: ad.AnnData, species: SpeciesLike = None, *, known: Iterable[str] = (), within: Any = None
+) -> tuple[str | pd.Categorical, dict[str, ad.AnnData]]:
+    """Find the species of the cells and open the gene tables that were passed.
 
     Parameters
     ----------
     adata
         The data; only ``obs`` and ``uns`` are read.
     species
-        A species, by any name :func:`~univerce.genes.species.resolve_species` knows, or the column of ``obs`` that
-        holds one per cell. When it is ``None``, the first of ``organism``, ``species`` and
-        ``organism_ontology_term_id`` in ``uns`` and then in ``obs`` counts, and in the end in ``within.uns``.
+        A species, by any name that :func:`~univerce.genes.species.resolve_species` knows, or the column of ``obs`` with
+        one per cell. ``None`` takes the first of ``organism``, ``species`` and ``organism_ontology_term_id`` in
+        ``uns``, then in ``obs``, then in ``within.uns``. A gene table, its path, or a sequence of them: as ``None``,
+        and a single table also states the species of cells without one.
     known
         Keys of further species.
     within
-        The MuData that ``adata`` is a modality of, if it is one.
-    default
-        The species when none is stated.
+        The MuData that ``adata`` is a modality of.
 
     Returns
     -------
-    One key, or, when the cells are of several species, ``[n_obs]`` keys.
+    One key, or ``[n_obs]`` keys if the cells are of several species; and the given tables by species.
 
     Raises
     ------
     ValueError
-        When the species is not stated, not known, or missing for some cells.
+        If the species is not stated, unknown, or missing for some cells, or a table is not a gene table, repeated, or
+        of a species without cells.
     """
-    known = tuple(known)
+    tables = _given_tables(species)
+    default = next(iter(tables)) if len(tables) == 1 else None
+    keys = _keys(adata, None if tables else species, (*known, *tables), within, default)
+    present = {keys} if isinstance(keys, str) else set(keys)
+    if strange := sorted(set(tables) - present):
+        raise ValueError(
+            f"species= holds a gene table of {', '.join(strange)}, but the cells are of {', '.join(sorted(present))}."
+        )
+    return keys, tables
+
+
+def _given_tables(species: SpeciesLike) -> dict[str, ad.AnnData]:
+    if species is None or (isinstance(species, str) and not species.endswith(_TABLE_FILES)):
+        return {}
+    found: dict[str, ad.AnnData] = {}
+    for one in [species] if isinstance(species, ad.AnnData | Path | str) else species:
+        if isinstance(one, str) and not one.endswith(_TABLE_FILES):
+            raise ValueError(
+                f"species= holds {one!r} in a list, which may hold gene tables and their paths (.h5ad, .zarr.zip) only."
+            )
+        table = one if isinstance(one, ad.AnnData) else read_table(one)
+        validate_table(table)
+        key = str(gene_table_info(table)["species"])
+        if key in found:
+            raise ValueError(f"species= holds two gene tables of {key!r}; pass one of them.")
+        found[key] = table
+    return found
+
+
+def _keys(
+    adata: ad.AnnData, species: Any, known: tuple[str, ...], within: Any, default: str | None
+) -> str | pd.Categorical:
     if species is not None:
         if find_species(species, extra=known) is None and species in adata.obs:
             return _per_cell(adata.obs[species], known)
@@ -61,7 +93,7 @@ def species_of(
             ) from None
     if (found := _in_uns(adata.uns, "adata", known)) is not None:
         return found
-    for key in _OBS_KEYS:
+    for key in _KEYS:
         if key in adata.obs:
             return _per_cell(adata.obs[key], known)
     if within is not None and (found := _in_uns(within.uns, "mdata", known)) is not None:
@@ -69,14 +101,14 @@ def species_of(
     if default is not None:
         return default
     raise ValueError(
-        'The species is not stated. Pass species=, for example species="human", or the column of obs that holds it; '
+        'The species is not stated. Pass species=, for example species="human", or the column of obs with the species; '
         'or set adata.uns["organism"].'
     )
 
 
 def _in_uns(uns: Mapping[str, Any], owner: str, known: tuple[str, ...]) -> str | None:
-    """The species that ``uns`` states, if any."""
-    for key in _UNS_KEYS:
+    """The species stated in ``uns``."""
+    for key in _KEYS:
         if isinstance(uns.get(key), str):
             return _resolve(uns[key], f"{owner}.uns[{key!r}]", known)
     return None
@@ -86,7 +118,7 @@ def _resolve(name: str, where: str, known: tuple[str, ...]) -> str:
     try:
         return resolve_species(name, extra=known)
     except ValueError as error:
-        raise ValueError(f"{where}: {error} Pass species= to overrule it.") from None
+        raise ValueError(f"{where}: {error} Correct it, or pass species=.") from None
 
 
 def _per_cell(column: pd.Series, known: tuple[str, ...]) -> str | pd.Categorical:

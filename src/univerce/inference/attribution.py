@@ -1,8 +1,8 @@
-"""Integrated gradients: how much each gene of a cell's sentence, and of its bag, takes the cell in a direction.
+"""Integrated gradients of genes (Sundararajan et al. 2017).
 
-Sundararajan et al. 2017: the gradient of an output, averaged on the straight way from a baseline to the input, times
-their difference, adds up to the difference of the outputs. The output is the cosine of the embedding with a direction.
-The input is what the network reads of the genes: their encoded tokens, and the bag.
+The gradient of the output, averaged on the straight path from a baseline to the input, times their difference sums to
+the difference of the outputs. The output is the cosine of the embedding with a direction; the input is the encoded
+tokens of a sentence and the bag.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from univerce.model.network import UCE
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Of cells whose sentences have one length."""
+    """Attributions of cells with sentences of one length."""
 
     tokens: np.ndarray
-    """``[cells, length]`` float64 attribution of every position; zero where it is that of the baseline."""
+    """``[cells, length]`` float64 attribution of every position; zero where input and baseline agree."""
     bag_gradient: np.ndarray | None
-    """``[cells, token_dim]`` float64 mean gradient on the way; times a part of the bag it is the part's attribution."""
+    """``[cells, token_dim]`` float64 mean gradient; times a part of the bag it is the attribution of the part."""
     output: np.ndarray
     """``[cells]`` cosine of the cells."""
     baseline: np.ndarray
@@ -36,7 +36,7 @@ class Attribution:
 
 
 def gauss_legendre(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places in (0, 1) and weights of a quadrature that is exact for polynomials of degree ``2 n_steps - 1``."""
+    """Points in (0, 1) and weights of a quadrature that is exact for polynomials of degree ``2 n_steps - 1``."""
     places, weights = np.polynomial.legendre.leggauss(n_steps)
     return (places + 1) / 2, weights / 2
 
@@ -64,11 +64,7 @@ def integrated_gradients(
     bag, bag_baseline
         ``[cells, token_dim]``, for a network with a bag.
     n_steps
-        Places on the way at which the gradient is taken.
-
-    Returns
-    -------
-    The attributions.
+        Points on the path with a gradient.
     """
     step = tokens - baseline
     bag_step = None if bag is None or bag_baseline is None else bag - bag_baseline
@@ -98,22 +94,22 @@ def integrated_gradients(
 
 
 def _is_silent(network: UCE) -> bool:
-    """Whether sentences add nothing: a model that starts from its bag, before the transformer has learned any."""
+    """Whether sentences add nothing, as in a model with a bag before the transformer is trained."""
     return not any(bool(parameter.any()) for parameter in network.decoder[-1].parameters())
 
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """The average cell, from which the way starts."""
+    """The average cell, the start of the path."""
 
     draws: np.ndarray
-    """``[n_tokens]`` how often each token of a gene occurs in the sentences."""
+    """``[n_tokens]`` number of occurrences of each gene token in the sentences."""
     weights: np.ndarray
     """``[n_tokens]`` mean weight of each gene in the bag, see :func:`~univerce.model.bag.bag_weights`."""
 
 
 class Attributor(Embedder):
-    """Attributes to the genes of one species what a network makes of them; see :class:`Embedder`."""
+    """Attribute the output of a network to the genes of one species; see :class:`Embedder`."""
 
     def attribute(
         self,
@@ -126,8 +122,8 @@ class Attributor(Embedder):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attribute the cosine of cells with a direction to genes.
 
-        In the baseline every drawn gene is replaced by the mean of all drawn genes, where it stands, and the bag is
-        that of the average cell. A gene that a cell expresses less than the average cell has an attribution too.
+        The baseline replaces every drawn gene by the mean of all drawn genes, in place, and the bag by that of the
+        average cell. A gene that a cell expresses less than the average cell has an attribution too.
 
         Parameters
         ----------
@@ -140,7 +136,7 @@ class Attributor(Embedder):
         average
             The average cell.
         n_steps
-            Places on the way at which the gradient is taken.
+            Points on the path with a gradient.
 
         Returns
         -------
@@ -208,7 +204,7 @@ class _BagParts:
     genes: np.ndarray
     """``[n_used]`` rows of the gene table."""
     features: np.ndarray
-    """``[n_used, token_dim]`` what each adds to the bag per weight."""
+    """``[n_used, token_dim]`` contribution of each to the bag per weight."""
     weights: sparse.csr_matrix
     """``[n_cells, n_used]``."""
     average: np.ndarray

@@ -1,66 +1,76 @@
-"""Blocks of work on the workers of a dask cluster.
+"""Blocks of an embedding on the workers of a dask cluster.
 
-A worker opens the counts and the model itself: what travels is where they lie, and which block is meant.
+A worker opens the counts and the model itself: only their places and the number of a block are sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
+from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
-from univerce.inference.runtime import Block, Drawing, Embedder, Genes, embed_blocks, prepare
+from univerce.inference.inputs import Genes, Inputs
+from univerce.inference.runtime import Block, Embedder, embed_blocks, n_cells
+from univerce.inference.sentences import draw_sentences
 from univerce.inference.store import EmbeddingStore
-from univerce.io.blocks import library
-from univerce.io.cluster import ONE_AT_A_TIME, open_rows
-from univerce.io.source import Source
+from univerce.io.blocks import iter_blocks, library
+from univerce.io.cluster import ONE_AT_A_TIME, map_blocks, open_rows
+from univerce.io.ondisk import OnDisk
 from univerce.model.checkpoint import find_model, load_network
+
+_SETTINGS = ("cache_dir", "device", "precision", "batch_size")
 
 
 @dataclass(frozen=True, eq=False)
-class SentTable:
-    """A gene table that travels with the work; two of one digest are one."""
+class TableRef:
+    """A gene table that a worker finds with the model, or that travels because the caller passed it."""
 
-    table: ad.AnnData
+    species: str
     digest: str
+    table: ad.AnnData | None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SentTable) and self.digest == other.digest
+        return isinstance(other, TableRef) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash(self.digest)
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, str, bool]:
+        return self.species, self.digest, self.table is None
+
+    def open(self, model: str) -> ad.AnnData:
+        """The table; ``ValueError`` if this machine has another one."""
+        table = load_table(self.species, model=model) if self.table is None else self.table
+        if (found := str(gene_table_info(table)["digest"])) != self.digest:
+            raise ValueError(
+                f"The gene table of {self.species!r} on the worker is another one (digest {found[:12]}, not "
+                f"{self.digest[:12]}); all workers must see the same files."
+            )
+        return table
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to embed any block of a matrix, for a process that knows nothing yet."""
+    """Embed any block of a matrix in a process that knows nothing yet."""
 
-    model: str
-    """Directory of the model, and its digest."""
-    model_digest: str
-    tables: str | tuple[SentTable, ...]
-    """What the gene tables belong to, the name of a model or its directory; or the table of each species."""
-    species: tuple[tuple[str, str, np.ndarray], ...]
-    """Name, digest of the gene table and ``[n_vars]`` rows in it of each species."""
-    drawing: Drawing
-    where: str
-    """What the counts are called in error messages."""
+    inputs: Inputs
+    """Without cells and gene tables; ``X`` is where the counts are, or ``None`` if they come with the block."""
+    tables: tuple[TableRef, ...]
     official: bool
     block_rows: int
-    source: Source | None
-    """Where the counts lie; None when they come with the block."""
     store: str | None
-    """Where the embedding goes, so that blocks without columns come back; None when it comes back itself."""
+    """Path of the store. Blocks then come back without columns."""
     settings: Mapping[str, Any]
-    """Cache directory, device, precision and batch size."""
 
     def __call__(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
         """Embed block ``k``.
@@ -70,45 +80,40 @@ class Job:
         k
             The block.
         names, species
-            Names of its cells, and index of their species.
+            Names of its cells and index of their species.
         counts
-            Its rows when there is no source: any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
+            Its rows unless they are in a file.
         """
-        first, n = k * self.block_rows, len(names)
+        rows = slice(k * self.block_rows, k * self.block_rows + len(names))
         store = None if self.store is None else EmbeddingStore.attach(self.store)
-        if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it could say so
-            return Block(slice(first, first + n), done[:, :0], np.isnan(done[:, 0]), 0)
-        if counts is None and self.source is not None:
-            counts = open_rows(self.source, self.block_rows)(first, first + n)
+        if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it reported
+            return Block(rows, done[:, :0], np.isnan(done[:, 0]), 0)
+        if counts is None:
+            counts = open_rows(self.inputs.X, self.block_rows)(rows.start, rows.stop)
         elif library(counts) == "dask":
             counts = counts.compute(scheduler="synchronous")  # here, not by a task that would wait for this one
-        with ONE_AT_A_TIME:
-            embedders = [self._embedder(i) for i in range(len(self.species))]
-        genes = [Genes(e.table, rows) for e, (_, _, rows) in zip(embedders, self.species, strict=True)]
-        ready = list(
-            prepare(
-                counts, n, names=names, species=species, genes=genes, drawing=self.drawing, where=self.where,
-                with_bag=embedders[0].network.config.bag,
-            )
-        )  # fmt: skip
+        with ONE_AT_A_TIME, settings.override(**self.settings):
+            key = tuple(sorted(self.settings.items()))
+            embedders = [_embedder(*self._model(), table, self.official, key) for table in self.tables]
+        genes = [replace(g, table=e.table) for g, e in zip(self.inputs.genes, embedders, strict=True)]
+        inputs = replace(self.inputs, X=counts, names=names, species=species, genes=genes)
+        ready = list(draw_sentences(inputs, len(names), with_bag=inputs.model.config.bag))
         with ONE_AT_A_TIME:
             (block,) = embed_blocks(iter(ready), embedders)
         values = block.values
         if store is not None:
             store.write(k, values)
             values = values[:, :0]
-        return Block(slice(first, first + n), values, block.missing, block.n_pooled)
+        return Block(rows, values, block.missing, block.n_pooled)
 
-    def _embedder(self, i: int) -> Embedder:
-        (species, digest, _), tables = self.species[i], self.tables if isinstance(self.tables, str) else self.tables[i]
-        with settings.override(**self.settings):
-            key = tuple(sorted(self.settings.items()))
-            return _embedder(self.model, self.model_digest, tables, species, digest, self.official, key)
+    def _model(self) -> tuple[str, str, str]:
+        model = self.inputs.model
+        return str(model.path), model.digest, self.inputs.model_name
 
 
 @lru_cache(maxsize=1)
 def _network(path: str, digest: str, key: Any) -> Any:
-    """The network, loaded once by a process; ``ValueError`` if this machine has another one at the path."""
+    """The network, loaded once per process; ``ValueError`` if this machine has another one at the path."""
     model = find_model(path)
     if model.digest != digest:
         raise ValueError(
@@ -119,18 +124,70 @@ def _network(path: str, digest: str, key: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _embedder(
-    path: str, digest: str, tables: str | SentTable, species: str, table_digest: str, official: bool, key: Any
-) -> Embedder:
-    """An embedder under the current settings, of which ``key`` holds the values."""
-    network = _network(path, digest, key)
-    table = tables.table if isinstance(tables, SentTable) else load_table(species, model=tables)
-    if (found := str(gene_table_info(table)["digest"])) != table_digest:
-        raise ValueError(
-            f"The gene table of {species!r} on the worker is another one (digest {found[:12]}, not "
-            f"{table_digest[:12]}); all workers must see the same files."
-        )
-    return Embedder(network, table, official=official)
+def _embedder(path: str, digest: str, name: str, table: TableRef, official: bool, key: Any) -> Embedder:
+    """An embedder under the current settings, whose values are in ``key``."""
+    return Embedder(_network(path, digest, key), table.open(name), official=official)
+
+
+def embed_on_workers(
+    inputs: Inputs, blocks: Sequence[int], *, block_rows: int, official: bool, precision: str, store: Path | None
+) -> Iterator[Block]:
+    """Embed blocks on the workers of ``inputs.client`` and yield them as they finish, with a progress bar over cells.
+
+    Parameters
+    ----------
+    inputs
+        The cells.
+    blocks, block_rows
+        The blocks and the rows in one.
+    official
+        Pad as the reference does.
+    precision
+        Precision of the network.
+    store
+        Store that workers write to. Blocks then come back without columns.
+    """
+    if not blocks:
+        return
+    job = Job(
+        inputs=replace(
+            inputs, X=OnDisk.find(inputs.X), names=inputs.names[:0], species=inputs.species[:0],
+            genes=[replace(g, table=None) for g in inputs.genes],
+            model=replace(inputs.model, path=inputs.model.path.resolve()), client=None, adata=None,
+        ),
+        tables=tuple(map(_reference, inputs.species_names, inputs.genes)),
+        official=official,
+        block_rows=block_rows,
+        store=None if store is None else str(store.resolve()),
+        settings={name: getattr(settings, name) for name in _SETTINGS}
+        | {"cache_dir": settings.cache_dir.resolve(), "precision": precision},
+    )  # fmt: skip
+    with tqdm(
+        total=n_cells(inputs, blocks, block_rows), unit="cell", desc="embed", disable=not settings.progress
+    ) as bar:
+        for block in map_blocks(inputs.client, job, _items(inputs, blocks, job), name="uce_embed"):
+            bar.update(block.rows.stop - block.rows.start)
+            yield block
+
+
+def _reference(species: str, genes: Genes) -> TableRef:
+    table = genes.table.to_memory() if genes.given and genes.table.isbacked else genes.table
+    return TableRef(species, str(gene_table_info(genes.table)["digest"]), table if genes.given else None)
+
+
+def _items(inputs: Inputs, blocks: Sequence[int], job: Job) -> Iterator[tuple[Any, ...]]:
+    """Arguments of each block; its counts, or how dask would compute them, unless they are in a file."""
+    size, X = job.block_rows, inputs.X
+    parts: Iterator[tuple[int, Any]]
+    if job.inputs.X is not None:
+        parts = ((k, None) for k in blocks)
+    elif library(X) == "dask":
+        parts = ((k, X[k * size : (k + 1) * size]) for k in blocks)
+    else:
+        parts = ((rows.start // size, part) for rows, part in iter_blocks(X, size, blocks=blocks))
+    for k, part in parts:
+        rows = slice(k * size, min((k + 1) * size, len(inputs.names)))
+        yield k, inputs.names[rows], inputs.species[rows], part
 
 
 def worker_precision(client: Any, d_model: int) -> str:

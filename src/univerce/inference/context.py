@@ -1,4 +1,4 @@
-"""What the transformer makes of genes in the sentences of cells."""
+"""Contextual embeddings of genes: outputs of the transformer at the positions of each gene."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from univerce.inference.tokens import Sentences
 
 
 class ContextReader(Embedder):
-    """Sums up the outputs of the last layer at the places of each gene; see :class:`Embedder`."""
+    """Sum the outputs of the last layer at the positions of each gene; see :class:`Embedder`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.sums = np.zeros((self.table.n_obs, self.network.config.d_model))
         """``[n_genes, d_model]`` by row of the gene table."""
         self.n_places = np.zeros(self.table.n_obs, dtype=np.int64)
-        """``[n_genes]`` how many outputs were summed up."""
+        """``[n_genes]`` number of outputs in each sum."""
 
     @torch.inference_mode()
     def add(self, sentences: Sentences, done: Callable[[int], Any] | None = None) -> None:
-        """Read sentences of local token ids; ``done`` is told their number after every batch."""
+        """Read sentences of local token ids; ``done`` is called with their number after every batch."""
         self._encode(sentences)
         for rows in self._batches(sentences.lengths):
             length = int(sentences.lengths[rows].max(initial=0))

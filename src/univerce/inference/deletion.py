@@ -1,8 +1,8 @@
-"""The sentence that a cell would have had without some genes, with as much of the old one as can be kept.
+"""Delete genes from sentences and keep the rest of each.
 
-Draws that fell on other genes stay. Those that fell on a deleted gene are drawn again among the genes that are left: of
-independent draws this gives exactly the law of sentences without the gene, of evenly spaced ones the same expected
-number of copies. Chromosomes keep their order; one that enters with a new draw goes to a random place.
+Draws of other genes stay. Draws of a deleted gene are repeated among the remaining genes: for independent draws this is
+exactly the distribution of sentences without the gene, for evenly spaced ones the same expected number of copies.
+Chromosomes keep their order; a new one goes to a random position.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def delete_from_sentences(
     n_sample: int,
     max_length: int,
 ) -> tuple[Sentences, np.ndarray]:
-    """Delete genes from sentences that :func:`univerce.inference.tokens.tokenize` drew.
+    """Delete genes from sentences of :func:`univerce.inference.tokens.tokenize`.
 
     Parameters
     ----------
     sentences
         Sentences of local token ids.
     counts
-        ``[n_cells, n_tokens]`` counts that they were drawn from.
+        ``[n_cells, n_tokens]`` counts of the sentences.
     tokens
         Token ids of the genes to delete.
     order
@@ -45,7 +45,7 @@ def delete_from_sentences(
 
     Returns
     -------
-    The sentences, empty where no gene is left, and ``[n_cells]`` which of them changed.
+    The sentences, empty if no gene is left, and ``[n_cells]`` whether each changed.
     """
     room = max_groups(n_sample, max_length)
     ids, lengths = sentences.ids.copy(), sentences.lengths.copy()
@@ -76,7 +76,7 @@ def delete_from_sentences(
 
 
 def _draw(ranks: np.ndarray, counts: np.ndarray, n: int, sampling: Sampling, rng: np.random.Generator) -> np.ndarray:
-    """``[n]`` ranks, drawn with probability log(x + 1) / sum log(x + 1)."""
+    """Draw ``[n]`` ranks with probability log(x + 1) / sum log(x + 1)."""
     by_rank = np.argsort(ranks)
     reached = np.cumsum(np.log1p(counts[by_rank].astype(np.float64)))
     points = (np.arange(n) + rng.random()) / n if sampling == "systematic" else rng.random(n)
@@ -85,7 +85,7 @@ def _draw(ranks: np.ndarray, counts: np.ndarray, n: int, sampling: Sampling, rng
 
 
 def _write(drawn: np.ndarray, old: np.ndarray, order: GenomeOrder, room: int, rng: np.random.Generator) -> np.ndarray:
-    """The sentence of sorted ranks; chromosomes that were there before come in the same order."""
+    """Write the sentence of sorted ranks; old chromosomes keep their order."""
     chromosome = order.chromosome[drawn]
     group = np.minimum(np.cumsum(np.append(False, chromosome[1:] != chromosome[:-1])), room - 1)
     starts = np.searchsorted(group, np.arange(group[-1] + 2))

@@ -1,4 +1,4 @@
-"""Embedding of count matrices: blocks of rows in, blocks of embeddings out."""
+"""Embed blocks of cell sentences with a network."""
 
 from __future__ import annotations
 
@@ -13,68 +13,27 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from univerce._device import choose_batch_size
-from univerce._validate import check_counts
-from univerce.genes.table import N_SPECIAL, chromosome_index, iter_token_features, n_tokens
-from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_sentence_length, tokenize
-from univerce.io.blocks import iter_blocks
+from univerce._device import choose_batch_size, choose_device
+from univerce._settings import settings
+from univerce.genes.table import iter_token_features, n_tokens
+from univerce.inference.inputs import Inputs
+from univerce.inference.sentences import Group, draw_sentences, recorded_sentences
+from univerce.inference.tokens import Sentences, max_sentence_length
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.bag import bag_weights
-from univerce.model.config import Sampling
+from univerce.model.checkpoint import load_network
 from univerce.model.network import UCE
 
 logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
-"""Rows that the reference embeds, and pads, together; empty ones, which it never meets, count too."""
+"""Rows that the reference pads and embeds together; empty ones, which it never sees, count too."""
 _ENCODE_ROWS = 512
 _N_CHROMOSOMES = 25  # of most cells; the length of their sentences sets the batch size
-# What torch says when memory runs out without raising OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
+# Messages of torch when memory runs out without an OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How sentences are drawn."""
-
-    seed: int
-    sampling: Sampling
-    n_sample: int
-    max_length: int
-    n_draws: int = 1
-
-
-@dataclass(frozen=True)
-class Genes:
-    """The genes of one species in a matrix."""
-
-    table: ad.AnnData
-    rows: np.ndarray
-    """``[n_vars]`` int32 row of the table, -1 when a variable is no gene."""
-
-    def order(self) -> GenomeOrder:
-        """The table in genome order."""
-        return GenomeOrder.build(chromosome_index(self.table), self.table.obs["start"].to_numpy())
-
-    def tokens(self) -> sparse.csr_matrix:
-        """``[n_vars, n_tokens]`` matrix that adds the counts of variables to their gene's token."""
-        var = np.flatnonzero(self.rows >= 0)
-        ones = np.ones(len(var), dtype=np.float32)
-        shape = (len(self.rows), n_tokens(self.table))
-        return sparse.csr_matrix((ones, (var, self.rows[var] + N_SPECIAL)), shape=shape)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cells of one species in a block of rows."""
-
-    species: int
-    cells: np.ndarray
-    """Places in the block."""
-    draws: list[Sentences]
-    bag: sparse.csr_matrix | None
-    """``[cells, n_tokens]`` counts, for models with a bag."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +67,10 @@ class Embedder:
         self.device = network.pos_encoder.pe.device
         self.batch_size = _batch_size(network, self.device)
         """Sentences in a batch; halved when memory runs out."""
-        self._works_behind = self.device.type == "cuda"  # results, and errors, come when they are waited for
+        self._asynchronous = self.device.type == "cuda"  # results and errors arrive when they are waited for
         size = n_tokens(table)
         self._known = np.zeros(size, dtype=bool)
-        # Empty, not zero: memory is taken as rows are filled, and no other row is read.
+        # Empty, not zero: memory is used as rows are filled, and no other row is read.
         self._encoded = torch.empty(size, network.config.d_model, device=self.device)
         self._bag = np.zeros((size, network.config.token_dim), dtype=np.float32) if network.config.bag else None
         self._bag_known = np.zeros(size, dtype=bool)
@@ -128,7 +87,7 @@ class Embedder:
         bag
             ``[n_cells, n_tokens]`` counts, for a network with a bag.
         done
-            Told the numbers of sentences that are done; before the others that of the empty ones.
+            Called with the number of sentences that are done, first with that of the empty ones.
 
         Returns
         -------
@@ -165,14 +124,14 @@ class Embedder:
                     todo.popleft()
                     if len(part) < len(rows):
                         todo.appendleft((rows[len(part) :], longest))
-                if self._works_behind and todo:
-                    continue  # nothing waits for the device before all of it is under way
+                if self._asynchronous and todo:
+                    continue  # queue everything before waiting for the device
                 values = self._fetch([cells for *_, cells in under_way])
             except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
                 self._halve(error, max([len(part), *(len(p) for p, *_ in under_way)]), longest)
-                # Whose error it is may not be known, so none of these can be relied on.
+                # The error may belong to any of these, so all are repeated.
                 todo.extendleft((part, longest) for part, longest, _ in reversed(under_way))
                 under_way.clear()
                 continue
@@ -193,7 +152,7 @@ class Embedder:
                 yield np.flatnonzero(lengths == length)
 
     def _halve(self, error: RuntimeError, size: int, longest: int) -> None:
-        """Make batches smaller than ``size``, in which there was too little memory; raise when that cannot be."""
+        """Make batches smaller than ``size``, which did not fit; raise if that is impossible."""
         if self.batch_size == 1:
             raise torch.OutOfMemoryError(
                 f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
@@ -210,20 +169,20 @@ class Embedder:
         return self.network.embed(self._encoded[index], lengths, official=self.official, bag=bag).float()
 
     def _move(self, values: np.ndarray | Tensor) -> Tensor:
-        """To the device; where it works behind, out of pinned memory, so that neither waits for the other."""
+        """Copy to the device, from pinned memory if it is asynchronous, so that neither waits for the other."""
         host = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
-        if self._works_behind:
+        if self._asynchronous:
             return host.contiguous().pin_memory().to(self.device, non_blocking=True)
         return host.to(self.device)
 
     @torch.inference_mode()
     def _fetch(self, parts: list[Tensor]) -> np.ndarray:
-        """From the device, all at once."""
+        """Copy from the device, all at once."""
         return np.asarray(torch.cat(parts).cpu().numpy())
 
     @torch.inference_mode()
     def _encode(self, sentences: Sentences) -> None:
-        """Encode the tokens that have not occurred before, each once per data set."""
+        """Encode new tokens, each once per data set."""
         used = np.zeros(len(self._known), dtype=bool)
         used[np.unique(sentences.ids)] = True
         ids = np.flatnonzero(used & ~self._known)
@@ -235,7 +194,7 @@ class Embedder:
     @torch.inference_mode()
     def _sum_bag(self, bag: sparse.csr_matrix) -> np.ndarray:
         if self._bag is None:
-            raise ValueError("The model reads no bag of genes.")
+            raise ValueError("The model has no bag of genes.")
         used = np.zeros(len(self._bag_known), dtype=bool)
         used[bag.indices] = True
         ids = np.flatnonzero(used & ~self._bag_known)
@@ -245,10 +204,10 @@ class Embedder:
         return np.asarray(bag_weights(bag, self.network.config.bag_scale) @ self._bag, dtype=np.float32)
 
     def _features(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """Tokens and their features, always the same number of rows, beyond the tokens zero.
+        """Tokens and their features, padded with zeros to a fixed number of rows.
 
-        How a product rounds depends on its number of rows, and a token shall not depend on those it is encoded with:
-        a run that is resumed gives the bytes of one that was not interrupted.
+        A product rounds by its number of rows, and a token must not depend on those it is encoded with: a resumed run
+        gives the bytes of an uninterrupted one.
         """
         for part, features in iter_token_features(self.table, ids, block=_ENCODE_ROWS):
             rows = torch.zeros(_ENCODE_ROWS, features.shape[1])
@@ -263,101 +222,68 @@ def _batch_size(network: UCE, device: torch.device) -> int:
     return choose_batch_size(device, config.d_model, length, "bfloat16" if low else "float32")
 
 
-def prepare(
-    X: Any,
-    block_rows: int,
-    *,
-    names: np.ndarray,
-    species: np.ndarray,
-    genes: Sequence[Genes],
-    drawing: Drawing,
-    where: str,
-    with_bag: bool = False,
-    sentences: Sentences | None = None,
-    blocks: Sequence[int] | None = None,
-    stages: Stages | None = None,
-) -> Iterator[tuple[slice, list[Group]]]:
-    """Read blocks of rows, check that they are counts and draw the sentences; the next is read meanwhile.
+def n_cells(inputs: Inputs, blocks: Sequence[int], block_rows: int) -> int:
+    """Number of cells in some blocks."""
+    n = len(inputs.names)
+    return sum(min(block_rows, n - k * block_rows) for k in blocks)
+
+
+def embed_here(
+    inputs: Inputs, blocks: Sequence[int], *, block_rows: int, official: bool, precision: str, stages: Stages
+) -> Iterator[Block]:
+    """Embed blocks in this process and yield them in order, with a progress bar over sentences.
 
     Parameters
     ----------
-    X
-        Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
-    block_rows
-        Rows in a block.
-    names
-        ``[n_cells]`` names of the cells, the keys of their random streams.
-    species
-        ``[n_cells]`` index into ``genes``.
-    genes
-        The genes of each species.
-    drawing
-        How sentences are drawn.
-    where
-        What ``X`` is called in error messages.
-    with_bag
-        Prepare the bag too.
-    sentences
-        Sentences of all cells, drawn before.
-    blocks
-        The blocks to read; all by default.
+    inputs
+        The cells.
+    blocks, block_rows
+        The blocks and the rows in one.
+    official
+        Pad as the reference does.
+    precision
+        Precision of the network.
     stages
-        Told what ``"read"`` and ``"tokenize"`` take.
-
-    Yields
-    ------
-    The rows of each block and its cells by species.
+        Records the seconds of each stage.
     """
-    stages = Stages() if stages is None else stages
-    orders = [g.order() for g in genes]
-    to_tokens = [g.tokens() for g in genes]
-    for rows, counts in ahead(stages.timed("read", iter_blocks(X, block_rows, blocks=blocks))):
-        with stages.measure("tokenize"):
-            check_counts(counts, where=where)
-            groups = []
-            for k in np.unique(species[rows]):
-                cells = np.flatnonzero(species[rows] == k)
-                mine = counts if len(cells) == counts.shape[0] else counts[cells]
-                if sentences is not None:
-                    draws = [sentences.take(cells + rows.start)]
-                else:
-                    keys = [cell_keys(names[rows][cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws)]
-                    draws = [
-                        tokenize(
-                            mine, genes[k].rows, orders[k], key, n_sample=drawing.n_sample, sampling=drawing.sampling,
-                            max_length=drawing.max_length,
-                        )
-                        for key in keys
-                    ]  # fmt: skip
-                groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
-        yield rows, groups
+    if not blocks:
+        return
+    network = load_network(inputs.model, device=choose_device(), precision=precision)
+    embedders = [Embedder(network, genes.table, official=official) for genes in inputs.genes]
+    drawn = draw_sentences(
+        inputs, block_rows, with_bag=network.config.bag, sentences=recorded_sentences(inputs), blocks=blocks,
+        stages=stages,
+    )  # fmt: skip
+    total = n_cells(inputs, blocks, block_rows) * inputs.drawing.n_draws
+    with tqdm(total=total, unit="sentence", desc="embed", disable=not settings.progress) as bar:
+        yield from embed_blocks(drawn, embedders, bar.update, stages)
 
 
 def embed_blocks(
-    prepared: Iterator[tuple[slice, list[Group]]],
+    drawn: Iterator[tuple[slice, list[Group]]],
     embedders: Sequence[Embedder],
     done: Callable[[int], Any] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Block]:
-    """Embed prepared blocks; the next block is read and tokenized while one is embedded.
+    """Embed blocks of sentences, while the next block is read and tokenized.
 
     Parameters
     ----------
-    prepared
-        From :func:`prepare`.
+    drawn
+        From :func:`~univerce.inference.sentences.draw_sentences`.
     embedders
         One per species.
     done
-        Told the number of sentences after every batch.
+        Called with the number of sentences after every batch.
     stages
-        Told what ``"forward"`` takes.
+        Records the seconds of ``"forward"``.
 
     Yields
     ------
     The embeddings of each block.
     """
     stages = Stages() if stages is None else stages
-    for rows, groups in ahead(prepared):
+    for rows, groups in ahead(drawn):
         n = rows.stop - rows.start
         values: np.ndarray | None = None
         n_pooled = 0
@@ -378,9 +304,3 @@ def embed_blocks(
 
 def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
-def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:
-    tokens = sparse.csr_matrix(counts.astype(np.float32) @ to_tokens)
-    tokens.sort_indices()
-    return tokens

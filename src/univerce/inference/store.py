@@ -2,9 +2,9 @@
 
 ``obsm/<key>``             the embedding, an uncompressed zarr array whose chunk ``k`` is the block ``k`` of rows
 ``univerce-blocks/``       one file per finished block with the SHA-256 of its chunk
-``univerce-manifest.json`` what the embedding was computed from; an embedding of something else is refused
+``univerce-manifest.json`` the inputs of the embedding; an embedding of other inputs is refused
 
-The root of the AnnData is written last, so nothing but this module can open a store that lacks blocks.
+The root of the AnnData is written last, so only this module can open a store with missing blocks.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _FORMAT = "univerce-embeddings-1"
 
 
 class EmbeddingStore:
-    """Blocks of an embedding on disk; made by :meth:`open`.
+    """Blocks of an embedding on disk; use :meth:`open`.
 
-    A block is done when its marker holds the checksum of its chunk, and the marker is written after the chunk. A
-    process may be killed at any time, and several processes may write different blocks at the same time.
+    A block is done if its marker holds the checksum of its chunk; the marker is written after the chunk. Processes may
+    be killed at any time, and several may write different blocks at the same time.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class EmbeddingStore:
         fingerprint: Mapping[str, Any],
         dtype: str = "float32",
     ) -> EmbeddingStore:
-        """Create the store at ``path``, or resume the one that is there.
+        """Create the store at ``path``, or resume it.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class EmbeddingStore:
         Raises
         ------
         ValueError
-            When ``path`` holds something that is no store, or a store of other inputs; the message lists what differs.
+            If ``path`` holds something else, or a store of other inputs; the message lists the differences.
         """
         path = Path(path)
         names = pd.Index(obs_names).astype(str)
@@ -120,13 +120,7 @@ class EmbeddingStore:
 
     @classmethod
     def attach(cls, path: Path | str) -> EmbeddingStore:
-        """The store at ``path`` for a process that writes some of its blocks; it knows no names of cells.
-
-        Raises
-        ------
-        ValueError
-            When there is no store at ``path``.
-        """
+        """Open an existing store to write some of its blocks, without the names of cells."""
         return cls(Path(path), pd.Index([]), _read_manifest(Path(path)))
 
     def _create(self, manifest: Mapping[str, Any]) -> None:
@@ -135,7 +129,7 @@ class EmbeddingStore:
             "shape": self.shape,
             "chunks": (self.block_rows, self.shape[1]),
             "dtype": self.dtype.str,
-            "fill_value": "NaN",  # a row without an embedding can never be mistaken for one with
+            "fill_value": "NaN",  # a row without an embedding cannot be mistaken for one
             "order": "C",
             "compressor": None,
             "filters": None,
@@ -155,11 +149,11 @@ class EmbeddingStore:
     def rows(self, k: int) -> slice:
         """The rows of block ``k``."""
         if not 0 <= k < self.n_blocks:
-            raise ValueError(f"There is no block {k}; the store at {self.path} has {self.n_blocks} blocks.")
+            raise ValueError(f"The store at {self.path} has no block {k}; it has {self.n_blocks} blocks.")
         return slice(k * self.block_rows, min((k + 1) * self.block_rows, self.shape[0]))
 
     def missing(self) -> list[int]:
-        """The blocks that are not done, or whose chunk no longer has the checksum of its marker, in order."""
+        """Blocks that are not done, or whose chunk does not match the checksum of its marker, in order."""
         done = {int(marker.stem) for marker in (self.path / MARKERS).glob("*.sha256")}
         for k in done - self._verified:
             if k < self.n_blocks and self.find(k) is not None:
@@ -167,20 +161,7 @@ class EmbeddingStore:
         return [k for k in range(self.n_blocks) if k not in self._verified]
 
     def write(self, k: int, values: np.ndarray) -> None:
-        """Write block ``k`` and then mark it done.
-
-        Parameters
-        ----------
-        k
-            The block.
-        values
-            ``[rows, dim]``, converted to the type of the store.
-
-        Raises
-        ------
-        ValueError
-            When ``values`` has another shape than the block.
-        """
+        """Write block ``k`` from ``values`` ``[rows, dim]``, then mark it done; ``ValueError`` for a wrong shape."""
         rows = self.rows(k)
         expected = (rows.stop - rows.start, self.shape[1])
         if np.shape(values) != expected:
@@ -193,14 +174,14 @@ class EmbeddingStore:
         self._verified.add(k)
 
     def read(self, k: int) -> np.ndarray:
-        """The values of block ``k``, ``[rows, dim]``; ``ValueError`` when it is not done."""
+        """Values ``[rows, dim]`` of block ``k``; ``ValueError`` if it is not done."""
         values = self.find(k)
         if values is None:
             raise ValueError(f"Block {k} of the store at {self.path} is missing or damaged; compute it again.")
         return values
 
     def find(self, k: int) -> np.ndarray | None:
-        """The values of block ``k``, ``[rows, dim]``; None when it is not done."""
+        """Values ``[rows, dim]`` of block ``k``; ``None`` if it is not done."""
         rows = self.rows(k)
         try:
             data, digest = self._chunk(k).read_bytes(), self._marker(k).read_text()
@@ -211,14 +192,14 @@ class EmbeddingStore:
         return np.frombuffer(data, dtype=self.dtype).reshape(-1, self.shape[1])[: rows.stop - rows.start]
 
     def values(self) -> np.ndarray:
-        """The whole embedding, ``[n_cells, dim]``; ``ValueError`` when blocks are missing."""
+        """The embedding ``[n_cells, dim]``; ``ValueError`` if blocks are missing."""
         out = np.empty(self.shape, dtype=self.dtype)
         for k in range(self.n_blocks):
             out[self.rows(k)] = self.read(k)
         return out
 
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
-        """Make the directory a complete AnnData zarr.
+        """Complete the AnnData zarr.
 
         Parameters
         ----------
@@ -230,7 +211,7 @@ class EmbeddingStore:
         Raises
         ------
         ValueError
-            When blocks are missing, or ``obs_columns`` has other cells.
+            If blocks are missing, or ``obs_columns`` has other cells.
         """
         import zarr
         from anndata.io import write_elem
@@ -271,8 +252,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         found = {}
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        exists = "exists and" if path.exists() else "is not there, or"
-        raise ValueError(f"{path} {exists} is no store of embeddings; it is left alone. Choose another path.")
+        exists = "exists and" if path.exists() else "does not exist or"
+        raise ValueError(f"{path} {exists} is not a store of embeddings; it is left alone. Choose another path.")
     return found
 
 
@@ -283,12 +264,12 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     if differ:
         raise ValueError(
             f"The store at {path} was started from other inputs: {'; '.join(differ)}. Choose another path, or remove "
-            "the directory to start again."
+            "the directory to start over."
         )
 
 
 def _consolidate(path: Path) -> None:
-    """Write zarr's consolidated metadata; ``zarr.consolidate_metadata`` would warn of the files that are ours."""
+    """Write zarr's consolidated metadata; ``zarr.consolidate_metadata`` would warn of markers and manifest."""
     files = sorted(f for name in (".zgroup", ".zattrs", ".zarray") for f in path.rglob(name))
     metadata = {f.relative_to(path).as_posix(): json.loads(f.read_text()) for f in files}
     write_whole(path / ".zmetadata", json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode())

@@ -1,8 +1,8 @@
-"""From counts to cell sentences.
+"""Draw cell sentences from counts.
 
 The genes of a table are ranked once by chromosome and start, so that sorted uniforms merged along the cumulative
-weights give draws that are already in genome order. Each cell has its own random stream, keyed by the seed and the
-cell's name: order, blocks, subsets and threads cannot change a sentence.
+weights give draws in genome order. Each cell has its own random stream, keyed by the seed and its name: order, blocks,
+subsets and threads cannot change a sentence.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LOGS = np.log1p(np.arange(_N_LOGS, dtype=np.float64))  # most counts are small
 
 @dataclass(frozen=True)
 class GenomeOrder:
-    """What the tokenizer needs to know of a gene table, in genome order.
+    """A gene table in genome order.
 
-    A *rank* is the place of a gene among all genes ordered by chromosome and start. Chromosomes come by falling number
-    of genes, so that the small scaffolds at the end can be pooled when a sentence would overflow.
+    A *rank* is the position of a gene among all genes ordered by chromosome and start. Chromosomes are in decreasing
+    number of genes, so that the small scaffolds at the end can be pooled if a sentence would overflow.
     """
 
     rank: np.ndarray
@@ -103,7 +103,7 @@ class Sentences:
     lengths: np.ndarray
     """``[n_cells]`` int32 number of tokens; 0 for a cell without a count in any gene of the table."""
     pooled: np.ndarray
-    """``[n_cells]`` bool: the smallest chromosomes of the cell were pooled into one group to fit ``max_length``."""
+    """``[n_cells]`` bool: the smallest chromosomes of the cell were pooled to fit ``max_length``."""
 
     def take(self, cells: np.ndarray) -> Sentences:
         """The sentences of some cells."""
@@ -111,7 +111,7 @@ class Sentences:
 
 
 def cell_keys(names: Sequence[str] | np.ndarray, seed: int, *, draw: int = 0) -> np.ndarray:
-    """The key of every cell's random stream, ``[n_cells]`` uint64: a hash of the seed, the draw and the cell's name."""
+    """Keys of the cells' random streams, ``[n_cells]`` uint64: hashes of seed, draw and cell name."""
     stem = hashlib.blake2b(digest_size=8, key=f"{seed}:{draw}".encode())
     keys = np.empty(len(names), dtype=np.uint64)
     for i, name in enumerate(names):
@@ -122,12 +122,12 @@ def cell_keys(names: Sequence[str] | np.ndarray, seed: int, *, draw: int = 0) ->
 
 
 def max_sentence_length(n_sample: int, n_chromosomes: int, max_length: int) -> int:
-    """Longest sentence that can occur: CLS, the draws, two tokens around each chromosome; at most ``max_length``."""
+    """Longest possible sentence: CLS, the draws, two tokens per chromosome; at most ``max_length``."""
     return min(1 + n_sample + 2 * min(n_sample, n_chromosomes), max_length)
 
 
 def max_groups(n_sample: int, max_length: int) -> int:
-    """Number of chromosomes that a sentence of ``n_sample`` draws has room for; ``ValueError`` when there is none."""
+    """Number of chromosomes that fit a sentence of ``n_sample`` draws; ``ValueError`` if none does."""
     groups = (max_length - 1 - n_sample) // 2
     if n_sample < 1 or groups < 1:
         raise ValueError(f"n_sample={n_sample} must be between 1 and {max_length - 3}.")
@@ -152,8 +152,7 @@ def tokenize(
     counts
         ``[n_cells, n_vars]`` CSR of raw counts; duplicate entries are added.
     rows
-        ``[n_vars]`` table row of each variable, -1 when it maps to no gene; counts of variables that share a row are
-        added.
+        ``[n_vars]`` table row of each variable, -1 without a gene; counts of variables that share a row are added.
     order
         The table in genome order.
     keys
@@ -161,10 +160,10 @@ def tokenize(
     n_sample
         Number of draws, each gene with probability ``log(x + 1) / sum log(x + 1)``.
     sampling
-        ``"multinomial"`` draws independently (the paper); ``"systematic"`` spaces the draws evenly from one random
-        offset: the same expected number of copies of every gene, with far less variance.
+        ``"multinomial"`` draws independently (the paper); ``"systematic"`` spaces the draws evenly from a random
+        offset: the same expected number of copies of every gene with far less variance.
     max_length
-        Cap of a sentence; beyond ``(max_length - 1 - n_sample) // 2`` chromosomes the smallest are pooled.
+        Maximum length; beyond ``(max_length - 1 - n_sample) // 2`` chromosomes the smallest are pooled.
     threads
         Number of threads; it cannot change the result.
 
@@ -175,14 +174,14 @@ def tokenize(
     Raises
     ------
     ValueError
-        When ``n_sample`` leaves no room for a chromosome, or ``sampling`` is unknown.
+        If ``n_sample`` leaves no room for a chromosome, or ``sampling`` is unknown.
     """
     max_chromosomes = max_groups(n_sample, max_length)
     if sampling not in SAMPLINGS:
         raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
     n_cells = counts.shape[0]
     width = max_sentence_length(n_sample, len(order.chromosome_token), max_length)
-    ids = np.empty((n_cells, width), dtype=np.int32)  # each thread fills its rows, and takes their memory, itself
+    ids = np.empty((n_cells, width), dtype=np.int32)  # each thread fills its own rows
     lengths = np.zeros(n_cells, dtype=np.int32)
     pooled = np.zeros(n_cells, dtype=np.bool_)
     var_rank = order.var_rank(rows)
@@ -256,10 +255,10 @@ def below(state, n):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def gather(begin, end, indices, data, var_rank, total, seen, ranks, counts):  # type: ignore[no-untyped-def]
-    """Expressed genes of one cell by rising rank, with their counts; returns how many.
+    """Collect the expressed genes of a cell by increasing rank with their counts; return their number.
 
     ``total`` (per rank) and ``seen`` (one bit per rank) are scratch, zero on entry and on return. Walking a bit set is
-    cheaper than sorting the genes or scanning all of them.
+    cheaper than sorting or scanning the genes.
     """
     for p in range(begin, end):
         rank = var_rank[indices[p]]
@@ -319,7 +318,7 @@ def sample_sentence(  # type: ignore[no-untyped-def]
         for i in range(n_sample):
             points[i] = (i + offset) / n_sample * total
     else:
-        # Sorted uniforms without a sort: their joint law is that of normalized partial sums of exponential spacings.
+        # Sorted uniforms without a sort: normalized partial sums of exponential spacings have the same distribution.
         reached = 0.0
         for i in range(n_sample):
             reached -= np.log(1.0 - uniform(state))
@@ -337,7 +336,7 @@ def sample_sentence(  # type: ignore[no-untyped-def]
             gene += 1
         rank = ranks[gene]
         if chromosome[rank] != last:
-            # Large chromosomes come first; when the groups run out, the rest joins the last one.
+            # Large chromosomes come first; without room for another group, the rest joins the last one.
             last = chromosome[rank]
             if n_groups < max_chromosomes:
                 starts[n_groups] = i

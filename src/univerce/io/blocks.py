@@ -1,7 +1,7 @@
-"""Walk the rows of a count matrix in fixed blocks, from memory or from disk, without densifying it.
+"""Read a count matrix in fixed blocks of rows, from memory or from disk, without densifying it.
 
-Every container that AnnData can hold becomes a stream of canonical CSR blocks: column indices sorted, duplicate entries
-summed, stored zeros removed. Two containers of the same matrix therefore give the same blocks.
+Every container of AnnData becomes a stream of canonical CSR blocks: column indices sorted, duplicates summed, stored
+zeros removed. Two containers of one matrix therefore give the same blocks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.abc import CSCDataset, CSRDataset
 
-# Entries of a backed CSC matrix that may be in memory at a time, and how many of them one read asks for.
+# Entries of a backed CSC matrix in memory at a time, and in one read.
 CSC_BUDGET = 2**26
 CSC_READ = 2**22
 
@@ -27,21 +27,14 @@ Rows = Callable[[int, int], sp.csr_matrix]
 
 
 def n_rows(X: Any) -> int:
-    """Number of rows of any matrix that :func:`iter_blocks` reads.
+    """Number of rows of a matrix that :func:`iter_blocks` reads.
 
     Raises
     ------
     TypeError
-        When ``X`` is no such matrix.
+        If ``X`` is not such a matrix.
     ValueError
-        When ``X`` is not two-dimensional, or is a dask array that does not know its number of rows.
-
-    Examples
-    --------
-    >>> import scipy.sparse as sp
-    >>> from univerce.io.blocks import n_rows
-    >>> n_rows(sp.csr_matrix((3, 5)))
-    3
+        If ``X`` is not two-dimensional, or a dask array with chunks of unknown size.
     """
     if not (isinstance(X, ad.AnnData | np.ndarray | CSRDataset | CSCDataset) or sp.issparse(X) or library(X)):
         raise TypeError(_TYPE_ERROR.format(name=type(X).__name__))
@@ -53,14 +46,7 @@ def n_rows(X: Any) -> int:
 
 
 def n_blocks(n: int, block_rows: int) -> int:
-    """Number of blocks of ``block_rows`` rows that cover ``n`` rows.
-
-    Examples
-    --------
-    >>> from univerce.io.blocks import n_blocks
-    >>> n_blocks(10, 4)
-    3
-    """
+    """Number of blocks of ``block_rows`` rows that cover ``n`` rows."""
     if block_rows < 1:
         raise ValueError(f"block_rows={block_rows} must be at least 1.")
     return -(-n // block_rows)
@@ -74,25 +60,24 @@ def iter_blocks(
     stop: int | None = None,
     blocks: Iterable[int] | None = None,
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
-    """Walk the rows of ``X`` in the fixed blocks ``[k * block_rows, (k + 1) * block_rows)``.
+    """Read the rows of ``X`` in the fixed blocks ``[k * block_rows, (k + 1) * block_rows)``.
 
     Backed and dense matrices are read a block at a time. A dask array is computed one row of chunks at a time, each
-    chunk once when the blocks come in order. An in-memory matrix that is sparse but not CSR is converted to CSR once.
-    A backed CSC matrix has no cheap rows: it is read from end to end once for every group of blocks that holds about
-    ``CSC_BUDGET`` entries, so store large matrices as CSR.
+    chunk once if the blocks are in order. A sparse matrix in memory is converted to CSR once. A backed CSC matrix is
+    read as a whole for every group of blocks with about ``CSC_BUDGET`` entries, so store large matrices as CSR.
 
     Parameters
     ----------
     X
         ``[n_cells, n_genes]``: numpy array (or matrix, memory map), scipy sparse matrix or array, dask array with dense
-        or sparse chunks, h5py or zarr array, backed sparse matrix of AnnData, or an AnnData, which stands for its
-        ``X`` (a backed view is then read block by block, unlike ``view.X``).
+        or sparse chunks, h5py or zarr array, backed sparse matrix of AnnData, or an AnnData in place of its ``X`` (a
+        backed view is then read block by block, unlike ``view.X``).
     block_rows
         Rows in a block.
     start, stop
-        Restrict the rows to ``[start, stop)``; blocks at the ends are cut, the grid stays.
+        Read only the rows ``[start, stop)`` of each block.
     blocks
-        Restrict the walk to these blocks, in this order.
+        Read only these blocks, in this order.
 
     Yields
     ------
@@ -102,57 +87,40 @@ def iter_blocks(
     Raises
     ------
     TypeError
-        When ``X`` is none of the above or does not hold numbers.
+        If ``X`` is none of the above or does not hold numbers.
     ValueError
-        When ``X`` is not two-dimensional, or the rows or blocks asked for do not exist.
+        If ``X`` is not two-dimensional, or the rows or blocks do not exist.
 
     Examples
     --------
     >>> import numpy as np
     >>> from univerce.io.blocks import iter_blocks
-    >>> [(rows.start, rows.stop, block.sum()) for rows, block in iter_blocks(np.eye(5), 2)]
-    [(0, 2, np.float64(2.0)), (2, 4, np.float64(2.0)), (4, 5, np.float64(1.0))]
+    >>> [(rows.start, rows.stop, int(block.sum())) for rows, block in iter_blocks(np.eye(5), 2)]
+    [(0, 2, 2), (2, 4, 2), (4, 5, 1)]
     """
     n = n_rows(X)
     stop = n if stop is None else stop
     if not 0 <= start <= stop <= n:
-        raise ValueError(f"The rows [{start}, {stop}) are not inside a matrix of {n} rows.")
+        raise ValueError(f"The rows [{start}, {stop}) are outside a matrix of {n} rows.")
     count = n_blocks(n, block_rows)
     wanted = range(count) if blocks is None else [int(k) for k in blocks]
     unknown = [k for k in wanted if not 0 <= k < count]
     if unknown:
         raise ValueError(f"There are {count} blocks; blocks={unknown[:5]} do not exist.")
-    return _walk(row_reader(X, block_rows), n, block_rows, start, stop, wanted)
+    read = row_reader(X, block_rows)  # raises here, not at the first block
+    rows = (slice(max(k * block_rows, start), min((k + 1) * block_rows, stop)) for k in wanted)
+    return ((part, read(part.start, part.stop)) for part in rows if part.start < part.stop)
 
 
 def row_reader(X: Any, block_rows: int) -> Rows:
-    """The function ``(first, last)`` that reads the rows ``[first, last)`` of ``X`` as canonical CSR.
-
-    What it takes to find rows is read once, here; see :func:`iter_blocks` for what ``X`` may be.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from univerce.io.blocks import row_reader
-    >>> row_reader(np.eye(5), 2)(1, 3).shape
-    (2, 5)
-    """
+    """Open ``X`` once and return the function that reads its rows ``[first, last)`` as canonical CSR."""
     n_rows(X)
     read = _row_reader(X, block_rows)
     return lambda first, last: _canonical(read(first, last))
 
 
-def _walk(
-    read: Rows, n: int, block_rows: int, start: int, stop: int, blocks: Iterable[int]
-) -> Iterator[tuple[slice, sp.csr_matrix]]:
-    for k in blocks:
-        first, last = max(k * block_rows, start), min((k + 1) * block_rows, stop, n)
-        if first < last:
-            yield slice(first, last), read(first, last)
-
-
 def library(X: Any) -> str | None:
-    """The optional library whose array ``X`` is, found without importing it."""
+    """The optional library of the array ``X``, without importing it."""
     for cls in type(X).__mro__:
         module = cls.__module__.split(".")[0]
         if (module, cls.__name__) in {("h5py", "Dataset"), ("zarr", "Array"), ("dask", "Array")}:
@@ -161,7 +129,7 @@ def library(X: Any) -> str | None:
 
 
 def _row_reader(X: Any, block_rows: int) -> Rows:
-    """The function ``(first, last) -> rows [first, last) of X as CSR`` for the container at hand."""
+    """Choose the reader of a container."""
     if isinstance(X, ad.AnnData):
         if X.isbacked and X.is_view:
             return _view_reader(X, block_rows)
@@ -170,7 +138,7 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
         n_rows(X.X)
         return _row_reader(X.X, block_rows)
     if isinstance(X, np.ma.MaskedArray):
-        raise TypeError("A masked array cannot be read: its mask would be lost. Fill it first.")
+        raise TypeError("A masked array would lose its mask; fill it first.")
     if np.dtype(X.dtype).kind not in "biuf":
         raise TypeError(f"A count matrix holds numbers, but this {type(X).__name__} has the dtype {X.dtype}.")
     if isinstance(X, CSRDataset):
@@ -222,7 +190,7 @@ def _csc_reader(X: Any, block_rows: int) -> Rows:
             low = first // group * group
             high = min(low + group, n)
             if held is None or held[0] != low:
-                held = None  # let the old group go before the next one is read
+                held = None  # free the old group before the next one is read
                 held = low, load(low, high)
             parts.append(held[1][first - low : min(last, high) - low])
             first = min(last, high)
@@ -252,7 +220,7 @@ def _dask_reader(X: Any) -> Rows:
 
 
 def _view_reader(view: ad.AnnData, block_rows: int) -> Rows:
-    # `view.X` would load the whole selection, and slicing a view by columns the whole file, so go through the parent.
+    # `view.X` would load the whole selection, and slicing a view by columns the whole file: read the parent.
     parent = view._adata_ref
     rows = np.arange(parent.n_obs)[view._oidx]
     columns = np.arange(parent.n_vars)[view._vidx]
@@ -283,7 +251,7 @@ def _numeric(values: np.ndarray) -> np.ndarray:
 def _canonical(block: sp.csr_matrix) -> sp.csr_matrix:
     if block.has_canonical_format and block.data.all():
         return block
-    block = block.copy()  # its arrays may be views of the caller's matrix
+    block = block.copy()  # its arrays may be views of the data
     block.sum_duplicates()
     block.eliminate_zeros()
     return block

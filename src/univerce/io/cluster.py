@@ -1,4 +1,4 @@
-"""Blocks of work on the workers of a dask cluster."""
+"""Map over blocks, here or on the workers of a dask cluster."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from itertools import islice
 from typing import Any
 
 from univerce.io.blocks import Rows, library, row_reader
-from univerce.io.source import Source
+from univerce.io.ondisk import OnDisk
 
-_AHEAD = 2  # blocks that wait for every thread of the workers
-
+_AHEAD = 2  # blocks waiting for every thread of the workers
 
 ONE_AT_A_TIME = threading.Lock()  # in a worker: one block is read and tokenized while another is embedded
 
 
-def open_rows(source: Source, block_rows: int) -> Rows:
-    """In a worker: what reads rows of a matrix in a file, opened once for all blocks of a call."""
+def open_rows(matrix: OnDisk, block_rows: int) -> Rows:
+    """In a worker: a reader of rows, opened once for all blocks of a call."""
     with ONE_AT_A_TIME:
-        return _reader(source, block_rows)
+        return _reader(matrix, block_rows)
 
 
 @lru_cache(maxsize=1)
-def _reader(source: Source, block_rows: int) -> Rows:
-    return row_reader(source.open(), block_rows)
+def _reader(matrix: OnDisk, block_rows: int) -> Rows:
+    return row_reader(matrix.open(), block_rows)
 
 
 def find_client(client: Any, X: Any) -> Any:
-    """The client to work with: the one given, or, as dask itself does, the active one for a dask array.
+    """The given client, or, as in dask itself, the active one if ``X`` is a dask array.
 
     Raises
     ------
     TypeError
-        When ``client`` is something else.
+        If ``client`` is something else.
     """
     if client is None and not (library(X) == "dask" and "distributed" in sys.modules):
         return None
@@ -53,32 +52,35 @@ def find_client(client: Any, X: Any) -> Any:
 
 
 def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any, ...]], *, name: str) -> Iterator[Any]:
-    """``work(*item)`` for every item, on the workers.
+    """Apply ``work(*item)`` to every item.
 
-    A few items a thread are under way at any time, so that neither the scheduler nor this process holds many. What a
-    worker was doing when it died is done again by another.
+    A few items per thread are under way at any time, so that neither the scheduler nor this process holds many. The
+    work of a worker that dies is done again by another.
 
     Parameters
     ----------
     client
-        A ``dask.distributed.Client``.
+        A ``dask.distributed.Client``; ``None`` works here, in order.
     work
         A callable that can be pickled; it is sent to every worker once.
     items
         Arguments, taken when there is room for them.
     name
-        What the dashboard calls the work.
+        Name of the work in the dashboard of dask.
 
     Yields
     ------
-    What ``work`` returned, as it gets done.
+    Results as they finish.
     """
+    if client is None:
+        yield from (work(*item) for item in items)
+        return
     import dask
     from distributed import as_completed
 
     stem = f"{name}-{uuid.uuid4().hex}"
-    # A task, not scattered data: should the workers that have it die, dask makes it again.
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # it is sent but once
+    # A task, not scattered data: if the workers that hold it die, dask computes it again.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):  # it is sent only once
         shared = client.submit(partial(as_is, work), key=f"{stem}-job", pure=False)
     waiting, running = enumerate(items), as_completed(loop=client.loop)
     outstanding: set[Any] = set()
@@ -102,7 +104,7 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
 
 
 def as_is(value: Any) -> Any:
-    """A value as the result of a task, which workers hand on to each other and dask makes again when they die."""
+    """A value as the result of a task: workers pass it on, and dask computes it again if they die."""
     return value
 
 

@@ -16,21 +16,21 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 
 
 def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
-    """The AnnData of a ``.zarr`` or ``.h5ad``; ``obs``, ``var`` and ``uns`` are read, matrices stay on disk.
+    """Open a ``.zarr`` or ``.h5ad``; ``obs``, ``var`` and ``uns`` are read, matrices stay on disk.
 
     Parameters
     ----------
     path
-        Directory of a zarr, or an h5ad file. A file is open as long as its matrices are in use.
+        Zarr directory or h5ad file. A file stays open as long as its matrices are in use.
     expression
         Whether to open ``X``, ``layers`` and ``var`` too.
 
     Raises
     ------
     FileNotFoundError
-        When there is nothing at ``path``.
+        If ``path`` does not exist.
     ValueError
-        When it is no AnnData.
+        If it does not hold an AnnData.
     """
     path = Path(path)
     if not path.exists():
@@ -46,7 +46,7 @@ def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
 
 @contextmanager
 def opened(path: Path | str, *, expression: bool = False) -> Iterator[ad.AnnData]:
-    """As :func:`open_anndata`; the file is closed after it."""
+    """Open as :func:`open_anndata` and close the file at the end."""
     adata = open_anndata(path, expression=expression)
     try:
         yield adata
@@ -59,7 +59,7 @@ def opened(path: Path | str, *, expression: bool = False) -> Iterator[ad.AnnData
 
 
 def embedding_digest(rep: Any) -> str:
-    """SHA-256 of the shape, the dtype and the values of an embedding, wherever it lies."""
+    """SHA-256 of the shape, dtype and values of an embedding, in memory or on disk."""
     sha = hashlib.sha256(f"{tuple(rep.shape)} {np.dtype(rep.dtype).str}".encode())
     for start in range(0, rep.shape[0], _DIGEST_ROWS):
         sha.update(np.ascontiguousarray(rep[start : start + _DIGEST_ROWS]).tobytes())
@@ -74,12 +74,12 @@ def _open_group(path: Path) -> Any:
         return h5py.File(path, "r") if h5py.is_hdf5(path) else None
     try:
         return zarr.open_group(path, mode="r")
-    except FileNotFoundError:  # zarr's word for a directory of something else
+    except FileNotFoundError:  # raised by zarr for a directory without a zarr
         return None
 
 
 def _lazily(node: Any) -> Any:
-    """A matrix as it lies on disk; anything else is read."""
+    """A matrix on disk; anything else is read."""
     if node.attrs.get("encoding-type") in _SPARSE:
         return ad.io.sparse_dataset(node)
     if getattr(node, "ndim", 0) == 2 and np.dtype(node.dtype).kind in "fiub":

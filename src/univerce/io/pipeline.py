@@ -1,7 +1,7 @@
-"""Stages of work on a stream of blocks: what they cost, and how they overlap.
+"""Overlap the stages of work on a stream of blocks, and time them.
 
-Every stage has one thread and holds one block, so that a stream takes the time of its slowest stage and the memory of a
-few blocks.
+Every stage has one thread and holds one block: a stream takes the time of its slowest stage and the memory of a few
+blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made in a thread while the one before it is used."""
+    """Yield the items, computing the next in a thread while one is used."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, items, None)
         while (item := pending.result()) is not None:
@@ -25,7 +25,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:
-    """The items, each handed to ``work`` in a thread while the next one is made; all are done when this ends."""
+    """Yield the items, passing each to ``work`` in a thread while the next is computed; all are done at the end."""
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for item in items:
@@ -38,18 +38,7 @@ def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:
 
 
 class Stages:
-    """Seconds that stages of work take, overlapping or not.
-
-    Examples
-    --------
-    >>> from univerce.io.pipeline import Stages
-    >>> stages = Stages("read", "forward")
-    >>> with stages.measure("forward"):
-    ...     sum(range(10))
-    45
-    >>> sorted(stages.seconds)
-    ['forward', 'read']
-    """
+    """Seconds of each stage, overlapping or not."""
 
     def __init__(self, *names: str) -> None:
         self.seconds = dict.fromkeys(names, 0.0)
@@ -65,7 +54,7 @@ class Stages:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begin
 
     def timed(self, stage: str, items: Iterator[T]) -> Iterator[T]:
-        """The items; what it takes to make them is added to a stage."""
+        """Yield the items and add the time to compute them to a stage."""
         while True:
             with self.measure(stage):
                 item = next(items, None)
@@ -74,7 +63,7 @@ class Stages:
             yield item
 
     def total(self) -> float:
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         return time.perf_counter() - self._begin
 
     def __str__(self) -> str:

@@ -2,88 +2,87 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from univerce._keys import UCE_GENE
 from univerce._validate import check_adata, check_writable, get_modality
-from univerce.genes.given import Tables, species_and_tables
-from univerce.genes.load import BUNDLED_MODEL
+from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
+from univerce.genes.species_of import SpeciesLike, species_of
 
-logger = logging.getLogger("univerce")
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
 
 
 def map_genes(
-    adata: Any,
+    adata: AnnData | MuData,
+    species: SpeciesLike = None,
     *,
-    species: str | None = None,
     model: str | Path | None = None,
-    table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     key_added: str = UCE_GENE,
     copy: bool = False,
-) -> Any:
-    """Find the gene of the model behind every variable, and report how much of the counts that covers.
+) -> AnnData | MuData | None:
+    """Map variables to the genes of a model and report the share of the counts that they cover.
 
-    Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, mixed as they come; case, blanks and version
-    suffixes do not matter. Nothing is removed: variables without a gene stay and are listed in the report.
+    Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, also mixed; case, blanks and version suffixes
+    do not matter. Nothing is removed: variables without a gene stay and are listed in the report.
 
     Parameters
     ----------
     adata
         AnnData with raw counts, or MuData.
     species
-        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
-        holds it per cell. ``None`` looks for ``organism``, ``species`` and ``organism_ontology_term_id`` in ``uns`` and
-        ``obs``, and then in ``uns`` of a MuData.
+        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs`` with
+        one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``, ``obs``
+        or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of
+        :func:`univerce.genes.build_species`: an AnnData, a path (``.h5ad``, ``.zarr.zip``), or several for data of
+        several species. A single table also states the species of data that do not.
     model
-        Model whose gene tables are used: a name or a folder. ``None`` is the bundled ``"uce-mini"``.
-    table
-        Gene table to use instead of the model's own, for example of :func:`univerce.genes.build_species`: an AnnData or
-        a path, or several for data of several species. Without ``species`` a single one says of which the cells are.
+        Model with the gene tables: a name or a directory. ``None`` is the bundled ``"uce-mini"``.
     mod
-        Modality, when ``adata`` is a MuData.
+        Modality of a MuData.
     layer
         Layer with the counts; ``None`` is ``X``.
     gene_key
-        Column of ``var`` with the gene names. ``None`` is ``var_names``; when fewer than half of those are genes, the
-        well-known columns (``ensembl_id``, ``gene_ids``, ``feature_name``, ...) are tried too, and the one that covers
-        most counts is taken and reported.
+        Column of ``var`` with the gene names. ``None`` is ``var_names``; if fewer than half of those are genes, the
+        common columns (``ensembl_id``, ``gene_ids``, ``feature_name``, ...) are tried too, and the one that covers most
+        counts is used and reported.
     key_added
-        Key of what is written.
+        Key of the results.
     copy
-        Return a changed copy and leave ``adata`` as it is.
+        Return a changed copy.
 
     Returns
     -------
-    ``None``, or the copy. Written are:
+    ``None``, or the copy. Written:
 
     ``var[key_added]``
-        ``gene_id`` of the gene table, ``""`` for variables without a gene. When the cells are of several species
-        there is one column ``f"{key_added}_{species}"`` for each.
+        ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column
+        ``f"{key_added}_{species}"`` for each.
     ``uns[key_added][species]``
         The coverage report: numbers and shares of names and counts covered, the names lost with most counts, ambiguous
-        and repeated names, the fit of other species, and a suspicion when something looks wrong. Counts are summed over
-        at most about 10,000 evenly spaced cells of the species; ``n_cells`` says how many.
+        and repeated names, the fit of other species, and a warning if something looks wrong. Counts are summed over
+        ``n_cells`` evenly spaced cells of the species, at most about 10,000.
 
     Raises
     ------
     ValueError
-        When the data are empty, the values are not counts, two cells share a name, the species is not stated or known,
+        If the data are empty, the values are not counts, two cells share a name, the species is not stated or known,
         or no variable is a gene.
     KeyError
-        When ``layer``, ``gene_key`` or ``mod`` does not exist.
+        If ``layer``, ``gene_key`` or ``mod`` does not exist.
 
     Warns
     -----
     UserWarning
-        When less than half of the counts are covered, or the names fit another species better.
+        If less than half of the counts are covered, or the names fit another species better.
 
     Examples
     --------
@@ -91,7 +90,7 @@ def map_genes(
     >>> import univerce as uc
     >>> names = ["CD3D", "ENSG00000177455.15", "Ms4a1", "not a gene"]
     >>> adata = ad.AnnData(np.ones((2, 4), dtype="float32"), var=pd.DataFrame(index=names))
-    >>> uc.pp.map_genes(adata, species="human")
+    >>> uc.pp.map_genes(adata, "human")
     >>> adata.var["uce_gene"].tolist()
     ['ENSG00000167286', 'ENSG00000177455', 'ENSG00000156738', '']
     >>> adata.uns["uce_gene"]["human"]["fraction_counts"]
@@ -102,7 +101,7 @@ def map_genes(
     model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
     check_writable(adata)
-    keys, tables = species_and_tables(adata, species, model, table, data)
+    keys, tables = species_of(adata, species, known=available_species(model), within=data)
     resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key, tables=tables)
     reports: dict[str, dict[str, Any]] = {}
     for name, found in resolved.items():

@@ -1,4 +1,4 @@
-"""A data set to train on, from an AnnData or a file."""
+"""Read a data set to train on from an AnnData or a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from anndata.io import read_elem
 from univerce._validate import get_layer
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
-from univerce.genes.species_of import species_of
-from univerce.genes.table import gene_table_info
+from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.training.corpus import TrainingSet
 from univerce.training.window import OnDisk, open_store
 
@@ -21,27 +20,24 @@ def training_set(
     adata: ad.AnnData | Path | str,
     *,
     name: str | None = None,
-    species: str | None = None,
+    species: SpeciesLike = None,
     model: str | Path = BUNDLED_MODEL,
-    table: ad.AnnData | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
 ) -> TrainingSet:
-    """Find the genes of a data set for :func:`univerce.model.pretrain`.
+    """Map the genes of a data set for :func:`univerce.model.pretrain`.
 
     Parameters
     ----------
     adata
-        AnnData with raw counts, or the path of an ``.h5ad`` or ``.zarr``, whose counts stay on disk: training reads
-        them in blocks. Store them as CSR; a CSC matrix on disk is read whole for every block.
+        AnnData with raw counts, or the path of an ``.h5ad`` or ``.zarr``, whose counts stay on disk and are read in
+        blocks. Store them as CSR; a CSC matrix on disk is read whole for every block.
     name
         Name of the data set; that of the file by default.
     species
-        As in :func:`univerce.pp.map_genes`; the cells must be of one.
+        As in :func:`univerce.pp.map_genes`; all cells must be of one.
     model
-        Model whose gene tables describe the genes: a name or a folder.
-    table
-        A gene table of the species instead.
+        Model with the gene tables: a name or a directory.
     layer, gene_key
         As in :func:`univerce.pp.map_genes`.
 
@@ -52,12 +48,12 @@ def training_set(
     Raises
     ------
     ValueError
-        When an AnnData has no name, the file is neither an ``.h5ad`` nor a ``.zarr``, the cells are of several species,
-        and as :func:`univerce.pp.map_genes` does.
+        If an AnnData has no name, the file is neither an ``.h5ad`` nor a ``.zarr``, the cells are of several species,
+        or as in :func:`univerce.pp.map_genes`.
     FileNotFoundError
-        When there is no such file.
+        If the file does not exist.
     KeyError
-        When there is no such layer or column of ``var``.
+        If the layer or the column of ``var`` does not exist.
 
     Examples
     --------
@@ -68,7 +64,7 @@ def training_set(
     """
     if isinstance(adata, ad.AnnData):
         if name is None:
-            raise ValueError("An AnnData has no name of its own; pass name=.")
+            raise ValueError("An AnnData has no name; pass name=.")
         data, counts = adata, adata if adata.isbacked and adata.is_view and layer is None else get_layer(adata, layer)
     else:
         counts = _on_disk(Path(adata), layer)
@@ -76,15 +72,12 @@ def training_set(
         name, layer = name or Path(adata).stem, None
     if 0 in data.shape:
         raise ValueError(f"The data set {name!r} is empty: {data.n_obs} cells and {data.n_vars} variables.")
-    if table is not None:
-        species = species or str(gene_table_info(table)["species"])
-    key = species_of(data, species, known=() if table is not None else available_species(model))
+    key, tables = species_of(data, species, known=available_species(model))
     if not isinstance(key, str):
         raise ValueError(
             f"The cells of the data set {name!r} are of several species ({', '.join(map(str, key.categories))}); make "
             "one data set of each."
         )
-    tables = None if table is None else {key: table}
     found = resolve_genes(data, key, model, layer=layer, gene_key=gene_key, tables=tables)[key]
     return TrainingSet(name, counts, found.rows, found.table)
 

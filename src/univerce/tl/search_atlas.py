@@ -24,7 +24,7 @@ from univerce.embeddings.sharded import exact_on_workers, index_on_workers
 from univerce.inference.tokens import cell_keys
 from univerce.io.cluster import find_client
 from univerce.io.files import embedding_digest, open_anndata
-from univerce.io.rows import Stored
+from univerce.io.ondisk import OnDisk
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -203,8 +203,8 @@ def search_atlas(
     adata.uns[key_added] = {"params": params}
 
 
-def _find_stored(cells: Any, use_rep: str) -> Stored:
-    if (stored := Stored.find(cells)) is None:
+def _find_stored(cells: Any, use_rep: str) -> OnDisk:
+    if (stored := OnDisk.find(cells)) is None:
         raise ValueError(
             f"client= needs an atlas that its workers can read, but atlas.obsm[{use_rep!r}] is in memory: write the "
             "atlas with write_zarr and pass its path, or leave client= out."

@@ -1,32 +1,32 @@
-"""Put every cell into the universal embedding space."""
+"""Embed every cell with a Universal Cell Embedding model."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
 from univerce._keys import X_UCE
-from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
-from univerce.genes.given import Tables
-from univerce.inference.cluster import worker_precision
-from univerce.inference.inputs import Inputs, resolve_inputs, valid_sentences
-from univerce.inference.runtime import Block, Embedder, embed_blocks
+from univerce.genes.species_of import SpeciesLike
+from univerce.inference.cluster import embed_on_workers, worker_precision
+from univerce.inference.inputs import Inputs, resolve_inputs
+from univerce.inference.runtime import Block, embed_here
 from univerce.inference.store import EmbeddingStore
-from univerce.inference.workers import embed_on_workers, n_cells
 from univerce.io.blocks import n_blocks
-from univerce.io.cluster import find_client
 from univerce.io.pipeline import Stages, behind
-from univerce.model.checkpoint import load_network
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from mudata import MuData
 
 logger = logging.getLogger("univerce")
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
@@ -34,11 +34,10 @@ PADDINGS = ("masked", "official")
 
 
 def uce_embed(
-    adata: Any,
-    species: str | None = None,
+    adata: AnnData | MuData,
+    species: SpeciesLike = None,
     *,
     model: str | Path | None = None,
-    table: Tables | None = None,
     mod: str | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
@@ -50,12 +49,12 @@ def uce_embed(
     store: Path | str | None = None,
     client: Any = None,
     copy: bool = False,
-) -> Any:
+) -> AnnData | MuData | None:
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
 
     Each cell becomes a sentence of its expressed genes, which a transformer reads; see
-    :func:`univerce.pp.uce_tokenize`. A cell's embedding depends on the cell, its name and ``rng``, never on the other
-    cells, their order or the batch.
+    :func:`univerce.pp.uce_tokenize`. The embedding of a cell depends on its counts, its name and ``rng``, never on the
+    other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
 
     Parameters
     ----------
@@ -63,18 +62,16 @@ def uce_embed(
         AnnData with raw counts, or MuData. ``X`` may be in memory, backed, zarr or dask; it is read in blocks of rows
         and never made dense. Every cell keeps its row.
     species
-        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...), or the column of ``obs`` that
-        holds it per cell. ``None`` reads ``organism`` or ``species`` from ``uns`` and ``obs``, and then from ``uns`` of
-        a MuData.
+        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs`` with
+        one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``, ``obs``
+        or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of
+        :func:`univerce.genes.build_species`: an AnnData, a path, or several for data of several species. The model
+        refuses a table of another encoder than it was trained with.
     model
         ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are
-        the released models, fetched and converted at first use; anything else is the directory of a model.
-    table
-        Gene table to use instead of the model's own, for example of :func:`univerce.genes.build_species`: an AnnData or
-        a path, or several for data of several species. Without ``species`` a single one says of which the cells are.
-        The model refuses a table of another encoder than it was trained with.
+        the released models, fetched and converted at first use; otherwise the directory of a model.
     mod
-        Modality, when ``adata`` is a MuData.
+        Modality of a MuData.
     layer
         Layer with the counts; ``None`` is ``X``.
     gene_key
@@ -85,34 +82,34 @@ def uce_embed(
         ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
         model's.
     n_draws
-        Sentences per cell; their embeddings are averaged and brought back to unit length.
+        Sentences per cell; their embeddings are averaged and scaled to unit length.
     key_added
-        Key of what is written.
+        Key of the results.
     padding
-        ``"masked"``: pads are ignored. ``"official"``: as the reference implementation, which pads 25 consecutive rows
-        to the longest and attends to the pads, so that a cell's embedding depends on its neighbors in the file. A cell
-        without counts takes up one of the 25 rows. The windows are made per species, and with several species anew
-        every 500 rows of the file. To repeat the reference, embed one species at a time, and first drop what it drops:
-        genes in fewer than 10 cells, then cells with fewer than 25 genes.
+        ``"masked"`` ignores pads. ``"official"`` repeats the reference implementation, which pads 25 consecutive rows
+        to the longest and attends to the pads, so that an embedding depends on the neighboring rows. A cell without
+        counts counts as one of the 25 rows. Windows are per species, and with several species restart every 500 rows.
+        To reproduce the reference, embed one species at a time and first filter as it does: genes in fewer than 10
+        cells, then cells with fewer than 25 genes.
     store
-        Directory of a zarr store. Blocks are written there as they are done and nothing into ``obsm``; when the call is
-        interrupted, the same call goes on where it stopped. ``anndata.read_zarr(store)`` opens the result.
+        Directory of a zarr store. Blocks are written there instead of ``obsm`` as they finish; the same call resumes
+        an interrupted one. ``anndata.read_zarr(store)`` opens the result.
     client
-        A ``dask.distributed.Client``: its workers read and embed the blocks, and with ``store`` write them too, in
-        files that all of them see. They need univerce and the model at the same paths. ``None`` computes here, or, when
-        the counts are a dask array, with the client that is active, as dask itself does. The bytes are those of a call
-        without workers that has as many threads as torch has in a worker. Gene tables of ``table`` are sent to them.
+        A ``dask.distributed.Client``: its workers read and embed the blocks, and write them to ``store``, in files
+        that all of them see. They need univerce and the model at the same paths; gene tables in ``species`` are sent
+        to them. ``None`` computes here, or with the active client if the counts are a dask array. The bytes are those
+        of a call without workers and with as many threads as torch has in a worker.
     copy
-        Return a changed copy and leave ``adata`` as it is. Not together with ``store``, which leaves it so anyway.
+        Return a changed copy. Not together with ``store``, which never changes ``adata``.
 
     Returns
     -------
-    ``None``, or the copy. Written are, into the AnnData or into ``store``:
+    ``None``, or the copy. Written to ``adata``, or to ``store``:
 
     ``obsm[key_added]``
         ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene.
     ``obs[f"{key_added}_missing"]``
-        Which cells have no embedding; there is one warning when there are any.
+        Whether a cell has no embedding; a warning reports their number.
     ``uns[key_added]["params"]``
         Model and its digest, species, digests of the gene tables, share of the counts that are mapped, seed, sampling,
         draws, padding, precision, version.
@@ -120,17 +117,17 @@ def uce_embed(
     Raises
     ------
     ValueError
-        When the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
+        If the values are not counts, no variable is a gene, the species is not stated or unknown, cell names repeat,
         the AnnData is empty or a view of a file (which ``store`` allows), an option is unknown, ``copy`` and
         ``store`` are both given, or ``store`` holds an embedding of other inputs.
     KeyError
-        When ``layer``, ``gene_key`` or ``mod`` does not exist.
+        If ``layer``, ``gene_key`` or ``mod`` does not exist.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
-    >>> uc.tl.uce_embed(adata, species="human")
+    >>> uc.tl.uce_embed(adata, "human")
     >>> adata.obsm["X_uce"].shape
     (20, 256)
     """
@@ -138,71 +135,62 @@ def uce_embed(
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
     if copy and store is not None:
         raise ValueError(
-            f"copy=True asks for a changed copy, but with store={str(store)!r} nothing is written into the data: leave "
-            "one of them out. anndata.read_zarr(store) opens the result."
+            f"copy=True returns a changed copy, but store={str(store)!r} leaves the data as they are: drop one of "
+            "them. anndata.read_zarr(store) opens the result."
         )
     if client is None:
-        choose_device()
+        choose_device()  # raises before anything is read
     data = adata.copy() if copy else adata
     if store is None:
         check_writable(get_modality(data, mod))
     inputs = resolve_inputs(
-        data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws, table=table,
+        data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
+        n_draws=n_draws, client=client,
     )  # fmt: skip
-    client = find_client(client, inputs.X)
-    official, d_model = padding == "official", inputs.model.config.d_model
-    chosen = choose_precision(choose_device(), d_model) if client is None else worker_precision(client, d_model)
-    inputs.params.update(padding=padding, precision=chosen)
-    target = _open_store(store, key_added, inputs, client)
+    precision = _precision(inputs)
+    details = {**inputs.space.details, "padding": padding, "precision": precision}
+    inputs = replace(inputs, space=replace(inputs.space, details=details))
+
+    target = None if store is None else _open_store(store, key_added, inputs)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
-    show = settings.progress
     stages = Stages("read", "tokenize", "forward", "write")
-    if client is None:
-        embedded = _embed(inputs, chosen, official, blocks, stages, show=show)
+    options: dict[str, Any] = {"block_rows": BLOCK_ROWS, "official": padding == "official", "precision": precision}
+    if inputs.client is None:
+        embedded = embed_here(inputs, blocks, stages=stages, **options)
         if target is not None:
             embedded = behind(embedded, partial(_write, target, stages))
     else:
-        embedded = embed_on_workers(
-            client, inputs, blocks, block_rows=BLOCK_ROWS, tables=model, send_tables=table is not None,
-            precision=chosen, official=official, store=None if target is None else target.path, show=show,
-        )  # fmt: skip
+        embedded = embed_on_workers(inputs, blocks, store=None if target is None else target.path, **options)
+    values, missing, n_pooled = _collect(inputs, embedded, target, blocks)
 
-    missing = np.zeros(len(inputs.names), dtype=bool)
-    n_pooled = 0
-    out = np.empty((len(inputs.names), inputs.model.config.output_dim), np.float32) if target is None else None
-    if target is not None:
-        for k in set(range(target.n_blocks)).difference(blocks):  # done before
-            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
-    for block in embedded:
-        if out is not None:
-            out[block.rows] = block.values
-        missing[block.rows] = block.missing
-        n_pooled += block.n_pooled
-
-    if out is not None:
-        inputs.adata.obsm[key_added] = out
+    if values is not None:
+        inputs.adata.obsm[key_added] = values
         inputs.adata.obs[f"{key_added}_missing"] = missing
-        inputs.adata.uns[key_added] = {"params": inputs.params}
+        inputs.adata.uns[key_added] = inputs.space.to_uns()
     elif target is not None:
         if not target.is_complete:
             target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
-    if client is None:
+    if inputs.client is None:
         logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
     _report(missing, n_pooled, key_added)
     return data if copy else None
 
 
-def _open_store(store: Path | str | None, key: str, inputs: Inputs, client: Any) -> EmbeddingStore | None:
-    if store is None:
-        return None
-    # What merely describes the run may differ between the call that was interrupted and the one that goes on.
+def _precision(inputs: Inputs) -> str:
+    d_model = inputs.model.config.d_model
+    if inputs.client is None:
+        return choose_precision(choose_device(), d_model)
+    return worker_precision(inputs.client, d_model)
+
+
+def _open_store(store: Path | str, key: str, inputs: Inputs) -> EmbeddingStore:
+    # Entries that only describe the run may differ between an interrupted call and the one that resumes it.
     describing = ("fraction_counts_mapped", "layer", "gene_key", "univerce_version")
     fingerprint = {k: v for k, v in inputs.params.items() if k not in describing}
     return EmbeddingStore.open(
         store, key=key, obs_names=inputs.adata.obs_names, dim=inputs.model.config.output_dim, block_rows=BLOCK_ROWS,
-        fingerprint=fingerprint | {"inputs_digest": inputs.digest(client)},
+        fingerprint=fingerprint | {"inputs_digest": inputs.digest},
     )  # fmt: skip
 
 
@@ -211,39 +199,34 @@ def _write(target: EmbeddingStore, stages: Stages, block: Block) -> None:
         target.write(block.rows.start // target.block_rows, block.values)
 
 
-def _embed(
-    inputs: Inputs,
-    precision: str,
-    official: bool,
-    blocks: list[int],
-    stages: Stages,
-    *,
-    show: bool,
-) -> Iterator[Block]:
-    """The given blocks of embeddings, under a progress bar over the sentences."""
-    if not blocks:
-        return
-    config, drawing = inputs.model.config, inputs.drawing
-    network = load_network(inputs.model, device=choose_device(), precision=precision)
-    embedders = [Embedder(network, g.table, official=official) for g in inputs.genes]
-    prepared = inputs.prepare(
-        BLOCK_ROWS, with_bag=config.bag, sentences=valid_sentences(inputs), blocks=blocks, stages=stages
-    )
-    cells = n_cells(inputs, blocks, BLOCK_ROWS)
-    with tqdm(total=cells * drawing.n_draws, unit="sentence", desc="embed", disable=not show) as bar:
-        yield from embed_blocks(prepared, embedders, bar.update, stages)
+def _collect(
+    inputs: Inputs, embedded: Iterator[Block], target: EmbeddingStore | None, blocks: list[int]
+) -> tuple[np.ndarray | None, np.ndarray, int]:
+    """The embedding unless it is in a store, the cells without one, and the number of cells with pooled chromosomes."""
+    missing = np.zeros(len(inputs.names), dtype=bool)
+    values = np.empty((len(missing), inputs.model.config.output_dim), np.float32) if target is None else None
+    if target is not None:
+        for k in set(range(target.n_blocks)).difference(blocks):  # done before
+            missing[target.rows(k)] = np.isnan(target.read(k)[:, 0])
+    n_pooled = 0
+    for block in embedded:
+        if values is not None:
+            values[block.rows] = block.values
+        missing[block.rows] = block.missing
+        n_pooled += block.n_pooled
+    return values, missing, n_pooled
 
 
 def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:
     if n_pooled:
         logger.warning(
-            "In %d cells the genes lie on more chromosomes or scaffolds than a sentence has room for; the smallest "
-            "were pooled into one group.", n_pooled,
-        )  # fmt: skip
+            "%d cells have genes on more chromosomes or scaffolds than fit a sentence; the smallest were pooled.",
+            n_pooled,
+        )
     if missing.any():
         warnings.warn(
             f"{int(missing.sum())} of {len(missing)} cells have no count in any gene of the model and therefore no "
-            f"embedding: their rows are NaN and marked in obs['{key}_missing']. Leave them out of what follows: "
+            f"embedding: their rows are NaN and marked in obs['{key}_missing']. Leave them out: "
             f"adata[~adata.obs['{key}_missing']].",
             stacklevel=3,
         )

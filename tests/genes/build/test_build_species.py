@@ -286,7 +286,7 @@ def test_one_call_builds_what_the_next_embeds(tmp_path, tiny_model):
     handed = cells("chicken", [f"Sym{i}" for i in range(40)])
     out = tmp_path / "chicken.h5ad"
     table = build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated(), out=out)
-    uc.tl.uce_embed(handed, model=tiny_model, table=out)
+    uc.tl.uce_embed(handed, model=tiny_model, species=out)
     np.testing.assert_array_equal(handed.obsm["X_uce"], adata.obsm["X_uce"])
     assert handed.uns["X_uce"]["params"]["table_digest"] == {"chicken": table.uns["gene_table"]["digest"]}
     table.file.close()
@@ -299,7 +299,7 @@ def test_cells_on_thousands_of_scaffolds_are_embedded_like_any(tmp_path, tiny_mo
     ]
     table = build(tmp_path, records, encoder=Generated())
     adata = cells("axolotl", [f"S{i}" for i in range(2000)], n=4)
-    uc.tl.uce_embed(adata, model=tiny_model, table=table)
+    uc.tl.uce_embed(adata, model=tiny_model, species=table)
     assert np.isfinite(adata.obsm["X_uce"]).all()
     table.file.close()
 
@@ -309,12 +309,12 @@ def test_a_model_refuses_a_table_of_another_encoder_or_width(tmp_path, tiny_mode
     table = build(tmp_path, random_records())
     adata = cells("axolotl", [f"Sym{i}" for i in range(40)])
     with pytest.raises(ValueError, match=r"'axolotl' holds 'composition' features of width 6; the model .* reads"):
-        uc.tl.uce_embed(adata, model=tiny_model if model else None, table=table)
+        uc.tl.uce_embed(adata, model=tiny_model if model else None, species=table)
     wide = Generated()
     wide.dim, wide.encode = 11, lambda proteins: Generated().encode(proteins)[:, :11]
     narrow = build(tmp_path, random_records(), "newt", encoder=wide, out=tmp_path / "n.h5ad")
     with pytest.raises(ValueError, match="holds 'generated' features of width 11; the model 'tiny' reads"):
-        uc.tl.uce_embed(adata, model=tiny_model, table=narrow)
+        uc.tl.uce_embed(adata, model=tiny_model, species=narrow)
     for t in (table, narrow):
         t.file.close()
 

@@ -12,6 +12,7 @@ from univerce._device import choose_device
 from univerce._settings import settings
 from univerce.inference.context import ContextReader
 from univerce.inference.inputs import resolve_inputs
+from univerce.inference.sentences import draw_sentences
 from univerce.model.checkpoint import load_network
 
 _BLOCK_ROWS = 500
@@ -36,7 +37,7 @@ def read_context(
     reader = ContextReader(load_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
     show = settings.progress
     with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not show) as bar:
-        for _, groups in inputs.prepare(_BLOCK_ROWS):
+        for _, groups in draw_sentences(inputs, _BLOCK_ROWS):
             for group in groups:
                 reader.add(group.draws[0], bar.update)
     drawn = reader.n_places > 0

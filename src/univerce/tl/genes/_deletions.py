@@ -13,6 +13,7 @@ from univerce.genes.table import N_SPECIAL
 from univerce.inference.deletion import delete_from_sentences
 from univerce.inference.inputs import Inputs
 from univerce.inference.runtime import Embedder, embed_blocks
+from univerce.inference.sentences import draw_sentences
 from univerce.inference.tokens import cell_keys
 from univerce.model.checkpoint import load_network
 
@@ -76,7 +77,7 @@ def make_embedders(inputs: Inputs, device: Any, precision: str) -> list[Embedder
 def embed_whole(inputs: Inputs, embedders: Sequence[Embedder], done: Callable[[int], Any]) -> np.ndarray:
     """``[n_obs, output_dim]`` embeddings, NaN for cells without counts."""
     out = np.empty((len(inputs.names), inputs.model.config.output_dim), dtype=np.float32)
-    for block in embed_blocks(inputs.prepare(BLOCK_ROWS, with_bag=True), embedders, done):
+    for block in embed_blocks(draw_sentences(inputs, BLOCK_ROWS, with_bag=True), embedders, done):
         out[block.rows] = block.values
     return out
 
@@ -92,7 +93,7 @@ def embed_deleted(
     """
     drawing, has_bag = inputs.drawing, inputs.model.config.bag
     orders = [genes.order() for genes in inputs.genes]
-    for rows, groups in inputs.prepare(BLOCK_ROWS, with_bag=True):
+    for rows, groups in draw_sentences(inputs, BLOCK_ROWS, with_bag=True):
         for group in groups:
             cells = rows.start + group.cells
             for name, some in tokens[group.species].items():

@@ -18,6 +18,7 @@ from univerce.embeddings.labels import get_labels
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.attribution import Attributor, Average
 from univerce.inference.inputs import Inputs, resolve_inputs
+from univerce.inference.sentences import draw_sentences
 from univerce.model.bag import bag_weights
 from univerce.model.checkpoint import load_network
 from univerce.tl.genes._deletions import embed_whole
@@ -137,7 +138,7 @@ def gene_attribution(
     show = settings.progress
     with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not show) as bar:
         unit = _unit(direction, labels, inputs, attributor)
-        for block, groups in inputs.prepare(_BLOCK_ROWS, with_bag=True):
+        for block, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
             for group in groups:
                 cells = block.start + group.cells
                 found, output, start = attributor.attribute(
@@ -185,7 +186,7 @@ def _average(inputs: Inputs) -> Average:
     size = n_tokens(inputs.genes[0].table)
     last_gene = N_SPECIAL + inputs.genes[0].table.n_obs
     draws, weights, n = np.zeros(size), np.zeros(size), 0
-    for _, groups in inputs.prepare(_BLOCK_ROWS, with_bag=True):
+    for _, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
         for group in groups:
             draws += np.bincount(group.draws[0].ids.ravel(), minlength=size)
             n += int((group.draws[0].lengths > 0).sum())

@@ -138,7 +138,7 @@ def _species(adata: ad.AnnData | None, species: str | None, model: str | Path, w
         if species is None:
             raise ValueError("species= must say which species the genes are of.")
         return resolve_species(species, extra=known)
-    found = species_of(adata, species, known=known, within=within)
+    found, _ = species_of(adata, species, known=known, within=within)
     if isinstance(found, str):
         return found
     keys = sorted(set(map(str, found)))

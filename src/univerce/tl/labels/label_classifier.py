@@ -23,7 +23,8 @@ from univerce.embeddings.cells import check_comparable, gather, get_embedding
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
 from univerce.io.cluster import find_client
 from univerce.io.files import open_anndata
-from univerce.io.rows import ROUNDED_ROWS, Stored, blocks_of_rows, map_rows
+from univerce.io.ondisk import OnDisk
+from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, map_rows
 from univerce.tl.labels.calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
 from univerce.tl.labels.reference import (
     category_colors,
@@ -162,7 +163,7 @@ class LabelClassifier:
             reference = open_anndata(Path(reference))
         rep = get_embedding(reference, use_rep, name="reference")
         client = find_client(client, None)
-        readers = None if Stored.find(rep) is None else client
+        readers = None if OnDisk.find(rep) is None else client
         codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells, client=readers)
         rows = choose_cells(codes, reference.obs_names, max_cells=max_cells, seed=seed)
         x, y = gather(rep, rows, client=readers), codes[rows]

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import zarr
 
 from univerce.io.blocks import row_reader
-from univerce.io.source import find_source
+from univerce.io.ondisk import OnDisk
 
 X = sp.random(11, 5, density=0.5, random_state=0, format="csr", dtype=np.float32)
 
@@ -58,9 +58,9 @@ STORED = {
 
 @pytest.mark.parametrize("matrix", STORED.values(), ids=STORED.keys())
 def test_a_matrix_in_a_file_is_found_again_from_anywhere(directory, matrix, monkeypatch):
-    source = find_source(matrix())
+    on_disk = OnDisk.find(matrix())
     monkeypatch.chdir("/")
-    found = pickle.loads(pickle.dumps(source)).open()
+    found = pickle.loads(pickle.dumps(on_disk)).open()
     assert (row_reader(found, 4)(3, 9) != X[3:9]).nnz == 0
 
 
@@ -75,19 +75,19 @@ def test_a_matrix_in_a_file_is_found_again_from_anywhere(directory, matrix, monk
         pytest.param(lambda: of_lazy("X", "cells.h5ad") * 2, id="another matrix than the file's"),
     ],
 )
-def test_what_cannot_be_opened_by_rows_has_no_source(directory, matrix):
-    assert find_source(matrix()) is None
+def test_what_cannot_be_opened_by_rows_has_no_on_disk(directory, matrix):
+    assert OnDisk.find(matrix()) is None
 
 
 def test_a_zarr_that_is_no_directory_travels_as_what_it_is(tmp_path):
     with zarr.storage.ZipStore(tmp_path / "x.zip", mode="w") as store:
         zarr.create_array(store, data=X.toarray())
-    source = find_source(zarr.open_array(zarr.storage.ZipStore(tmp_path / "x.zip", mode="r")))
-    assert not isinstance(source.where, str)
-    assert isinstance(hash(source), int), "readers are kept by source"
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).open()[:], X.toarray())
+    on_disk = OnDisk.find(zarr.open_array(zarr.storage.ZipStore(tmp_path / "x.zip", mode="r")))
+    assert not isinstance(on_disk.path, str)
+    assert isinstance(hash(on_disk), int), "readers are kept by on_disk"
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(on_disk)).open()[:], X.toarray())
 
 
-def test_a_lazy_matrix_of_csc_has_no_source(directory):
+def test_a_lazy_matrix_of_csc_has_no_on_disk(directory):
     pytest.importorskip("xarray", reason="anndata reads lazily with xarray")
-    assert find_source(ad.experimental.read_lazy("cells.h5ad").layers["csc"]) is None
+    assert OnDisk.find(ad.experimental.read_lazy("cells.h5ad").layers["csc"]) is None
