@@ -78,7 +78,7 @@ def test_names_and_species_are_found_as_elsewhere(tiny_model):
 @pytest.mark.parametrize(
     "change, arguments, error, message",
     [
-        pytest.param(None, {"name": None}, ValueError, "An AnnData has no name of its own", id="no name"),
+        pytest.param(None, {"name": None}, ValueError, "An AnnData has no name; pass name=", id="no name"),
         pytest.param(lambda a: a[:0], {}, ValueError, "'cells' is empty: 0 cells", id="empty"),
         pytest.param(None, {"layer": "raw"}, KeyError, "layer='raw' is not in the AnnData", id="no layer"),
         pytest.param(None, {"gene_key": "id"}, KeyError, "gene_key='id' is not a column", id="no column"),
