@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
-__all__ = ["pbmc68k_reduced"]
+from univerce.io.obo import IS_A, read_obo
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+__all__ = ["pbmc68k_reduced", "read_ontology"]
 
 _TOTAL = 1e4  # counts per cell after the normalization of the published values
 _ROUNDING = 6e-4  # the published values have three decimals: 5e-4, and float32
@@ -52,6 +61,49 @@ def pbmc68k_reduced() -> ad.AnnData:
     adata.uns["organism"] = "Homo sapiens"
     adata.uns["source"] = _SOURCE
     return adata
+
+
+def read_ontology(path: str | os.PathLike[str], *, relations: Sequence[str] = (IS_A,)) -> nx.DiGraph:
+    """Read an ontology, such as the Cell Ontology, from an OBO file.
+
+    Parameters
+    ----------
+    path
+        Local OBO file, optionally compressed (``.gz``, ``.bz2``, ``.xz``). The Cell Ontology is ``cl.obo`` at
+        http://purl.obolibrary.org/obo/cl.obo.
+    relations
+        Relations to use as edges. ``("is_a", "part_of")`` also follows parts.
+
+    Returns
+    -------
+    Graph of the terms in use, with their ``name`` and exact ``synonyms``. Edges lead from a term to its parents and
+    carry their ``relation``. ``graph["alternative"]`` maps merged ids to those in use. ``graph["obsolete"]`` has the
+    name and ``replaced_by`` of obsolete ids. Functions that take an ontology resolve both.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file does not exist. Nothing is downloaded.
+    ValueError
+        If the file is not in OBO format, lacks one of the relations, or its terms form a cycle.
+    ImportError
+        If obonet is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import univerce as uc
+    >>> lines = ["format-version: 1.2", "ontology: tiny", ""]
+    >>> lines += ["[Term]", "id: CL:0000542", "name: lymphocyte", ""]
+    >>> lines += ["[Term]", "id: CL:0000084", "name: T cell", "is_a: CL:0000542 ! lymphocyte", ""]
+    >>> _ = Path("tiny.obo").write_text(chr(10).join(lines))
+    >>> ontology = uc.datasets.read_ontology("tiny.obo")
+    >>> list(ontology.edges)
+    [('CL:0000084', 'CL:0000542')]
+    >>> ontology.nodes["CL:0000084"]["name"]
+    'T cell'
+    """
+    return read_obo(path, relations)
 
 
 def _recover_counts(values: sp.csr_matrix, n_counts: np.ndarray) -> sp.csr_matrix:

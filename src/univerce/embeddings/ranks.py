@@ -1,4 +1,4 @@
-"""Which centroid lies nearest to which: ranks, shares, and what shuffled labels would give. Arrays in, arrays out."""
+"""Ranks of centroids by distance, shares of matches, and those of shuffled labels. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -8,44 +8,40 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from scipy.spatial.distance import cdist
+from scipy.stats import rankdata
 
 from univerce._validate import check_whole
 
 METRICS = ("euclidean", "cosine")
+OVERALL = "overall"
+"""Name of the row over all groups."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """How near the centroids of a reference lie to those of a query.
+    """Distances and ranks of the centroids of a reference as seen from those of a query.
 
-    A rank is the number of centroids that are at most as far away, the one itself included: 1 is the nearest, and a tie
-    counts as further away, so that a rank depends on no order.
-
-    Parameters
-    ----------
-    own
-        ``[n_query, n_query]`` distances within the query, infinite from a centroid to itself.
-    cross
-        ``[n_query, n_reference]`` distances to the reference.
-    rank_cross
-        ``[n_query, n_reference]`` rank of each reference centroid among those of the reference.
-    rank_either
-        ``[n_query, n_reference]`` rank among the centroids of both, the query's own one excluded.
+    A rank is the number of centroids that are at most as far away, itself included: 1 is the nearest. Ties get the
+    highest rank, so that a rank does not depend on the order.
     """
 
     own: np.ndarray
+    """``[n_query, n_query]`` distances within the query, infinite on the diagonal."""
     cross: np.ndarray
+    """``[n_query, n_reference]`` distances to the reference."""
     rank_cross: np.ndarray
+    """``[n_query, n_reference]`` rank among the centroids of the reference."""
     rank_either: np.ndarray
+    """``[n_query, n_reference]`` rank among the centroids of both, without the query's own."""
 
 
 def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
-    """``[n_a, n_b]`` distances in double precision, from the differences themselves: equal rows are 0 apart.
+    """``[n_a, n_b]`` distances in double precision, exactly 0 for equal rows.
 
     Raises
     ------
     ValueError
-        When the metric is not known, or a row has no direction.
+        If the metric is unknown, or a row is zero under the cosine.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_metric(metric)
@@ -55,65 +51,54 @@ def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.nda
 
 
 def directions(rows: np.ndarray) -> np.ndarray:
-    """Rows of unit length.
-
-    Raises
-    ------
-    ValueError
-        When a row is zero.
-    """
+    """Rows of unit length; ``ValueError`` if a row is zero."""
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     if n_zero := int((norm == 0).sum()):
         raise ValueError(
-            f"{n_zero} of {len(rows)} centroids are zero in every dimension: they have no direction, and so no cosine "
-            "with another. Use metric='euclidean'."
+            f"{n_zero} of {len(rows)} centroids are zero in every dimension and have no cosine. Use metric='euclidean'."
         )
     return np.asarray(rows / norm)
 
 
 def self_distances(points: np.ndarray, metric: str = "euclidean") -> np.ndarray:
-    """``[n, n]`` distances within one set, infinite on the diagonal: a point is no neighbor of its own."""
+    """``[n, n]`` distances within one set, infinite on the diagonal."""
     out = distances(points, points, metric)
     np.fill_diagonal(out, np.inf)
     return out
 
 
-def count_within(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """``[n, m]`` how many of ``values[i]`` are at most ``limits[i, j]``."""
-    ordered = np.sort(values, axis=1)
-    rows = [np.searchsorted(v, limit, side="right") for v, limit in zip(ordered, limits, strict=True)]
-    return np.array(rows, dtype=np.int64).reshape(limits.shape)
-
-
 def rank_reference(query: np.ndarray, reference: np.ndarray, metric: str = "euclidean") -> Ranks:
-    """Ranks of the centroids ``[n_reference, n_dims]`` seen from the centroids ``[n_query, n_dims]``."""
+    """Rank the centroids ``[n_reference, n_dims]`` as seen from the centroids ``[n_query, n_dims]``."""
     own, cross = self_distances(query, metric), distances(query, reference, metric)
-    rank_cross = count_within(cross, cross)
-    return Ranks(own, cross, rank_cross, rank_cross + count_within(own, cross))
+    either = _rank_rows(np.hstack([cross, own]))[:, : cross.shape[1]]
+    return Ranks(own, cross, _rank_rows(cross), either)
+
+
+def _rank_rows(values: np.ndarray) -> np.ndarray:
+    return np.asarray(rankdata(values, method="max", axis=1), dtype=np.int64) if values.size else values.astype(int)
 
 
 def shuffled_hits(
     ranks: np.ndarray, match: np.ndarray, ks: Sequence[int], n_permutations: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Hits when the labels of the reference centroids are shuffled.
+    """Count hits after shuffling the labels of the reference centroids.
 
     Parameters
     ----------
     ranks
         ``[n_query, n_reference]``.
     match
-        ``[n_query]`` which reference centroid is of the same type, -1 for none.
+        ``[n_query]`` reference centroid of the same type, -1 for none.
     ks
-        How many of the nearest centroids count.
+        Numbers of nearest centroids to count.
     n_permutations
-        Shuffles.
+        Number of shuffles.
     rng
-        Their source.
+        Generator of the shuffles.
 
     Returns
     -------
-    ``[n_permutations, n_ks]`` how many of the query centroids have the one that is now called like them among their
-    ``k`` nearest.
+    ``[n_permutations, n_ks]`` query centroids with a match among the ``k`` nearest.
     """
     rows = np.flatnonzero(match >= 0)
     places = np.tile(np.arange(ranks.shape[1]), (n_permutations, 1))
@@ -122,31 +107,30 @@ def shuffled_hits(
 
 
 def first_same(points: np.ndarray, types: np.ndarray, metric: str = "euclidean") -> tuple[np.ndarray, np.ndarray]:
-    """The rank of the nearest other centroid of the same type, and all ranks.
+    """Rank the other centroids as seen from each, and find the first of the same type.
 
     Parameters
     ----------
     points
         ``[n, n_dims]`` centroids.
     types
-        ``[n]`` what each is a centroid of.
+        ``[n]`` type of each.
     metric
-        Of the distances.
+        Metric of the distances.
 
     Returns
     -------
-    ``[n]`` ranks, infinite for a type that occurs once, and ``[n, n]`` ranks of all seen from each, the diagonal beyond
-    all others.
+    ``[n]`` rank of the nearest other centroid of the type, infinite if there is none, and ``[n, n]`` all ranks,
+    infinite on the diagonal.
     """
-    apart = self_distances(points, metric)
-    ranks = count_within(apart, apart).astype(np.float64)
+    ranks = _rank_rows(self_distances(points, metric)).astype(np.float64)
     np.fill_diagonal(ranks, np.inf)
     same = types[:, None] == types[None, :]
     return np.where(same, ranks, np.inf).min(axis=1, initial=np.inf), ranks
 
 
 def shuffle_within(types: np.ndarray, blocks: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``[n, len(types)]`` the types shuffled among the members of each block."""
+    """``[n, len(types)]`` types shuffled within each block."""
     out = np.tile(types, (n, 1))
     for block in np.unique(blocks):
         members = np.flatnonzero(blocks == block)
@@ -155,19 +139,7 @@ def shuffle_within(types: np.ndarray, blocks: np.ndarray, n: int, rng: np.random
 
 
 def any_same(near: np.ndarray, types: np.ndarray) -> np.ndarray:
-    """Whether any neighbor has the same type.
-
-    Parameters
-    ----------
-    near
-        ``[n, n]`` whether the column's centroid is a neighbor of the row's.
-    types
-        ``[n_permutations, n]`` types.
-
-    Returns
-    -------
-    ``[n_permutations, n]``.
-    """
+    """``[n_permutations, n]`` whether any neighbor in ``near`` ``[n, n]`` has the same of ``[n_permutations, n]``."""
     rows, columns = np.nonzero(near)
     collect = sp.csr_array((np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), len(near)))
     same = (types[:, rows] == types[:, columns]).astype(np.float64)
@@ -175,17 +147,17 @@ def any_same(near: np.ndarray, types: np.ndarray) -> np.ndarray:
 
 
 def summarize(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
-    """A share beside the shares that shuffled labels gave.
+    """Compare a share with those of shuffled labels.
 
-    The p-value is (1 + shuffles with at least as many hits) / (1 + shuffles), which is exact for shuffles drawn at
-    random and never 0 (Phipson and Smyth 2010).
+    The p-value is (1 + shuffles with at least as many hits) / (1 + shuffles): exact for random shuffles and never 0
+    (Phipson and Smyth 2010).
 
     Parameters
     ----------
     hits, n
-        The share is ``hits / n``; NaN when ``n`` is 0.
+        The share is ``hits / n``, NaN for ``n = 0``.
     shuffled
-        ``[n_permutations]`` hits of shuffled labels; empty when nothing was shuffled.
+        ``[n_permutations]`` hits of shuffled labels; may be empty.
     """
     null: dict[str, float] = dict.fromkeys(("chance", "chance_low", "chance_high", "p_value"), np.nan)
     if n and len(shuffled):
@@ -196,21 +168,19 @@ def summarize(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
 
 
 def check_metric(metric: str) -> None:
-    """Raise ``ValueError`` when the metric is not known."""
+    """Raise ``ValueError`` if the metric is unknown."""
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}.")
 
 
 def check_options(k: int | Sequence[int], metric: str, n_permutations: int, min_cells: int) -> tuple[int, ...]:
-    """The values of ``k``, sorted; raise ``ValueError`` when an option is out of range."""
+    """Sorted values of ``k``; ``ValueError`` if an option is out of range."""
+    check_whole("min_cells", min_cells, 1)
+    check_whole("n_permutations", n_permutations, 0)
     ks = sorted({k} if isinstance(k, int | np.integer) else set(k))
-    for name, value, least in (
-        ("min_cells", min_cells, 1),
-        ("n_permutations", n_permutations, 0),
-        *(("k", x, 1) for x in ks),
-    ):
-        check_whole(name, value, least)
     if not ks:
-        raise ValueError("k is empty; name at least one number of nearest centroids.")
+        raise ValueError("k is empty; pass at least one number of nearest centroids.")
+    for value in ks:
+        check_whole("k", value, 1)
     check_metric(metric)
     return tuple(int(x) for x in ks)

@@ -19,7 +19,6 @@ from univerce.tl.labels.transfer_labels import transfer_labels
 from univerce.tl.ontology.dendrogram import dendrogram
 from univerce.tl.ontology.lineage_colocalization import lineage_colocalization
 from univerce.tl.ontology.ontology_distance import ontology_distance
-from univerce.tl.ontology.read_ontology import read_ontology
 from univerce.tl.search_atlas import search_atlas
 from univerce.tl.uce_embed import uce_embed
 
@@ -40,7 +39,6 @@ __all__ = [
     "ontology_distance",
     "ood_score",
     "predict_expression",
-    "read_ontology",
     "search_atlas",
     "silhouette_by_type",
     "tissue_homogeneity",

@@ -1,9 +1,8 @@
-"""Do the types of a new data set land on the same types of a reference?"""
+"""Compare the centroids of cell types with those of a reference."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -12,135 +11,111 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_writable, get_modalities
-from univerce.embeddings.cells import check_comparable, get_embedding, known_cells
-from univerce.embeddings.groups import (
-    LOGNORM,
-    Groups,
-    embedding_means,
-    get_groups,
-    has_counts,
-    lognorm_means,
-    shared_genes,
-)
-from univerce.embeddings.labels import get_labels
-from univerce.embeddings.ranks import check_options
-from univerce.tl.alignment.tables import OVERALL, Centroids, compare
+from univerce.embeddings.cells import Cells, known_in_all
+from univerce.embeddings.groups import LOGNORM, Groups, embedding_means, get_groups
+from univerce.embeddings.ranks import OVERALL, check_options
+from univerce.tl.alignment._baseline import Baseline
+from univerce.tl.alignment._tables import Centroids, compare
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
-_FEW_GENES = 0.1
+_NAMES = ("adata", "reference")
 
 
 def centroid_alignment(
-    query: ad.AnnData | MuData,
+    adata: ad.AnnData | MuData,
     reference: ad.AnnData | MuData,
     *,
     groupby: str = "cell_type",
-    mapping: Mapping[str, str] | None = None,
-    tissue: str | None = None,
+    tissue_key: str | None = None,
     k: int | Sequence[int] = (1, 3),
     mod: str | None = None,
     use_rep: str = X_UCE,
-    baseline: str | None = LOGNORM,
-    layer: str | None = None,
-    gene_symbols: str | None = None,
+    baseline: str | Mapping[str, str] | None = LOGNORM,
     metric: str = "euclidean",
-    min_cells: int = 1,
+    min_cells: int = 10,
     n_permutations: int = 1000,
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
     key_added: str = "centroid_alignment",
 ) -> pd.DataFrame:
-    """How many cell types of a data set land on the same type of a reference, by the centroids of the types.
+    """Count cell types whose centroid is close to that of the same type in a reference.
 
-    A centroid is the mean embedding of the cells of a type, in one tissue when ``tissue`` is given; each tissue is then
-    compared with the same tissue of the reference. Types that only one side has are not scored, and stay among the
-    centroids that may be nearest. Two scores (Rosen et al. 2024) are counted over the types that both have:
+    A centroid is the mean embedding of the cells of a type, within a tissue if ``tissue_key`` is given; each tissue is
+    then compared with the same tissue of the reference. Types found on one side only are not scored, but their
+    centroids may be the nearest ones. Two scores (Rosen et al. 2024) are counted over the shared types:
 
     ``"either"``
-        Is the reference's centroid of the type among the ``k`` nearest centroids from either data set, the type's own
-        one excluded? This is the alignment to an atlas: the types of the query compete too.
+        The reference's centroid of the type is among the ``k`` nearest centroids of both data sets, without the type's
+        own. This measures alignment to an atlas.
     ``"cross"``
-        Is it among the ``k`` nearest centroids of the reference? This is the score across species, top 1, 2 or 3.
+        It is among the ``k`` nearest centroids of the reference. This is the score across species.
 
-    Each stands beside the share that shuffled type labels of the reference's centroids would give, and beside the same
-    score in a baseline representation of the same cells, on the same shuffles. Centroids at the same distance count as
-    nearer than the one that is looked for. A third row, ``"mixing"``, is the share of all types of the query whose
-    nearest centroid is one of the reference, whatever its type, in the tissues that the reference has.
+    Each score is compared with that of shuffled types of the reference, and with that of a baseline representation of
+    the same cells under the same shuffles. Centroids at equal distance count as nearer than the match. A third row,
+    ``"mixing"``, is the share of all types of the query whose nearest centroid is in the reference, in tissues that the
+    reference has.
 
     Parameters
     ----------
-    query
-        The new data; results are written into its ``uns``.
+    adata
+        Query; results are written into its ``uns``.
     reference
-        What it is compared with, which is only read.
+        Reference, not changed.
     groupby
-        Column of ``obs``, in both, with the types; types are the same when their labels are. A column of ontology ids
-        does as well.
-    mapping
-        What labels of either side are called in common where the two have vocabularies of their own, as in
-        ``{"CD14+ Monocyte": "monocyte", "mono": "monocyte"}``; labels that it lacks keep their names, and those that
-        get one name are one type.
-    tissue
+        Column of ``obs``, in both, with the cell types or their ontology ids. Types match if their labels are equal.
+    tissue_key
         Column of ``obs``, in both, with the tissues; ``None`` compares all cells at once.
     k
-        How many nearest centroids count, one number or several.
+        Number of nearest centroids, one or several.
     mod
-        Modality, of each that is a MuData.
+        Modality, if a MuData is given.
     use_rep
         Key of the embedding in ``obsm``, in both.
     baseline
-        ``"lognorm"``: logarithm of the counts, normalized to 10,000 per cell, on the genes that both share. Symbols are
-        compared without their case, and those that are not one-to-one are left out, so that it also serves across
-        species. It is left out, with a note in the log, when either has no expression. Any other string is the key of
-        another embedding in ``obsm``; ``None`` is no baseline.
-    layer
-        Layer with the counts for ``"lognorm"``, in both; ``None`` is ``X``.
-    gene_symbols
-        Column of ``var``, in both, with the names by which genes are compared; ``None`` is ``var_names``.
+        ``"lognorm"``: counts normalized to 10,000 per cell and log-transformed, on the genes that both share. Genes are
+        matched without regard to case; names that are not unique are left out. Skipped and logged if either has no
+        expression. ``{"layer": ..., "gene_key": ...}`` does the same with the counts of a layer, or with the names of
+        genes in a column of ``var``. Any other string is the key of another embedding in ``obsm``.
     metric
-        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
-        embedding.
+        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
     min_cells
-        Smaller groups are left out, with a note in the log.
+        Leave out groups with fewer cells.
     n_permutations
-        Shuffles of the labels; 0 leaves chance out.
+        Number of shuffles of the types; 0 skips the comparison with chance.
     check_space
-        Demand that both embeddings were made by one model; False is for embeddings of other methods.
+        Require both embeddings to come from one model. ``False`` is for embeddings of other methods.
     rng
-        Seed, or generator, of the shuffles.
+        Seed or generator of the shuffles.
     key_added
-        Key in ``query.uns``.
+        Key in ``uns``.
 
     Returns
     -------
-    The scores, a row for each ``representation``, ``tissue`` (and ``"overall"``, over all of them), ``score`` and
-    ``k``: ``n`` types that both have, ``hits`` and their ``share``; of shuffled labels the mean share ``chance``, its
-    95 % interval ``chance_low`` to ``chance_high``, and the one-sided ``p_value``, which is
-    (1 + shuffles at least as good) / (1 + shuffles). NaN is what cannot be told. Written are:
+    A row per ``representation``, ``tissue`` (and ``"overall"``), ``score`` and ``k``: ``hits`` of ``n`` shared types
+    as a ``share``; the mean share ``chance`` of shuffled types, its 95 % interval ``chance_low`` to ``chance_high``, and
+    the one-sided ``p_value``, (1 + shuffles at least as good) / (1 + shuffles). NaN is undefined. Writes:
 
-    ``query.uns[key_added]["scores"]``
+    ``adata.uns[key_added]["table"]``
         The same table.
-    ``query.uns[key_added]["types"]``
-        A row for each representation and type of the query, in each tissue: ``in_reference``, ``n_cells`` in both, the
-        nearest centroid (``nearest``, and in ``nearest_data`` whether it is ``"query"`` or ``"reference"``), the
-        nearest one of each side with its distance, and distance and ranks of the reference's centroid of the type.
-    ``query.uns[key_added]["pairs"]``
-        Distance and ranks of each type of the query (``query``) and of the reference (``reference``), which
-        :func:`univerce.pl.centroid_alignment` draws.
-    ``query.uns[key_added]["params"]``
-        What was compared, and the number of shared genes.
+    ``adata.uns[key_added]["types"]``
+        A row per representation, tissue and type of the query: ``in_reference``, ``n_cells`` in both, the nearest
+        centroid (``nearest``, in ``nearest_data``: ``"query"`` or ``"reference"``), the nearest one of each side with its
+        distance, and distance and ranks of the matching centroid.
+    ``adata.uns[key_added]["pairs"]``
+        Distance and ranks of each type of the ``query`` and the ``reference``, for
+        :func:`univerce.pl.centroid_alignment`.
+    ``adata.uns[key_added]["params"]``
+        Parameters, and the number of shared genes.
 
     Raises
     ------
     KeyError
-        When an embedding, a column or the layer does not exist, or the space of an embedding is not recorded.
+        If an embedding, a column or a layer does not exist, or the space of an embedding is not recorded.
     ValueError
-        When the spaces differ, the two share no type, ``mapping`` has a label that neither has, ``baseline="lognorm"``
-        finds no shared gene or no counts, a centroid has no direction for the cosine, an option is out of range, or the
-        query is a view of a file.
+        If the spaces differ, no type is shared, the baseline has no shared genes or no counts, a centroid is zero under
+        the cosine, an option is out of range, or ``adata`` is a view of a backed file.
 
     Examples
     --------
@@ -150,142 +125,81 @@ def centroid_alignment(
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.tl.centroid_alignment(query, reference)
     >>> scores.query("score == 'either' and k == 3")[["representation", "hits", "n"]].values.tolist()
-    [['X_uce', 9, 10], ['lognorm', 9, 10]]
+    [['X_uce', 8, 8], ['lognorm', 8, 8]]
     """
-    query, reference = get_modalities(mod, query, reference)
+    adata, reference = data = get_modalities(mod, adata, reference)
     ks = check_options(k, metric, n_permutations, min_cells)
-    if tissue == groupby:
-        raise ValueError(f"tissue={tissue!r} is the column of the types; name another one.")
-    check_writable(query)
+    check_tissue_key(tissue_key, groupby)
+    check_writable(adata)
     seed = as_seed(rng)
-    if use_rep == baseline:
-        raise ValueError(f"baseline={baseline!r} is the embedding itself; name another representation or None.")
-    names = ("query", "reference")
-    check_comparable(query, reference, use_rep, check_space=check_space, names=names)
-    keys = [groupby] if tissue is None else [tissue, groupby]
-    both = (query, reference)
-    common = _common_names(both, groupby, mapping)
-    groups = tuple(
-        get_groups(a, keys, _known(a, use_rep, baseline, metric, n), min_cells=min_cells, name=n, mapping=common)
-        for a, n in zip(both, names, strict=True)
-    )
-    _check_groups(groups, groupby, tissue)
+    compared = Baseline.parse(baseline, use_rep, ("layer", "gene_key"))
 
-    means = {use_rep: _embedded(both, groups, use_rep)}
+    keys = [groupby] if tissue_key is None else [tissue_key, groupby]
+    embeddings = {}
+    for rep in filter(None, (use_rep, compared.use_rep)):
+        mine, theirs = (Cells.read(a, rep, name=name, metric=metric) for a, name in zip(data, _NAMES, strict=True))
+        mine.check_comparable(theirs, check_space=check_space and rep == use_rep)
+        embeddings[rep] = (mine, theirs)
+    groups = [
+        get_groups(cells[0], keys, known_in_all(*cells), min_cells=min_cells)
+        for cells in zip(*embeddings.values(), strict=True)
+    ]
+    _check_shared_types(groups, groupby, tissue_key)
+    means = {
+        rep: [embedding_means(c, g) for c, g in zip(cells, groups, strict=True)] for rep, cells in embeddings.items()
+    }
     n_genes = None
-    if baseline is not None and baseline != LOGNORM:
-        check_comparable(query, reference, baseline, check_space=False, names=names)
-        means[baseline] = _embedded(both, groups, baseline)
-    elif baseline == LOGNORM and (found := _expression(both, groups, layer, gene_symbols)) is not None:
+    if compared.lognorm and (found := compared.expression_means(data, groups, _NAMES)) is not None:
         means[LOGNORM], n_genes = found
 
     tables = []
-    for name, (mine, theirs) in means.items():
-        sides = (_centroids(groups[0], keys, mine), _centroids(groups[1], keys, theirs))
-        compared = compare(*sides, ks=ks, metric=metric, n_permutations=n_permutations, seed=seed)
-        tables.append([table.assign(representation=name) for table in compared])
-    scores, types, pairs = (_joined(parts) for parts in zip(*tables, strict=True))
+    for rep, sides in means.items():
+        query, target = (Centroids.of(g, m, groupby, tissue_key) for g, m in zip(groups, sides, strict=True))
+        parts = compare(query, target, ks=ks, metric=metric, n_permutations=n_permutations, seed=seed)
+        tables.append([part.assign(representation=rep) for part in parts])
+    scores, types, pairs = (_concat(parts) for parts in zip(*tables, strict=True))
+
     params: dict[str, Any] = {
         "groupby": groupby, "use_rep": use_rep, "k": np.array(ks), "metric": metric, "min_cells": min_cells,
         "n_permutations": n_permutations, "seed": seed,
     }  # fmt: skip
-    params |= {} if tissue is None else {"tissue": tissue}
-    if common:
-        params["mapping"] = pd.DataFrame({"label": list(common), "name": list(common.values())})
-    params |= {} if len(means) == 1 else {"baseline": baseline}
+    params |= {} if tissue_key is None else {"tissue_key": tissue_key}
+    params |= {} if len(means) == 1 else {"baseline": compared.name}
     params |= {} if n_genes is None else {"n_shared_genes": n_genes}
-    query.uns[key_added] = {"scores": scores, "types": types, "pairs": pairs, "params": params}
+    adata.uns[key_added] = {"table": scores, "types": types, "pairs": pairs, "params": params}
     return scores.copy()
 
 
-def _known(adata: ad.AnnData, use_rep: str, baseline: str | None, metric: str, name: str) -> np.ndarray:
-    """``[n_obs]`` cells that every embedding knows."""
-    reps = [use_rep] if baseline in (None, LOGNORM) else [use_rep, str(baseline)]
-    return np.logical_and.reduce([known_cells(get_embedding(adata, rep, name=name), metric) for rep in reps])
+def check_tissue_key(tissue_key: str | None, groupby: str) -> None:
+    """Raise ``ValueError`` if the tissues are the types."""
+    if tissue_key == groupby:
+        raise ValueError(f"tissue_key={tissue_key!r} is the column of the types; pass another one.")
 
 
-def _common_names(both: Sequence[ad.AnnData], groupby: str, mapping: Mapping[str, str] | None) -> dict[str, str]:
-    """The mapping as text, each of whose labels one side must have."""
-    common = {str(label): str(name) for label, name in (mapping or {}).items()}
-    labels = [get_labels(a.obs, groupby, name=n).categories for a, n in zip(both, ("query", "reference"), strict=True)]
-    if unknown := [label for label in common if not any(label in there for there in labels)]:
-        raise ValueError(
-            f"mapping= names {', '.join(map(repr, unknown[:10]))}, which neither side has in obs[{groupby!r}]. "
-            f"{_vocabularies(*labels)}"
-        )
-    return common
-
-
-def _vocabularies(mine: Iterable[str], theirs: Iterable[str]) -> str:
-    """What the two sides call their types."""
-    some = []
-    for labels in (sorted(set(mine)), sorted(set(theirs))):
-        more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
-        some.append(", ".join(map(repr, labels[:20])) + more)
-    return f"The query has {some[0]}; the reference has {some[1]}."
-
-
-def _check_groups(groups: tuple[Groups, ...], groupby: str, tissue: str | None) -> None:
-    """Raise unless the two sides share a type, and no tissue is called as their sum is."""
+def _check_shared_types(groups: Sequence[Groups], groupby: str, tissue_key: str | None) -> None:
+    """Raise ``ValueError`` unless a type is shared, and no tissue is named as the sum of all."""
     tables = [g.table.drop(columns="n_cells") for g in groups]
-    for table, name in zip(tables, ("query", "reference"), strict=True):
-        if tissue is not None and (table[tissue] == OVERALL).any():
+    for table, name in zip(tables, _NAMES, strict=True):
+        if tissue_key is not None and (table[tissue_key] == OVERALL).any():
             raise ValueError(
-                f"{name}.obs[{tissue!r}] calls a tissue {OVERALL!r}, as the sum of all is called; rename it."
+                f"{name}.obs[{tissue_key!r}] has a tissue {OVERALL!r}, which is the row of all tissues. Rename it."
             )
     mine, theirs = (set(table.itertuples(index=False, name=None)) for table in tables)
     if not mine & theirs:
-        where = "" if tissue is None else f" in one tissue of obs[{tissue!r}]"
+        where = "" if tissue_key is None else f" in one tissue of obs[{tissue_key!r}]"
+        listed = []
+        for table in tables:
+            labels = sorted(set(table[groupby]))
+            more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+            listed.append(", ".join(map(repr, labels[:20])) + more)
         raise ValueError(
-            f"query and reference share no type of obs[{groupby!r}]{where}. "
-            f"{_vocabularies(*(table[groupby] for table in tables))} Give those that are the same one name with "
-            "mapping=, or group by a column of ontology ids."
+            f"adata and reference share no type of obs[{groupby!r}]{where}. adata has {listed[0]}; reference has "
+            f"{listed[1]}. Rename the types of one of them, as with adata.obs[{groupby!r}].replace({{...}}), or group by "
+            "a column of ontology ids."
         )
 
 
-def _embedded(both: Sequence[ad.AnnData], groups: Sequence[Groups], use_rep: str) -> tuple[np.ndarray, ...]:
-    return tuple(embedding_means(get_embedding(a, use_rep), g) for a, g in zip(both, groups, strict=True))
-
-
-def _expression(
-    both: Sequence[ad.AnnData], groups: Sequence[Groups], layer: str | None, gene_symbols: str | None
-) -> tuple[tuple[np.ndarray, ...], int] | None:
-    """Centroids in log-normalized expression, and the number of genes; ``None`` when either side has none."""
-    names = ("query", "reference")
-    if absent := [n for a, n in zip(both, names, strict=True) if not has_counts(a, layer)]:
-        logger.info("No baseline: %s without expression.", " and ".join(absent))
-        return None
-    genes = []
-    for adata, name in zip(both, names, strict=True):
-        if gene_symbols is not None and gene_symbols not in adata.var:
-            raise KeyError(
-                f"gene_symbols={gene_symbols!r} is not in {name}.var; its columns are: "
-                f"{', '.join(map(repr, adata.var.columns)) or 'none'}."
-            )
-        genes.append(adata.var_names if gene_symbols is None else adata.var[gene_symbols])
-    columns = shared_genes(*genes)
-    if len(columns[0]) == 0:
-        raise ValueError(
-            f"baseline={LOGNORM!r} needs genes that query and reference share; they are called {list(genes[0][:3])} "
-            f"and {list(genes[1][:3])}. Name a column of var with symbols as gene_symbols=, or pass baseline=None."
-        )
-    least = min(map(len, genes))
-    if len(columns[0]) < _FEW_GENES * least:
-        logger.warning(
-            "The baseline stands on %s shared genes, of %s that the smaller side has; they may share a name by chance. "
-            "Name a column of var with symbols as gene_symbols=.", f"{len(columns[0]):,}", f"{least:,}",
-        )  # fmt: skip
-    means = zip(both, columns, groups, names, strict=True)
-    return tuple(lognorm_means(a, layer, c, g, n) for a, c, g, n in means), len(columns[0])
-
-
-def _centroids(groups: Groups, keys: list[str], means: np.ndarray) -> Centroids:
-    table = groups.table
-    blocks = table[keys[0]].to_numpy() if len(keys) == 2 else None
-    return Centroids(means, table[keys[-1]].to_numpy(), table["n_cells"].to_numpy(), blocks)
-
-
-def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The tables of all representations in one, whose name comes first."""
+def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of all representations in one, with the representation as its first column."""
     joined = pd.concat(tables, ignore_index=True)
     return joined[["representation", *joined.columns.drop("representation")]]

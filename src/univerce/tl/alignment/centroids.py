@@ -1,8 +1,8 @@
-"""The mean embedding of every group of cells."""
+"""Compute the mean embedding of groups of cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -11,7 +11,7 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import check_whole, get_modality
-from univerce.embeddings.cells import get_embedding, iter_rows, known_cells
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.groups import get_groups, group_means
 
 if TYPE_CHECKING:
@@ -26,48 +26,48 @@ def centroids(
     *,
     mod: str | None = None,
     use_rep: str = X_UCE,
-    min_cells: int = 1,
+    min_cells: int = 10,
 ) -> ad.AnnData:
-    """The centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2024).
+    """Compute the centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2024).
 
-    A centroid is the mean of the embeddings of its cells; it is not brought back to unit length. The result holds them
-    in ``obsm`` as well, with what is known of their space, so every function that takes cells takes centroids too.
+    A centroid is the mean of the embeddings of its cells, not scaled to unit length. Every function that takes cells
+    also takes the result, with ``min_cells=1``.
 
-    The embedding may lie on disk: it is read once, in blocks, and summed up in double precision. In memory the result
-    equals that of :func:`scanpy.get.aggregate`.
+    The embedding may be stored on disk: it is read once, in blocks, and summed in double precision. The result equals
+    that of :func:`scanpy.get.aggregate`.
 
     Parameters
     ----------
     adata
-        Cells; ``obs`` and ``obsm`` are read.
+        Annotated data, not changed.
     groupby
-        Column of ``obs``, or several: then every combination that occurs is a group.
+        Column of ``obs``, or several; every combination that occurs is a group.
     mod
-        Modality, when ``adata`` is a MuData.
+        Modality, if ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     min_cells
-        Smaller groups are left out, and named in the log.
+        Leave out groups with fewer cells. They are logged.
 
     Returns
     -------
-    AnnData ``[n_groups, n_dims]``, sorted by the labels. Cells that lack a label or an embedding are in no group; the
-    log says how many.
+    A new AnnData ``[n_groups, n_dims]``, sorted by the labels; ``adata`` stays unchanged. Cells that lack a label or an
+    embedding are in no group; their number is logged.
 
     ``X`` and ``obsm[use_rep]``
         Mean embedding, float32.
     ``obs``
-        The columns of ``groupby`` and ``n_cells``; the names join the labels, as in ``"Lung | macrophage"``.
-    ``uns[use_rep]["params"]``
-        That of ``adata``, when there is one.
+        The columns of ``groupby`` and ``n_cells``; names join the labels, as in ``"Lung | macrophage"``.
+    ``uns[use_rep]``
+        Space of the embedding, if recorded.
 
     Raises
     ------
     KeyError
-        When there is no such column or embedding; the message lists those there are.
+        If a column or the embedding does not exist.
     ValueError
-        When no group is left, ``groupby`` is empty, names a column twice or is ``"n_cells"``, ``min_cells`` is less
-        than 1, or the labels of two groups read the same when they are joined.
+        If no group is left, ``groupby`` is empty, repeats a column or is ``"n_cells"``, ``min_cells`` is less than 1,
+        or two groups get the same name.
 
     Examples
     --------
@@ -83,19 +83,16 @@ def centroids(
     if not keys or len(set(keys)) < len(keys) or "n_cells" in keys:
         raise ValueError(f"groupby={groupby!r} must name one or more columns of obs, each once and none 'n_cells'.")
     check_whole("min_cells", min_cells, 1)
-    rep = get_embedding(adata, use_rep)
-    groups = get_groups(adata, keys, known_cells(rep), min_cells=int(min_cells))
-    means = group_means(iter_rows(rep, _BLOCK_ROWS), groups).astype(np.float32)
+    cells = Cells.read(adata, use_rep)
+    groups = get_groups(cells, keys, min_cells=int(min_cells))
+    means = group_means(cells.blocks(_BLOCK_ROWS), groups).astype(np.float32)
     obs = pd.DataFrame({key: pd.Categorical(groups.table[key]) for key in keys})
     obs["n_cells"] = groups.table["n_cells"].to_numpy()
     obs.index = pd.Index([" | ".join(labels) for labels in groups.table[keys].itertuples(index=False)])
     if repeated := sorted(obs.index[obs.index.duplicated()]):
         raise ValueError(
-            f"Two groups of {', '.join(map(repr, keys))} would be called {repeated[0]!r}; rename a label with ' | '."
+            f"Two groups of {', '.join(map(repr, keys))} have the name {repeated[0]!r}. Rename a label with ' | '."
         )
-    columns = pd.DataFrame(index=pd.Index([str(j) for j in range(means.shape[1])]))
-    out = ad.AnnData(means, obs=obs, var=columns, obsm={use_rep: means.copy()})
-    entry = adata.uns.get(use_rep)
-    if isinstance(entry, Mapping) and isinstance(entry.get("params"), Mapping):
-        out.uns[use_rep] = {"params": dict(entry["params"])}
-    return out
+    dims = pd.DataFrame(index=pd.Index([str(j) for j in range(means.shape[1])]))
+    uns = {} if cells.space is None else {use_rep: cells.space.to_uns()}
+    return ad.AnnData(means, obs=obs, var=dims, obsm={use_rep: means.copy()}, uns=uns)

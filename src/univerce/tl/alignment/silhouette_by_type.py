@@ -1,4 +1,4 @@
-"""How well does each embedding keep each cell type together?"""
+"""Compare the silhouettes of cell types between embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
-from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.labels import get_labels
 from univerce.embeddings.ranks import check_metric
 
@@ -33,54 +33,52 @@ def silhouette_by_type(
     rng: int | np.random.Generator = 0,
     key_added: str = "silhouette_by_type",
 ) -> pd.DataFrame:
-    """The mean silhouette of each cell type in several embeddings, and which embedding wins it.
+    """Compute the mean silhouette of each cell type in several embeddings.
 
-    The silhouette of a cell, :func:`sklearn.metrics.silhouette_samples`, compares its mean distance s to its own type
+    The silhouette of a cell, :func:`sklearn.metrics.silhouette_samples`, compares its mean distance to its own type
     with that to the nearest other type. As in scIB (Luecken et al. 2022) it is scaled from [-1, 1] to [0, 1]: 0.5 is a
-    cell between two types. All embeddings are compared on the same cells, those that all of them know.
+    cell between two types. Embeddings are compared on the cells that have all of them.
 
     Parameters
     ----------
     adata
-        Cells; results are written into ``uns``.
+        Annotated data.
     groupby
-        Column of ``obs`` with the types.
+        Column of ``obs`` with the cell types.
     mod
-        Modality, when ``adata`` is a MuData.
+        Modality, if ``adata`` is a MuData.
     use_reps
         Keys of the embeddings in ``obsm``.
     metric
-        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
-        embedding.
+        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
     max_cells
-        With more cells, each type gives as many as the others, drawn at random, and small types all of theirs. The
-        time grows with the square of it.
+        Subsample larger data to this number of cells, equally from each type as far as it has enough. Time grows with
+        its square.
     rng
-        Seed, or generator, of the draws. They depend on the names of the cells, not on their order.
+        Seed or generator of the subsample, which depends on the names of the cells, not on their order.
     key_added
         Key in ``uns``.
 
     Returns
     -------
-    A row for each ``type`` and ``use_rep``: ``n_cells`` that were compared, their mean ``silhouette`` between 0 and 1,
-    and ``won``: 1 for the embedding that is the best of the type, a share of it for several that are equally good, else
-    0. The share of types that an embedding wins is the mean of ``won`` over its rows. A type of one cell has no
-    silhouette; both are NaN. Written are:
+    A row per ``type`` and ``use_rep``: ``n_cells`` compared, their mean ``silhouette`` between 0 and 1, and ``won``: 1
+    for the best embedding of the type, an equal part if several are tied, else 0. A type of one cell has no silhouette,
+    and both are NaN. Writes:
 
-    ``uns[key_added]["types"]``
+    ``uns[key_added]["table"]``
         The same table.
     ``uns[key_added]["summary"]``
-        For each ``use_rep`` the mean ``silhouette`` over the types, and the ``share_won`` of them.
+        For each ``use_rep`` the mean ``silhouette`` over the types, and ``share_won``.
     ``uns[key_added]["params"]``
-        What was compared.
+        Parameters.
 
     Raises
     ------
     KeyError
-        When an embedding or the column does not exist.
+        If an embedding or the column does not exist.
     ValueError
-        When there are fewer than two types, no type has two cells, an option is out of range, or ``adata`` is a view of
-        a file.
+        If there are fewer than two types, no type has two cells, an option is out of range, or ``adata`` is a view of a
+        backed file.
 
     Examples
     --------
@@ -100,14 +98,12 @@ def silhouette_by_type(
     check_whole("max_cells", max_cells, 2)
     check_writable(adata)
     seed = as_seed(rng)
+
     labels = np.asarray(get_labels(adata.obs, groupby), dtype=object)
-    known = np.logical_and.reduce([known_cells(get_embedding(adata, key), metric) for key in keys])
-    used = np.flatnonzero(known & pd.notna(labels))
-    if len(used) < adata.n_obs:
-        logger.info(
-            "%s of %s cells have no label or lack an embedding and are left out.",
-            f"{adata.n_obs - len(used):,}", f"{adata.n_obs:,}",
-        )  # fmt: skip
+    embeddings = [Cells.read(adata, key, metric=metric) for key in keys]
+    used = np.flatnonzero(known_in_all(*embeddings) & pd.notna(labels))
+    if n_unused := adata.n_obs - len(used):
+        logger.info("%s of %s cells have no label or embedding and are left out.", f"{n_unused:,}", f"{adata.n_obs:,}")
     used = used[np.argsort(adata.obs_names.to_numpy(dtype=str)[used], kind="stable")]
     codes, types = pd.factorize(labels[used], sort=True)
     if len(types) < 2 or np.bincount(codes).max() < 2:
@@ -120,7 +116,7 @@ def silhouette_by_type(
     if len(codes) == len(types):
         raise ValueError(f"max_cells={max_cells} leaves one cell of each of the {len(types)} types; raise it.")
     n_cells = np.bincount(codes, minlength=len(types))
-    scores = np.column_stack([_silhouettes(adata, key, used, codes, metric) for key in keys])
+    scores = np.column_stack([_mean_silhouettes(cells.rows(used), codes, metric) for cells in embeddings])
     scores[n_cells < 2] = np.nan
     best = scores == np.nanmax(np.where(np.isnan(scores), -np.inf, scores), axis=1, keepdims=True)
     won = np.where(np.isnan(scores), np.nan, best / np.maximum(best.sum(axis=1, keepdims=True), 1))
@@ -136,7 +132,7 @@ def silhouette_by_type(
     )
     summary = table.groupby("use_rep", sort=False)[["silhouette", "won"]].mean().reset_index()
     adata.uns[key_added] = {
-        "types": table,
+        "table": table,
         "summary": summary.rename(columns={"won": "share_won"}),
         "params": {"groupby": groupby, "metric": metric, "max_cells": int(max_cells), "seed": seed},
     }
@@ -144,10 +140,10 @@ def silhouette_by_type(
 
 
 def draw_evenly(codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Places of at most ``n`` cells, ascending: as many of each type, and all of a type that has fewer.
+    """Sorted positions of at most ``n`` cells: equally many of each type, and all of smaller types.
 
-    The mean distance from a cell to a type does not depend on how many cells of it are drawn, so the silhouettes stay
-    what they are on average.
+    The mean distance from a cell to a type does not depend on the number of cells drawn from it, so the expected
+    silhouettes stay the same.
     """
     if len(codes) <= n:
         return np.arange(len(codes))
@@ -155,17 +151,16 @@ def draw_evenly(codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarr
     quota = np.zeros_like(sizes)
     order = np.argsort(sizes, kind="stable")
     left = n
-    for place, code in enumerate(order):  # the small ones first: what they leave goes to the large ones
+    for place, code in enumerate(order):  # smallest first: what they leave goes to the larger ones
         quota[code] = min(sizes[code], max(left // (len(order) - place), 1))
         left -= quota[code]
     parts = [rng.permutation(np.flatnonzero(codes == code))[:count] for code, count in enumerate(quota)]
     return np.sort(np.concatenate(parts))
 
 
-def _silhouettes(adata: ad.AnnData, key: str, cells: np.ndarray, codes: np.ndarray, metric: str) -> np.ndarray:
-    """``[n_types]`` mean silhouettes between 0 and 1."""
+def _mean_silhouettes(points: np.ndarray, codes: np.ndarray, metric: str) -> np.ndarray:
+    """``[n_types]`` mean silhouettes, between 0 and 1."""
     from sklearn.metrics import silhouette_samples
 
-    points = gather(get_embedding(adata, key), cells)
     values = (silhouette_samples(points, codes, metric=metric) + 1) / 2
     return np.asarray(np.bincount(codes, values) / np.bincount(codes))

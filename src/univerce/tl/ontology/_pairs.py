@@ -1,4 +1,4 @@
-"""Random pairs of cells, their distances, and how those differ from group to group. Arrays in, arrays out."""
+"""Random pairs of cells, their distances, and differences between groups of pairs. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _GRID = 200
 
 
 def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """``[n_pairs]`` twice: pairs of different cells, each as likely as any other."""
+    """``[n_pairs]`` twice: pairs of different cells, all equally likely."""
     first = rng.integers(n, size=n_pairs)
     second = rng.integers(n - 1, size=n_pairs)
     return first, second + (second >= first)
 
 
 def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str) -> np.ndarray:
-    """``[n_pairs]`` Euclidean or cosine distances between rows of ``points``, none of which is zero for the cosine."""
+    """``[n_pairs]`` Euclidean or cosine distances between rows of ``points``."""
     out = np.empty(len(first))
     for start in range(0, len(first), _BLOCK_PAIRS):
         rows = slice(start, start + _BLOCK_PAIRS)
@@ -32,8 +32,8 @@ def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, me
     return out
 
 
-def successive(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Each group's distribution, and how it lies above that of the group before.
+def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """Describe the values of each group, and compare each group with the one before.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def successive(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
 
     Returns
     -------
-    A row for each group in ascending order; ``t`` and ``p_value`` are Welch's, one-sided, and ``d`` is Cohen's, with
-    the pooled standard deviation.
+    A row per group, in ascending order. ``t`` and ``p_value`` are of Welch's one-sided test, ``d`` is Cohen's with the
+    pooled standard deviation.
     """
     from scipy.stats import ttest_ind
 
@@ -55,10 +55,9 @@ def successive(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
         here = values[groups == group]
         row: dict[str, Any] = {"ontology_distance": int(group), "n_pairs": len(here), "mean": here.mean()}
         row["std"] = here.std(ddof=1) if len(here) > 1 else np.nan
-        for name, q in (("q05", 0.05), ("q25", 0.25), ("median", 0.5), ("q75", 0.75), ("q95", 0.95)):
-            row[name] = np.quantile(here, q)
+        row |= zip(("q05", "q25", "median", "q75", "q95"), np.quantile(here, [0.05, 0.25, 0.5, 0.75, 0.95]), strict=True)
         row |= dict.fromkeys(("t", "p_value", "d"), np.nan)
-        if min(len(here), len(before)) > 1 and (spread := _pooled(here, before)) > 0:
+        if min(len(here), len(before)) > 1 and (spread := _pooled_std(here, before)) > 0:
             test = ttest_ind(here, before, equal_var=False, alternative="greater")
             row |= {"t": test.statistic, "p_value": test.pvalue, "d": (here.mean() - before.mean()) / spread}
         rows.append(row)
@@ -66,17 +65,17 @@ def successive(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pooled(a: np.ndarray, b: np.ndarray) -> float:
+def _pooled_std(a: np.ndarray, b: np.ndarray) -> float:
     squares = (len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)
     return float(np.sqrt(squares / (len(a) + len(b) - 2)))
 
 
 def density(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Gaussian kernel densities of the values of each group, on one grid.
+    """Estimate the density of the values of each group with a Gaussian kernel.
 
     Returns
     -------
-    ``[200, 1 + n_groups]``: the grid in ``x``, and a column for each group, NaN for one that does not vary.
+    ``[200, 1 + n_groups]``: the grid in ``x`` and a column per group, NaN for a group without variance.
     """
     from scipy.stats import gaussian_kde
 
@@ -91,7 +90,16 @@ def density(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
 
 
 def type_means(a: np.ndarray, b: np.ndarray, steps: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ontology distance and mean distance of every two different types that a pair was drawn of."""
+    """Ontology distance and mean distance in the embedding of every two different types among the pairs."""
     pairs = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "steps": steps, "apart": apart})
     means = pairs[a != b].groupby(["a", "b"]).mean()
     return means["steps"].to_numpy(), means["apart"].to_numpy()
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation; NaN if one side is constant."""
+    from scipy.stats import spearmanr
+
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)

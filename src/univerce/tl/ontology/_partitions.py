@@ -1,4 +1,4 @@
-"""Partitions: cuts of a tree, and how two of them agree. Arrays in, arrays out."""
+"""Partitions: cuts of a tree, and the agreement of two partitions. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 
 
 def cut_linkage(linkage: np.ndarray, n_clusters: int) -> np.ndarray:
-    """``[n]`` the clusters that are left when the first ``n - n_clusters`` merges of a linkage are done, from 0 on.
+    """``[n]`` clusters after the first ``n - n_clusters`` merges of a linkage, from 0.
 
-    Always so many clusters, which cuts at a height do not give when merges tie.
+    Unlike :func:`scipy.cluster.hierarchy.cut_tree`, the number of clusters is right when merges invert, as those of
+    the linkages ``"centroid"`` and ``"median"`` do.
     """
     n = len(linkage) + 1
     members = {i: [i] for i in range(n)}
@@ -21,24 +22,12 @@ def cut_linkage(linkage: np.ndarray, n_clusters: int) -> np.ndarray:
 
 
 def adjusted_rand(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The adjusted Rand index (Hubert and Arabie 1985) of a partition with each of several others.
-
-    Parameters
-    ----------
-    a
-        ``[n]`` clusters, from 0 on.
-    b
-        ``[m, n]`` clusters, from 0 on.
-
-    Returns
-    -------
-    ``[m]``: 1 for the same partition, 0 on average for one by chance.
-    """
+    """``[m]`` adjusted Rand index (Hubert and Arabie 1985) of clusters ``[n]`` with each row of ``[m, n]``."""
     cells = a * (b.max() + 1) + b
     both, theirs = (np.array([_pairs(np.bincount(row)).sum() for row in rows]) for rows in (cells, b))
     mine = _pairs(np.bincount(a)).sum()
     expected, most = mine * theirs / _pairs(len(a)), (mine + theirs) / 2
-    same = most == expected  # both all in one, or both all alone
+    same = most == expected  # one cluster each, or one member each
     return np.where(same, 1.0, (both - expected) / np.where(same, 1, most - expected))
 
 

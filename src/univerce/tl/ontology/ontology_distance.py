@@ -1,4 +1,4 @@
-"""Are cells farther apart in an embedding when their types are farther apart in an ontology?"""
+"""Compare distances in an embedding with distances in an ontology."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pandas as pd
 
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
-from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.ranks import check_metric
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, successive, type_means
-from univerce.tl.ontology.graph import as_ontology, tree_distances
+from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, spearman, summarize_by_distance, type_means
+from univerce.tl.ontology.graph import as_ontology, describe, tree_distances
 from univerce.tl.ontology.terms import cell_terms
 
 if TYPE_CHECKING:
@@ -40,65 +40,63 @@ def ontology_distance(
     rng: int | np.random.Generator = 0,
     key_added: str = "ontology_distance",
 ) -> pd.DataFrame:
-    r"""The distance of cells in an embedding, by the distance of their types in an ontology.
+    r"""Compare the distance of cells in an embedding with the distance of their types in an ontology.
 
     Pairs of cells are drawn at random. The ontology distance of a pair is the number of edges between the terms of its
-    cells, up to a common kind and down again, 0 for cells of one term (Rosen et al. 2024). When the embedding follows
-    the ontology, each step makes the cells lie farther apart.
+    cells, 0 for cells of one term (Rosen et al. 2024). If the embedding follows the ontology, cells are farther apart
+    with each step.
 
-    Pairs share cells, and cells share types, so they are not independent: with so many pairs nearly every difference
-    is significant. The effect sizes say how large it is.
+    Pairs share cells and types, so they are not independent, and with so many pairs nearly every difference is
+    significant. Look at the effect sizes.
 
     Parameters
     ----------
     adata
-        Cells; results are written into ``uns``.
+        Annotated data.
     ontology
-        Path of an OBO file, or what :func:`univerce.tl.read_ontology` gives.
+        Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.
     ontology_ids
         Column of ``obs`` with the term of each cell, or a mapping from the labels of ``groupby`` to terms. Terms are
         ids, names or exact synonyms.
     groupby
-        Column of ``obs`` whose labels a mapping speaks of.
+        Column of ``obs`` with the labels of the mapping.
     mod
-        Modality, when ``adata`` is a MuData.
+        Modality, if ``adata`` is a MuData.
     use_rep
         Key of the embedding in ``obsm``.
     metric
-        ``"euclidean"``, or ``"cosine"``, under which a cell of zeros has no direction and counts as one without an
-        embedding.
+        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
     n_pairs
-        Pairs to draw.
+        Number of pairs to draw.
     rng
-        Seed, or generator, of the draws. They depend on the names of the cells, not on their order.
+        Seed or generator of the draws, which depend on the names of the cells, not on their order.
     key_added
         Key in ``uns``.
 
     Returns
     -------
-    A row for each ``ontology_distance``: the ``n_pairs`` at it, ``mean``, ``std``, ``q05``, ``q25``, ``median``,
-    ``q75`` and ``q95`` of their distances in the embedding, and compared with the distance before: Welch's ``t`` and
-    its one-sided ``p_value`` (farther apart than before), and Cohen's ``d``. NaN is what cannot be told. Written are:
+    A row per ``ontology_distance``: ``n_pairs``, and the ``mean``, ``std``, ``q05``, ``q25``, ``median``, ``q75`` and
+    ``q95`` of the distances in the embedding. Compared with the ontology distance before: Welch's ``t``, its one-sided
+    ``p_value`` (farther apart than before) and Cohen's ``d``, NaN if undefined. Writes:
 
-    ``uns[key_added]["distances"]``
+    ``uns[key_added]["table"]``
         The same table.
     ``uns[key_added]["density"]``
-        Densities that :func:`univerce.pl.ontology_distance` draws, a column for each ontology distance.
+        Densities for :func:`univerce.pl.ontology_distance`, a column per ontology distance.
     ``uns[key_added]["spearman"]``, ``uns[key_added]["spearman_types"]``
-        Spearman's rank correlation of both distances, over pairs of cells, and over the means of pairs of types, in
-        which every two different types count once.
+        Spearman's rank correlation of both distances, over pairs of cells and over means of pairs of types.
     ``uns[key_added]["params"]``
-        What was compared.
+        Parameters.
 
     Raises
     ------
     KeyError
-        When the embedding or a column does not exist.
+        If the embedding or a column does not exist.
     ValueError
-        When a term is unknown, fewer than two terms have cells, nothing connects them, an option is out of range, or
-        ``adata`` is a view of a file.
+        If a term is unknown, fewer than two terms have cells, no terms are connected, an option is out of range, or
+        ``adata`` is a view of a backed file.
     ImportError
-        When an ontology is to be read and obonet is not installed.
+        If obonet is needed and not installed.
 
     Examples
     --------
@@ -121,51 +119,39 @@ def ontology_distance(
     check_writable(adata)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
-    rep = get_embedding(adata, use_rep)
-    terms = cell_terms(adata, graph, ontology_ids, groupby)
-    used = np.flatnonzero(pd.notna(terms) & known_cells(rep, metric))
-    if len(used) < adata.n_obs:
-        logger.info(
-            "%s of %s cells have no term or no embedding and are left out.",
-            f"{adata.n_obs - len(used):,}", f"{adata.n_obs:,}",
-        )  # fmt: skip
+
+    cells = Cells.read(adata, use_rep, metric=metric)
+    terms = cell_terms(adata.obs, graph, ontology_ids, groupby)
+    used = np.flatnonzero(pd.notna(terms) & cells.known)
+    if n_unused := len(cells) - len(used):
+        logger.info("%s of %s cells have no term or embedding and are left out.", f"{n_unused:,}", f"{len(cells):,}")
     codes, names = pd.factorize(terms[used], sort=True)
     if len(names) < 2:
         raise ValueError(
-            f"Cells of at least two terms are needed, with an embedding without NaN in obsm[{use_rep!r}]; there are "
-            f"{len(names)}: {', '.join(names) or 'none'}."
+            "At least two terms are needed, each with a cell that has an embedding without NaN in "
+            f"obsm[{use_rep!r}]; there are {len(names)}: {', '.join(names) or 'none'}."
         )
     order = np.argsort(adata.obs_names.to_numpy(dtype=str)[used], kind="stable")
     first, second = (order[side] for side in draw_pairs(len(used), int(n_pairs), np.random.default_rng(seed)))
     steps = tree_distances(graph, list(names))[codes[first], codes[second]]
     connected = np.isfinite(steps)
     if not connected.any():
-        raise ValueError(f"Nothing connects the terms {', '.join(names[:5])} in the ontology; take one with a root.")
+        raise ValueError(f"The terms {', '.join(names[:5])} are not connected. Use an ontology with a common root.")
     if not connected.all():
-        logger.info("%s pairs of terms that nothing connects are left out.", f"{(~connected).sum():,}")
+        logger.info("%s pairs of terms that are not connected are left out.", f"{(~connected).sum():,}")
     first, second, steps = first[connected], second[connected], steps[connected].astype(np.int64)
     drawn, place = np.unique(used[np.concatenate([first, second])], return_inverse=True)
-    first_row, second_row = np.split(place, 2)
-    apart = pair_distances(gather(rep, drawn), first_row, second_row, metric)
+    apart = pair_distances(cells.rows(drawn), *np.split(place, 2), metric)
 
-    table = successive(steps, apart)
+    table = summarize_by_distance(steps, apart)
     adata.uns[key_added] = {
-        "distances": table,
+        "table": table,
         "density": density(steps, apart),
-        "spearman": _spearman(steps, apart),
-        "spearman_types": _spearman(*type_means(codes[first], codes[second], steps, apart)),
+        "spearman": spearman(steps, apart),
+        "spearman_types": spearman(*type_means(codes[first], codes[second], steps, apart)),
         "params": {
             "groupby": groupby, "use_rep": use_rep, "metric": metric, "n_pairs": int(n_pairs), "seed": seed,
-            "ontology": str(graph.graph.get("name")), "ontology_version": str(graph.graph.get("version")),
+            **describe(graph),
         },
     }  # fmt: skip
     return table.copy()
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """NaN when one of them does not vary."""
-    from scipy.stats import spearmanr
-
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(spearmanr(a, b).statistic)

@@ -1,4 +1,4 @@
-"""Which term of an ontology a cell or a group is, and how the ontology divides terms at each depth."""
+"""Terms of cells and groups of cells, and the partitions of terms at each depth of an ontology."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 
@@ -22,59 +21,54 @@ logger = logging.getLogger(__name__)
 
 
 def stated_terms(ids: Mapping[str, str] | pd.Series) -> dict[str, str]:
-    """The terms of a mapping from labels, without the labels whose term is missing or empty."""
+    """Terms by label, without labels whose term is missing or empty."""
     terms = dict(ids)
     pairs = zip(label_names(pd.Index(terms)), terms.values(), strict=True)
     return {name: str(term) for name, term in pairs if pd.notna(term) and term != ""}
 
 
 def cell_terms(
-    adata: ad.AnnData, ontology: nx.DiGraph, ontology_ids: str | Mapping[str, str], groupby: str
+    obs: pd.DataFrame, ontology: nx.DiGraph, ontology_ids: str | Mapping[str, str], groupby: str
 ) -> np.ndarray:
     """``[n_obs]`` id of the term of each cell, NaN for a cell without one.
 
     Parameters
     ----------
-    adata
-        The cells.
+    obs
+        Labels of the cells.
     ontology
-        Graph of :func:`univerce.tl.read_ontology`.
+        Graph of :func:`univerce.datasets.read_ontology`.
     ontology_ids
-        Column of ``obs`` with ids or names of terms, or such a term for each label of ``groupby``.
+        Column of ``obs`` with ids or names of terms, or a mapping from labels of ``groupby`` to terms.
     groupby
-        Column of ``obs`` with the labels that a mapping speaks of.
+        Column of ``obs`` with the labels of the mapping.
 
     Raises
     ------
     ValueError
-        When a term is unknown, or no label has one.
+        If a term is unknown, or no label has one.
     """
-    mapped = not isinstance(ontology_ids, str)
-    labels = get_labels(adata.obs, groupby if mapped else str(ontology_ids))
-    given = {} if isinstance(ontology_ids, str) else stated_terms(ontology_ids)
-    names = {label: given[label] for label in labels.categories if label in given}
-    if mapped and not names:
-        raise ValueError(
-            f"ontology_ids names none of the labels in obs[{groupby!r}], such as {labels.categories[0]!r}; it has "
-            f"{', '.join(map(repr, list(given)[:5])) or 'none'}."
-        )
-    if mapped and len(names) < len(labels.categories):
+    if isinstance(ontology_ids, str):
+        labels = get_labels(obs, ontology_ids)
+        names = {label: label for label in labels.categories}
+    else:
+        labels, given = get_labels(obs, groupby), stated_terms(ontology_ids)
+        names = {label: given[label] for label in labels.categories if label in given}
         missing = labels.categories.difference(list(names))
-        logger.info("%d labels without a term are left out: %s.", len(missing), ", ".join(map(repr, missing)))
-    names = names or {label: label for label in labels.categories}
+        if not names:
+            raise ValueError(
+                f"ontology_ids has none of the labels in obs[{groupby!r}], such as {labels.categories[0]!r}. Its "
+                f"labels are: {', '.join(map(repr, list(given)[:5])) or 'none'}."
+            )
+        if len(missing):
+            logger.info("%d labels without a term are left out: %s.", len(missing), ", ".join(map(repr, missing)))
     found = resolve_terms(ontology, names.values(), what="terms in ontology_ids")
     terms = np.array([*(found[names[c]] if c in names else np.nan for c in labels.categories), np.nan], dtype=object)
     return terms[labels.codes]
 
 
 def group_terms(terms: np.ndarray, groups: Groups, groupby: str) -> np.ndarray:
-    """``[n_groups]`` the term of each group, NaN for a group without one.
-
-    Raises
-    ------
-    ValueError
-        When the cells of a group are of several terms.
-    """
+    """``[n_groups]`` term of each group, NaN for a group without one; ``ValueError`` if a group has several."""
     used = (groups.codes >= 0) & pd.notna(terms)
     distinct = pd.DataFrame({"group": groups.codes[used], "term": terms[used]}).drop_duplicates()
     several = distinct[distinct["group"].duplicated(keep=False)].sort_values(["group", "term"])
@@ -82,24 +76,23 @@ def group_terms(terms: np.ndarray, groups: Groups, groupby: str) -> np.ndarray:
         first = several["group"].iloc[0]
         ids = several.loc[several["group"] == first, "term"]
         raise ValueError(
-            f"{several['group'].nunique()} groups of obs[{groupby!r}] are of several terms, such as "
-            f"{groups.table[groupby].iloc[first]!r} of {', '.join(ids)}. Group by the terms instead, or pass a mapping "
-            "from groups to terms as ontology_ids."
+            f"{several['group'].nunique()} groups of obs[{groupby!r}] have several terms, such as "
+            f"{groups.table[groupby].iloc[first]!r} with {', '.join(ids)}. Group by the terms instead, or pass a "
+            "mapping from groups to terms as ontology_ids."
         )
     out = np.full(len(groups.table), np.nan, dtype=object)
     out[distinct["group"]] = distinct["term"]
-    if (bare := pd.isna(out)).any():
-        names = ", ".join(map(repr, groups.table.loc[bare, groupby]))
-        logger.info("%d groups of obs[%r] have no term: %s.", bare.sum(), groupby, names)
+    if (missing := pd.isna(out)).any():
+        names = ", ".join(map(repr, groups.table.loc[missing, groupby]))
+        logger.info("%d groups of obs[%r] have no term: %s.", missing.sum(), groupby, names)
     return out
 
 
 def tree_paths(ontology: nx.DiGraph, terms: Sequence[str]) -> list[list[str]]:
-    """The longest way from a root down to each term.
+    """Longest path from a root to each term.
 
-    A term of the Cell Ontology is often of several kinds at once: an enterocyte is an absorptive cell and an epithelial
-    cell of the intestine. Of its parents the deepest is taken, which is the most specific one, and among equals the
-    first by its id; that makes a tree of the ontology.
+    Terms of the Cell Ontology often have several parents. The deepest, which is the most specific one, is taken, and
+    among equals the first by id. This turns the ontology into a tree.
     """
     depth = depths(ontology)
     paths = []
@@ -112,11 +105,11 @@ def tree_paths(ontology: nx.DiGraph, terms: Sequence[str]) -> list[list[str]]:
 
 
 def depth_cuts(paths: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """The term at each depth that each path leads through; a path that has ended stays where it is.
+    """Term of each path at each depth; a path that has ended keeps its last term.
 
     Returns
     -------
-    ``[n_terms, n_cuts]`` with the depths as columns; each partition once, and neither all in one nor all alone.
+    ``[n_terms, n_cuts]`` with the depths as columns. Each partition occurs once; trivial ones are left out.
     """
     cuts: dict[int, list[str]] = {}
     seen: set[tuple[int, ...]] = set()

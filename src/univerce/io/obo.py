@@ -1,0 +1,65 @@
+"""OBO files: an ontology as a graph of its terms."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+IS_A = "is_a"
+_EXACT = re.compile(r'"((?:[^"\\]|\\.)*)"\s+EXACT\b')
+
+
+def read_obo(path: str | os.PathLike[str], relations: Sequence[str] = (IS_A,)) -> nx.DiGraph:
+    """See :func:`univerce.datasets.read_ontology`."""
+    try:
+        import networkx as nx
+        import obonet
+    except ImportError as error:
+        raise ImportError('Reading an ontology needs obonet: pip install "univerce[ontology]"') from error
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No ontology found at {str(path)!r}. Download an OBO file such as cl.obo first.")
+    try:
+        raw = obonet.read_obo(str(path), ignore_obsolete=False)
+    except (ValueError, AttributeError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not an ontology in OBO format: {error}") from error
+    if not any("name" in term for _, term in raw.nodes(data=True)):
+        raise ValueError(f"{str(path)!r} is not an ontology in OBO format: no term has a name.")
+    found = {key for *_, key in raw.edges(keys=True)}
+    if isinstance(relations, str) or not relations or set(relations) - {IS_A} - found:
+        raise ValueError(
+            f"relations={relations!r} must name relations found in {path.name}: {', '.join(map(repr, sorted(found)))}."
+        )
+
+    graph = nx.DiGraph(name=raw.graph["name"], version=raw.graph.get("data-version", "unknown"))
+    alternative: dict[str, str] = {}
+    obsolete: dict[str, dict[str, Any]] = {}
+    for term, entry in raw.nodes(data=True):
+        name = entry.get("name", term)
+        if entry.get("is_obsolete") == "true":
+            replaced_by, consider = entry.get("replaced_by", []), entry.get("consider", [])
+            obsolete[term] = {"name": name, "replaced_by": replaced_by, "consider": consider}
+            continue
+        graph.add_node(term, name=name, synonyms=_exact_synonyms(entry.get("synonym", [])))
+        alternative |= dict.fromkeys(entry.get("alt_id", []), term)
+    for relation in relations:  # the first relation between two terms names their edge
+        for term, parent, key in raw.edges(keys=True):
+            if key == relation and term in graph and parent in graph and not graph.has_edge(term, parent):
+                graph.add_edge(term, parent, relation=key)
+    graph.graph |= {"alternative": alternative, "obsolete": obsolete}
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = " > ".join(edge[0] for edge in nx.find_cycle(graph))
+        raise ValueError(f"The terms of {path.name} form a cycle: {cycle}. Read fewer relations.")
+    return graph
+
+
+def _exact_synonyms(lines: Iterable[str]) -> tuple[str, ...]:
+    """Exact synonyms only: broader, narrower and related ones are names of other terms."""
+    found = (_EXACT.match(line) for line in lines)
+    return tuple(match[1].replace('\\"', '"') for match in found if match)
