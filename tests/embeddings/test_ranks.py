@@ -11,7 +11,6 @@ from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 from univerce.embeddings.ranks import (
     any_same,
     check_options,
-    count_within,
     distances,
     first_same,
     rank_reference,
@@ -37,12 +36,6 @@ def test_a_centroid_of_zeros_has_no_direction(rng):
         distances(rng.normal(size=(3, 3)), np.eye(3)[:2] * [[0], [1]], "cosine")
 
 
-def test_counting_equals_a_loop(rng):
-    values, limits = rng.integers(0, 6, (8, 20)).astype(float), rng.integers(0, 6, (8, 5)).astype(float)
-    expected = [[sum(v <= limit for v in values[i]) for limit in limits[i]] for i in range(8)]
-    np.testing.assert_array_equal(count_within(values, limits), expected)
-
-
 def test_ranks_of_a_line_are_those_counted_by_hand():
     query, reference = np.array([[0.0], [10.0], [-0.5]]), np.array([[3.0], [11.0], [1.0]])
     ranks = rank_reference(query, reference)
@@ -51,7 +44,7 @@ def test_ranks_of_a_line_are_those_counted_by_hand():
     np.testing.assert_array_equal(ranks.rank_either, [[3, 5, 2], [2, 1, 3], [3, 5, 2]])
 
 
-def test_a_tie_counts_as_nearer_than_what_is_looked_for():
+def test_ties_count_as_nearer_than_the_match():
     ranks = rank_reference(np.array([[0.0], [1.0]]), np.array([[1.0], [-1.0]]))
     np.testing.assert_array_equal(ranks.rank_cross[0], [2, 2])
     np.testing.assert_array_equal(ranks.rank_either[0], [3, 3])
@@ -103,7 +96,7 @@ def test_neighbors_of_the_same_type_equal_a_loop(rng):
     np.testing.assert_array_equal(any_same(near, types), expected)
 
 
-def test_a_share_stands_beside_chance():
+def test_a_share_is_compared_with_chance():
     row = summarize(3, 4, np.array([0, 1, 1, 3, 4]))
     assert (row["n"], row["hits"], row["share"]) == (4, 3, 0.75)
     assert row["chance"] == pytest.approx(9 / 5 / 4)
@@ -130,7 +123,7 @@ def test_without_shuffles_or_types_there_is_no_chance(n):
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_an_option_out_of_range_is_named(change, message):
+def test_invalid_options_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         check_options(**({"k": (1, 3), "metric": "euclidean", "n_permutations": 10, "min_cells": 1} | change))
 

@@ -55,7 +55,7 @@ def test_a_missing_result_names_the_function_to_call():
     adata.uns["other"] = {"params": {}}
     with pytest.raises(KeyError, match=r"uns\['x'\] does not exist.*'other'.*Call uc\.tl\.x first"):
         get_result(adata, "x", made_by="uc.tl.x")
-    with pytest.raises(KeyError, match=r"is not what uc\.tl\.x writes"):
+    with pytest.raises(KeyError, match=r"is not a result of uc\.tl\.x"):
         get_result(adata, "other", made_by="uc.tl.x", needs=["scores"])
     assert get_result(adata, "other", made_by="uc.tl.x", needs=["params"]) == {"params": {}}
 

@@ -1,4 +1,4 @@
-"""What the figures share: paper sizes, a style, colors that color-blind readers tell apart, and how a figure ends."""
+"""Shared by all plots: paper sizes, a style, colors for color-blind readers, and the handling of axes and figures."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ DOUBLE: Final = 180 * MM
 """Width of a page of a journal."""
 
 PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-"""Okabe and Ito (2008), in the order in which series should take them."""
+"""Okabe and Ito (2008), in the order of the series."""
+
+MARKERS: Final = "osD^vP*X<>"
+"""Shapes, in the order of the series."""
 
 MATCH: Final = "#0072B2"
-"""What agrees; drawn beside :data:`MISMATCH` they also need different shapes."""
+"""Agreement. Next to :data:`MISMATCH`, use different shapes too."""
 
 MISMATCH: Final = "#D55E00"
-"""What does not agree."""
+"""Disagreement."""
 
 BASELINE: Final = "#999999"
-"""What a method is compared with."""
+"""A baseline."""
 
 CHANCE: Final = "#D9D9D9"
-"""What labels by chance would give."""
+"""Shuffled labels."""
 
 SEQUENTIAL: Final = "cividis"
 """Color map of ordered values."""
 
 DIVERGING: Final = "RdBu_r"
-"""Color map of values around a middle."""
+"""Color map of values around a center."""
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 7,
@@ -65,54 +68,46 @@ _STYLE: Final[dict[Any, Any]] = {
     "legend.handlelength": 1.2,
     "figure.dpi": 150,
     "savefig.dpi": 300,
-    "pdf.fonttype": 42,  # letters stay letters in a vector graphic
+    "pdf.fonttype": 42,  # text stays text in a vector graphic
     "svg.fonttype": "none",
 }
 
 
 def style() -> AbstractContextManager[None]:
-    """The look of the figures, for the time of a ``with`` block: sizes of a printed page, text that stays text."""
+    """Style of the figures within a ``with`` block."""
     import matplotlib as mpl
 
     return mpl.rc_context(_STYLE)
 
 
 def new_figure(width: float, height: float, **subplots: Any) -> tuple[Figure, Any]:
-    """A figure of so many inches whose parts make room for each other's labels, and its axes.
-
-    Parameters
-    ----------
-    width, height
-        Inches.
-    **subplots
-        For :func:`matplotlib.pyplot.subplots`.
-    """
+    """Create a figure with constrained layout, in inches; ``subplots`` go to :func:`matplotlib.pyplot.subplots`."""
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
 
 
 def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """The axes of the caller and their figure, or a new figure of one pair of axes."""
+    """Return the given axes and their figure, or create them."""
     if ax is None:
         return new_figure(width, height)
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise ValueError("ax belongs to no figure; take one that matplotlib.pyplot.subplots returned.")
+        raise ValueError("ax does not belong to a figure; pass axes of matplotlib.pyplot.subplots.")
     return figure, ax
 
 
 def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fig: bool) -> Any:
-    """Show the figure, or hand it on.
+    """Show or return a figure.
 
     Parameters
     ----------
     figure, axes
         What was drawn.
     own
-        The figure was made here, not by the caller.
+        Whether the figure was created here, not by the caller.
     show
-        ``None`` shows a figure of ours, and leaves one of the caller's to the caller.
+        ``None`` shows an own figure only.
     return_fig
         Return the figure instead.
 
@@ -131,16 +126,10 @@ def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fi
 
 
 def get_result(adata: ad.AnnData, key: str, *, made_by: str, needs: Iterable[str] = ()) -> Mapping[str, Any]:
-    """What an analysis wrote into ``uns``.
-
-    Raises
-    ------
-    KeyError
-        When it is not there, or something else is; the message names the function to call first.
-    """
+    """Read the result of an analysis from ``uns``; ``KeyError`` names the function to call first."""
     found = adata.uns.get(key)
     if not isinstance(found, Mapping) or not set(needs) <= set(found):
-        state = "does not exist" if found is None else f"is not what {made_by} writes"
+        state = "does not exist" if found is None else f"is not a result of {made_by}"
         raise KeyError(
             f"adata.uns[{key!r}] {state}; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. "
             f"Call {made_by} first, or pass key=."
@@ -149,5 +138,11 @@ def get_result(adata: ad.AnnData, key: str, *, made_by: str, needs: Iterable[str
 
 
 def wrap(labels: Iterable[object], width: int = 32) -> list[str]:
-    """Labels broken into lines of at most ``width`` characters; nothing of them is lost."""
+    """Break labels into lines of at most ``width`` characters."""
     return [textwrap.fill(str(label), width, break_on_hyphens=True) or str(label) for label in labels]
+
+
+def category_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Color of each category, and a marker that tells categories of one color apart."""
+    n = len(PALETTE)
+    return {name: {"color": PALETTE[i % n], "marker": MARKERS[i // n % len(MARKERS)]} for i, name in enumerate(names)}

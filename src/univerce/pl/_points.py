@@ -1,4 +1,4 @@
-"""A value of every type in several embeddings: points on a line, whose length is how much they differ."""
+"""A value of each cell type in several embeddings, as points on a line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import BASELINE, PALETTE, wrap
+from univerce.pl._figure import BASELINE, MARKERS, PALETTE, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROW, _AROUND, _ENTRY = 0.17, 0.55, 0.14
-_MARKERS = "osD^vP*X"
 
 
 def points_height(table: pd.DataFrame) -> float:
-    """Inches that the rows, the axis below them and the legend above them need."""
+    """Height in inches of the rows, the axis below and the legend above."""
     lines = sum(1 + 0.6 * text.count("\n") for text in wrap(table.index))
     return _AROUND + _ROW * max(lines, 2) + _ENTRY * (1 + table.shape[1])
 
@@ -26,28 +25,28 @@ def points_height(table: pd.DataFrame) -> float:
 def draw_points(
     ax: Axes, table: pd.DataFrame, names: Mapping[str, str], *, label: str, chance: pd.Series | None = None
 ) -> None:
-    """Draw a row for each type, the one with the best value on top.
+    """Draw a row per cell type, the one with the highest value on top.
 
     Parameters
     ----------
     ax
-        Where to draw.
+        Axes.
     table
         ``[n_types, n_series]``; NaN is not drawn.
     names
-        What the legend calls each column.
+        Name of each column in the legend.
     label
         Label of the horizontal axis.
     chance
-        What a random order gives each type, for a tick in its row.
+        Value of each type in a random order, drawn as a tick.
     """
-    table = _by_best(table)
+    table = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]
     y = np.arange(len(table))
     ax.hlines(y, table.min(axis=1), table.max(axis=1), color=BASELINE, linewidth=0.8, zorder=1)
     for i, column in enumerate(table.columns):
-        place = y + 0.16 * (i - (table.shape[1] - 1) / 2)  # a little below each other, so that none hides another
+        place = y + 0.16 * (i - (table.shape[1] - 1) / 2)  # slightly apart, so that none hides another
         ax.plot(
-            table[column], place, linestyle="none", marker=_MARKERS[i % len(_MARKERS)], label=names[column],
+            table[column], place, linestyle="none", marker=MARKERS[i % len(MARKERS)], label=names[column],
             color=PALETTE[i % len(PALETTE)], markersize=4, markeredgewidth=0.3, markeredgecolor="white",
         )  # fmt: skip
     if chance is not None:
@@ -55,10 +54,5 @@ def draw_points(
     ax.set_yticks(y, wrap(table.index))
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlabel(label, loc="right")  # this and the legend may reach over the names of the types, not over the page
+    ax.set_xlabel(label, loc="right")  # this and the legend may extend over the names of the types
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)
-
-
-def _by_best(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the order of their best value, the highest first and those without any last."""
-    return table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]

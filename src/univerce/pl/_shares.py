@@ -1,4 +1,4 @@
-"""Shares of types that are met, beside what chance gives."""
+"""Bars of shares, with the interval of shuffled labels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from univerce.pl._figure import wrap
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROW = 0.19
-"""Inches of a bar."""
-AROUND = 1.15
-"""Inches of what stands above and below the bars."""
+_ROW, _AROUND = 0.19, 1.15
 
 
 class Series(NamedTuple):
@@ -24,17 +21,22 @@ class Series(NamedTuple):
 
     name: str
     table: pd.DataFrame
-    """``share``, ``hits`` and ``n`` of each group, and of chance ``chance``, ``chance_low`` and ``chance_high``."""
+    """``share``, ``hits`` and ``n`` of each group, and ``chance``, ``chance_low`` and ``chance_high``."""
     color: str
 
 
+def shares_height(series: Sequence[Series], names: Sequence[str]) -> float:
+    """Height in inches of the bars, the axis below and the legend above."""
+    return _AROUND + _ROW * sum(max(len(series), 1.3, 0.7 * (1 + text.count("\n"))) for text in wrap(names))
+
+
 def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, label: str, chance: str) -> None:
-    """Bars of ``share`` with ``hits / n``, what chance gives as a tick on its interval; one group for each name.
+    """Draw bars of ``share`` with ``hits / n``, and chance as a tick on its 95 % interval.
 
     Parameters
     ----------
     ax
-        Where to draw.
+        Axes.
     series
         A bar of each in every group.
     names
@@ -42,7 +44,7 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
     label
         Label of the horizontal axis.
     chance
-        What the legend calls chance.
+        Name of chance in the legend.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -63,7 +65,7 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
     ax.set_yticks(np.arange(len(names)), wrap(names))
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100], ylim=(len(names) - 0.4, -0.6))
-    ax.set_xlabel(label, loc="right")  # this and the legend may reach over the names, not over the page
+    ax.set_xlabel(label, loc="right")  # this and the legend may extend over the names
     handles: list[Line2D | Patch] = [Patch(color=color, label=name) for name, _, color in series]
     if any(table["chance"].notna().any() for _, table, _ in series):
         handles.append(Line2D([], [], color="black", linewidth=0.8, marker="|", markersize=4, label=chance))

@@ -1,25 +1,27 @@
-"""Draw several embeddings beside each other."""
+"""Plot several embeddings side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import BASELINE, DOUBLE, MM, PALETTE, finish, new_figure, style, wrap
+from univerce._docs import document
+from univerce.pl._figure import BASELINE, DOUBLE, MM, category_looks, finish, new_figure, style, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKERS = "osD^vP*X<>"
 _LEGEND = 42 * MM
-_LEAST = 42 * MM  # height that a legend of 14 lines takes
+_LEAST = 42 * MM  # height of a legend of 14 lines
+_LINES = 14
 
 
+@document
 def embedding_grid(
     adata: ad.AnnData,
     bases: Mapping[str, str] | Sequence[str],
@@ -30,38 +32,35 @@ def embedding_grid(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | np.ndarray | None:
-    """Draw two-dimensional embeddings in columns and their cells by columns of ``obs`` in rows, such as type and batch.
+    """Plot two-dimensional embeddings in columns, colored by columns of ``obs`` in rows.
 
-    Colors are those of ``uns[f"{color}_colors"]`` when there are any; categories that share a color have different
-    markers.
+    Colors are those of ``uns[f"{color}_colors"]``, if any. Categories of one default color have different markers.
 
     Parameters
     ----------
-    adata
-        The cells.
+    %(adata)s
     bases
-        Keys of two columns each in ``obsm``, or titles and keys.
+        Keys in ``obsm`` with two columns each, or a mapping from titles to keys.
     color
         Columns of ``obs``.
     size
-        Of a cell, square points.
+        Size of a cell in square points.
     figsize
-        Inches; ``None`` is as wide as a page.
+        Inches; ``None`` is a page wide.
     show
         Show the figure; ``None`` does.
-    return_fig
-        Return the figure.
+    %(return_fig)s
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes ``[n_colors, n_bases]``, or the figure with ``return_fig``.
+    The axes ``[n_colors, n_bases]``, or the figure with ``return_fig``; ``None`` if the figure was shown.
 
     Raises
     ------
     KeyError
-        When an embedding or a column does not exist.
+        If an embedding or a column does not exist.
     ValueError
-        When an embedding has not two columns, or nothing is named.
+        If an embedding does not have two columns, or ``bases`` or ``color`` is empty.
 
     Examples
     --------
@@ -73,64 +72,60 @@ def embedding_grid(
     >>> axes.shape
     (2, 1)
     """
-    named = dict(bases) if isinstance(bases, Mapping) else {key: key for key in bases}
-    color = [color] if isinstance(color, str) else list(color)
-    if not named or not color:
-        raise ValueError("Name at least one embedding in bases and one column of obs in color.")
-    for key in named.values():
+    titles = dict(bases) if isinstance(bases, Mapping) else {key: key for key in bases}
+    columns = [color] if isinstance(color, str) else list(color)
+    if not titles or not columns:
+        raise ValueError("Pass at least one embedding in bases and one column of obs in color.")
+    for key in titles.values():
         if key not in adata.obsm:
             raise KeyError(f"obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}.")
         if adata.obsm[key].shape[1] != 2:
-            raise ValueError(f"obsm[{key!r}] has {adata.obsm[key].shape[1]} columns; two can be drawn.")
-    for column in color:
+            raise ValueError(f"obsm[{key!r}] has {adata.obsm[key].shape[1]} columns; two are needed.")
+    for column in columns:
         if column not in adata.obs:
             raise KeyError(
                 f"obs[{column!r}] does not exist; its columns are: {', '.join(map(repr, adata.obs.columns))}."
             )
-    order = np.random.default_rng(0).permutation(adata.n_obs)  # no category lies on top of the others
+    order = np.random.default_rng(0).permutation(adata.n_obs)  # no category is drawn on top of the others
     with style():
-        panel = min((DOUBLE - _LEGEND) / len(named), 50 * MM)
-        shape = figsize or (panel * len(named) + _LEGEND, len(color) * max(panel, _LEAST) + 5 * MM)
-        figure, axes = new_figure(*shape, nrows=len(color), ncols=len(named), squeeze=False)
-        for row, column in zip(axes, color, strict=True):
+        panel = min((DOUBLE - _LEGEND) / len(titles), 50 * MM)
+        shape = figsize or (panel * len(titles) + _LEGEND, len(columns) * max(panel, _LEAST) + 5 * MM)
+        figure, axes = new_figure(*shape, nrows=len(columns), ncols=len(titles), squeeze=False)
+        for row, column in zip(axes, columns, strict=True):
             looks = _looks(adata, column)
             values = adata.obs[column].astype(str).to_numpy()[order]
-            for ax, key in zip(row, named.values(), strict=True):
+            for ax, key in zip(row, titles.values(), strict=True):
                 points = np.asarray(adata.obsm[key])[order]
-                for name, (color, marker) in looks.items():
-                    inside = values == name
-                    ax.scatter(*points[inside].T, s=size, color=color, marker=marker, linewidths=0, rasterized=True)
+                for name, look in looks.items():
+                    ax.scatter(*points[values == name].T, s=size, linewidths=0, rasterized=True, **look)
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
-            _legend(row[-1], column, looks)
-        for ax, title in zip(axes[0], named, strict=True):
+            _draw_legend(row[-1], column, looks)
+        for ax, title in zip(axes[0], titles, strict=True):
             ax.set_title(wrap([title], 18)[0])
         return finish(figure, axes, own=True, show=show, return_fig=return_fig)
 
 
-def _looks(adata: ad.AnnData, column: str) -> dict[str, tuple[str, str]]:
+def _looks(adata: ad.AnnData, column: str) -> dict[str, dict[str, Any]]:
     """Color and marker of each category."""
     values = adata.obs[column]
-    categories = pd.Categorical(values).remove_unused_categories().categories
+    looks = category_looks(map(str, pd.Categorical(values).remove_unused_categories().categories))
     stated = list(adata.uns.get(f"{column}_colors", []))
-    own = isinstance(values.dtype, pd.CategoricalDtype) and len(stated) == len(values.cat.categories)
-    colors = dict(zip(values.cat.categories, stated, strict=True)) if own else {}
-    looks = {
-        str(name): (str(colors.get(name, PALETTE[i % len(PALETTE)])), _MARKERS[i // len(PALETTE) % len(_MARKERS)])
-        for i, name in enumerate(categories)
-    }
-    return looks | ({"nan": (BASELINE, ".")} if values.isna().any() else {})
+    if isinstance(values.dtype, pd.CategoricalDtype) and len(stated) == len(values.cat.categories):
+        for name, color in zip(map(str, values.cat.categories), stated, strict=True):
+            if name in looks:
+                looks[name]["color"] = str(color)
+    return looks | ({"nan": {"color": BASELINE, "marker": "."}} if values.isna().any() else {})
 
 
-def _legend(ax: Axes, column: str, looks: dict[str, tuple[str, str]]) -> None:
-    """Right of the last panel of a row, in as many columns as keep it as low as the panel."""
+def _draw_legend(ax: Axes, column: str, looks: dict[str, dict[str, Any]]) -> None:
+    """Draw the legend to the right of a row, in enough columns to be no higher than the panel."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker=m, color=c, linestyle="", markersize=3.5, label=wrap([name], 26)[0])
-        for name, (c, m) in looks.items()
+        Line2D([], [], linestyle="", markersize=3.5, label=wrap([name], 26)[0], **look) for name, look in looks.items()
     ]
     ax.legend(
-        handles=handles, title=column, ncols=-(-len(looks) // 14), loc="center left", bbox_to_anchor=(1.02, 0.5),
+        handles=handles, title=column, ncols=-(-len(looks) // _LINES), loc="center left", bbox_to_anchor=(1.02, 0.5),
         borderaxespad=0, fontsize=5.5, title_fontsize=6, alignment="left", handletextpad=0.1, columnspacing=0.8,
     )  # fmt: skip

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.helpers.page import check_page
 from tests.helpers.toy import toy_counts
 from univerce.pl.alignment.centroid_alignment import centroid_alignment as plot
 from univerce.tl.alignment.centroid_alignment import centroid_alignment
 
+REP = {"use_rep": "X_e", "check_space": False, "min_cells": 1}
 LONG = "CD4-positive, CD25-positive, alpha-beta regulatory T cell of the second kind"
 
 
@@ -46,7 +48,7 @@ def marks(ax: plt.Axes, marker: str) -> set[tuple[str, str]]:
 
 
 def test_marks_say_where_each_type_lands(query, reference):
-    centroid_alignment(query, reference, use_rep="X_e", check_space=False)
+    centroid_alignment(query, reference, **REP)
     types = query.uns["centroid_alignment"]["types"].query("representation == 'X_e'")
     ax = plot(query, view="types", show=False)
     landed = set(types[["type", "nearest_reference"]].itertuples(index=False, name=None))
@@ -58,18 +60,18 @@ def test_marks_say_where_each_type_lands(query, reference):
 
 
 def test_types_that_lie_on_each_other_can_be_drawn(query):
-    centroid_alignment(query, query.copy(), use_rep="X_e", check_space=False)
+    centroid_alignment(query, query.copy(), **REP)
     ax = plot(query, view="types", show=False)
     assert marks(ax, "o") == marks(ax, "s")
     order = [label.get_text() for label in ax.get_yticklabels()]
     assert order == [label.get_text() for label in ax.get_xticklabels()]
     turned = query[::-1].copy()
-    centroid_alignment(turned, query.copy(), use_rep="X_e", check_space=False)
+    centroid_alignment(turned, query.copy(), **REP)
     assert [label.get_text() for label in plot(turned, view="types", show=False).get_yticklabels()] == order
 
 
 def test_colors_are_the_distances(query, reference):
-    centroid_alignment(query, reference, use_rep="X_e", check_space=False)
+    centroid_alignment(query, reference, **REP)
     pairs = query.uns["centroid_alignment"]["pairs"].query("representation == 'lognorm'")
     ax = plot(query, view="types", representation="lognorm", show=False)
     rows, columns = (
@@ -83,60 +85,48 @@ def test_colors_are_the_distances(query, reference):
 
 @pytest.mark.parametrize("tissue", [None, "tissue"], ids=["all_cells", "by_tissue"])
 def test_bars_are_the_scores(query, reference, tissue):
-    scores = centroid_alignment(query, reference, use_rep="X_e", tissue=tissue, check_space=False)
+    scores = centroid_alignment(query, reference, **REP, tissue_key=tissue)
     ax = plot(query, view="scores", score="cross", k=3, show=False)
-    wanted = scores[scores["score"] != "mixing"]
+    table = scores[scores["score"] != "mixing"]
+    names = ["the nearest of both data sets", "the 3 nearest of both data sets"]
+    names += ["the nearest of the reference", "the 3 nearest of the reference"]
     if tissue:
-        wanted = wanted.query("score == 'cross' and k == 3")
-        assert [t.get_text() for t in ax.get_yticklabels()] == ["overall", "gut", "lung"]
-    assert sorted(bar.get_width() for bar in ax.patches) == pytest.approx(sorted(wanted["share"]))
-    texts = {text.get_text() for text in ax.texts}
-    assert {f"{row.hits}/{row.n}" for row in wanted.itertuples()} <= texts
+        table, names = table.query("score == 'cross' and k == 3"), ["overall", "gut", "lung"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == names
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx((100 * table["share"]).tolist())
+    assert [t.get_text() for t in ax.texts] == [f"{row.hits} / {row.n}" for row in table.itertuples()]
 
 
-@pytest.mark.parametrize("view", ["both", "types", "scores"])
-@pytest.mark.parametrize("tissue", [None, "tissue"], ids=["all_cells", "by_tissue"])
-def test_nothing_is_cut_off(query, reference, view, tissue):
-    centroid_alignment(query, reference, use_rep="X_e", tissue=tissue, check_space=False)
-    figure = plot(query, view=view, return_fig=True)
-    figure.canvas.draw()
-    inside = figure.get_tightbbox()
-    width, height = figure.get_size_inches()
-    assert inside.x0 >= -0.02
-    assert inside.y0 >= -0.02
-    assert inside.x1 <= width + 0.02
-    assert inside.y1 <= height + 0.02
-    for ax in figure.axes:
-        boxes = [t.get_window_extent() for t in ax.get_yticklabels() if t.get_text()]
-        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+@pytest.mark.parametrize(
+    ("view", "tissue"), [("both", None), ("both", "tissue"), ("types", "tissue"), ("scores", None)]
+)
+def test_the_figure_fits_the_page(query, reference, view, tissue):
+    centroid_alignment(query, reference, **REP, tissue_key=tissue, n_permutations=9)
+    check_page(plot(query, view=view, return_fig=True))
 
 
 def test_labels_under_the_heat_map_do_not_squeeze_the_scores():
     types = [f"{letter} cell with quite a long name" for letter in "ABCDEFGHIJ"]
     query = data(0, types)
-    centroid_alignment(query, data(1, types), use_rep="X_e", n_permutations=9, check_space=False)
-    figures = [plot(query, view=view, return_fig=True) for view in ("both", "scores")]
-    scores = []
-    for figure in figures:
-        figure.canvas.draw()
-        scores.append(next(ax for ax in figure.axes if ax.get_xlabel().startswith("Types that find")))
-    beside, alone = (ax.get_window_extent().height for ax in scores)
-    assert beside > 0.95 * alone
-    counts = [text.get_window_extent() for text in scores[0].texts if "/" in text.get_text()]
-    assert len(counts) == 8
-    assert not any(a.overlaps(b) for i, a in enumerate(counts) for b in counts[:i])
+    centroid_alignment(query, data(1, types), n_permutations=9, **REP)
+    heights = []
+    for view in ("both", "scores"):
+        figure = plot(query, view=view, return_fig=True)
+        check_page(figure)
+        ax = next(ax for ax in figure.axes if ax.get_xlabel().startswith("Types with"))
+        heights.append(ax.get_window_extent().height)
+    assert heights[0] > 0.95 * heights[1]
 
 
-def test_one_tissue_and_a_tissue_without_types_can_be_drawn(query, reference):
+def test_one_tissue_and_a_tissue_without_shared_types_are_drawn(query, reference):
     query.obs["tissue"] = query.obs["tissue"].cat.rename_categories({"lung": "skin"})
-    centroid_alignment(query, reference, use_rep="X_e", tissue="tissue", check_space=False)
+    centroid_alignment(query, reference, tissue_key="tissue", n_permutations=9, **REP)
     plot(query, view="types", tissue="gut", show=False)
-    ax = plot(query, view="scores", show=False)
-    assert "no type in both" in {text.get_text() for text in ax.texts}
+    assert "0 / 0" in {text.get_text() for text in plot(query, view="scores", show=False).texts}
 
 
 def test_given_axes_take_one_view(query, reference):
-    centroid_alignment(query, reference, use_rep="X_e", baseline=None, n_permutations=0, check_space=False)
+    centroid_alignment(query, reference, **REP, baseline=None, n_permutations=0)
     _, ax = plt.subplots()
     assert plot(query, view="scores", ax=ax) is ax
     with pytest.raises(ValueError, match="ax= takes one view"):
@@ -147,7 +137,7 @@ def test_given_axes_take_one_view(query, reference):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"view": "all"}, "view='all' is not among the results; choose from 'both'"),
+        ({"view": "all"}, "view='all' is not in the result; choose from 'both'"),
         ({"representation": "X_pca"}, "representation='X_pca' .* 'X_e', 'lognorm'"),
         ({"tissue": "gut"}, "tissue='gut' .* 'overall'"),
         ({"score": "mixing"}, "score='mixing' .* 'either', 'cross'"),
@@ -156,7 +146,7 @@ def test_given_axes_take_one_view(query, reference):
     ids=["view", "representation", "tissue", "score", "k"],
 )
 def test_a_choice_that_is_not_there_is_named(query, reference, choice, message):
-    centroid_alignment(query, reference, use_rep="X_e", check_space=False)
+    centroid_alignment(query, reference, **REP)
     with pytest.raises(ValueError, match=message):
         plot(query, show=False, **choice)
 
@@ -167,7 +157,7 @@ def test_without_results_the_function_to_call_is_named(query):
 
 
 def test_results_from_a_file_are_drawn_alike(query, reference, tmp_path):
-    centroid_alignment(query, reference, use_rep="X_e", check_space=False)
+    centroid_alignment(query, reference, **REP)
     query.write_h5ad(tmp_path / "a.h5ad")
     read = plot(ad.read_h5ad(tmp_path / "a.h5ad"), view="types", show=False)
     np.testing.assert_array_equal(

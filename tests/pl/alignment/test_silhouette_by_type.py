@@ -22,7 +22,7 @@ def adata():
 
 def test_points_are_the_silhouettes_the_best_type_first(adata):
     ax = uc.pl.silhouette_by_type(adata, show=False)
-    table = adata.uns["silhouette_by_type"]["types"].pivot(index="type", columns="use_rep", values="silhouette")
+    table = adata.uns["silhouette_by_type"]["table"].pivot(index="type", columns="use_rep", values="silhouette")
     order = [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()]
     assert order == table.max(axis=1).sort_values(ascending=False).index.drop("alone").tolist()
     points = [line for line in ax.lines if line.get_marker() != "None"]
@@ -30,7 +30,7 @@ def test_points_are_the_silhouettes_the_best_type_first(adata):
         np.testing.assert_allclose(line.get_xdata(), table.loc[order, name])
         np.testing.assert_array_equal(np.round(line.get_ydata()), [0, 1, 2])
     texts = [t.get_text() for t in ax.get_legend().get_texts()]
-    assert texts == ["X_toy: 100 % won", "X_noise_of_an_embedding_with_a_long_key: 0 % won"]
+    assert texts == ["X_toy: wins 100 %", "X_noise_of_an_embedding_with_a_long_key: wins 0 %"]
 
 
 def test_the_figure_fits_the_page(adata):

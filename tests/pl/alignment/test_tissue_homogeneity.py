@@ -25,7 +25,7 @@ def adata():
 @pytest.mark.parametrize("k", [None, 3])
 def test_bars_numbers_and_intervals_are_those_of_the_table(adata, by, k):
     ax = uc.pl.tissue_homogeneity(adata, by=by, k=k, show=False)
-    scores = adata.uns["tissue_homogeneity"]["scores"]
+    scores = adata.uns["tissue_homogeneity"]["table"]
     table = scores[(scores["k"] == (k or 1)) & scores["by"].isin(["overall", by])]
     assert len(table) == 2 * 4
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], 100 * table["share"])
@@ -34,7 +34,7 @@ def test_bars_numbers_and_intervals_are_those_of_the_table(adata, by, k):
     assert [t.get_text() for t in ax.texts] == [f"{h} / {n}" for h, n in zip(table["hits"], table["n"], strict=True)]
     drawn = np.concatenate([np.array(lines.get_segments())[:, :, 0] for lines in ax.collections])
     np.testing.assert_allclose(drawn, 100 * table[["chance_low", "chance_high"]])
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["X_toy", "X_noise", "shuffled"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["X_toy", "X_noise", "shuffled types"]
 
 
 @pytest.mark.parametrize("by", ["type", "tissue"])
@@ -49,7 +49,7 @@ def test_without_shuffles_there_is_no_chance(adata):
 
 
 def test_what_was_not_scored_is_refused(adata):
-    with pytest.raises(ValueError, match="k=7 was not scored; there is 1, 3"):
+    with pytest.raises(ValueError, match="k=7 is not in the result; choose from 1, 3"):
         uc.pl.tissue_homogeneity(adata, k=7)
     with pytest.raises(ValueError, match="by='donor' is not known"):
         uc.pl.tissue_homogeneity(adata, by="donor")

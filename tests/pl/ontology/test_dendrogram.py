@@ -10,6 +10,7 @@ import pytest
 import scanpy as sc
 
 from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.page import check_page
 from univerce.pl.ontology.dendrogram import dendrogram as plot
 from univerce.tl.ontology.dendrogram import dendrogram
 
@@ -29,22 +30,24 @@ def adata() -> ad.AnnData:
 def compared(adata, tmp_path) -> ad.AnnData:
     pytest.importorskip("obonet")
     ids = {name: term for term, (name, _) in TERMS.items()}
-    dendrogram(adata, use_rep="X_e", ontology=write_obo(tmp_path / "a.obo"), ontology_ids=ids, n_permutations=50)
+    dendrogram(
+        adata, use_rep="X_e", min_cells=1, ontology=write_obo(tmp_path / "a.obo"), ontology_ids=ids, n_permutations=50
+    )
     return adata
 
 
 def test_the_tree_merges_where_the_linkage_does(adata):
-    dendrogram(adata, use_rep="X_e")
+    dendrogram(adata, use_rep="X_e", min_cells=1)
     ax = plot(adata, show=False)
     heights = sorted(line.get_xdata()[1] for line in ax.lines)
-    np.testing.assert_allclose(heights, np.sort(adata.uns["dendrogram_cell_type"]["linkage"][:, 2]))
+    np.testing.assert_allclose(heights, np.sort(adata.uns["uce_dendrogram"]["linkage"][:, 2]))
     labels = [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()]
-    assert labels == list(adata.uns["dendrogram_cell_type"]["categories_ordered"])
+    assert labels == list(adata.uns["uce_dendrogram"]["categories_ordered"])
 
 
 def test_types_that_all_lie_on_one_point_can_be_drawn(adata):
     adata.obsm["X_e"][:] = 1
-    dendrogram(adata, use_rep="X_e")
+    dendrogram(adata, use_rep="X_e", min_cells=1)
     ax = plot(adata, show=False)
     assert len(ax.get_yticklabels()) == 8
     assert all((line.get_xdata() == 0).all() for line in ax.lines)
@@ -52,10 +55,10 @@ def test_types_that_all_lie_on_one_point_can_be_drawn(adata):
 
 def test_marks_are_the_terms_at_a_depth(compared):
     ax = plot(compared, view="tree", depth=2, show=False)
-    found = compared.uns["dendrogram_cell_type"]
+    found = compared.uns["uce_dendrogram"]
     names = [name for name in found["categories_ordered"] if name != LONG]
     marks = [line.get_color() for line in ax.lines if line.get_marker() != "None"]
-    terms = found["ontology"]["clusters"]["2"]
+    terms = found["terms"]["2"]
     assert len(marks) == len(names) == 7
     assert len(set(zip(marks, terms[names], strict=True))) == len(set(marks)) == terms.nunique()
     assert [t.get_text() for t in ax.get_legend().get_texts()] == list(dict.fromkeys(terms[names]))
@@ -64,26 +67,19 @@ def test_marks_are_the_terms_at_a_depth(compared):
 
 def test_the_curve_is_the_agreement(compared):
     ax = plot(compared, view="ari", show=False)
-    table = compared.uns["dendrogram_cell_type"]["ontology"]["ari"]
+    table = compared.uns["uce_dendrogram"]["table"]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), table["ari"])
     assert [t.get_text() for t in ax.get_xticklabels()] == [f"{r.depth}\n({r.n_clusters})" for r in table.itertuples()]
 
 
 @pytest.mark.parametrize("view", ["tree", "ari", "both"])
-def test_nothing_is_cut_off(compared, view):
-    figure = plot(compared, view=view, return_fig=True)
-    figure.canvas.draw()
-    inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(inside.x0, inside.y0) >= -0.02
-    assert inside.x1 <= width + 0.02
-    assert inside.y1 <= height + 0.02
-    boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels() if t.get_text()]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+def test_the_figure_fits_the_page(compared, view):
+    check_page(plot(compared, view=view, return_fig=True))
 
 
 def test_scanpys_trees_are_drawn_too(adata):
     sc.tl.dendrogram(adata, "cell_type", use_rep="X_e")
-    assert plot(adata, show=False).get_xlabel() == "1 - correlation"
+    assert plot(adata, key="dendrogram_cell_type", show=False).get_xlabel() == "1 - correlation"
 
 
 def test_both_views_are_drawn_when_there_is_an_ontology(compared):
@@ -95,15 +91,15 @@ def test_both_views_are_drawn_when_there_is_an_ontology(compared):
 
 
 def test_bad_input_is_named(adata, tmp_path):
-    with pytest.raises(KeyError, match=r"uns\['dendrogram_cell_type'\] does not exist.*Call uc\.tl\.dendrogram first"):
+    with pytest.raises(KeyError, match=r"uns\['uce_dendrogram'\] does not exist.*Call uc\.tl\.dendrogram first"):
         plot(adata)
-    dendrogram(adata, use_rep="X_e")
+    dendrogram(adata, use_rep="X_e", min_cells=1)
     with pytest.raises(ValueError, match="view='circle' is not known"):
         plot(adata, view="circle")
-    with pytest.raises(ValueError, match="holds no comparison with an ontology"):
+    with pytest.raises(ValueError, match="has no comparison with an ontology"):
         plot(adata, view="ari")
 
 
 def test_a_depth_without_a_cut_is_named(compared):
-    with pytest.raises(ValueError, match="depth=0 divides nothing anew; the cuts are at 1, 2"):
+    with pytest.raises(ValueError, match="depth=0 is not in the result; choose from 1, 2"):
         plot(compared, depth=0)

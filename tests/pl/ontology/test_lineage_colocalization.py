@@ -29,7 +29,7 @@ def adata():
 
 def test_bars_are_the_shares_of_nearest_types_and_then_the_accuracies(adata):
     ax = uc.pl.lineage_colocalization(adata, show=False)
-    scores = adata.uns["lineage_colocalization"]["scores"]
+    scores = adata.uns["lineage_colocalization"]["table"]
     assert scores["n"].tolist() == [5, 3, 2]
     widths = np.array([bar.get_width() for bar in ax.patches])
     np.testing.assert_allclose(widths, 100 * np.concatenate([scores["share"], scores["accuracy"]]))

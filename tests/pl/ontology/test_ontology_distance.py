@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.page import check_page
 from univerce.pl.ontology.ontology_distance import ontology_distance as plot
 from univerce.tl.ontology.ontology_distance import ontology_distance
 
@@ -29,24 +30,19 @@ def test_ridges_are_the_densities(adata):
     ax = plot(adata, show=False)
     found = adata.uns["ontology_distance"]
     ridges = [line for line in ax.lines if line.get_color() == "white"]
-    assert len(ridges) == len(found["distances"]) == 6
-    for y, (ridge, steps) in enumerate(zip(ridges, found["distances"]["ontology_distance"], strict=True)):
+    assert len(ridges) == len(found["table"]) == 6
+    for y, (ridge, steps) in enumerate(zip(ridges, found["table"]["ontology_distance"], strict=True)):
         height = found["density"][str(steps)]
         np.testing.assert_allclose(y - ridge.get_ydata(), 1.6 * height / height.max())
     medians = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == 2]
-    assert medians == found["distances"]["median"].tolist()
+    assert medians == found["table"]["median"].tolist()
     assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "2", "3", "4", "5", "6"]
     texts = [t.get_text() for t in ax.texts]
-    assert all(f"{d:+.2f}" in texts for d in found["distances"]["d"].dropna())
+    assert all(f"{d:+.2f}" in texts for d in found["table"]["d"].dropna())
 
 
-def test_nothing_is_cut_off(adata):
-    figure = plot(adata, return_fig=True)
-    figure.canvas.draw()
-    inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(inside.x0, inside.y0) >= -0.02
-    assert inside.x1 <= width + 0.02
-    assert inside.y1 <= height + 0.02
+def test_the_figure_fits_the_page(adata):
+    check_page(plot(adata, return_fig=True))
 
 
 def test_a_distance_of_one_pair_has_no_ridge(adata, tmp_path):

@@ -87,7 +87,7 @@ def test_embeddings_are_compared_on_the_cells_that_all_know(adata, tmp_path):
     pd.testing.assert_frame_equal(found, silhouette_by_type(adata[30:].copy(), use_reps=["X_good", "X_bad"]))
     few.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["silhouette_by_type"]
-    pd.testing.assert_frame_equal(read["types"].reset_index(drop=True), found)
+    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), found)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import pytest
 from tests.helpers.toy import toy_counts
 from univerce.tl.alignment.tissue_homogeneity import tissue_homogeneity
 
+REP = {"use_rep": "X_e", "min_cells": 1}
+
 
 def cells(n: int = 1500, n_types: int = 15, n_tissues: int = 5, seed: int = 0) -> ad.AnnData:
     rng = np.random.default_rng(seed)
@@ -33,7 +35,7 @@ def line(groups: dict[tuple[str, str], float]) -> ad.AnnData:
 
 def test_scores_of_a_line_are_those_counted_by_hand():
     adata = line({("a", "gut"): 0, ("a", "skin"): 1, ("b", "gut"): 3, ("b", "skin"): 9, ("c", "gut"): 5})
-    scores = tissue_homogeneity(adata, use_rep="X_e", k=(1, 2, 3), n_permutations=4000)
+    scores = tissue_homogeneity(adata, **REP, k=(1, 2, 3), n_permutations=4000)
     # a in gut sees a at once, and a in skin too; b in gut sees a in skin and c (both 2 away), a in gut, then b;
     # b in skin sees c, then b in gut; c is in one tissue alone.
     found = scores.set_index(["by", "name", "k"])[["hits", "n"]].apply(tuple, axis=1)
@@ -55,7 +57,7 @@ def test_scores_of_a_line_are_those_counted_by_hand():
 
 def test_scores_equal_a_search_by_brute_force():
     adata = cells()
-    scores = tissue_homogeneity(adata, use_rep="X_e", baseline=None, k=(1, 3))
+    scores = tissue_homogeneity(adata, **REP, baseline=None, k=(1, 3))
     frame = pd.DataFrame(adata.obsm["X_e"].astype(np.float64), index=adata.obs_names)
     means = frame.groupby([adata.obs["cell_type"], adata.obs["tissue"]]).mean()
     counted: dict[tuple[str, str, int], list[int]] = {}
@@ -74,7 +76,7 @@ def test_scores_equal_a_search_by_brute_force():
 
 def test_chance_equals_that_of_shuffled_labels_scored_anew():
     adata = cells(600, 6, 3)
-    scores = tissue_homogeneity(adata, use_rep="X_e", baseline=None, k=2, n_permutations=2000)
+    scores = tissue_homogeneity(adata, **REP, baseline=None, k=2, n_permutations=2000)
     rng, again = np.random.default_rng(1), []
     for _ in range(150):
         shuffled = adata.copy()
@@ -83,7 +85,7 @@ def test_chance_equals_that_of_shuffled_labels_scored_anew():
             names = np.unique(adata.obs["cell_type"][here])
             new = dict(zip(names, rng.permutation(names), strict=True))
             shuffled.obs.loc[here, "cell_type"] = adata.obs["cell_type"][here].map(new)
-        again.append(tissue_homogeneity(shuffled, use_rep="X_e", baseline=None, k=2, n_permutations=0)["share"])
+        again.append(tissue_homogeneity(shuffled, **REP, baseline=None, k=2, n_permutations=0)["share"])
     again = np.array(again)
     error = again.std(axis=0) / np.sqrt(150)
     assert (np.abs(scores["chance"] - again.mean(axis=0)) < 4 * error + 1e-9).all()
@@ -93,40 +95,40 @@ def test_log_normalized_expression_is_the_baseline(caplog):
     import scanpy as sc
 
     adata = cells(400, 6, 3)
-    scores = tissue_homogeneity(adata, use_rep="X_e", n_permutations=50)
+    scores = tissue_homogeneity(adata, **REP, n_permutations=50)
     expression = adata.copy()
     sc.pp.normalize_total(expression, target_sum=1e4)
     sc.pp.log1p(expression)
     adata.obsm["X_log"] = expression.X.toarray().astype(np.float64)
-    expected = tissue_homogeneity(adata, use_rep="X_e", baseline="X_log", n_permutations=50)
+    expected = tissue_homogeneity(adata, **REP, baseline="X_log", n_permutations=50)
     pd.testing.assert_frame_equal(
         scores.assign(representation=scores["representation"].replace("lognorm", "X_log")), expected
     )
     with caplog.at_level(logging.INFO, "univerce"):
-        bare = tissue_homogeneity(ad.AnnData(obs=adata.obs, obsm=dict(adata.obsm)), use_rep="X_e", n_permutations=50)
+        bare = tissue_homogeneity(ad.AnnData(obs=adata.obs, obsm=dict(adata.obsm)), **REP, n_permutations=50)
     assert set(bare["representation"]) == {"X_e"}
     assert "No baseline: adata without expression." in caplog.text
 
 
 def test_neither_the_order_of_cells_nor_cells_without_embedding_matter(tmp_path):
     adata = cells(300, 5, 3)
-    expected = tissue_homogeneity(adata, use_rep="X_e", baseline=None)
+    expected = tissue_homogeneity(adata, **REP, baseline=None)
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tissue_homogeneity"]
-    pd.testing.assert_frame_equal(read["scores"].reset_index(drop=True), expected)
+    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), expected)
     extra = cells(20, 5, 3, seed=1)
     extra.obsm["X_e"][:10] = np.nan
     extra.obs.iloc[10:15, 0] = None
     extra.obs.iloc[15:, 1] = None
     more = ad.concat([extra, adata], index_unique="-")
     more = more[np.random.default_rng(0).permutation(320)].copy()
-    pd.testing.assert_frame_equal(tissue_homogeneity(more, use_rep="X_e", baseline=None), expected)
+    pd.testing.assert_frame_equal(tissue_homogeneity(more, **REP, baseline=None), expected)
 
 
 def test_one_tissue_only_is_refused():
     with pytest.raises(ValueError, match=r"No type of obs\['cell_type'\] occurs in two tissues.*'gut'"):
-        tissue_homogeneity(line({("a", "gut"): 0, ("b", "gut"): 1}), use_rep="X_e")
+        tissue_homogeneity(line({("a", "gut"): 0, ("b", "gut"): 1}), **REP)
     with pytest.raises(ValueError, match="No type"):
-        tissue_homogeneity(line({("a", "gut"): 0, ("b", "skin"): 1}), use_rep="X_e")
+        tissue_homogeneity(line({("a", "gut"): 0, ("b", "skin"): 1}), **REP)
     with pytest.raises(ValueError, match="baseline='X_e' is the embedding itself"):
-        tissue_homogeneity(line({("a", "gut"): 0, ("a", "skin"): 1}), use_rep="X_e", baseline="X_e")
+        tissue_homogeneity(line({("a", "gut"): 0, ("a", "skin"): 1}), **REP, baseline="X_e")

@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale, blobs
+from univerce.io.obo import read_obo
 from univerce.tl.labels.calibration import soften
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.transfer_labels import transfer_labels
-from univerce.tl.ontology.read_ontology import read_ontology
 
 SIZES = {"CD4 T": 60, "CD8 T": 40, "B": 40, "mono": 30}
 METHODS = ["logistic", "knn", "centroid"]
@@ -241,7 +241,7 @@ def test_back_off_is_right_as_often_as_was_asked_for(reference, query, ontology)
     classifier = LabelClassifier.fit(reference, labels="type", use_rep="X_toy")
     transfer(query, classifier, accuracy=0.95)
     plain = query.obs[KEY].copy()
-    graph = read_ontology(ontology)
+    graph = read_obo(ontology)
     transfer(query, classifier, accuracy=0.95, ontology=graph, ontology_ids=IDS)
     backed = query.obs[KEY]
     assert (backed == "unknown").sum() < (plain == "unknown").sum()

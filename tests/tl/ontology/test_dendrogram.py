@@ -14,9 +14,9 @@ import scipy.cluster.hierarchy as sch
 from sklearn.metrics import adjusted_rand_score
 
 from tests.helpers.obo import TERMS, write_obo
+from univerce.io.obo import read_obo
 from univerce.tl.ontology._partitions import adjusted_rand, cut_linkage
 from univerce.tl.ontology.dendrogram import dendrogram
-from univerce.tl.ontology.graph import read_obo
 from univerce.tl.ontology.terms import depth_cuts, tree_paths
 
 # Where the types lie on a line: the ontology's order, but for the macrophage among the epithelial cells.
@@ -29,6 +29,9 @@ PLACES = {
     "enterocyte": 20,
     "goblet cell": 25,
 }
+
+
+REP = {"use_rep": "X_e", "min_cells": 1}
 
 
 @pytest.fixture
@@ -51,13 +54,13 @@ def obo(tmp_path):
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_the_tree_equals_scipys_of_the_means(adata, method, metric):
     if method == "ward" and metric == "cosine":
-        with pytest.raises(ValueError, match="does not go with linkage_method='ward'"):
-            dendrogram(adata, use_rep="X_e", linkage_method=method, metric=metric)
+        with pytest.raises(ValueError, match="cannot be used with linkage_method='ward'"):
+            dendrogram(adata, **REP, linkage_method=method, metric=metric)
         return
-    assert dendrogram(adata, use_rep="X_e", linkage_method=method, metric=metric) is None
+    assert dendrogram(adata, **REP, linkage_method=method, metric=metric) is None
     means = pd.DataFrame(adata.obsm["X_e"].astype(np.float32)).groupby(adata.obs["cell_type"].to_numpy(str)).mean()
     expected = sch.linkage(means.astype(np.float64), method, metric)
-    written = adata.uns["dendrogram_cell_type"]
+    written = adata.uns["uce_dendrogram"]
     np.testing.assert_allclose(np.sort(written["linkage"][:, 2]), np.sort(expected[:, 2]), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(sch.cophenet(written["linkage"]), sch.cophenet(expected), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(written["correlation_matrix"], means.T.corr(), atol=1e-6)
@@ -65,22 +68,20 @@ def test_the_tree_equals_scipys_of_the_means(adata, method, metric):
 
 
 def test_scanpys_figures_draw_it_also_from_a_file(adata, tmp_path):
-    dendrogram(adata, use_rep="X_e")
+    dendrogram(adata, **REP)
     adata.write_h5ad(tmp_path / "a.h5ad")
     for data in (adata, ad.read_h5ad(tmp_path / "a.h5ad")):
-        ax = sc.pl.dendrogram(data, "cell_type", show=False)
-        assert [t.get_text() for t in ax.get_xticklabels()] == list(
-            data.uns["dendrogram_cell_type"]["categories_ordered"]
-        )
-        plots = sc.pl.matrixplot(data, data.var_names[:2], "cell_type", dendrogram=True, show=False)
+        ax = sc.pl.dendrogram(data, "cell_type", dendrogram_key="uce_dendrogram", show=False)
+        assert [t.get_text() for t in ax.get_xticklabels()] == list(data.uns["uce_dendrogram"]["categories_ordered"])
+        plots = sc.pl.matrixplot(data, data.var_names[:2], "cell_type", dendrogram="uce_dendrogram", show=False)
         rows = [t.get_text() for t in plots["mainplot_ax"].get_yticklabels()]
-        assert rows == list(data.uns["dendrogram_cell_type"]["categories_ordered"])
-        sc.pl.correlation_matrix(data, "cell_type", show=False)
+        assert rows == list(data.uns["uce_dendrogram"]["categories_ordered"])
+        sc.pl.correlation_matrix(data, "cell_type", dendrogram="uce_dendrogram", show=False)
 
 
 def test_agreement_with_the_ontology_is_that_of_its_cuts(adata, obo):
     ids = {name: term for term, (name, _) in TERMS.items()}
-    table = dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids=ids, n_permutations=2000)
+    table = dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=2000)
     names = sorted(PLACES)
     blood = ["B cell", "CD4 T cell", "CD8 T cell", "macrophage", "monocyte"]
     epithelial = ["enterocyte", "goblet cell"]
@@ -95,7 +96,7 @@ def test_agreement_with_the_ontology_is_that_of_its_cuts(adata, obo):
     assert row["chance_low"] < 0 < row["chance_high"]
     assert 1 / 2001 <= row["p_value"] < 0.3
     assert table["depth"].is_monotonic_increasing
-    clusters = adata.uns["dendrogram_cell_type"]["ontology"]["clusters"]
+    clusters = adata.uns["uce_dendrogram"]["terms"]
     assert clusters["1"].to_dict() == dict.fromkeys(blood, "blood cell") | dict.fromkeys(epithelial, "epithelial cell")
     assert clusters["2"].to_dict() == {
         "B cell": "lymphocyte", "CD4 T cell": "lymphocyte", "CD8 T cell": "lymphocyte", "macrophage": "myeloid cell",
@@ -108,7 +109,7 @@ def test_a_tree_that_is_the_ontology_agrees_at_each_cut(adata, obo):
     order = ["macrophage", "monocyte", "B cell", "CD4 T cell", "CD8 T cell", "enterocyte", "goblet cell"]
     places = dict(zip(order, [0, 10, 110, 100, 99, 300, 305], strict=True))
     adata.obsm["X_e"] = np.array([[places[name]] for name in adata.obs["cell_type"]], dtype=float)
-    table = dendrogram(adata, use_rep="X_e", ontology=read_obo(obo), ontology_ids="cell_type", n_permutations=0)
+    table = dendrogram(adata, **REP, ontology=read_obo(obo), ontology_ids="cell_type", n_permutations=0)
     assert table["n_clusters"].tolist() == sorted(table["n_clusters"])
     assert table["ari"].iloc[0] == 1
     assert table[["chance", "p_value"]].isna().all(axis=None)
@@ -117,10 +118,10 @@ def test_a_tree_that_is_the_ontology_agrees_at_each_cut(adata, obo):
 def test_types_without_a_term_are_drawn_and_not_compared(adata, obo, caplog):
     ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
     with caplog.at_level(logging.INFO, "univerce"):
-        dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids=ids, n_permutations=10)
-    written = adata.uns["dendrogram_cell_type"]
+        dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
+    written = adata.uns["uce_dendrogram"]
     assert len(written["categories_ordered"]) == 7
-    assert sorted(written["ontology"]["clusters"].index) == sorted(set(PLACES) - {"macrophage"})
+    assert sorted(written["terms"].index) == sorted(set(PLACES) - {"macrophage"})
     assert "1 labels without a term are left out: 'macrophage'." in caplog.text
 
 
@@ -128,23 +129,19 @@ def test_types_without_a_term_are_drawn_and_not_compared(adata, obo, caplog):
 @pytest.mark.parametrize("missing", [None, np.nan, ""])
 def test_a_missing_term_of_a_mapping_is_none(adata, obo, missing, kind):
     ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
-    expected = dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids=ids, n_permutations=10)
-    table = dendrogram(
-        adata, use_rep="X_e", ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10
-    )
+    expected = dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
+    table = dendrogram(adata, **REP, ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10)
     pd.testing.assert_frame_equal(table, expected)
 
 
 def test_a_result_with_an_ontology_survives_a_file(adata, obo, tmp_path):
-    table = dendrogram(
-        adata, use_rep="X_e", ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree"
-    )
+    table = dendrogram(adata, **REP, ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree")
     adata.write_h5ad(tmp_path / "a.h5ad")
-    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tree"]["ontology"]
-    pd.testing.assert_frame_equal(read["ari"].reset_index(drop=True), table)
+    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tree"]
+    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), table)
     pd.testing.assert_frame_equal(
-        read["clusters"].astype(object),
-        adata.uns["tree"]["ontology"]["clusters"],
+        read["terms"].astype(object),
+        adata.uns["tree"]["terms"],
         check_names=False,
         check_index_type=False,
     )
@@ -164,40 +161,39 @@ def test_a_result_with_an_ontology_survives_a_file(adata, obo, tmp_path):
 )
 def test_bad_input_is_named(adata, change, error, message):
     with pytest.raises(error, match=message):
-        dendrogram(adata, **({"use_rep": "X_e"} | change))
+        dendrogram(adata, **(REP | change))
 
 
 def test_bad_terms_are_named(adata, obo):
-    with pytest.raises(ValueError, match=r"1 of 1 terms in ontology_ids are no terms of the ontology 'small'.*CL:99"):
-        dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids={"B cell": "CL:99"})
-    with pytest.raises(ValueError, match="names none of the labels"):
-        dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids={"b": "CL:6"})
-    with pytest.raises(ValueError, match=r"divides the 1 types of obs\['cell_type'\]"):
-        dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids={"B cell": "CL:6"})
+    with pytest.raises(ValueError, match=r"1 of 1 terms in ontology_ids are not terms of the ontology 'small'.*CL:99"):
+        dendrogram(adata, **REP, ontology=obo, ontology_ids={"B cell": "CL:99"})
+    with pytest.raises(ValueError, match="has none of the labels"):
+        dendrogram(adata, **REP, ontology=obo, ontology_ids={"b": "CL:6"})
+    with pytest.raises(ValueError, match=r"does not partition the 1 types of obs\['cell_type'\]"):
+        dendrogram(adata, **REP, ontology=obo, ontology_ids={"B cell": "CL:6"})
     adata.obs["id"] = ["CL:5", "CL:6", *["CL:7"] * 19]
-    with pytest.raises(ValueError, match=r"are of several terms, such as .*'CD4 T cell' of CL:5, CL:6, CL:7"):
-        dendrogram(adata, use_rep="X_e", ontology=obo, ontology_ids="id")
+    with pytest.raises(ValueError, match=r"have several terms, such as .*'CD4 T cell' with CL:5, CL:6, CL:7"):
+        dendrogram(adata, **REP, ontology=obo, ontology_ids="id")
 
 
 def test_one_type_makes_no_tree(adata):
     with pytest.raises(ValueError, match="has one type, 'B cell'"):
-        dendrogram(adata[adata.obs["cell_type"] == "B cell"].copy(), use_rep="X_e")
+        dendrogram(adata[adata.obs["cell_type"] == "B cell"].copy(), **REP)
 
 
 # Kernels -------------------------------------------------------------------------------------------------------------
 
 
-def test_cuts_of_a_linkage_equal_scipys():
-    points = np.random.default_rng(0).normal(size=(25, 3))
-    tree = sch.linkage(points, "average")
+@pytest.mark.parametrize("method", ["average", "centroid", "single"])
+def test_a_cut_has_the_number_of_clusters_asked_for(method):
+    """scipy's cut_tree has not when merges invert (centroid), and equals ours when they neither invert nor tie."""
+    tree = sch.linkage(np.random.default_rng(0).normal(size=(25, 3)), method)
     for n in range(1, 26):
-        assert adjusted_rand_score(cut_linkage(tree, n), sch.cut_tree(tree, n).ravel()) == 1
         assert len(set(cut_linkage(tree, n))) == n
-
-
-def test_merges_that_tie_still_give_so_many_clusters():
-    tree = sch.linkage(np.arange(6.0)[:, None], "single")
-    assert [len(set(cut_linkage(tree, n))) for n in range(1, 7)] == [1, 2, 3, 4, 5, 6]
+        if method != "centroid":
+            assert adjusted_rand_score(cut_linkage(tree, n), sch.cut_tree(tree, n).ravel()) == 1
+    ties = sch.linkage(np.arange(6.0)[:, None], "single")
+    assert [len(set(cut_linkage(ties, n))) for n in range(1, 7)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_adjusted_rand_index_equals_scikit_learns():

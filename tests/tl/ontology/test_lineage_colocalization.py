@@ -43,7 +43,7 @@ def adata() -> ad.AnnData:
 
 
 def run(adata: ad.AnnData, obo, **change) -> pd.DataFrame:
-    options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e"}
+    options = {"lineages": LINEAGES, "ontology": obo, "ontology_ids": IDS, "use_rep": "X_e", "min_cells": 1}
     return lineage_colocalization(adata, **(options | change))
 
 
@@ -89,7 +89,7 @@ def test_the_nearest_term_above_decides_and_a_draw_is_left_out(adata, obo, caplo
         "B cell": "blood", "CD4 T cell": "T", "CD8 T cell": "T", "enterocyte": "epithelial",
         "goblet cell": "epithelial", "monocyte": "myeloid",
     }  # fmt: skip
-    assert "1 types of no one lineage are left out: 'macrophage' (moving or myeloid)." in caplog.text
+    assert "1 types without a single lineage are left out: 'macrophage' (moving or myeloid)." in caplog.text
 
 
 def test_types_of_no_lineage_or_term_are_left_out(adata, obo, caplog):
@@ -112,7 +112,7 @@ def test_a_lineage_without_types_has_no_row(adata, obo):
     assert "nobody" not in set(scores["lineage"])
 
 
-def test_two_types_of_two_lineages_are_each_told_as_the_other(adata, obo):
+def test_two_types_of_two_lineages_are_predicted_as_each_other(adata, obo):
     cells = adata[adata.obs["cell_type"].isin(["B cell", "monocyte"])].copy()
     assert run(cells, obo)["accuracy"].tolist() == [0, 0, 0]
 
@@ -121,17 +121,17 @@ def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
     expected = run(adata, obo)
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage_colocalization"]
-    pd.testing.assert_frame_equal(read["scores"].reset_index(drop=True), expected)
+    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), expected)
     pd.testing.assert_frame_equal(run(adata[::-1].copy(), obo), expected)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"lineages": {"all": "CL:0"}}, "are of fewer than two lineages: all", id="one_lineage"),
-        pytest.param({"lineages": {}}, "are of fewer than two lineages: none", id="no_lineage"),
-        pytest.param({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are no terms.*CL:55", id="unknown_term"),
-        pytest.param({"lineages": {"overall": "CL:1"}}, "A lineage is called 'overall'", id="overall"),
+        pytest.param({"lineages": {"all": "CL:0"}}, "belong to fewer than two lineages: all", id="one_lineage"),
+        pytest.param({"lineages": {}}, "belong to fewer than two lineages: none", id="no_lineage"),
+        pytest.param({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are not terms.*CL:55", id="unknown_term"),
+        pytest.param({"lineages": {"overall": "CL:1"}}, "A lineage is named 'overall'", id="overall"),
         pytest.param({"metric": "city"}, "metric='city' is not known", id="metric"),
         pytest.param({"min_cells": 1.5}, "min_cells=1.5 must be an integer >= 1", id="min_cells"),
         pytest.param({"n_permutations": -1}, "n_permutations=-1 must be an integer", id="no_shuffles"),

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from tests.helpers.obo import TERMS, write_obo
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, successive, type_means
-from univerce.tl.ontology.graph import read_obo
+from univerce.io.obo import read_obo
+from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance, type_means
 from univerce.tl.ontology.ontology_distance import ontology_distance
 
 IDS = {name: term for term, (name, _) in TERMS.items()}
@@ -67,7 +67,7 @@ def test_successive_distances_are_compared_as_scipy_does():
     rng = np.random.default_rng(0)
     groups = rng.choice([0, 2, 5], 300, p=[0.2, 0.3, 0.5])
     values = rng.normal(groups, 1 + groups)
-    table = successive(groups, values)
+    table = summarize_by_distance(groups, values)
     parts = {g: values[groups == g] for g in (0, 2, 5)}
     for (before, after), row in zip([(0, 2), (2, 5)], table.iloc[1:].itertuples(), strict=True):
         test = stats.ttest_ind(parts[after], parts[before], equal_var=False, alternative="greater")
@@ -83,10 +83,10 @@ def test_successive_distances_are_compared_as_scipy_does():
 
 
 def test_a_distance_of_one_pair_has_no_test():
-    table = successive(np.array([0, 0, 1, 2, 2]), np.array([1.0, 2, 3, 4, 4]))
+    table = summarize_by_distance(np.array([0, 0, 1, 2, 2]), np.array([1.0, 2, 3, 4, 4]))
     assert table["std"].isna().tolist() == [False, True, False]
     assert table["p_value"].isna().all()
-    assert successive(np.array([0, 0, 1, 1]), np.ones(4))["d"].isna().all()
+    assert summarize_by_distance(np.array([0, 0, 1, 1]), np.ones(4))["d"].isna().all()
 
 
 def test_pairs_are_of_two_cells_and_all_equally_likely():
@@ -136,12 +136,12 @@ def test_a_result_survives_a_file(adata, obo, tmp_path):
     table = ontology_distance(adata, ontology=read_obo(obo), ontology_ids="id", use_rep="X_e", n_pairs=200)
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["ontology_distance"]
-    pd.testing.assert_frame_equal(read["distances"].reset_index(drop=True), table)
+    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), table)
     assert read["spearman"] == adata.uns["ontology_distance"]["spearman"]
     assert read["params"]["ontology"] == "small"
 
 
-def test_terms_that_nothing_connects_are_left_out(adata, tmp_path):
+def test_terms_that_are_not_connected_are_left_out(adata, tmp_path):
     pytest.importorskip("obonet")
     apart = {term: (name, parents if term != "CL:2" else []) for term, (name, parents) in TERMS.items()}
     obo = write_obo(tmp_path / "apart.obo", apart)
@@ -150,7 +150,7 @@ def test_terms_that_nothing_connects_are_left_out(adata, tmp_path):
     assert table["n_pairs"].sum() < 2000
     two = adata[adata.obs["cell_type"].isin(["enterocyte", "B cell"])].copy()
     two = two[np.unique(two.obs["cell_type"].to_numpy(str), return_index=True)[1]].copy()
-    with pytest.raises(ValueError, match="Nothing connects the terms CL:10, CL:6"):
+    with pytest.raises(ValueError, match="The terms CL:10, CL:6 are not connected"):
         ontology_distance(two, ontology=obo, ontology_ids="id", use_rep="X_e", n_pairs=10)
 
 
@@ -160,10 +160,10 @@ def test_terms_that_nothing_connects_are_left_out(adata, tmp_path):
         pytest.param({"metric": "city"}, ValueError, "metric='city' is not known", id="metric"),
         pytest.param({"n_pairs": 0}, ValueError, "n_pairs=0 must be an integer >= 1", id="no_pairs"),
         pytest.param(
-            {"ontology_ids": {"B cell": "CL:77"}}, ValueError, "no terms of the ontology.*CL:77", id="unknown_id"
+            {"ontology_ids": {"B cell": "CL:77"}}, ValueError, "not terms of the ontology.*CL:77", id="unknown_id"
         ),
         pytest.param(
-            {"ontology_ids": {"B cell": "CL:6"}}, ValueError, "at least two terms.*there are 1: CL:6", id="one_term"
+            {"ontology_ids": {"B cell": "CL:6"}}, ValueError, "At least two terms.*there are 1: CL:6", id="one_term"
         ),
         pytest.param({"ontology_ids": "none"}, KeyError, r"obs\['none'\] does not exist", id="no_column"),
         pytest.param({"use_rep": "X_none"}, KeyError, r"obsm\['X_none'\] does not exist", id="no_embedding"),
@@ -176,5 +176,5 @@ def test_bad_input_is_named(adata, obo, change, error, message):
 
 def test_an_embedding_of_nothing_is_named(adata, obo):
     adata.obsm["X_e"][:] = np.nan
-    with pytest.raises(ValueError, match=r"at least two terms are needed.*there are 0: none"):
+    with pytest.raises(ValueError, match=r"At least two terms are needed.*there are 0: none"):
         ontology_distance(adata, ontology=obo, ontology_ids="id", use_rep="X_e")

@@ -1,4 +1,4 @@
-"""Draw which embedding keeps which type together."""
+"""Plot silhouettes by cell type."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
+from univerce._docs import document
 from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
 from univerce.pl._points import draw_points, points_height
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@document
 def silhouette_by_type(
     adata: ad.AnnData,
     *,
@@ -23,34 +25,17 @@ def silhouette_by_type(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the silhouette of every type in each embedding, the type with the highest on top.
+    """Plot the silhouette of each cell type in each embedding, sorted by the highest.
 
-    The vertical line is a cell between two types. The legend says what share of the types an embedding wins. Types
+    The vertical line is a cell between two types. The legend has the share of types that an embedding wins. Types
     without a silhouette are not drawn.
 
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.silhouette_by_type`.
-    key
-        Where the results are in ``uns``.
-    figsize
-        Inches; ``None`` is one column wide, and as high as there are types.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        When the results are not in ``uns``.
+        Annotated data, after :func:`univerce.tl.silhouette_by_type`.
+    %(figure)s
+    %(drawn)s
 
     Examples
     --------
@@ -62,13 +47,13 @@ def silhouette_by_type(
     >>> uc.pl.silhouette_by_type(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("types", "summary"))
-    types, won = found["types"], found["summary"].set_index("use_rep")["share_won"]
-    table = types.pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
+    found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("table", "summary"))
+    won = found["summary"].set_index("use_rep")["share_won"]
+    table = found["table"].pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
     with style():
         own = ax is None
         figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
         ax.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
-        names = {name: f"{name}: {100 * share:.0f} % won" for name, share in won.items()}
-        draw_points(ax, table, names, label="Mean silhouette, scaled to 0 to 1")
+        names = {name: f"{name}: wins {100 * share:.0f} %" for name, share in won.items()}
+        draw_points(ax, table, names, label="Mean silhouette, scaled to [0, 1]")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

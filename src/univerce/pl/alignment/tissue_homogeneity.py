@@ -1,4 +1,4 @@
-"""Draw whether types are the same in every tissue."""
+"""Plot the homogeneity of cell types across tissues."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 import anndata as ad
 
+from univerce._docs import document
 from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import AROUND, ROW, Series, draw_shares
+from univerce.pl._shares import Series, draw_shares, shares_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@document
 def tissue_homogeneity(
     adata: ad.AnnData,
     *,
@@ -25,65 +27,47 @@ def tissue_homogeneity(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw how often the nearest centroids of a type include the same type of another tissue.
+    """Plot the share of centroids with the same type of another tissue among the nearest.
 
-    The numbers beside a bar count these centroids and those whose type a second tissue has. The line is the 95 %
-    interval that shuffled types give, its tick their mean.
+    Numbers are these centroids and all whose type occurs in a second tissue. The line on a bar is the 95 % interval of
+    shuffled types, its tick their mean.
 
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.tissue_homogeneity`.
+        Annotated data, after :func:`univerce.tl.tissue_homogeneity`.
     by
-        A group of bars for each ``"type"`` or each ``"tissue"``, below that of all.
+        Draw bars for each ``"type"`` or each ``"tissue"``, below those of all.
     k
-        How many nearest centroids count; ``None`` is the smallest number that was scored.
-    key
-        Where the results are in ``uns``.
-    figsize
-        Inches; ``None`` is one column wide, and as high as there are bars.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        When the results are not in ``uns``.
+        Number of nearest centroids; ``None`` is the smallest in the result.
+    %(figure)s
+    %(drawn)s
     ValueError
-        When ``by`` is unknown, or ``k`` was not scored.
+        If ``by`` is unknown, or ``k`` is not in the result.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
-    >>> _ = uc.tl.tissue_homogeneity(adata, tissue="phase", min_cells=10)
+    >>> _ = uc.tl.tissue_homogeneity(adata, tissue_key="phase")
     >>> uc.pl.tissue_homogeneity(adata, show=False)
     <Axes: ...>
     """
-    scores = get_result(adata, key, made_by="uc.tl.tissue_homogeneity", needs=("scores", "params"))["scores"]
+    scores = get_result(adata, key, made_by="uc.tl.tissue_homogeneity", needs=("table", "centroids"))["table"]
     if by not in ("type", "tissue"):
         raise ValueError(f"by={by!r} is not known; use 'type' or 'tissue'.")
-    counted = sorted({int(n) for n in scores["k"]})
-    k = counted[0] if k is None else k
-    if k not in counted:
-        raise ValueError(f"k={k!r} was not scored; there is {', '.join(map(str, counted))}.")
+    ks = sorted({int(n) for n in scores["k"]})
+    k = ks[0] if k is None else k
+    if k not in ks:
+        raise ValueError(f"k={k!r} is not in the result; choose from {', '.join(map(str, ks))}.")
     table = scores[(scores["k"] == k) & scores["by"].isin(["overall", by])]
     names = list(dict.fromkeys(table["name"].astype(str)))
     parts = table.groupby(table["representation"].astype(str), sort=False)
     series = [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
-    many = "the nearest centroid is" if k == 1 else f"one of the {k} nearest centroids is"
     with style():
         own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, AROUND + ROW * len(names) * max(len(series), 1.3))))
-        label = f"Centroids for which {many}\nof their type in another tissue (%)"
-        draw_shares(ax, series, names, label=label, chance="shuffled")
+        figure, ax = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
+        label = f"Centroids with their type of another tissue\n{'nearest' if k == 1 else f'among the {k} nearest'} (%)"
+        draw_shares(ax, series, names, label=label, chance="shuffled types")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

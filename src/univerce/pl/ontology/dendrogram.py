@@ -1,4 +1,4 @@
-"""Draw a tree of cell types."""
+"""Plot a tree of cell types."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import anndata as ad
 import numpy as np
 
+from univerce._docs import document
 from univerce.pl._figure import (
     CHANCE,
     MATCH,
     MM,
     PALETTE,
     SINGLE,
+    category_looks,
     finish,
     get_axes,
     get_result,
@@ -28,63 +30,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VIEWS = ("both", "tree", "ari")
+_VIEWS = ("both", "tree", "ari")
 _LINE = 2.9 * MM
-_MARKERS = "os^Dv"
 
 
+@document
 def dendrogram(
     adata: ad.AnnData,
-    groupby: str = "cell_type",
     *,
     view: Literal["both", "tree", "ari"] | None = None,
     depth: int | None = None,
-    key: str | None = None,
+    key: str = "uce_dendrogram",
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | np.ndarray | None:
-    """Draw the tree of cell types, the ontology's division of them, and how both agree at each cut.
+    """Plot the tree of cell types, and its agreement with an ontology.
 
-    The tree grows from the left; a merge lies at the distance at which it happens. With an ontology, a mark at each
-    leaf shows the term that the type belongs to at ``depth``, by color and, beyond eight terms, by shape. The second
-    part shows the adjusted Rand index at each depth, over the 95 % interval of shuffled types.
+    The tree grows from the left; the position of a merge is its distance. With an ontology, a mark at each leaf shows
+    the term of the type at ``depth``, by color and, beyond eight terms, by shape. The second part is the adjusted Rand
+    index at each depth, with the 95 % interval of shuffled types.
 
     Parameters
     ----------
     adata
-        Data that :func:`univerce.tl.dendrogram` has written to; ``"tree"`` also draws what :func:`scanpy.tl.dendrogram`
-        wrote.
-    groupby
-        Column of ``obs`` with the types.
+        Annotated data, after :func:`univerce.tl.dendrogram`.
     view
-        ``"tree"``, ``"ari"``, or ``"both"``; ``None`` is both when there is a comparison with an ontology and no
-        ``ax``, else the tree.
+        ``"tree"``, ``"ari"`` or ``"both"``; ``None`` is both if an ontology was compared and ``ax`` is not given.
     depth
-        Depth of the ontology for the marks; ``None`` is the deepest cut into at most eight terms.
+        Depth of the ontology for the marks; ``None`` is the deepest one with at most eight terms.
     key
-        Where the results are in ``uns``; ``None`` is ``f"dendrogram_{groupby}"``.
-    figsize
-        Inches; ``None`` is one column wide, and as high as the labels need.
-    ax
-        Draw into these axes, which takes one view.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes (two for ``view="both"``), or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        When the results are not in ``uns``.
+        Key of the result in ``uns``. That of :func:`scanpy.tl.dendrogram` is drawn too.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
     ValueError
-        When ``view`` is unknown or needs an ontology that was not compared, ``depth`` is none of the cuts, or ``ax`` is
-        given for both views.
+        If ``view`` is unknown or needs an ontology, ``depth`` is not in the result, or ``ax`` is given for both views.
 
     Examples
     --------
@@ -92,29 +73,28 @@ def dendrogram(
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
     >>> uc.tl.dendrogram(adata, "cell_type")
-    >>> uc.pl.dendrogram(adata, "cell_type", show=False)
+    >>> uc.pl.dendrogram(adata, show=False)
     <Axes: xlabel='Distance'>
     """
-    key = f"dendrogram_{groupby}" if key is None else key
     found = get_result(adata, key, made_by="uc.tl.dendrogram", needs=("dendrogram_info", "categories_ordered"))
-    compared: Mapping[str, Any] | None = found.get("ontology")
+    table: pd.DataFrame | None = found.get("table")
     if view is None:
-        view = "both" if compared is not None and ax is None else "tree"
-    if view not in VIEWS:
-        raise ValueError(f"view={view!r} is not known; use one of {', '.join(map(repr, VIEWS))}.")
-    if compared is None and (view != "tree" or depth is not None):
+        view = "both" if table is not None and ax is None else "tree"
+    if view not in _VIEWS:
+        raise ValueError(f"view={view!r} is not known; use one of {', '.join(map(repr, _VIEWS))}.")
+    if table is None and (view != "tree" or depth is not None):
         raise ValueError(
-            f"adata.uns[{key!r}] holds no comparison with an ontology; call uc.tl.dendrogram with ontology= and "
-            'ontology_ids=, or draw view="tree" alone.'
+            f"adata.uns[{key!r}] has no comparison with an ontology. Call uc.tl.dendrogram with ontology= and "
+            'ontology_ids=, or pass view="tree".'
         )
     if view == "both" and ax is not None:
-        raise ValueError('ax= takes one view; pass view="tree" or view="ari" as well.')
-    clusters = None if compared is None else _cut(compared, depth)
+        raise ValueError('ax= takes one view; pass view="tree" or view="ari".')
+    terms = None if table is None else _terms_at(table, found["terms"], depth)
 
     with style():
         labels = wrap(found["categories_ordered"])
         height = len(labels) * max(label.count("\n") + 1 for label in labels) * _LINE + 12 * MM
-        height += 0 if clusters is None else (clusters.nunique() + 1) // 2 * _LINE
+        height += 0 if terms is None else (terms.nunique() + 1) // 2 * _LINE
         if view == "both":
             size = figsize or (SINGLE, height + 38 * MM)
             figure, axes = new_figure(*size, nrows=2, height_ratios=[height, 38 * MM])
@@ -122,31 +102,30 @@ def dendrogram(
             figure, one = get_axes(ax, *(figsize or (SINGLE, height if view == "tree" else 42 * MM)))
             axes = np.array([one])
         if view != "ari":
-            _draw_tree(axes[0], found, labels, clusters)
-        if compared is not None and view != "tree":
-            _draw_ari(axes[-1], compared["ari"])
+            _draw_tree(axes[0], found, labels, terms)
+        if table is not None and view != "tree":
+            _draw_ari(axes[-1], table)
         return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
 
 
-def _cut(compared: Mapping[str, Any], depth: int | None) -> pd.Series:
-    """The term of each type at a depth."""
-    table, clusters = compared["ari"], compared["clusters"]
+def _terms_at(table: pd.DataFrame, terms: pd.DataFrame, depth: int | None) -> pd.Series:
+    """Term of each type at a depth."""
     if depth is None:
         few = table[table["n_clusters"] <= len(PALETTE)]
         depth = int((few if len(few) else table.iloc[:1])["depth"].max())
-    if str(depth) not in clusters:
-        raise ValueError(f"depth={depth!r} divides nothing anew; the cuts are at {', '.join(clusters.columns)}.")
-    return clusters[str(depth)].astype(str).rename(f"Ontology, depth {depth}")
+    if str(depth) not in terms:
+        raise ValueError(f"depth={depth!r} is not in the result; choose from {', '.join(terms.columns)}.")
+    return terms[str(depth)].astype(str).rename(f"Ontology, depth {depth}")
 
 
-def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], clusters: pd.Series | None) -> None:
+def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], terms: pd.Series | None) -> None:
     from matplotlib.lines import Line2D
 
     info = found["dendrogram_info"]
     for places, heights in zip(np.array(info["icoord"]), np.array(info["dcoord"]), strict=True):
         ax.plot(heights, places, color="#555555", linewidth=0.8, solid_capstyle="projecting")
     at = np.arange(5, 10 * len(labels), 10)
-    top = float(np.max(info["dcoord"])) or 1.0  # types that all lie on one point
+    top = float(np.max(info["dcoord"])) or 1.0  # all types at one point
     ax.set_xlim(1.03 * top, -0.04 * top)
     ax.set_ylim(10 * len(labels), 0)
     ax.yaxis.tick_right()
@@ -154,19 +133,16 @@ def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], clusters: 
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("1 - correlation" if "metric" not in found else "Distance")
-    if clusters is None:
+    if terms is None:
         return
-    looks: dict[str, dict[str, Any]] = {
-        term: {"color": PALETTE[i % len(PALETTE)], "marker": _MARKERS[i // len(PALETTE) % len(_MARKERS)]}
-        for i, term in enumerate(dict.fromkeys(clusters.reindex(found["categories_ordered"]).dropna()))
-    }
+    looks = category_looks(dict.fromkeys(terms.reindex(found["categories_ordered"]).dropna()))
     marks: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "clip_on": False}
     for y, name in zip(at, found["categories_ordered"], strict=True):
-        if name in clusters.index:
-            ax.plot(0, y, zorder=3, **marks, **looks[clusters[name]])
+        if name in terms.index:
+            ax.plot(0, y, zorder=3, **marks, **looks[terms[name]])
     handles = [Line2D([], [], label="\n".join(wrap([term])), **marks, **look) for term, look in looks.items()]
     ax.legend(
-        handles=handles, title=clusters.name, title_fontsize=7, alignment="left", loc="lower left",
+        handles=handles, title=terms.name, title_fontsize=7, alignment="left", loc="lower left",
         bbox_to_anchor=(-0.02, 1), ncols=2, columnspacing=1, handletextpad=0.2,
     )  # fmt: skip
 
@@ -174,7 +150,7 @@ def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], clusters: 
 def _draw_ari(ax: Axes, table: pd.DataFrame) -> None:
     x = np.arange(len(table))
     if table["chance"].notna().all():
-        ax.fill_between(x, table["chance_low"], table["chance_high"], color=CHANCE, linewidth=0, label="shuffled, 95 %")
+        ax.fill_between(x, table["chance_low"], table["chance_high"], color=CHANCE, linewidth=0, label="shuffled types")
     ax.plot(x, table["ari"], color=MATCH, marker="o", markersize=3.5, label="tree and ontology")
     ax.set_xticks(x, [f"{d}\n({n})" for d, n in zip(table["depth"], table["n_clusters"], strict=True)])
     ax.set_xlim(-0.4, len(table) - 0.6)

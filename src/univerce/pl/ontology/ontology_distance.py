@@ -1,4 +1,4 @@
-"""Draw distances in an embedding by distances in an ontology."""
+"""Plot distances in an embedding by distances in an ontology."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 
+from univerce._docs import document
 from univerce.pl._figure import MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _OVERLAP = 1.6
 
 
+@document
 def ontology_distance(
     adata: ad.AnnData,
     *,
@@ -26,34 +28,17 @@ def ontology_distance(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw a ridge for every ontology distance: the density of the distances of its pairs of cells in the embedding.
+    """Plot the density of the distances of pairs of cells in the embedding, as a ridge per ontology distance.
 
-    The tick under a ridge is the median. The columns beside the ridges are the number of pairs, and Cohen's d and the
-    one-sided p-value of the step from the distance above. All ridges are scaled to one height.
+    The tick under a ridge is the median. The columns are the number of pairs, and Cohen's d and the one-sided p-value
+    of the step from the distance above. All ridges have the same height.
 
     Parameters
     ----------
     adata
-        Data that :func:`univerce.tl.ontology_distance` has written to.
-    key
-        Where the results are in ``uns``.
-    figsize
-        Inches; ``None`` is one column wide, and as high as there are distances.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        When the results are not in ``uns``.
+        Annotated data, after :func:`univerce.tl.ontology_distance`.
+    %(figure)s
+    %(drawn)s
 
     Examples
     --------
@@ -70,8 +55,8 @@ def ontology_distance(
     >>> uc.pl.ontology_distance(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.ontology_distance", needs=("distances", "density", "params"))
-    table, densities = found["distances"], found["density"]
+    found = get_result(adata, key, made_by="uc.tl.ontology_distance", needs=("table", "density", "params"))
+    table, densities = found["table"], found["density"]
     with style():
         import matplotlib as mpl
 
@@ -88,8 +73,8 @@ def ontology_distance(
                 ax.plot(x, y - _OVERLAP * height / height.max(), color="white", linewidth=0.6, zorder=y)
             ax.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)
             ax.plot(row["median"], y, marker=2, color="black", markersize=4, markeredgewidth=0.9, zorder=len(table) + 1)
-            _beside(ax, y, _texts(row))
-        _beside(ax, -1, ("pairs", "d", "p"), weight="bold")
+            _write_columns(ax, y, _texts(row))
+        _write_columns(ax, -1, ("pairs", "d", "p"), weight="bold")
         ax.set_yticks(range(len(table)), table["ontology_distance"].astype(str))
         ax.set_ylim(len(table) - 0.6, -_OVERLAP - 0.1)
         ax.set_xlim(x[0], x[-1])
@@ -100,8 +85,8 @@ def ontology_distance(
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)
 
 
-def _beside(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:
-    """Three columns to the right of the axes, points away from them, for which the layout makes room."""
+def _write_columns(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:
+    """Write three columns to the right of the axes."""
     for points, text in zip((30, 52, 82), texts, strict=True):
         ax.annotate(
             text, (1, y), (points, 1), xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
@@ -110,7 +95,7 @@ def _beside(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "norm
 
 
 def _texts(row: pd.Series) -> tuple[str, str, str]:
-    """Number of pairs, effect size and p-value; empty when the distance is not compared with another."""
+    """Number of pairs, effect size and p-value, the last two empty if undefined."""
     if not np.isfinite(row["d"]):
         return f"{int(row['n_pairs']):,}", "", ""
     p = f"{row['p_value']:.2g}" if row["p_value"] >= 1e-300 else "<1e-300"

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_writable, get_modalities
 from univerce.embeddings.cells import Cells, known_in_all
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _NAMES = ("adata", "reference")
 
 
+@document
 def centroid_alignment(
     adata: ad.AnnData | MuData,
     reference: ad.AnnData | MuData,
@@ -78,31 +80,20 @@ def centroid_alignment(
         matched without regard to case; names that are not unique are left out. Skipped and logged if either has no
         expression. ``{"layer": ..., "gene_key": ...}`` does the same with the counts of a layer, or with the names of
         genes in a column of ``var``. Any other string is the key of another embedding in ``obsm``.
-    metric
-        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
-    min_cells
-        Leave out groups with fewer cells.
-    n_permutations
-        Number of shuffles of the types; 0 skips the comparison with chance.
-    check_space
-        Require both embeddings to come from one model. ``False`` is for embeddings of other methods.
-    rng
-        Seed or generator of the shuffles.
-    key_added
-        Key in ``uns``.
+    %(metric, min_cells, n_permutations, check_space, rng, key_added)s
 
     Returns
     -------
     A row per ``representation``, ``tissue`` (and ``"overall"``), ``score`` and ``k``: ``hits`` of ``n`` shared types
-    as a ``share``; the mean share ``chance`` of shuffled types, its 95 % interval ``chance_low`` to ``chance_high``, and
+    as a ``share``; the mean share ``chance`` of shuffled types, its 95 % interval ``chance_low`` to ``chance_high`` and
     the one-sided ``p_value``, (1 + shuffles at least as good) / (1 + shuffles). NaN is undefined. Writes:
 
     ``adata.uns[key_added]["table"]``
         The same table.
     ``adata.uns[key_added]["types"]``
         A row per representation, tissue and type of the query: ``in_reference``, ``n_cells`` in both, the nearest
-        centroid (``nearest``, in ``nearest_data``: ``"query"`` or ``"reference"``), the nearest one of each side with its
-        distance, and distance and ranks of the matching centroid.
+        centroid (``nearest``, of ``"query"`` or ``"reference"`` by ``nearest_data``), the nearest one of each side with
+        its distance, and distance and ranks of the matching centroid.
     ``adata.uns[key_added]["pairs"]``
         Distance and ranks of each type of the ``query`` and the ``reference``, for
         :func:`univerce.pl.centroid_alignment`.
@@ -125,7 +116,7 @@ def centroid_alignment(
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.tl.centroid_alignment(query, reference)
     >>> scores.query("score == 'either' and k == 3")[["representation", "hits", "n"]].values.tolist()
-    [['X_uce', 8, 8], ['lognorm', 8, 8]]
+    [['X_uce', 7, 7], ['lognorm', 7, 7]]
     """
     adata, reference = data = get_modalities(mod, adata, reference)
     ks = check_options(k, metric, n_permutations, min_cells)
@@ -194,8 +185,8 @@ def _check_shared_types(groups: Sequence[Groups], groupby: str, tissue_key: str 
             listed.append(", ".join(map(repr, labels[:20])) + more)
         raise ValueError(
             f"adata and reference share no type of obs[{groupby!r}]{where}. adata has {listed[0]}; reference has "
-            f"{listed[1]}. Rename the types of one of them, as with adata.obs[{groupby!r}].replace({{...}}), or group by "
-            "a column of ontology ids."
+            f"{listed[1]}. Rename the types of one of them, as with adata.obs[{groupby!r}].replace({{...}}), or "
+            "group by a column of ontology ids."
         )
 
 

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import check_whole, get_modality
 from univerce.embeddings.cells import Cells
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 8192
 
 
+@document
 def centroids(
     adata: ad.AnnData | MuData,
     groupby: str | Sequence[str],
@@ -42,12 +44,7 @@ def centroids(
         Annotated data, not changed.
     groupby
         Column of ``obs``, or several; every combination that occurs is a group.
-    mod
-        Modality, if ``adata`` is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``.
-    min_cells
-        Leave out groups with fewer cells. They are logged.
+    %(mod, use_rep, min_cells)s
 
     Returns
     -------

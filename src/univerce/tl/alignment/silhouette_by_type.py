@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells, known_in_all
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@document
 def silhouette_by_type(
     adata: ad.AnnData | MuData,
     *,
@@ -41,23 +43,16 @@ def silhouette_by_type(
 
     Parameters
     ----------
-    adata
-        Annotated data.
-    groupby
-        Column of ``obs`` with the cell types.
-    mod
-        Modality, if ``adata`` is a MuData.
+    %(adata, groupby, mod)s
     use_reps
         Keys of the embeddings in ``obsm``.
-    metric
-        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
+    %(metric)s
     max_cells
         Subsample larger data to this number of cells, equally from each type as far as it has enough. Time grows with
         its square.
     rng
         Seed or generator of the subsample, which depends on the names of the cells, not on their order.
-    key_added
-        Key in ``uns``.
+    %(key_added)s
 
     Returns
     -------

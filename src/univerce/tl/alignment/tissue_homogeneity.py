@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_writable, get_modality
 from univerce.embeddings.cells import Cells, known_in_all
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@document
 def tissue_homogeneity(
     adata: ad.AnnData | MuData,
     *,
@@ -50,24 +52,12 @@ def tissue_homogeneity(
         Columns of ``obs`` with the cell types and the tissues.
     k
         Number of nearest centroids, one or several.
-    mod
-        Modality, if ``adata`` is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``.
+    %(mod, use_rep)s
     baseline
         ``"lognorm"``: counts normalized to 10,000 per cell and log-transformed. Skipped and logged if there is no
         expression. ``{"layer": ...}`` does the same with the counts of a layer. Any other string is the key of another
         embedding in ``obsm``.
-    metric
-        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
-    min_cells
-        Leave out groups with fewer cells.
-    n_permutations
-        Number of shuffles of the types; 0 skips the comparison with chance.
-    rng
-        Seed or generator of the shuffles.
-    key_added
-        Key in ``uns``.
+    %(metric, min_cells, n_permutations, rng, key_added)s
 
     Returns
     -------

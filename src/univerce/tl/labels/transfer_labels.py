@@ -101,9 +101,9 @@ def transfer_labels(
     unknown
         What rejected cells are called.
     ontology
-        Path of an OBO file, or what :func:`univerce.tl.read_ontology` gives. An unsure cell then gets the most specific
-        term above its label whose summed probability reaches the threshold, before it is unknown. Terms that all labels
-        of the reference are kinds of are never given.
+        Path of an OBO file, or what :func:`univerce.datasets.read_ontology` gives. An unsure cell then gets the most
+        specific term above its label whose summed probability reaches the threshold, before it is unknown. Terms that
+        all labels of the reference are kinds of are never given.
     ontology_ids
         Term of each label: a column of ``reference.obs``, or a mapping whose missing labels have none. Ids, names and
         exact synonyms are understood. ``None`` takes the labels themselves.

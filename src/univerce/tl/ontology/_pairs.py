@@ -9,6 +9,7 @@ import pandas as pd
 
 _BLOCK_PAIRS = 8192
 _GRID = 200
+_QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
 def draw_pairs(n: int, n_pairs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +56,7 @@ def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFram
         here = values[groups == group]
         row: dict[str, Any] = {"ontology_distance": int(group), "n_pairs": len(here), "mean": here.mean()}
         row["std"] = here.std(ddof=1) if len(here) > 1 else np.nan
-        row |= zip(("q05", "q25", "median", "q75", "q95"), np.quantile(here, [0.05, 0.25, 0.5, 0.75, 0.95]), strict=True)
+        row |= zip(_QUANTILES, np.quantile(here, list(_QUANTILES.values())), strict=True)
         row |= dict.fromkeys(("t", "p_value", "d"), np.nan)
         if min(len(here), len(before)) > 1 and (spread := _pooled_std(here, before)) > 0:
             test = ttest_ind(here, before, equal_var=False, alternative="greater")

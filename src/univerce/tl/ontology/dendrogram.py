@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
@@ -28,6 +29,7 @@ _EUCLIDEAN_LINKAGES = ("ward", "centroid", "median")
 _LINKAGES = ("single", "complete", "average", "weighted", *_EUCLIDEAN_LINKAGES)
 
 
+@document
 def dendrogram(
     adata: ad.AnnData | MuData,
     groupby: str = "cell_type",
@@ -56,30 +58,11 @@ def dendrogram(
     ----------
     adata
         Annotated data, or centroids of :func:`univerce.tl.centroids` with ``min_cells=1``.
-    groupby
-        Column of ``obs`` with the cell types.
-    mod
-        Modality, if ``adata`` is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``.
+    %(groupby, mod, use_rep)s
     linkage_method
         ``"single"``, ``"complete"``, ``"average"`` or ``"weighted"``; with the Euclidean distance also ``"ward"``,
         ``"centroid"`` and ``"median"``.
-    metric
-        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
-    min_cells
-        Leave out types with fewer cells.
-    ontology
-        Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.
-    ontology_ids
-        Column of ``obs`` with the term of each cell, the same for all cells of a type; or a mapping from types to
-        terms. Terms are ids, names or exact synonyms.
-    n_permutations
-        Number of shuffles of the types; 0 skips the comparison with chance.
-    rng
-        Seed or generator of the shuffles.
-    key_added
-        Key in ``uns``.
+    %(metric, min_cells, ontology, ontology_ids, n_permutations, rng, key_added)s
 
     Returns
     -------
@@ -112,7 +95,7 @@ def dendrogram(
     >>> uc.tl.uce_embed(adata)
     >>> uc.tl.dendrogram(adata, "cell_type")
     >>> adata.uns["uce_dendrogram"]["categories_ordered"].tolist()[:2]
-    ['CD14+ Monocyte', 'Dendritic']
+    ['CD56+ NK', 'CD8+ Cytotoxic T']
     >>> sc.pl.dendrogram(adata, "cell_type", dendrogram_key="uce_dendrogram", show=False)
     <Axes: >
     """

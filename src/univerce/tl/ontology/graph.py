@@ -1,4 +1,4 @@
-"""Terms of an ontology: resolved by id or name, their ancestors and distances. Edges lead from a term to its parents."""
+"""Terms of an ontology, their ancestors and distances. Edges lead from a term to its parents."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@document
 def lineage_colocalization(
     adata: ad.AnnData | MuData,
     *,
@@ -71,28 +73,7 @@ def lineage_colocalization(
         Annotated data, or centroids of :func:`univerce.tl.centroids` with ``min_cells=1``.
     lineages
         Terms of each lineage, one or several: ids, names or exact synonyms.
-    ontology
-        Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.
-    ontology_ids
-        Column of ``obs`` with the term of each cell, the same for all cells of a type; or a mapping from types to
-        terms.
-    groupby
-        Column of ``obs`` with the cell types.
-    mod
-        Modality, if ``adata`` is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``.
-    metric
-        ``"euclidean"`` or ``"cosine"``, for the nearest centroid. Under the cosine, a cell of zeros counts as one
-        without an embedding.
-    min_cells
-        Leave out types with fewer cells.
-    n_permutations
-        Number of shuffles of the lineages among the types; 0 skips the comparison with chance.
-    rng
-        Seed or generator of the shuffles.
-    key_added
-        Key in ``uns``.
+    %(ontology, ontology_ids, groupby, mod, use_rep, metric, min_cells, n_permutations, rng, key_added)s
 
     Returns
     -------
@@ -197,7 +178,7 @@ def _assign_lineages(
     unclear = []
     for place in np.flatnonzero(pd.notna(terms)):
         steps = nx.single_source_shortest_path_length(graph, terms[place])  # to each ancestor
-        closest = {name: min((steps.get(resolved[i], np.inf) for i in ids), default=np.inf) for name, ids in given.items()}
+        closest = {name: min([np.inf, *(steps.get(resolved[i], np.inf) for i in ids)]) for name, ids in given.items()}
         least = min(closest.values(), default=np.inf)
         names = [name for name, n in closest.items() if n == least < np.inf]
         if len(names) == 1:

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@document
 def ontology_distance(
     adata: ad.AnnData | MuData,
     *,
@@ -51,27 +53,15 @@ def ontology_distance(
 
     Parameters
     ----------
-    adata
-        Annotated data.
-    ontology
-        Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.
-    ontology_ids
-        Column of ``obs`` with the term of each cell, or a mapping from the labels of ``groupby`` to terms. Terms are
-        ids, names or exact synonyms.
+    %(adata, ontology, ontology_ids)s
     groupby
         Column of ``obs`` with the labels of the mapping.
-    mod
-        Modality, if ``adata`` is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``.
-    metric
-        ``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.
+    %(mod, use_rep, metric)s
     n_pairs
         Number of pairs to draw.
     rng
         Seed or generator of the draws, which depend on the names of the cells, not on their order.
-    key_added
-        Key in ``uns``.
+    %(key_added)s
 
     Returns
     -------
@@ -141,7 +131,8 @@ def ontology_distance(
         logger.info("%s pairs of terms that are not connected are left out.", f"{(~connected).sum():,}")
     first, second, steps = first[connected], second[connected], steps[connected].astype(np.int64)
     drawn, place = np.unique(used[np.concatenate([first, second])], return_inverse=True)
-    apart = pair_distances(cells.rows(drawn), *np.split(place, 2), metric)
+    first_row, second_row = np.split(place, 2)
+    apart = pair_distances(cells.rows(drawn), first_row, second_row, metric)
 
     table = summarize_by_distance(steps, apart)
     adata.uns[key_added] = {
