@@ -187,7 +187,7 @@ def test_the_order_of_the_cells_changes_nothing(adata, atlas):
 
 
 def test_centroids_are_an_atlas_too(adata, atlas):
-    out = search(adata, centroids(atlas, "cell_type"), n_neighbors=1)
+    out = search(adata, centroids(atlas, "cell_type", min_cells=1), n_neighbors=1)
     assert (out.obs["atlas_label"].astype(str) == adata.obs["cell_type"].astype(str)).mean() > 0.8
 
 

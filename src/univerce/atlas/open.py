@@ -41,7 +41,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     >>> atlas = uc.atlas.open("cells.zarr")
     >>> atlas.obsm["X_uce"][:2].shape
     (2, 256)
-    >>> uc.tl.centroids(atlas, "cell_type").obs["n_cells"].sum()
+    >>> uc.tl.centroids(atlas, "cell_type", min_cells=1).obs["n_cells"].sum()
     np.int64(40)
     """
     atlas = open_atlas(Path(path))

@@ -88,8 +88,7 @@ def test_bars_are_the_scores(query, reference, tissue):
     scores = centroid_alignment(query, reference, **REP, tissue_key=tissue)
     ax = plot(query, view="scores", score="cross", k=3, show=False)
     table = scores[scores["score"] != "mixing"]
-    names = ["the nearest of both data sets", "the 3 nearest of both data sets"]
-    names += ["the nearest of the reference", "the 3 nearest of the reference"]
+    names = [f"top {k} {among}" for among in ("of both data sets", "of the reference") for k in (1, 3)]
     if tissue:
         table, names = table.query("score == 'cross' and k == 3"), ["overall", "gut", "lung"]
     assert [t.get_text() for t in ax.get_yticklabels()] == names
@@ -143,20 +142,16 @@ def test_given_axes_take_one_view(query, reference):
         ({"score": "mixing"}, "score='mixing' .* 'either', 'cross'"),
         ({"k": 2}, "k=2 .* 1, 3"),
     ],
-    ids=["view", "representation", "tissue", "score", "k"],
 )
-def test_a_choice_that_is_not_there_is_named(query, reference, choice, message):
+def test_invalid_choices_are_named(query, reference, choice, message):
     centroid_alignment(query, reference, **REP)
     with pytest.raises(ValueError, match=message):
         plot(query, show=False, **choice)
 
 
-def test_without_results_the_function_to_call_is_named(query):
+def test_results_from_a_file_are_drawn_alike(query, reference, tmp_path):
     with pytest.raises(KeyError, match=r"Call uc\.tl\.centroid_alignment first"):
         plot(query)
-
-
-def test_results_from_a_file_are_drawn_alike(query, reference, tmp_path):
     centroid_alignment(query, reference, **REP)
     query.write_h5ad(tmp_path / "a.h5ad")
     read = plot(ad.read_h5ad(tmp_path / "a.h5ad"), view="types", show=False)

@@ -160,7 +160,7 @@ def test_log_normalized_expression_is_the_baseline():
     )
 
 
-def test_symbols_may_lie_in_a_column_of_var():
+def test_symbols_in_a_column_of_var_and_a_reference_without_expression(caplog):
     query, reference = random_cells(100, 4, 1), random_cells(100, 4, 2)
     for adata, prefix in ((query, "ENSG"), (reference, "ENSMUSG")):
         adata.var["symbol"] = adata.var_names
@@ -171,34 +171,26 @@ def test_symbols_may_lie_in_a_column_of_var():
         centroid_alignment(query, reference, **FREE)
     with pytest.raises(KeyError, match=r"gene_key='none' is not in adata\.var; its columns are: 'symbol'"):
         centroid_alignment(query, reference, baseline={"gene_key": "none"}, **FREE)
-
-
-def test_a_reference_without_expression_has_no_baseline(caplog):
-    query, reference = random_cells(100, 4, 1), random_cells(100, 4, 2)
+    with pytest.raises(ValueError, match="no option 'gene'; its options are: layer, gene_key"):
+        centroid_alignment(query, reference, baseline={"gene": "none"}, **FREE)
     bare = ad.AnnData(obs=reference.obs, obsm=dict(reference.obsm))
     with caplog.at_level(logging.INFO, "univerce"):
-        scores = centroid_alignment(query, bare, **FREE)
-    assert set(scores["representation"]) == {"X_e"}
+        assert set(centroid_alignment(query, bare, **FREE)["representation"]) == {"X_e"}
     assert "No baseline: reference without expression." in caplog.text
     assert "baseline" not in query.uns["centroid_alignment"]["params"]
 
 
-def test_the_order_of_the_cells_does_not_matter():
+def test_the_seed_matters_and_the_order_of_the_cells_does_not():
     query, reference = random_cells(400, 12, 1), random_cells(500, 12, 2)
     expected = centroid_alignment(query, reference, tissue_key="tissue", **FREE)
     order = np.random.default_rng(0).permutation
     shuffled = query[order(400)].copy(), reference[order(500)].copy()
     pd.testing.assert_frame_equal(centroid_alignment(*shuffled, tissue_key="tissue", **FREE), expected)
+    other = centroid_alignment(query, reference, tissue_key="tissue", rng=1, **FREE)
+    assert not other["chance"].equals(expected["chance"])
 
 
-def test_a_seed_says_which_shuffles():
-    query, reference = random_cells(400, 12, 1), random_cells(500, 12, 2)
-    one, same, other = (centroid_alignment(query, reference, rng=seed, **FREE)["chance"] for seed in (0, 0, 1))
-    pd.testing.assert_series_equal(one, same)
-    assert not one.equals(other)
-
-
-def test_the_result_survives_a_file(tmp_path):
+def test_the_result_is_read_from_a_file(tmp_path):
     query, reference = random_cells(200, 6, 1), random_cells(200, 8, 2)
     query.obs["tissue"] = query.obs["tissue"].cat.rename_categories({"skin": "here alone"})
     scores = centroid_alignment(query, reference, tissue_key="tissue", **FREE)
@@ -210,7 +202,19 @@ def test_the_result_survives_a_file(tmp_path):
     assert read["params"]["tissue_key"] == "tissue"
 
 
-def test_cells_without_label_or_embedding_count_for_nothing(query, reference):
+def test_small_groups_are_left_out_and_one_type_has_no_neighbor(query, reference):
+    scores = centroid_alignment(query, reference, baseline=None, n_permutations=0, **FREE | {"min_cells": 2})
+    assert share(scores, "either", 1)[["hits", "n"]].tolist() == [0, 1]
+    assert scores[["chance", "chance_low", "chance_high", "p_value"]].isna().all(axis=None)
+    query = line({"a": [0, 1]})
+    scores = centroid_alignment(query, line({"a": [5]}), baseline=None, **FREE)
+    assert share(scores, "either", 1)[["hits", "n", "chance", "p_value"]].tolist() == [1, 1, 1, 1]
+    (row,) = query.uns["centroid_alignment"]["types"].iloc
+    assert (row["nearest_query"], row["nearest"]) == ("", "a")
+    assert np.isnan(row["distance_query"])
+
+
+def test_cells_without_label_or_embedding_are_ignored(query, reference):
     expected = centroid_alignment(query, reference, baseline=None, **FREE)
     extra = line({"a": [900, np.nan, 5], "b": [-900], "c": [0]})
     extra.obs["cell_type"] = [None, "a", "b", None, "c"]
@@ -219,26 +223,7 @@ def test_cells_without_label_or_embedding_count_for_nothing(query, reference):
     pd.testing.assert_frame_equal(centroid_alignment(more, reference, baseline=None, **FREE), expected)
 
 
-def test_one_type_in_each_data_set_is_scored_and_has_no_neighbor_of_its_own():
-    query, reference = line({"a": [0, 1]}), line({"a": [5]})
-    scores = centroid_alignment(query, reference, baseline=None, **FREE)
-    assert share(scores, "either", 1)[["hits", "n", "chance", "p_value"]].tolist() == [1, 1, 1, 1]
-    (row,) = query.uns["centroid_alignment"]["types"].iloc
-    assert (row["nearest_query"], row["nearest"]) == ("", "a")
-    assert np.isnan(row["distance_query"])
-
-
-def test_small_groups_can_be_left_out(query, reference):
-    scores = centroid_alignment(query, reference, baseline=None, min_cells=2, **FREE)
-    assert share(scores, "either", 1)["n"] == 1
-
-
-def test_without_permutations_chance_is_unknown(query, reference):
-    scores = centroid_alignment(query, reference, baseline=None, n_permutations=0, **FREE)
-    assert scores[["chance", "chance_low", "chance_high", "p_value"]].isna().all(axis=None)
-
-
-def test_types_that_share_no_name_are_refused(query, reference):
+def test_types_without_a_shared_name_are_refused(query, reference):
     reference.obs["cell_type"] = "x" + reference.obs["cell_type"].astype(str)
     with pytest.raises(
         ValueError, match=r"share no type of obs\['cell_type'\]\. adata has 'a', 'b'.*'xa', 'xb'.*replace"
@@ -258,6 +243,8 @@ def test_bad_input_is_named(query, reference):
         centroid_alignment(
             line({"a": [0]}, tissue="overall"), line({"a": [0]}, tissue="overall"), tissue_key="tissue", **FREE
         )
+    with pytest.raises(ValueError, match="tissue_key='cell_type' is the column of the types"):
+        centroid_alignment(query, reference, tissue_key="cell_type", **FREE)
     with pytest.raises(ValueError, match="baseline='X_e' is the embedding itself"):
         centroid_alignment(query, reference, baseline="X_e", **FREE)
     reference.obsm["X_e"][:] = np.nan
@@ -265,7 +252,7 @@ def test_bad_input_is_named(query, reference):
         centroid_alignment(query, reference, **FREE)
 
 
-def test_spaces_are_checked_unless_told_otherwise(query, reference, tiny_model):
+def test_spaces_are_checked_unless_switched_off(query, reference, tiny_model):
     with pytest.raises(KeyError, match=r"does not say which model.*check_space=False"):
         centroid_alignment(query, reference, use_rep="X_e")
     cells = [random_cells(20, 2, seed) for seed in (1, 2)]
@@ -276,7 +263,7 @@ def test_spaces_are_checked_unless_told_otherwise(query, reference, tiny_model):
     centroid_alignment(*cells, **FREE)
 
 
-def test_blood_of_two_laboratories_lands_on_its_own_types(test_data):
+def test_blood_of_two_laboratories_aligns(test_data):
     """Uses the bundled model, on a sample of the cells."""
     coarse = {
         "B": "B", "B Activated": "B", "NK": "NK", "CD14 Mono": "CD14 monocyte", "CD8 T": "CD8 T",
@@ -290,7 +277,7 @@ def test_blood_of_two_laboratories_lands_on_its_own_types(test_data):
         adata.obs["cell_type"] = adata.obs["cell_type"].astype(str).map(coarse).astype("category")
         uce_embed(adata)
         sets.append(adata)
-    scores = centroid_alignment(*sets)
+    scores = centroid_alignment(*sets, min_cells=1)
     found = share(scores, "cross", 3, rep="X_uce")
     assert found["n"] == 5
     assert found["share"] > found["chance_high"]
@@ -307,7 +294,7 @@ def test_a_view_of_a_file_is_refused_before_anything_is_computed(query, referenc
     backed.file.close()
 
 
-def test_a_tissue_that_the_reference_lacks_tells_nothing(query, reference):
+def test_a_tissue_that_the_reference_lacks_is_not_scored(query, reference):
     query, reference = (ad.concat([a, a], index_unique="-") for a in (query, reference))
     query.obs["tissue"] = np.repeat(["gut", "skin"], query.n_obs // 2)
     reference.obs["tissue"] = "gut"
@@ -321,13 +308,8 @@ def test_a_tissue_that_the_reference_lacks_tells_nothing(query, reference):
     assert skin["share"].isna().all()
 
 
-def test_types_are_no_tissues(query, reference):
-    with pytest.raises(ValueError, match="tissue_key='cell_type' is the column of the types"):
-        centroid_alignment(query, reference, tissue_key="cell_type", **FREE)
-
-
 @pytest.mark.parametrize(("n_shared", "said"), [(2, True), (3, False)])
-def test_a_baseline_on_a_few_names_that_are_shared_by_chance_is_pointed_out(caplog, n_shared, said):
+def test_a_baseline_of_few_shared_genes_is_a_warning(caplog, n_shared, said):
     query, reference = line({"a": [0, 1], "b": [4]}, genes=25), line({"a": [0], "b": [4, 5]}, genes=40)
     reference.var_names = [name if i < n_shared else f"other {name}" for i, name in enumerate(reference.var_names)]
     centroid_alignment(query, reference, **FREE)

@@ -74,7 +74,7 @@ def test_scores_equal_a_search_by_brute_force():
     assert scores.set_index(["by", "name", "k"])[["hits", "n"]].apply(list, axis=1).to_dict() == counted
 
 
-def test_chance_equals_that_of_shuffled_labels_scored_anew():
+def test_chance_equals_the_mean_over_shuffled_labels():
     adata = cells(600, 6, 3)
     scores = tissue_homogeneity(adata, **REP, baseline=None, k=2, n_permutations=2000)
     rng, again = np.random.default_rng(1), []
@@ -125,7 +125,7 @@ def test_neither_the_order_of_cells_nor_cells_without_embedding_matter(tmp_path)
     pd.testing.assert_frame_equal(tissue_homogeneity(more, **REP, baseline=None), expected)
 
 
-def test_one_tissue_only_is_refused():
+def test_invalid_input_is_named():
     with pytest.raises(ValueError, match=r"No type of obs\['cell_type'\] occurs in two tissues.*'gut'"):
         tissue_homogeneity(line({("a", "gut"): 0, ("b", "gut"): 1}), **REP)
     with pytest.raises(ValueError, match="No type"):

@@ -101,7 +101,7 @@ def test_types_of_no_lineage_or_term_are_left_out(adata, obo, caplog):
     assert "have no term: 'monocyte'" in caplog.text
 
 
-def test_a_lineage_of_one_type_is_never_predicted(adata, obo):
+def test_a_lineage_of_one_type_is_not_predicted(adata, obo):
     cells = adata[adata.obs["cell_type"] != "goblet cell"].copy()
     scores = run(cells, obo).set_index("lineage")
     assert scores.loc["epithelial", ["n", "accuracy", "hits"]].tolist() == [1, 0, 0]
@@ -117,7 +117,7 @@ def test_two_types_of_two_lineages_are_predicted_as_each_other(adata, obo):
     assert run(cells, obo)["accuracy"].tolist() == [0, 0, 0]
 
 
-def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
+def test_the_result_is_read_from_a_file_and_does_not_depend_on_the_order(adata, obo, tmp_path):
     expected = run(adata, obo)
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["lineage_colocalization"]
@@ -128,15 +128,15 @@ def test_a_result_survives_a_file_and_any_order(adata, obo, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"lineages": {"all": "CL:0"}}, "belong to fewer than two lineages: all", id="one_lineage"),
-        pytest.param({"lineages": {}}, "belong to fewer than two lineages: none", id="no_lineage"),
-        pytest.param({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are not terms.*CL:55", id="unknown_term"),
-        pytest.param({"lineages": {"overall": "CL:1"}}, "A lineage is named 'overall'", id="overall"),
-        pytest.param({"metric": "city"}, "metric='city' is not known", id="metric"),
-        pytest.param({"min_cells": 1.5}, "min_cells=1.5 must be an integer >= 1", id="min_cells"),
-        pytest.param({"n_permutations": -1}, "n_permutations=-1 must be an integer", id="no_shuffles"),
+        ({"lineages": {"all": "CL:0"}}, "belong to fewer than two lineages: all"),
+        ({"lineages": {}}, "belong to fewer than two lineages: none"),
+        ({"lineages": {"x": "CL:55"}}, "1 of 1 terms in lineages are not terms.*CL:55"),
+        ({"lineages": {"overall": "CL:1"}}, "A lineage is named 'overall'"),
+        ({"metric": "city"}, "metric='city' is not known"),
+        ({"min_cells": 1.5}, "min_cells=1.5 must be an integer >= 1"),
+        ({"n_permutations": -1}, "n_permutations=-1 must be an integer"),
     ],
 )
-def test_bad_input_is_named(adata, obo, change, message):
+def test_invalid_input_is_named(adata, obo, change, message):
     with pytest.raises(ValueError, match=message):
         run(adata, obo, **change)

@@ -61,7 +61,8 @@ def _draw_marks(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[st
         if row in place:
             ax.plot(place[row], y, linestyle="none", **_MARKS["match"])
     handles = [Line2D([], [], linestyle="none", **{"markersize": 4.5} | mark) for mark in _MARKS.values()]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, columnspacing=1, handletextpad=0.2)
+    # may extend over the names of the rows
+    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.02, 1), ncols=2, columnspacing=1, handletextpad=0.2)
 
 
 def _order(distance: pd.DataFrame) -> tuple[list[str], list[str], int]:

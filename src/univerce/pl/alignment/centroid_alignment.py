@@ -120,11 +120,10 @@ def _bars(scores: pd.DataFrame, score: str, k: int) -> tuple[list[Series], list[
     if scores["tissue"].nunique() > 1:
         scores = scores[(scores["score"] == score) & (scores["k"] == k)]
         names = scores["tissue"].astype(str)
-        label = f"Types with their match {'nearest' if k == 1 else f'among the {k} nearest'}\n{_AMONG[score]} (%)"
+        label = f"Types with a match in the top {k}\n{_AMONG[score]} (%)"
     else:
-        nearest = ("the " + scores["k"].astype(str) + " nearest ").replace("the 1 nearest ", "the nearest ")
-        names = nearest + scores["score"].map(_AMONG).astype(str)
-        label = "Types with their match among ... (%)"
+        names = "top " + scores["k"].astype(str) + " " + scores["score"].map(_AMONG).astype(str)
+        label = "Types with a match in the top k (%)"
     parts = scores.groupby(scores["representation"].astype(str), sort=False)
     series = [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
     return series, list(dict.fromkeys(names)), label
@@ -133,7 +132,7 @@ def _bars(scores: pd.DataFrame, score: str, k: int) -> tuple[list[Series], list[
 def _heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:
     """Width and height of the heat map with all its labels."""
     query, reference = (_label_size(pairs[side].unique()) for side in ("query", "reference"))
-    return max(query[1] + reference[0] + 25 * MM, SINGLE), max(reference[1] + query[0] + 22 * MM, 40 * MM)
+    return max(query[1] + reference[0] + 25 * MM, SINGLE), reference[1] + max(query[0], 36 * MM) + 22 * MM
 
 
 def _label_size(labels: Iterable[object]) -> tuple[float, float]:

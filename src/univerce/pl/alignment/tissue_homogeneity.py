@@ -68,6 +68,6 @@ def tissue_homogeneity(
     with style():
         own = ax is None
         figure, ax = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
-        label = f"Centroids with their type of another tissue\n{'nearest' if k == 1 else f'among the {k} nearest'} (%)"
+        label = f"Centroids with the same type of another\ntissue in the top {k} (%)"
         draw_shares(ax, series, names, label=label, chance="shuffled types")
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -155,5 +155,6 @@ def _draw_ari(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_xticks(x, [f"{d}\n({n})" for d, n in zip(table["depth"], table["n_clusters"], strict=True)])
     ax.set_xlim(-0.4, len(table) - 0.6)
     ax.set_ylim(min(-0.3, np.nanmin(table[["ari", "chance_low"]].to_numpy()) - 0.05), 1.05)
-    ax.set(xlabel="Depth of the ontology (number of terms)", ylabel="Adjusted Rand index")
+    ax.set_xlabel("Depth of the ontology (number of terms)", loc="left")
+    ax.set_ylabel("Adjusted Rand index")
     ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, columnspacing=1)

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.groups import Groups
 from univerce.embeddings.ranks import OVERALL, Ranks, rank_reference, shuffled_hits, summarize
 
 
-@dataclass(frozen=True, eq=False)
-class Centroids:
-    """Centroids of cell types."""
+class Centroids(NamedTuple):
+    """Centroids of cell types, within tissues or (``None``) of all cells."""
 
     means: np.ndarray
-    """``[n_groups, n_dims]``."""
     types: np.ndarray
     n_cells: np.ndarray
-    tissues: np.ndarray | None = None
-    """``[n_groups]``; ``None`` compares all with all."""
-
-    @classmethod
-    def of(cls, groups: Groups, means: np.ndarray, groupby: str, tissue_key: str | None) -> Centroids:
-        """Centroids of groups of cells."""
-        table = groups.table
-        tissues = None if tissue_key is None else table[tissue_key].to_numpy()
-        return cls(means, table[groupby].to_numpy(), table["n_cells"].to_numpy(), tissues)
+    tissues: np.ndarray | None
 
     def in_tissue(self, tissue: str) -> Centroids:
         """Centroids of one tissue."""
         if self.tissues is None:
             return self
         here = self.tissues == tissue
-        return Centroids(self.means[here], self.types[here], self.n_cells[here])
+        return Centroids(self.means[here], self.types[here], self.n_cells[here], None)
 
 
 def compare(
@@ -54,10 +42,9 @@ def compare(
             rows.append({"tissue": tissue, "score": key[0], "k": key[1], **summarize(*counts)})
         types.append(_types(ranks, match, mine, theirs, tissue))
         pairs.append(_pairs(ranks, mine.types, theirs.types, tissue))
-    overall = [
-        {"tissue": OVERALL, "score": key[0], "k": key[1], **summarize(*counts)} for key, counts in totals.items()
-    ]
-    scores = pd.DataFrame(overall if query.tissues is None else [*overall, *rows])
+    rows = [] if query.tissues is None else rows
+    rows[:0] = [{"tissue": OVERALL, "score": score, "k": k, **summarize(*n)} for (score, k), n in totals.items()]
+    scores = pd.DataFrame(rows)
     return scores, pd.concat(types, ignore_index=True), pd.concat(pairs, ignore_index=True)
 
 

@@ -145,7 +145,7 @@ def centroid_alignment(
 
     tables = []
     for rep, sides in means.items():
-        query, target = (Centroids.of(g, m, groupby, tissue_key) for g, m in zip(groups, sides, strict=True))
+        query, target = (_centroids(g, m, groupby, tissue_key) for g, m in zip(groups, sides, strict=True))
         parts = compare(query, target, ks=ks, metric=metric, n_permutations=n_permutations, seed=seed)
         tables.append([part.assign(representation=rep) for part in parts])
     scores, types, pairs = (_concat(parts) for parts in zip(*tables, strict=True))
@@ -188,6 +188,12 @@ def _check_shared_types(groups: Sequence[Groups], groupby: str, tissue_key: str 
             f"{listed[1]}. Rename the types of one of them, as with adata.obs[{groupby!r}].replace({{...}}), or "
             "group by a column of ontology ids."
         )
+
+
+def _centroids(groups: Groups, means: np.ndarray, groupby: str, tissue_key: str | None) -> Centroids:
+    columns = groups.table.reindex(columns=[groupby, "n_cells", tissue_key])
+    types, n_cells, tissues = (columns[name].to_numpy() for name in columns)
+    return Centroids(means, types, n_cells, None if tissue_key is None else tissues)
 
 
 def _concat(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -49,9 +49,8 @@ def lineage_colocalization(
 ) -> pd.DataFrame:
     r"""Count cell types whose nearest centroid is of the same lineage, such as a germ layer.
 
-    Lineages are given as terms of the ontology, and a type belongs to the lineage of its ancestors. The Cell Ontology
-    does not state the germ layer of adult cells (its mesodermal, endodermal and ectodermal cells are embryonic), so
-    choose the terms::
+    A type belongs to the lineage whose term is its closest ancestor. Types of no lineage, and those equally close to
+    two, are left out and logged. The Cell Ontology does not state the germ layer of adult cells, so choose the terms::
 
         lineages = {
             "mesoderm": ["hematopoietic cell", "connective tissue cell", "muscle cell", "endothelial cell"],
@@ -59,13 +58,9 @@ def lineage_colocalization(
             "ectoderm": ["neural cell", "keratinocyte"],
         }
 
-    A type with ancestors in several lineages belongs to that of the closest one, so a more specific term decides. Types
-    of no lineage, and those equally close to two, are left out and logged.
-
-    Rosen et al. (2024) count the types whose nearest other centroid is of the same germ layer, and the accuracy of a
-    classifier on types left out of its training. Here the classifier is the logistic regression of
-    :func:`univerce.tl.transfer_labels`, fitted to the centroids of all other types with balanced weights. It cannot
-    predict a lineage of a single type.
+    Rosen et al. (2024) also report the accuracy of a classifier on types left out of its training. Here it is the
+    logistic regression of :func:`univerce.tl.transfer_labels`, fitted to the centroids of all other types with balanced
+    weights. It cannot predict a lineage of a single type.
 
     Parameters
     ----------
