@@ -12,6 +12,7 @@ PARAMETERS: Final = {
     "adata": "Annotated data.",
     "ax": "Draw into these axes.",
     "check_space": "Require both embeddings to come from one model. ``False`` is for embeddings of other methods.",
+    "copy": "Return a changed copy and leave ``adata`` as it is.",
     "figsize": "Size in inches; ``None`` fits the labels.",
     "groupby": "Column of ``obs`` with the cell types.",
     "key": "Key of the result in ``uns``.",

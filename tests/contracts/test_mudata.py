@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import univerce as uc
-from tests.contracts.test_zero_vectors import IDS, graph
+from tests.contracts.test_zero_vectors import IDS, dendrogram, graph
 from tests.helpers.blobs import blobs
 from tests.helpers.tiny import tiny_cells
 
@@ -49,9 +49,7 @@ ONE: dict[str, Callable[..., Any]] = {
     "compare_groups": lambda a, **o: uc.tl.compare_groups(
         a, condition="condition", donor="donor", reference="control", min_cells=2, **o
     ),
-    "dendrogram": lambda a, **o: uc.tl.dendrogram(
-        a, "type", use_rep="X_toy", ontology=graph(), ontology_ids=IDS, **o
-    ),
+    "dendrogram": lambda a, **o: dendrogram(a, use_rep="X_toy", **o),
     "evaluate_find_cells": lambda a, **o: uc.tl.evaluate_find_cells(
         a, "type", use_reps="X_toy", n_comps=5, **o
     ),

@@ -37,9 +37,14 @@ def align(adata: ad.AnnData, **options: Any) -> pd.DataFrame:
     return uc.tl.centroid_alignment(adata, blobs(dict.fromkeys(IDS, 25), seed=1), groupby="type", **options)
 
 
+def dendrogram(adata: Any, mod: str | None = None, **options: Any) -> pd.DataFrame:
+    uc.tl.dendrogram(adata, "type", ontology=graph(), ontology_ids=IDS, mod=mod, **options)
+    return uc.get.table(adata, "uce_dendrogram", mod=mod)
+
+
 CALLS: dict[str, Callable[..., pd.DataFrame]] = {
     "centroid_alignment": lambda a, **o: align(a, baseline=None, **o),
-    "dendrogram": lambda a, **o: uc.tl.dendrogram(a, "type", ontology=graph(), ontology_ids=IDS, **o),
+    "dendrogram": lambda a, **o: dendrogram(a, **o),
     "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages={"lymphoid": "lymphoid", "myeloid": "myeloid"}, ontology=graph(), ontology_ids=IDS, groupby="type",
         **o,

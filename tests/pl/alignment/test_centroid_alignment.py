@@ -120,7 +120,7 @@ def test_labels_under_the_heat_map_do_not_squeeze_the_scores():
 def test_one_tissue_and_a_tissue_without_shared_types_are_drawn(query, reference):
     query.obs["tissue"] = query.obs["tissue"].cat.rename_categories({"lung": "skin"})
     centroid_alignment(query, reference, tissue_key="tissue", n_permutations=9, **REP)
-    plot(query, view="types", tissue="gut", show=False)
+    plot(query, view="types", tissue_name="gut", show=False)
     assert "0 / 0" in {text.get_text() for text in plot(query, view="scores", show=False).texts}
 
 
@@ -138,7 +138,7 @@ def test_given_axes_take_one_view(query, reference):
     [
         ({"view": "all"}, "view='all' is not in the result; choose from 'both'"),
         ({"representation": "X_pca"}, "representation='X_pca' .* 'X_e', 'lognorm'"),
-        ({"tissue": "gut"}, "tissue='gut' .* 'overall'"),
+        ({"tissue_name": "gut"}, "tissue_name='gut' .* 'overall'"),
         ({"score": "mixing"}, "score='mixing' .* 'either', 'cross'"),
         ({"k": 2}, "k=2 .* 1, 3"),
     ],

@@ -14,6 +14,7 @@ import scipy.cluster.hierarchy as sch
 from sklearn.metrics import adjusted_rand_score
 
 from tests.helpers.obo import TERMS, write_obo
+from univerce import get
 from univerce.io.obo import read_obo
 from univerce.tl.ontology._partitions import adjusted_rand, cut_linkage
 from univerce.tl.ontology.dendrogram import dendrogram
@@ -55,7 +56,10 @@ def obo(tmp_path):
     [("single", "euclidean"), ("average", "euclidean"), ("ward", "euclidean"), ("average", "cosine")],
 )
 def test_the_tree_equals_scipys_of_the_means(adata, method, metric):
+    copied = dendrogram(adata, **REP, linkage_method=method, metric=metric, copy=True)
+    assert "uce_dendrogram" not in adata.uns
     assert dendrogram(adata, **REP, linkage_method=method, metric=metric) is None
+    np.testing.assert_array_equal(copied.uns["uce_dendrogram"]["linkage"], adata.uns["uce_dendrogram"]["linkage"])
     means = pd.DataFrame(adata.obsm["X_e"].astype(np.float32)).groupby(adata.obs["cell_type"].to_numpy(str)).mean()
     expected = sch.linkage(means.astype(np.float64), method, metric)
     written = adata.uns["uce_dendrogram"]
@@ -79,7 +83,8 @@ def test_scanpy_draws_it(adata, tmp_path):
 
 def test_agreement_with_the_ontology_is_that_of_its_cuts(adata, obo):
     ids = {name: term for term, (name, _) in TERMS.items()}
-    table = dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=2000)
+    dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=2000)
+    table = get.table(adata, "uce_dendrogram")
     names = sorted(PLACES)
     blood = ["B cell", "CD4 T cell", "CD8 T cell", "macrophage", "monocyte"]
     epithelial = ["enterocyte", "goblet cell"]
@@ -107,7 +112,8 @@ def test_a_tree_that_is_the_ontology_agrees_at_each_cut(adata, obo):
     order = ["macrophage", "monocyte", "B cell", "CD4 T cell", "CD8 T cell", "enterocyte", "goblet cell"]
     places = dict(zip(order, [0, 10, 110, 100, 99, 300, 305], strict=True))
     adata.obsm["X_e"] = np.array([[places[name]] for name in adata.obs["cell_type"]], dtype=float)
-    table = dendrogram(adata, **REP, ontology=read_obo(obo), ontology_ids="cell_type", n_permutations=0)
+    dendrogram(adata, **REP, ontology=read_obo(obo), ontology_ids="cell_type", n_permutations=0)
+    table = get.table(adata, "uce_dendrogram")
     assert table["n_clusters"].tolist() == sorted(table["n_clusters"])
     assert table["ari"].iloc[0] == 1
     assert table[["chance", "p_value"]].isna().all(axis=None)
@@ -126,13 +132,16 @@ def test_types_without_a_term_are_in_the_tree_and_not_compared(adata, obo, caplo
 @pytest.mark.parametrize(("kind", "missing"), [(dict, None), (dict, ""), (pd.Series, np.nan)])
 def test_a_missing_term_in_a_mapping_is_left_out(adata, obo, missing, kind):
     ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
-    expected = dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
-    table = dendrogram(adata, **REP, ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10)
+    dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
+    expected = get.table(adata, "uce_dendrogram")
+    dendrogram(adata, **REP, ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10)
+    table = get.table(adata, "uce_dendrogram")
     pd.testing.assert_frame_equal(table, expected)
 
 
 def test_the_result_is_read_from_a_file(adata, obo, tmp_path):
-    table = dendrogram(adata, **REP, ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree")
+    dendrogram(adata, **REP, ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree")
+    table = get.table(adata, "tree")
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tree"]
     pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), table)

@@ -29,7 +29,7 @@ def centroid_alignment(
     *,
     view: View = "both",
     representation: str | None = None,
-    tissue: str | None = None,
+    tissue_name: str | None = None,
     score: Literal["either", "cross"] = "either",
     k: int | None = None,
     key: str = "centroid_alignment",
@@ -55,23 +55,23 @@ def centroid_alignment(
         ``"types"`` for the heat map, ``"scores"`` for the bars, ``"both"`` side by side.
     representation
         Representation of the heat map: the embedding (``None``) or the baseline.
-    tissue
+    tissue_name
         Tissue of the heat map; ``None`` for all of them.
     score, k
         Score of the bars of each tissue; ``None`` is the largest ``k``. Without tissues, all scores are drawn.
     %(figure)s
     %(drawn)s
     ValueError
-        If ``view``, ``representation``, ``tissue``, ``score`` or ``k`` is not in the result, or ``ax`` is given for
-        both views.
+        If ``view``, ``representation``, ``tissue_name``, ``score`` or ``k`` is not in the result, or ``ax`` is given
+        for both views.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> _ = uc.tl.centroid_alignment(query, reference)
+    >>> _ = uc.tl.centroid_alignment(query, reference, use_rep="X_toy", check_space=False)
     >>> axes = uc.pl.centroid_alignment(query, show=False)
     >>> len(axes)
     2
@@ -83,8 +83,8 @@ def centroid_alignment(
         raise ValueError('ax= takes one view; pass view="types" or view="scores".')
     name = _choose(representation, scores["representation"].unique(), "representation")
     pairs = pairs[pairs["representation"] == name]
-    if tissue is not None:
-        pairs = pairs[pairs["tissue"] == _choose(tissue, pairs["tissue"].unique(), "tissue")]
+    if tissue_name is not None:
+        pairs = pairs[pairs["tissue"] == _choose(tissue_name, pairs["tissue"].unique(), "tissue_name")]
     scores = scores[scores["score"] != "mixing"]
     _choose(score, scores["score"].unique(), "score")
     k = int(scores["k"].max()) if k is None else int(_choose(k, scores["k"].unique().tolist(), "k"))

@@ -41,9 +41,9 @@ def silhouette_by_type(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> adata.obsm["X_noise"] = adata.obsm["X_uce"][::-1]
-    >>> _ = uc.tl.silhouette_by_type(adata, use_reps=["X_uce", "X_noise"])
+    >>> adata.obsm["X_cycle"] = adata.obs[["S_score", "G2M_score"]].to_numpy()
+    >>> adata.obsm["X_noise"] = adata.obsm["X_cycle"][::-1]
+    >>> _ = uc.tl.silhouette_by_type(adata, groupby="phase", use_reps=["X_cycle", "X_noise"])
     >>> uc.pl.silhouette_by_type(adata, show=False)
     <Axes: ...>
     """

@@ -71,8 +71,8 @@ def dendrogram(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> uc.tl.dendrogram(adata, "cell_type")
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
+    >>> uc.tl.dendrogram(adata, "cell_type", use_rep="X_toy")
     >>> uc.pl.dendrogram(adata, show=False)
     <Axes: xlabel='Distance'>
     """

@@ -43,13 +43,15 @@ def lineage_colocalization(
     >>> import networkx as nx
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
     >>> ontology = nx.DiGraph([("monocyte", "myeloid"), ("DC", "myeloid"), ("B", "lymphoid"), ("T", "lymphoid")])
     >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
     >>> ontology.graph |= {"alternative": {}, "obsolete": {}}
     >>> ids = {"CD14+ Monocyte": "monocyte", "Dendritic": "DC", "CD19+ B": "B", "CD8+ Cytotoxic T": "T"}
     >>> lineages = {"lymphoid": "lymphoid", "myeloid": "myeloid"}
-    >>> _ = uc.tl.lineage_colocalization(adata, lineages=lineages, ontology=ontology, ontology_ids=ids)
+    >>> _ = uc.tl.lineage_colocalization(
+    ...     adata, lineages=lineages, ontology=ontology, ontology_ids=ids, use_rep="X_toy"
+    ... )
     >>> uc.pl.lineage_colocalization(adata, show=False)
     <Axes: ...>
     """

@@ -46,12 +46,12 @@ def ontology_distance(
     >>> import networkx as nx
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
     >>> ontology = nx.DiGraph([("monocyte", "cell"), ("lymphocyte", "cell"), ("B", "lymphocyte"), ("T", "lymphocyte")])
     >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
     >>> ontology.graph |= {"alternative": {}, "obsolete": {}}
     >>> ids = {"CD14+ Monocyte": "monocyte", "CD19+ B": "B", "CD8+ Cytotoxic T": "T"}
-    >>> _ = uc.tl.ontology_distance(adata, ontology=ontology, ontology_ids=ids, n_pairs=2000)
+    >>> _ = uc.tl.ontology_distance(adata, ontology=ontology, ontology_ids=ids, use_rep="X_toy", n_pairs=2000)
     >>> uc.pl.ontology_distance(adata, show=False)
     <Axes: ...>
     """

@@ -79,11 +79,11 @@ def silhouette_by_type(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> adata.obsm["X_noise"] = adata.obsm["X_uce"][::-1]
-    >>> table = uc.tl.silhouette_by_type(adata, use_reps=["X_uce", "X_noise"])
+    >>> adata.obsm["X_cycle"] = adata.obs[["S_score", "G2M_score"]].to_numpy()
+    >>> adata.obsm["X_noise"] = adata.obsm["X_cycle"][::-1]
+    >>> table = uc.tl.silhouette_by_type(adata, groupby="phase", use_reps=["X_cycle", "X_noise"])
     >>> table.groupby("use_rep")["won"].mean().to_dict()
-    {'X_noise': 0.1, 'X_uce': 0.9}
+    {'X_cycle': 1.0, 'X_noise': 0.0}
     """
     adata = get_modality(adata, mod)
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))

@@ -85,8 +85,8 @@ def tissue_homogeneity(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> table = uc.tl.tissue_homogeneity(adata, tissue_key="phase")
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
+    >>> table = uc.tl.tissue_homogeneity(adata, tissue_key="phase", use_rep="X_toy")
     >>> table.columns.tolist()[:7]
     ['representation', 'by', 'name', 'k', 'n', 'hits', 'share']
     """

@@ -44,7 +44,8 @@ def dendrogram(
     n_permutations: int = 1000,
     rng: int | np.random.Generator = 0,
     key_added: str = "uce_dendrogram",
-) -> pd.DataFrame | None:
+    copy: bool = False,
+) -> ad.AnnData | MuData | None:
     """Cluster cell types by the distances of their centroids, and compare the tree with an ontology.
 
     The centroids are clustered with :func:`scipy.cluster.hierarchy.linkage` (Rosen et al. 2024 use the Euclidean
@@ -62,19 +63,21 @@ def dendrogram(
     linkage_method
         ``"single"``, ``"complete"``, ``"average"`` or ``"weighted"``; with the Euclidean distance also ``"ward"``,
         ``"centroid"`` and ``"median"``.
-    %(metric, min_cells, ontology, ontology_ids, n_permutations, rng, key_added)s
+    %(metric, min_cells, ontology, ontology_ids, n_permutations, rng, key_added, copy)s
 
     Returns
     -------
-    ``None`` without an ontology, else a row per ``depth`` with a new partition: ``n_clusters``, ``ari``, the mean
-    ``chance`` of shuffled types, its 95 % interval ``chance_low`` to ``chance_high``, and the one-sided ``p_value``,
-    (1 + shuffles at least as good) / (1 + shuffles). Writes:
+    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
 
     ``uns[key_added]``
         ``linkage``, ``dendrogram_info``, ``categories_ordered``, ``correlation_matrix`` (Pearson, of the centroids) and
         the other keys of :func:`scanpy.tl.dendrogram`, and ``metric``.
-    ``uns[key_added]["table"]``, ``uns[key_added]["terms"]``
-        With an ontology, the same table, and the term of each type at each depth.
+    ``uns[key_added]["table"]``
+        With an ontology, a row per ``depth`` with a new partition: ``n_clusters``, ``ari``, the mean ``chance`` of
+        shuffled types, its 95 % interval ``chance_low`` to ``chance_high``, and the one-sided ``p_value``,
+        (1 + shuffles at least as good) / (1 + shuffles).
+    ``uns[key_added]["terms"]``
+        With an ontology, the term of each type at each depth.
 
     Raises
     ------
@@ -92,16 +95,17 @@ def dendrogram(
     >>> import scanpy as sc
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
-    >>> uc.tl.dendrogram(adata, "cell_type")
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
+    >>> uc.tl.dendrogram(adata, "cell_type", use_rep="X_toy")
     >>> adata.uns["uce_dendrogram"]["categories_ordered"].tolist()[:2]
-    ['CD56+ NK', 'CD8+ Cytotoxic T']
+    ['CD56+ NK', 'CD4+/CD25 T Reg']
     >>> sc.pl.dendrogram(adata, "cell_type", dendrogram_key="uce_dendrogram", show=False)
     <Axes: >
     """
     import scipy.cluster.hierarchy as sch
 
-    adata = get_modality(adata, mod)
+    data = adata.copy() if copy else adata
+    adata = get_modality(data, mod)
     if linkage_method not in _LINKAGES:
         raise ValueError(f"linkage_method={linkage_method!r} is not known; use one of {', '.join(_LINKAGES)}.")
     if metric not in METRICS or (metric != "euclidean" and linkage_method in _EUCLIDEAN_LINKAGES):
@@ -135,7 +139,6 @@ def dendrogram(
         "dendrogram_info": info,
         "correlation_matrix": _correlations(means),
     }
-    table = None
     if ontology is not None and ontology_ids is not None:
         graph = as_ontology(ontology)
         terms = group_terms(cell_terms(adata.obs, graph, ontology_ids, groupby), groups, groupby)
@@ -149,9 +152,9 @@ def dendrogram(
         compared = sch.linkage(points[known], method=linkage_method, metric=metric)
         table = _compare_cuts(compared, cuts, n_permutations, np.random.default_rng(seed))
         names = cuts.map(lambda term: graph.nodes[term]["name"]).set_index(types[known]).rename(columns=str)
-        entry |= {"table": table.copy(), "terms": names}
+        entry |= {"table": table, "terms": names}
     adata.uns[key_added] = entry
-    return table
+    return data if copy else None
 
 
 def _correlations(means: np.ndarray) -> np.ndarray:

@@ -104,12 +104,14 @@ def lineage_colocalization(
     >>> lines = [f"[Term]\nid: {i}\nname: {name}\n" + f"is_a: {up}\n" * bool(up) for i, (name, up) in terms.items()]
     >>> _ = Path("small.obo").write_text("\n".join(["ontology: small\n", *lines]))
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
     >>> ids = {"CD14+ Monocyte": "CL:5", "Dendritic": "CL:6", "CD8+ Cytotoxic T": "CL:2", "CD4+/CD25 T Reg": "CL:2"}
     >>> lineages = {"lymphoid": "CL:1", "myeloid": "CL:4"}
-    >>> table = uc.tl.lineage_colocalization(adata, lineages=lineages, ontology="small.obo", ontology_ids=ids)
+    >>> table = uc.tl.lineage_colocalization(
+    ...     adata, lineages=lineages, ontology="small.obo", ontology_ids=ids, use_rep="X_toy"
+    ... )
     >>> table[["lineage", "hits", "n"]].values.tolist()
-    [['overall', 4, 4], ['lymphoid', 2, 2], ['myeloid', 2, 2]]
+    [['overall', 3, 4], ['lymphoid', 1, 2], ['myeloid', 2, 2]]
     """
     adata = get_modality(adata, mod)
     check_metric(metric)

@@ -97,9 +97,9 @@ def ontology_distance(
     >>> lines = [f"[Term]\nid: {i}\nname: {name}\n" + f"is_a: {up}\n" * bool(up) for i, (name, up) in terms.items()]
     >>> _ = Path("small.obo").write_text("\n".join(["format-version: 1.2\nontology: small\n", *lines]))
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
     >>> ids = {"CD14+ Monocyte": "CL:3", "CD19+ B": "CL:5", "CD8+ Cytotoxic T": "CL:4", "CD4+/CD25 T Reg": "CL:4"}
-    >>> table = uc.tl.ontology_distance(adata, ontology="small.obo", ontology_ids=ids, n_pairs=2000)
+    >>> table = uc.tl.ontology_distance(adata, ontology="small.obo", ontology_ids=ids, use_rep="X_toy", n_pairs=2000)
     >>> table["ontology_distance"].tolist()
     [0, 2, 3]
     """
