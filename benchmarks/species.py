@@ -105,13 +105,14 @@ def types_across_species(run: Run) -> None:
             baselines(*sides, seed)
             for reference, query in (sides,) if pair.one_way else (sides, sides[::-1]):
                 name = f"{pair.kind}: {_name(pair, reference)} > {_name(pair, query)}"
-                scores = uc.tl.centroid_alignment(query, reference, groupby="label", k=(1, 2, 3), rng=seed)
+                scores = uc.tl.centroid_alignment(query, reference, groupby="label", k=(1, 2, 3), min_cells=1, rng=seed)
                 for key in (SYMBOLS, HARMONY):
                     more = uc.tl.centroid_alignment(
                         query,
                         reference,
                         groupby="label",
                         k=(1, 2, 3),
+                        min_cells=1,
                         use_rep=key,
                         baseline=None,
                         check_space=False,
