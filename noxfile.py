@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 from packaging.requirements import Requirement
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2025.2.9"
 # pip, not uv: uv ignores PIP_FIND_LINKS and similar variables that select the torch build.
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
