@@ -68,21 +68,6 @@ def test_files_and_concatenation_preserve_the_embedding_and_its_space(adata, tmp
         np.testing.assert_array_equal(_embedding(copy), _embedding(adata))
 
 
-def test_a_modality_of_a_mudata_is_embedded_like_an_anndata_and_the_other_is_unchanged(embedded):
-    from mudata import MuData
-
-    rna = _counts(embedded)
-    protein = ad.AnnData(np.ones((rna.n_obs, 2), np.float32), obs=pd.DataFrame(index=rna.obs_names))
-    protein.var_names = ["CD3_TotalSeqB", "CD19_TotalSeqB"]
-    with warnings.catch_warnings():  # mudata about a future default
-        warnings.simplefilter("ignore")
-        mdata = MuData({"rna": rna, "prot": protein})
-    mdata.uns["organism"] = "Homo sapiens"
-    uc.tl.uce_embed(mdata, mod="rna")
-    np.testing.assert_array_equal(mdata["rna"].obsm["X_uce"], _embedding(embedded))
-    assert list(mdata["prot"].obsm) == []
-
-
 def test_fields_of_scvi_tools_are_unchanged_and_its_embedding_can_be_analyzed(adata):
     scvi = pytest.importorskip("scvi")
     adata.layers["counts"] = adata.X.copy()
