@@ -70,15 +70,8 @@ def baselines(a: ad.AnnData, b: ad.AnnData, seed: int) -> None:
 def transferred(
     query: ad.AnnData, reference: ad.AnnData, key: str, seed: int, labels: str = "label"
 ) -> dict[str, float]:
-    uc.tl.transfer_labels(
-        query,
-        reference,
-        labels=labels,
-        use_rep=key,
-        key_added="found",
-        check_space=key == UCE,
-        rng=seed,
-    )
+    classifier = uc.tl.LabelClassifier.fit(reference, groupby=labels, use_rep=key, min_cells=5, rng=seed)
+    uc.tl.transfer_labels(query, classifier, use_rep=key, key_added="found", check_space=key == UCE)
     truth, found = query.obs["label"].astype(str), query.obs["found"].astype(str)
     known = truth.isin(reference.obs["label"])
     recall = pd.Series(found[known] == truth[known]).groupby(truth[known]).mean()

@@ -19,6 +19,7 @@ from benchmarks.labeled.sets import BATCHED, TRANSFERS, Side
 from benchmarks.labeled.tasks import side_cells
 from benchmarks.measurement import Run, print_table
 from univerce.tl.labels.calibration import expected_error, reliability
+from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.transfer_labels import transfer_labels
 
 SEEDS = (0, 1, 2)
@@ -30,10 +31,10 @@ def score(
     reference: ad.AnnData, query: ad.AnnData, truth: np.ndarray, batch: str | None, seed: int, method: str
 ) -> dict[str, float]:
     """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises."""
-    transfer_labels(
-        query, reference, labels="label", method=method, use_rep="X", key_added="found", batch=batch,
-        check_space=False, rng=seed,
-    )  # fmt: skip
+    classifier = LabelClassifier.fit(
+        reference, groupby="label", method=method, use_rep="X", batch_key=batch, min_cells=5, rng=seed
+    )
+    transfer_labels(query, classifier, use_rep="X", key_added="found", check_space=False)
     found, confidence = query.obs["found"].astype(str).to_numpy(), query.obs["found_confidence"].to_numpy()
     right = found == truth
     sure = np.argsort(-confidence, kind="stable")[: round(COVERAGE * len(truth))]

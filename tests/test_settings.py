@@ -77,7 +77,7 @@ def test_a_verbose_command_reports_the_coverage_of_the_genes(capsys, monkeypatch
 def test_large_objects_have_a_repr_of_one_line():
     adata = uc.datasets.pbmc68k_reduced()
     adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type", use_rep="X_toy")
+    classifier = uc.tl.LabelClassifier.fit(adata, groupby="cell_type", use_rep="X_toy")
     cells = uc.pp.training_set(adata, name="blood", species="human")
     mapping = uc.genes.map_names(["CD3E", "cd3e", "nothing"], cells.table)
     for one in (classifier, cells, mapping, uc.model.find_model()):

@@ -10,5 +10,8 @@ X_UCE: Final = "X_uce"
 UCE_GENE: Final = "uce_gene"
 """``var`` (gene of the table behind every variable) and ``uns`` (coverage report)."""
 
+UNKNOWN: Final = "unknown"
+"""Label of cells below the threshold of :func:`univerce.tl.transfer_labels`."""
+
 UCE_SENTENCES: Final = "uce_sentences"
 """``obsm`` (token ids) and ``uns`` (parameters)."""

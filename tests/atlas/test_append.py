@@ -11,7 +11,7 @@ from univerce import atlas
 from univerce.io.files import embedding_digest
 from univerce.tl.search_atlas import search_atlas
 
-OPTIONS = {"labels": "cell_type"}
+OPTIONS = {"groupby": "cell_type"}
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def test_chunks_are_filled_across_data_sets(tmp_path, monkeypatch):
 
 
 def test_columns_of_one_side_are_missing_on_the_other(path):
-    out = atlas.append(path, {"two": embedded(5, 2)}, tissue="tissue", **OPTIONS)
+    out = atlas.append(path, {"two": embedded(5, 2)}, obs_keys="tissue", **OPTIONS)
     assert out.obs["tissue"].isna().sum() == 30
     assert out.obs["tissue"].notna().sum() == 5
-    again = atlas.append(path, {"three": embedded(5, 3)}, **(OPTIONS | {"labels": None}))
+    again = atlas.append(path, {"three": embedded(5, 3)}, **(OPTIONS | {"groupby": None}))
     assert list(again.obs.columns) == list(out.obs.columns)
     assert again.obs["cell_type"].isna().sum() == 5
     pd.testing.assert_frame_equal(again.obs[:35].astype(object), out.obs.astype(object))
@@ -65,7 +65,7 @@ def test_the_map_of_coarse_types_is_that_of_the_atlas(tmp_path):
     assert list(out.obs["coarse_type"]) == [coarse[each] for each in out.obs["cell_type"]]
 
 
-def test_who_has_the_atlas_open_goes_on_reading_the_same_cells(path):
+def test_an_open_atlas_keeps_its_cells(path):
     before = atlas.open(path)
     values = before.obsm["X_uce"][:]
     atlas.append(path, {"two": embedded(50, 2)}, **OPTIONS)
@@ -85,7 +85,7 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
 @pytest.mark.parametrize(
     "data, options, error, said",
     [
-        pytest.param(lambda: {"one": embedded()}, {}, ValueError, "has the data set 'one' already", id="same name"),
+        pytest.param(lambda: {"one": embedded()}, {}, ValueError, "already has a data set 'one'", id="same name"),
         pytest.param(
             lambda: {"b": embedded(9, 2, model_digest="x")},
             {},
@@ -96,10 +96,10 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
         pytest.param(
             lambda: {"b": counted()}, {"model": None}, KeyError, "does not exist, and with model=None", id="model"
         ),
-        pytest.param(lambda: {"b": embedded()}, {"labels": "type"}, KeyError, r"obs\['type'\]", id="no column"),
+        pytest.param(lambda: {"b": embedded()}, {"groupby": "type"}, KeyError, r"obs\['type'\]", id="no column"),
     ],
 )
-def test_what_does_not_belong_is_refused_and_changes_nothing(path, data, options, error, said):
+def test_other_data_are_refused_and_change_nothing(path, data, options, error, said):
     before = {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}
     with pytest.raises(error, match=said):
         atlas.append(path, data(), **(OPTIONS | options))
@@ -132,8 +132,8 @@ def test_an_atlas_whose_writer_was_killed_between_two_names_is_put_back(path):
     assert atlas.open(path).n_obs == 35
 
 
-def test_there_must_be_an_atlas(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing at"):
+def test_a_missing_atlas_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.zarr"):
         atlas.append(tmp_path / "no" / "a.zarr", embedded(), **OPTIONS)
     assert names(tmp_path / "x") == set()
 
@@ -146,7 +146,7 @@ def test_an_index_of_the_old_atlas_is_not_used(path, tmp_path):
     np.testing.assert_array_equal(query.obsm["atlas_indices"][:, 0], np.arange(30, 50))
 
 
-def test_what_was_not_checked_does_not_pass_for_one_space(path):
+def test_an_unchecked_atlas_records_no_space(path):
     new = embedded(20, 2)
     del new.uns["X_uce"]
     atlas.append(path, {"two": new}, check_space=False, **OPTIONS)

@@ -41,8 +41,8 @@ def test_scanpy_computes_neighbors_and_plots_a_umap_with_transferred_labels(adat
 
     query, reference = adata[::2].copy(), adata[1::2].copy()
     reference.uns["cell_type_colors"] = [f"#0000{i:02x}" for i in range(reference.obs["cell_type"].cat.categories.size)]
-    uc.tl.transfer_labels(query, reference, labels="cell_type", min_cells=3, coverage=0.8)
-    with warnings.catch_warnings():  # umap about its seed, igraph and numba
+    uc.tl.transfer_labels(query, reference, groupby="cell_type", threshold={"coverage": 0.8})
+    with warnings.catch_warnings():  # umap warns of its own seed, igraph and numba
         warnings.simplefilter("ignore")
         sc.pp.neighbors(query, use_rep="X_uce", n_neighbors=5)
         sc.tl.umap(query, maxiter=5)
@@ -84,8 +84,8 @@ def test_fields_of_scvi_tools_are_unchanged_and_its_embedding_can_be_analyzed(ad
     adata.obsm["X_scVI"] = np.random.default_rng(0).normal(size=(adata.n_obs, 10)).astype(np.float32)
     query, reference = adata[::2].copy(), adata[1::2].copy()
     with pytest.raises(KeyError, match="check_space=False"):
-        uc.tl.transfer_labels(query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3)
-    uc.tl.transfer_labels(query, reference, labels="cell_type", use_rep="X_scVI", min_cells=3, check_space=False)
+        uc.tl.transfer_labels(query, reference, groupby="cell_type", use_rep="X_scVI")
+    uc.tl.transfer_labels(query, reference, groupby="cell_type", use_rep="X_scVI", check_space=False)
     assert query.obs["cell_type_transferred"].notna().all()
 
 

@@ -83,9 +83,9 @@ TWO: dict[str, Callable[..., Any]] = {
     "find_cells": lambda a, b, **o: uc.tl.find_cells(a, b, groups="T", **REP, **o),
     "ood_score": lambda a, b, **o: uc.tl.ood_score(a, b, use_rep="X_toy", **o),
     "search_atlas": lambda a, b, **o: uc.tl.search_atlas(
-        a, b, use_rep="X_toy", labels="type", n_neighbors=3, **o
+        a, b, use_rep="X_toy", groupby="type", n_neighbors=3, **o
     ),
-    "transfer_labels": lambda a, b, **o: uc.tl.transfer_labels(a, b, labels="type", use_rep="X_toy", **o),
+    "transfer_labels": lambda a, b, **o: uc.tl.transfer_labels(a, b, groupby="type", use_rep="X_toy", **o),
 }  # fmt: skip
 MODEL: dict[str, Callable[..., Any]] = {
     "uce_embed": lambda a, model, **o: uc.tl.uce_embed(a, model=model, **o),
@@ -153,7 +153,7 @@ def test_a_modality_is_embedded_like_an_anndata(call, tiny_model):
 
 
 def test_a_classifier_is_fitted_to_a_modality():
-    options = {"labels": "type", "use_rep": "X_toy"}
+    options = {"groupby": "type", "use_rep": "X_toy"}
     alone = uc.tl.LabelClassifier.fit(cells(), **options)
     found = uc.tl.LabelClassifier.fit(of_two(cells()), mod="rna", **options)
     np.testing.assert_array_equal(found.held_out["probability"], alone.held_out["probability"])

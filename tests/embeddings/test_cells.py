@@ -1,4 +1,4 @@
-"""Labels and spaces that the analyses read of an AnnData."""
+"""Cells of an AnnData: labels, known cells, rows, and comparable spaces."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from tests.helpers.blobs import blobs
-from univerce.embeddings import cells as _inputs
-from univerce.embeddings.cells import check_comparable, gather
+from univerce.embeddings import cells as _cells
+from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.labels import get_labels
 
 
@@ -51,29 +52,54 @@ def test_labels_are_text_whatever_they_are_stored_as(column, expected, categorie
         pytest.param([], "no label at all; there is no cell", id="no cell"),
     ],
 )
-def test_what_is_no_label_is_refused(column, message):
+def test_other_columns_are_refused(column, message):
     with pytest.raises(ValueError, match=message):
         labels_of(column)
 
 
-def test_messages_call_the_two_as_the_caller_does():
+def pair() -> tuple[Cells, ad.AnnData, dict]:
     query, atlas = blobs({"a": 3}), blobs({"a": 3})
+    return Cells.read(query, "X_toy", name="query"), atlas, atlas.uns["X_toy"]["params"]
+
+
+def test_two_spaces_are_an_error_that_names_both_data():
+    query, atlas, params = pair()
+    query.check_comparable(Cells.read(atlas, "X_toy"))
+    own = dict(params)
+    params["table_digest"] = dict.fromkeys(own["table_digest"], "another")
+    with pytest.raises(ValueError, match=r"two gene tables.*again with the table of the other, see [\w.]+\.$"):
+        query.check_comparable(Cells.read(atlas, "X_toy"))
+    params["model_digest"] = "another"
+    with pytest.raises(ValueError, match=r"two models.*Embed one of the two again with the model= of the other\.$"):
+        query.check_comparable(Cells.read(atlas, "X_toy"))
+    query.check_comparable(Cells.read(atlas, "X_toy"), check_space=False)
     del atlas.uns["X_toy"]
     with pytest.raises(KeyError, match=r"^\"the_atlas.uns\['X_toy'\]\['params'\] does not say.*check_space=False"):
-        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "the_atlas"))
+        query.check_comparable(Cells.read(atlas, "X_toy", name="the_atlas"))
+    atlas.obsm["X_toy"] = atlas.obsm["X_toy"][:, :5]
+    with pytest.raises(ValueError, match="has 8 columns in query and 5 in adata"):
+        query.check_comparable(Cells.read(atlas, "X_toy"), check_space=False)
 
 
-def test_two_models_on_record_are_not_offered_a_way_round_the_check():
-    query, atlas = blobs({"a": 3}), blobs({"a": 3})
-    atlas.uns["X_toy"]["params"]["model_digest"] = "another"
-    with pytest.raises(ValueError, match=r"two models.*Embed one of the two again with the model= of the other\.$"):
-        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
-    atlas.uns["X_toy"]["params"] |= {
-        "model_digest": query.uns["X_toy"]["params"]["model_digest"],
-        "table_digest": dict.fromkeys(query.uns["X_toy"]["params"]["table_digest"], "another"),
-    }
-    with pytest.raises(ValueError, match=r"two gene tables.*again with the table of the other, see [\w.]+\.$"):
-        check_comparable(query, atlas, "X_toy", check_space=True, names=("query", "atlas"))
+def test_only_known_cells_have_an_embedding():
+    adata = blobs({"a": 6})
+    adata.obsm["X_toy"][1, 2], adata.obsm["X_toy"][2], adata.obsm["X_toy"][4] = np.nan, np.inf, 0
+    adata.obsm["X_other"] = np.ones((6, 2))
+    adata.obsm["X_other"][0] = np.nan
+    cells = Cells.read(adata, "X_toy")
+    assert cells.known.tolist() == [True, False, False, True, True, True]
+    assert Cells.read(adata, "X_toy", metric="cosine").known.tolist() == [True, False, False, True, False, True]
+    assert known_in_all(cells, Cells.read(adata, "X_other")).tolist() == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("rep", [sp.csr_matrix(np.ones((3, 2))), np.ones((3, 0)), np.full((3, 2), "a")])
+def test_only_a_dense_matrix_of_numbers_is_an_embedding(rep):
+    adata = ad.AnnData(obs=pd.DataFrame(index=list("abc")))
+    adata.obsm["X_bad"] = rep
+    with pytest.raises(ValueError, match=r"adata.obsm\['X_bad'\] must be a dense matrix of numbers"):
+        Cells.read(adata, "X_bad")
+    with pytest.raises(KeyError, match=r"obsm\['X_uce'\] does not exist; its keys are: 'X_bad'"):
+        Cells.read(adata)
 
 
 class Recorded:
@@ -88,10 +114,11 @@ class Recorded:
 
 
 def test_rows_come_in_any_order_from_the_blocks_that_hold_them(monkeypatch):
-    monkeypatch.setattr(_inputs, "_GATHER_ROWS", 10)
+    monkeypatch.setattr(_cells, "_GATHER_ROWS", 10)
     rep = Recorded(np.random.default_rng(0).normal(size=(95, 3)).astype(np.float16))
     rows = np.array([94, 3, 31, 3, 0, 39])
-    found = gather(rep, rows)
+    cells = Cells(rep, pd.DataFrame(), None)
+    found = cells.rows(rows)
     np.testing.assert_array_equal(found, rep.values[rows].astype(np.float32))
     assert rep.read == [(0, 10), (30, 40), (90, 100)]
-    assert gather(rep, np.array([], dtype=int)).shape == (0, 3)
+    assert cells.rows(np.array([], dtype=int)).shape == (0, 3)

@@ -85,7 +85,7 @@ def test_distances_far_from_the_origin_are_exact():
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_missing_rows_have_no_neighbors_and_are_nobodys(metric):
+def test_missing_rows_have_no_neighbors_and_are_none(metric):
     query, reference = clustered(10, seed=1), clustered(200)
     expected = exact_neighbors(query, reference, 5, metric=metric)
     kept = np.setdiff1d(np.arange(203), [0, 50, 202])
@@ -124,7 +124,7 @@ def test_a_row_of_zeros_has_no_direction():
         pytest.param((2, 3), (4, 3), {"k": 1, "metric": "l1"}, "metric='l1' is not known", id="another metric"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(query, reference, options, said):
+def test_invalid_searches_are_errors(query, reference, options, said):
     with pytest.raises(ValueError, match=said):
         exact_neighbors(np.zeros(query), np.zeros(reference), **options)
 
@@ -155,7 +155,7 @@ def test_an_index_searched_with_all_effort_finds_the_exact_neighbors(kind, dtype
     query, reference = clustered(50, seed=1), clustered(2000, dtype=dtype)
     reference[100] = query[5] = np.nan
     index = build_index(reference, kind, seed=3)
-    indices, distances = index.search(query, 10, effort=index.most_effort)
+    indices, distances = index.search(query, 10, effort=index.max_effort)
     exact, expected = exact_neighbors(query, reference, 10)
     assert recall(indices, exact) > 0.999
     np.testing.assert_allclose(distances, expected, rtol=1e-3)
@@ -175,11 +175,11 @@ def test_tuning_finds_the_least_effort_for_a_recall():
     query, reference = clustered(60, seed=1), clustered(3000)
     exact = exact_neighbors(query, reference, 20)[0]
     index = build_index(reference, "ivf")
-    found = {e: recall(index.search(query, 20, effort=e)[0], exact) for e in range(1, index.most_effort + 1)}
+    found = {e: recall(index.search(query, 20, effort=e)[0], exact) for e in range(1, index.max_effort + 1)}
     for target in (0.0, 0.8, 0.95, 1.0, 2.0):
         effort, measured = tune(index, query, exact, target=target)
         enough = [e for e, share in found.items() if share >= target]
-        assert effort == (min(enough) if enough else index.most_effort)
+        assert effort == (min(enough) if enough else index.max_effort)
         assert measured == found[effort]
 
 
@@ -206,10 +206,10 @@ def test_an_index_is_read_back_and_a_stale_one_is_not(kind, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", b"{}\n", b"[1]\n"])
-def test_a_file_that_is_no_index_is_left_alone(tmp_path, content):
+def test_another_file_is_not_overwritten(tmp_path, content):
     path = tmp_path / "notes"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is no index of an embedding; it is left alone"):
+    with pytest.raises(ValueError, match="is not an index of an embedding"):
         read_index(path, kind="ivf", digest="a")
 
 
@@ -220,7 +220,7 @@ def test_an_index_is_built_the_same_again():
     np.testing.assert_array_equal(first[1], second[1])
 
 
-def test_what_cannot_be_indexed_is_refused():
+def test_invalid_indices_are_errors():
     with pytest.raises(ValueError, match="kind='flat' is not known"):
         build_index(clustered(5), "flat")
     with pytest.raises(ValueError, match="no embeddings"):

@@ -1,27 +1,30 @@
-"""What one data set gives to an atlas: a sample of its cells, their embedding and what is known of them."""
+"""Cells that a data set adds to an atlas: a subsample, their embedding and their annotation."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from tqdm.auto import tqdm
 
+from univerce._settings import settings
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce._version import __version__
-from univerce.atlas._recipe import Recipe, Source, pick
-from univerce.atlas._space import Space, known_params
-from univerce.embeddings.cells import gather, get_embedding, known_cells
+from univerce.atlas._options import Options, Source, pick
+from univerce.atlas._store import Writer
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.labels import get_labels
+from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.species_of import species_of
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sampling import shuffled_rows
 from univerce.io.blocks import iter_blocks
 from univerce.model.checkpoint import find_model
 from univerce.tl.uce_embed import uce_embed
@@ -32,204 +35,226 @@ _BLOCK_ROWS = 4096
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The cells that a data set gives."""
+    """Cells of one data set."""
 
     values: np.ndarray
     """``[n_kept, n_dims]`` float16."""
     obs: pd.DataFrame
     record: dict[str, Any]
-    """Its row in ``uns["atlas"]["data_sets"]``."""
-    params: Mapping[str, Any]
-    """What is recorded of its space; may be empty."""
+    """Row in ``uns["atlas"]["data_sets"]``."""
+    space: Space | None
 
 
-def check_source(source: Source, recipe: Recipe, space: Space) -> None:
-    """Find what is wrong with a data set before hours of embedding, and enter its space.
+def check_sources(sources: Sequence[Source], options: Options, before: EmbeddingInfo | None) -> None:
+    """Raise for errors that can be found before anything is computed; ``before`` is the embedding of the atlas."""
+    for source in sources:
+        before = _join(before, _check_source(source, options), options.check_space)
+
+
+def add_sources(
+    writer: Writer, sources: Sequence[Source], options: Options, before: EmbeddingInfo | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Write the data sets, one in memory at a time.
+
+    Returns
+    -------
+    The record of each data set, and ``uns`` with the space of the atlas, empty if it was not checked.
+    """
+    joint, records = before, {}
+    for source in tqdm(sources, desc="atlas", unit="data set", disable=not settings.progress):
+        part = _collect(source, options)
+        records[source.key] = part.record
+        if len(part.values):
+            info = EmbeddingInfo(part.values.shape[1], part.space, options.use_rep, source.name)
+            joint = _join(joint, info, options.check_space)
+        writer.add(part.values, part.obs)
+    uns = {}
+    if options.check_space and joint is not None and joint.space is not None:
+        uns[options.use_rep] = replace(joint.space, details={"univerce_version": __version__}).to_uns()
+    return pd.DataFrame.from_dict(records, orient="index"), uns
+
+
+def _join(joint: EmbeddingInfo | None, new: EmbeddingInfo, check_space: bool) -> EmbeddingInfo:
+    """Width and space of all data sets so far."""
+    try:
+        new.check_comparable(joint or new, check_space=check_space)
+    except (KeyError, ValueError) as error:
+        raise type(error)(f"{new.name} cannot join the atlas. {error.args[0]}") from error
+    space = new.space
+    if joint is not None and joint.space is not None:
+        space = joint.space if space is None else joint.space.join(space)
+    return replace(new, space=space, name="the data sets before it")
+
+
+def _check_source(source: Source, options: Options) -> EmbeddingInfo:
+    """Check a data set before anything is embedded, and find the width and space of its embedding.
 
     Raises
     ------
     ValueError
-        When it has no cells or two of one name, lacks counts to embed, or lies in another space.
+        If it has no cells, repeated cell names, or neither an embedding nor counts.
     KeyError
-        When a column or a record of the space is missing.
+        If a column is missing, or an embedding that must not be computed.
     """
-    called = f"data[{source.name!r}]"
     with source.opened() as adata:
         if adata.n_obs == 0:
-            raise ValueError(f"{called} has no cells; leave it out.")
+            raise ValueError(f"{source.name} has no cells; leave it out.")
         if not adata.obs_names.is_unique:
             repeated = adata.obs_names[adata.obs_names.duplicated()][0]
-            raise ValueError(
-                f"{called} has several cells called {repeated!r}; call obs_names_make_unique() on it first."
-            )
-        for column in filter(None, (pick(option, source.name) for option in recipe.columns.values())):
-            get_labels(adata.obs, column, name=called)
-        if recipe.use_rep in adata.obsm:
-            width = get_embedding(adata, recipe.use_rep, name=called).shape[1]
-            space.enter(called, width, adata.uns.get(recipe.use_rep))
-            return
-        if recipe.model is None or not recipe.check_space:
-            why = "model=None" if recipe.model is None else "check_space=False"
+            raise ValueError(f"{source.name} has several cells named {repeated!r}; call obs_names_make_unique() first.")
+        for column in filter(None, (pick(option, source.key) for option in options.columns.values())):
+            get_labels(adata.obs, column, name=source.name)
+        if options.use_rep in adata.obsm:
+            return Cells.read(adata, options.use_rep, name=source.name).info
+        if options.model is None or not options.check_space:
+            why = "model=None" if options.model is None else "check_space=False"
             raise KeyError(
-                f"{called}.obsm[{recipe.use_rep!r}] does not exist, and with {why} it is not computed: embed it first."
+                f"{source.name}.obsm[{options.use_rep!r}] does not exist, and with {why} it is not computed: embed it "
+                "first."
             )
-        if adata.n_vars == 0 or (adata.X is None and recipe.layer is None):
+        if adata.n_vars == 0 or (adata.X is None and options.layer is None):
             raise ValueError(
-                f"{called} has neither an embedding obsm[{recipe.use_rep!r}] nor counts to compute it from."
+                f"{source.name} has neither an embedding obsm[{options.use_rep!r}] nor counts to compute it from."
             )
-        get_layer(adata, recipe.layer)
-        species_of(adata, pick(recipe.species, source.name), known=available_species(recipe.model))
-        model = find_model(recipe.model)
-        made = {"model": model.config.model_id, "model_digest": model.digest, "table_digest": {}, "species": []}
-        space.enter(called, model.config.output_dim, {"params": made})
+        get_layer(adata, options.layer)
+        species_of(adata, pick(options.species, source.key), known=available_species(options.model))
+        model = find_model(options.model)
+        space = Space(model.config.model_id, model.digest, species=(), table_digest={})
+        return EmbeddingInfo(model.config.output_dim, space, options.use_rep, source.name)
 
 
-def collect(source: Source, recipe: Recipe) -> Part:
-    """Choose cells of a data set, and embed them when it is not embedded yet."""
-    called, rep = f"data[{source.name!r}]", recipe.use_rep
+def _collect(source: Source, options: Options) -> Part:
+    """Choose cells of a data set, and embed them if it has no embedding."""
+    rep = options.use_rep
     with source.opened() as adata:
-        embedded = rep in adata.obsm
-        enough, applied = _enough_counts(adata, recipe, called, embedded=embedded)
-        known = known_cells(get_embedding(adata, rep, name=called)) if embedded else np.ones(adata.n_obs, dtype=bool)
-        names = adata.obs_names.astype(str).to_numpy(dtype=object)
-        rows = sample_cells(names, enough & known, recipe.max_cells, recipe.seed)
-        if embedded:
-            params = known_params(adata.uns.get(rep))
-            values = gather(get_embedding(adata, rep, name=called), rows)
+        cells = Cells.read(adata, rep, name=source.name) if rep in adata.obsm else None
+        enough, applied = _enough_counts(adata, options, source.name, embedded=cells is not None)
+        known = np.ones(adata.n_obs, dtype=bool) if cells is None else cells.known
+        rows = np.flatnonzero(enough & known)
+        if options.max_cells is not None and len(rows) > options.max_cells:
+            names = adata.obs_names.astype(str).to_numpy(dtype=object)
+            rows = np.sort(shuffled_rows(names, rows, options.seed, draw=-1)[: options.max_cells])
+        if cells is None:
+            values, space = _embed(adata, rows, source.key, options)
         else:
-            values, params = _embed(adata, rows, source.name, recipe)
+            values, space = cells.rows(rows), cells.space
         found = np.isfinite(values).all(axis=1)
         n_unknown = int((~known).sum() + (~found).sum())
         rows, values = rows[found], values[found]
-        obs = _describe(adata, rows, source.name, recipe, params)
+        obs = _describe(adata, rows, source.key, options, space)
         n_cells = adata.n_obs
     if n_unknown:
-        logger.info("%s: %s cells without an embedding are left out.", called, f"{n_unknown:,}")
+        logger.info("%s: %s cells without an embedding are left out.", source.name, f"{n_unknown:,}")
     if len(rows) == 0:
-        logger.warning("%s gives no cell to the atlas: none is left of %s.", called, f"{n_cells:,}")
+        logger.warning("%s adds no cell to the atlas: none of %s is left.", source.name, f"{n_cells:,}")
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     if not np.isfinite(half).all():
         raise ValueError(
-            f"{called}.obsm[{rep!r}] holds values that float16 cannot: {np.abs(values).max():.3g}. Scale it."
+            f"{source.name}.obsm[{rep!r}] holds values beyond the range of float16: {np.abs(values).max():.3g}. "
+            "Scale it."
         )
     record = {
         "source": source.origin, "n_cells": n_cells, "n_enough_counts": int(enough.sum()), "n_unembedded": n_unknown,
-        "n_kept": len(rows), "min_counts": float(recipe.min_counts or 0) if applied else np.nan,
-        "max_cells": np.nan if recipe.max_cells is None else float(recipe.max_cells), "seed": str(recipe.seed),
-        "embedded": "before" if embedded else "here", "labels": pick(recipe.columns["cell_type"], source.name) or "",
-        "model": params.get("model", ""), "model_digest": params.get("model_digest", ""),
-        "table_digest": "; ".join(f"{k} {v}" for k, v in params.get("table_digest", {}).items()),
+        "n_kept": len(rows), "min_counts": float(options.min_counts or 0) if applied else np.nan,
+        "max_cells": np.nan if options.max_cells is None else float(options.max_cells), "seed": str(options.seed),
+        "embedded": "here" if cells is None else "before",
+        "groupby": pick(options.columns["cell_type"], source.key) or "",
+        "model": "" if space is None else space.model, "model_digest": "" if space is None else space.model_digest,
+        "table_digest": "" if space is None else "; ".join(f"{k} {v}" for k, v in space.table_digest.items()),
         "univerce_version": __version__,
     }  # fmt: skip
-    return Part(half, obs, record, params)
-
-
-def sample_cells(names: np.ndarray, allowed: np.ndarray, max_cells: int | None, seed: int) -> np.ndarray:
-    """Rows of at most ``max_cells`` of the allowed cells, in file order.
-
-    A cell is chosen by the hash of the seed and its name, so the order of the cells in the file does not matter, and a
-    larger sample contains a smaller one.
-    """
-    rows = np.flatnonzero(allowed)
-    if max_cells is None or len(rows) <= max_cells:
-        return rows
-    keys = cell_keys(names[rows], seed, draw=-1)  # the draws of the sentences have the numbers from 0 on
-    return np.sort(rows[np.argsort(keys, kind="stable")[:max_cells]])
+    return Part(half, obs, record, space)
 
 
 def _counts(adata: ad.AnnData, layer: str | None) -> Any:
     return adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
 
 
-def _enough_counts(adata: ad.AnnData, recipe: Recipe, called: str, *, embedded: bool) -> tuple[np.ndarray, bool]:
-    """Which cells have enough counts, and whether that could be seen; an embedding may come without counts."""
+def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: bool) -> tuple[np.ndarray, bool]:
+    """``[n_obs]`` cells with enough counts, and whether counts were found; an embedding may come without them."""
     every = np.ones(adata.n_obs, dtype=bool)
-    if not recipe.min_counts:
+    if not options.min_counts:
         return every, True
     problem = "it has none"
-    if adata.n_vars > 0 and (adata.X is not None or recipe.layer is not None):
+    if adata.n_vars > 0 and (adata.X is not None or options.layer is not None):
         try:
-            return _totals(_counts(adata, recipe.layer), layer_name(recipe.layer)) >= recipe.min_counts, True
+            sums = []
+            for _, block in iter_blocks(_counts(adata, options.layer), _BLOCK_ROWS):
+                check_counts(block, where=layer_name(options.layer))
+                sums.append(np.asarray(block.sum(axis=1), dtype=np.float64).ravel())
+            return np.concatenate(sums) >= options.min_counts, True
         except ValueError as error:
             if not embedded:
-                raise ValueError(f"{called}: {error}") from error
+                raise ValueError(f"{name}: {error}") from error
             problem = str(error)
-    logger.warning(
-        "%s: min_counts=%s is not applied, for want of counts: %s.", called, recipe.min_counts, problem.strip(".")
-    )
+    logger.warning("%s: min_counts=%s is not applied without counts: %s.", name, options.min_counts, problem.strip("."))
     return every, False
 
 
-def _totals(matrix: Any, where: str) -> np.ndarray:
-    sums = []
-    for _, block in iter_blocks(matrix, _BLOCK_ROWS):
-        check_counts(block, where=where)
-        sums.append(np.asarray(block.sum(axis=1), dtype=np.float64).ravel())
-    return np.concatenate(sums)
-
-
-def _embed(adata: ad.AnnData, rows: np.ndarray, name: str, recipe: Recipe) -> tuple[np.ndarray, dict[str, Any]]:
+def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> tuple[np.ndarray, Space | None]:
     """Embed the chosen cells only."""
     if len(rows) == 0:
-        return np.empty((0, find_model(recipe.model).config.output_dim), dtype=np.float32), {}
+        return np.empty((0, find_model(options.model).config.output_dim), dtype=np.float32), None
     blocks = []
-    for block_rows, block in iter_blocks(_counts(adata, recipe.layer), _BLOCK_ROWS):
+    for block_rows, block in iter_blocks(_counts(adata, options.layer), _BLOCK_ROWS):
         here = rows[(rows >= block_rows.start) & (rows < block_rows.stop)]
         blocks.append(block[here - block_rows.start])
     chosen = ad.AnnData(
         sp.vstack(blocks, format="csr"), obs=adata.obs.iloc[rows].copy(), var=adata.var.copy(), uns=dict(adata.uns)
     )
-    with warnings.catch_warnings():  # such cells are left out, with their number logged
+    with warnings.catch_warnings():  # such cells are left out and their number is logged
         warnings.filterwarnings("ignore", message=r".*no count in any gene of the model")
         uce_embed(
-            chosen, species=pick(recipe.species, name), model=recipe.model, gene_key=recipe.gene_key, rng=recipe.seed,
-            key_added=recipe.use_rep,
+            chosen, species=pick(options.species, key), model=options.model, gene_key=options.gene_key,
+            rng=options.seed, key_added=options.use_rep,
         )  # fmt: skip
-    return chosen.obsm[recipe.use_rep], known_params(chosen.uns[recipe.use_rep])
+    return chosen.obsm[options.use_rep], Space.find(chosen.uns, options.use_rep)
 
 
-def _describe(
-    adata: ad.AnnData, rows: np.ndarray, name: str, recipe: Recipe, params: Mapping[str, Any]
-) -> pd.DataFrame:
-    """``obs`` of the chosen cells; text, where missing is NaN."""
+def _describe(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, space: Space | None) -> pd.DataFrame:
+    """``obs`` of the chosen cells as text; missing is NaN."""
     original = adata.obs_names[rows].astype(str)
-    obs = pd.DataFrame({"data_set": name, "obs_name": original, "row": rows}, index=f"{name}:" + original)
-    for key, option in recipe.columns.items():
+    obs = pd.DataFrame({"data_set": key, "obs_name": original, "row": rows}, index=f"{key}:" + original)
+    for name, option in options.columns.items():
         if option is None:
             continue
-        column = pick(option, name)
-        obs[key] = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
-        obs[key] = obs[key].astype(object)
-    obs["species"] = _species(adata, rows, name, recipe, params)
-    if recipe.coarse_map is not None:
-        obs["coarse_type"] = _coarse(obs.get("cell_type"), recipe.coarse_map, name, len(obs))
+        column = pick(option, key)
+        obs[name] = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
+        obs[name] = obs[name].astype(object)
+    obs["species"] = _species(adata, rows, key, options, space)
+    if options.coarse_map is not None:
+        obs["coarse_type"] = _coarse(obs.get("cell_type"), options.coarse_map, key, len(obs))
     return obs
 
 
-def _species(
-    adata: ad.AnnData, rows: np.ndarray, name: str, recipe: Recipe, params: Mapping[str, Any]
-) -> Sequence[Any]:
-    stated = pick(recipe.species, name)
-    made_of = params.get("species", [])
-    if stated is None and len(made_of) == 1:
-        return made_of * len(rows)
+def _species(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, space: Space | None) -> Sequence[Any]:
+    stated = pick(options.species, key)
+    if stated is None and space is not None and len(space.species) == 1:
+        return list(space.species) * len(rows)
     try:
-        keys, _ = species_of(adata, stated, known=available_species(recipe.model or BUNDLED_MODEL))
+        species, _ = species_of(adata, stated, known=available_species(options.model or BUNDLED_MODEL))
     except ValueError:
         if stated is not None:
             raise
-        logger.info("data[%r]: the species is not stated, and missing in the atlas; species= states it.", name)
+        logger.info("data[%r]: the species is not stated and is missing in the atlas. Pass species=.", key)
         return [np.nan] * len(rows)
-    return [keys] * len(rows) if isinstance(keys, str) else [keys[row] for row in rows]
+    return [species] * len(rows) if isinstance(species, str) else [species[row] for row in rows]
 
 
-def _coarse(types: pd.Series | None, coarse_map: Mapping[str, str], name: str, n: int) -> np.ndarray:
+def _coarse(types: pd.Series | None, coarse_map: Mapping[str, str], key: str, n: int) -> np.ndarray:
     if types is None:
         return np.full(n, np.nan, dtype=object)
     if unknown := sorted(set(types.dropna()) - set(coarse_map)):
         logger.warning(
-            "data[%r]: %d types have no coarse type in coarse_map, it is missing for them: %s.", name, len(unknown),
+            "data[%r]: %d types are not in coarse_map and have no coarse type: %s.", key, len(unknown),
             ", ".join(map(repr, unknown[:10])),
         )  # fmt: skip
     return types.map(dict(coarse_map)).astype(object).to_numpy()
+
+
+def coarse_table(coarse_map: Mapping[str, str] | None) -> dict[str, pd.DataFrame]:
+    """The map of coarse types as ``uns["atlas"]`` keeps it."""
+    if not coarse_map:
+        return {}
+    return {"coarse_map": pd.DataFrame(sorted(coarse_map.items()), columns=["cell_type", "coarse_type"]).astype(str)}

@@ -1,10 +1,7 @@
-"""Atlases on disk: one writer at a time, a temporary name until all is written."""
+"""Atlases on disk: one writer at a time, under a temporary name until all is written."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,45 +11,44 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.io.atomic import recover, replacing
 from univerce.io.files import open_anndata
 
 FORMAT = "univerce-atlas-1"
 CHUNK_ROWS = 4096
+LOCK_SECONDS = 10.0
+"""Time to wait for another process that writes the same atlas."""
 
 
 @contextmanager
-def locked(path: Path, wait: float) -> Iterator[None]:
-    """Be the only process that writes the atlas at ``path``; what a killed one left behind is removed.
+def locked(path: Path) -> Iterator[None]:
+    """Lock the atlas at ``path`` for writing, and remove what a killed process left behind.
 
     Raises
     ------
     TimeoutError
-        When another process writes it for longer than ``wait`` seconds.
+        If another process writes it.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=wait)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout:
         raise TimeoutError(
-            f"Another process is writing the atlas {str(path)!r}; it did not finish within wait={wait:g} seconds."
+            f"Another process is writing the atlas {str(path)!r} and did not finish within {LOCK_SECONDS:g} seconds. "
+            "Try again later."
         ) from None
     try:
-        old = _old(path)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        part = re.compile(rf"{re.escape(f'.{path.name}')}\.[0-9a-f]{{32}}\.part")
-        for leftover in (old, *(each for each in path.parent.iterdir() if part.fullmatch(each.name))):
-            shutil.rmtree(leftover, ignore_errors=True)
+        recover(path)
         yield
     finally:
         lock.release()
 
 
 class Writer:
-    """Writes an atlas from beginning to end; made by :func:`new_atlas`."""
+    """Writes an atlas in order; see :func:`new_atlas`."""
 
     def __init__(self, directory: Path, use_rep: str) -> None:
         import zarr
@@ -63,7 +59,7 @@ class Writer:
         self._obs: list[pd.DataFrame] = []
 
     def add(self, values: np.ndarray, obs: pd.DataFrame | None = None) -> None:
-        """Append rows ``[n, n_dims]``, and what is known of them, at once or afterwards."""
+        """Append rows ``[n, n_dims]`` and their annotation."""
         if self._array is None:
             # Noise does not compress.
             self._array = self._root.create_array(
@@ -77,7 +73,7 @@ class Writer:
             self._obs.append(obs)
 
     def copy(self, rep: Any, obs: pd.DataFrame, rows: np.ndarray | None = None) -> None:
-        """Append the cells of an atlas, or some of them, in ascending order."""
+        """Append cells of an atlas, all or ``rows`` in ascending order."""
         for start in range(0, rep.shape[0], CHUNK_ROWS):
             stop = min(start + CHUNK_ROWS, rep.shape[0])
             here = np.arange(stop - start) if rows is None else rows[(rows >= start) & (rows < stop)] - start
@@ -91,18 +87,18 @@ class Writer:
         Raises
         ------
         ValueError
-            When there are no cells, or two of one name.
+            If there are no cells, or two have the same name.
         """
         import zarr
 
         obs = concat_obs(self._obs)
         if len(obs) == 0:
             raise ValueError(
-                "The atlas would be empty: no cell passed the filters and has an embedding. Lower min_counts=, or look "
-                "at the log."
+                "The atlas would be empty: no cell passed the filters and has an embedding. Lower min_counts=, or see "
+                "the log."
             )
         if not obs.index.is_unique:
-            raise ValueError(f"Two cells would be called {obs.index[obs.index.duplicated()][0]!r}; rename a data set.")
+            raise ValueError(f"Two cells would be named {obs.index[obs.index.duplicated()][0]!r}; rename a data set.")
         obsm = self._root["obsm"]
         obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         ad.io.write_elem(self._root, "obs", obs)
@@ -116,53 +112,48 @@ class Writer:
 
 @contextmanager
 def new_atlas(path: Path, use_rep: str) -> Iterator[Writer]:
-    """A writer whose atlas replaces the one at ``path``, if any, once the block ends without an error."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
+    """Open a writer whose atlas replaces the one at ``path`` once the block ends without an error."""
+    with replacing(path) as part:
         yield Writer(part, use_rep)
-        if path.exists():  # a directory cannot be replaced in one step; `locked` and `open_atlas` put the old one back
-            path.rename(_old(path))
-        part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(_old(path), ignore_errors=True)
 
 
 def open_atlas(path: Path) -> ad.AnnData:
-    """The atlas at ``path``, whose embedding stays on disk.
+    """Open the atlas at ``path``; its embedding stays on disk.
 
     Raises
     ------
     FileNotFoundError
-        When there is nothing.
+        If it does not exist.
     ValueError
-        When it is no atlas.
+        If it is not an atlas.
     """
-    if not path.exists() and _old(path).exists():  # another process replaces it just now, or was killed then
-        with locked(path, wait=10):
+    if not path.exists() and path.with_name(f".{path.name}.old").exists():
+        with locked(path):  # another process replaces it, or was killed then
             pass
     adata = open_anndata(path)
     require_atlas(adata, repr(str(path)))
     return adata
 
 
-def require_atlas(adata: ad.AnnData, called: str) -> Mapping[str, Any]:
-    """``uns["atlas"]``; ``ValueError`` when there is none."""
+def require_atlas(adata: ad.AnnData, name: str) -> Mapping[str, Any]:
+    """``uns["atlas"]``; ``ValueError`` if it is missing."""
     entry = adata.uns.get("atlas")
     if not isinstance(entry, Mapping) or entry.get("format") != FORMAT:
-        raise ValueError(f"{called} is no atlas: uns['atlas'] does not say how it was made. Build one: uc.atlas.build.")
+        raise ValueError(f"{name} is not an atlas: it has no uns['atlas'] of uc.atlas.build.")
     return entry
 
 
 def new_path(path: Path) -> Path:
-    """``path``; ``FileExistsError`` when there is something already."""
+    """``path``; ``FileExistsError`` if it exists."""
     if path.exists():
-        raise FileExistsError(f"{str(path)!r} exists; choose another path, remove it, or add to it: uc.atlas.append.")
+        raise FileExistsError(
+            f"{str(path)!r} exists; choose another path, remove it, or add to it with uc.atlas.append."
+        )
     return path
 
 
 def concat_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Tables of cells below each other; a column that one lacks is missing there, and text is categorical."""
+    """Concatenate tables of cells; columns that one lacks are missing there, and text is categorical."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     out = pd.DataFrame(index=pd.Index(np.concatenate([table.index.to_numpy(dtype=object) for table in tables])))
     for column in columns:
@@ -178,7 +169,3 @@ def concat_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
                 [p.to_numpy(dtype=float) if p.dtype == object else p.to_numpy() for p in parts]
             )
     return out
-
-
-def _old(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")

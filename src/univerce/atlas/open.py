@@ -10,16 +10,16 @@ from univerce.atlas._store import open_atlas
 
 
 def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
-    """Open an atlas, without reading its embedding.
+    """Open an atlas without reading its embedding.
 
     Parameters
     ----------
     path
         The atlas, as :func:`univerce.atlas.build` made it.
     lazy
-        Whether the embedding stays on disk, as a :class:`zarr.Array`, of which rows are read by slicing. The functions
-        of ``uc.tl`` read it in blocks; ``atlas[rows]`` reads those rows. Such an AnnData has no ``copy()``: call
-        ``to_memory()``, which is what ``lazy=False`` does.
+        Keep the embedding on disk as a :class:`zarr.Array`. The functions of ``uc.tl`` read it in blocks;
+        ``atlas[rows]`` reads those rows. Such an AnnData has no ``copy()``: call ``to_memory()``, as ``lazy=False``
+        does.
 
     Returns
     -------
@@ -29,15 +29,15 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     Raises
     ------
     FileNotFoundError
-        When there is nothing at ``path``.
+        If the atlas does not exist.
     ValueError
-        When it is no atlas.
+        If it is not an atlas.
 
     Examples
     --------
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()[:40]
-    >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", labels="cell_type")
+    >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", groupby="cell_type")
     >>> atlas = uc.atlas.open("cells.zarr")
     >>> atlas.obsm["X_uce"][:2].shape
     (2, 256)

@@ -1,4 +1,4 @@
-"""Choose cells of an atlas."""
+"""Take a subset of an atlas."""
 
 from __future__ import annotations
 
@@ -11,77 +11,71 @@ import numpy as np
 import pandas as pd
 
 from univerce.atlas._store import concat_obs, locked, new_atlas, new_path, open_atlas, require_atlas
-from univerce.embeddings.cells import gather
+from univerce.embeddings.cells import Cells
 
 
 def subset(
     atlas: ad.AnnData | Path | str,
     where: str | pd.Series | np.ndarray,
     path: Path | str | None = None,
-    *,
-    wait: float = 0.0,
 ) -> ad.AnnData:
-    """Some cells of an atlas, as an atlas.
+    """Take a subset of an atlas, which is an atlas again.
 
     Parameters
     ----------
     atlas
         The atlas, or its path.
     where
-        Which cells: an expression of the columns of ``obs`` for :meth:`pandas.DataFrame.query`, such as
+        Cells to keep: an expression of the columns of ``obs`` for :meth:`pandas.DataFrame.query`, such as
         ``"tissue == 'lung' and species == 'human'"``, or ``[n_obs]`` booleans.
     path
         Directory to write; ``None`` returns the cells in memory.
-    wait
-        Seconds to wait for another process that writes to ``path``.
 
     Returns
     -------
-    The cells in their order: in memory, or on disk as :func:`univerce.atlas.open` opens them. ``obs``, the embedding
-    and ``uns`` are kept; ``uns["atlas"]["data_sets"]["n_kept"]`` counts anew, without the data sets that are gone, and
-    ``uns["atlas"]["selections"]`` says what was asked for.
+    The cells in their order: in memory, or on disk as :func:`univerce.atlas.open` opens them, with ``obs``, the
+    embedding and ``uns``. ``uns["atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells are
+    removed, and ``where`` is appended to ``uns["atlas"]["selections"]``.
 
     Raises
     ------
     ValueError
-        When no cell is chosen, ``atlas`` is none, or the booleans do not fit its cells.
+        If no cell is chosen, ``atlas`` is not an atlas, or the booleans do not fit its cells.
     KeyError
-        When an expression names a column that is not there.
+        If an expression names a column that does not exist.
     FileExistsError
-        When there is something at ``path``.
+        If ``path`` exists.
     FileNotFoundError
-        When there is no atlas.
+        If the atlas does not exist.
     TimeoutError
-        When another process writes to ``path``.
+        If another process writes to ``path``.
 
     Examples
     --------
     >>> import univerce as uc
     >>> pbmc = uc.datasets.pbmc68k_reduced()[:40]
-    >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", labels="cell_type")
+    >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", groupby="cell_type")
     >>> b_cells = uc.atlas.subset(atlas, "cell_type == 'CD19+ B'")
     >>> b_cells.n_obs, b_cells.obsm["X_uce"].shape
     (4, (4, 256))
     """
     whole = atlas if isinstance(atlas, ad.AnnData) else open_atlas(Path(atlas))
-    called = "atlas" if isinstance(atlas, ad.AnnData) else repr(str(atlas))
-    provenance = require_atlas(whole, called)
+    name = "atlas" if isinstance(atlas, ad.AnnData) else repr(str(atlas))
+    provenance = require_atlas(whole, name)
     use_rep = str(provenance["use_rep"])
     rows = np.flatnonzero(_chosen(whole.obs, where))
     if len(rows) == 0:
-        raise ValueError(
-            f"No cell of {called} is chosen by where={where if isinstance(where, str) else 'the booleans'!r}."
-        )
+        raise ValueError(f"where={where if isinstance(where, str) else 'the booleans'!r} chooses no cell of {name}.")
     uns = {**whole.uns, "atlas": _narrow(provenance, whole.obs.iloc[rows], where)}
-    rep = whole.obsm[use_rep]
+    cells = Cells.read(whole, use_rep, name=name)
     if path is None:
-        values = gather(rep, rows).astype(rep.dtype)
+        values = cells.rows(rows).astype(cells.values.dtype)
         return ad.AnnData(obs=concat_obs([whole.obs.iloc[rows]]), obsm={use_rep: values}, uns=uns)
     path = Path(path)
-    with locked(path, wait):
+    with locked(path):
         new_path(path)
         with new_atlas(path, use_rep) as writer:
-            writer.copy(rep, whole.obs, rows)
+            writer.copy(cells.values, whole.obs, rows)
             writer.finish(uns)
     return open_atlas(path)
 
@@ -95,17 +89,17 @@ def _chosen(obs: pd.DataFrame, where: Any) -> np.ndarray:
             available = ", ".join(map(repr, obs.columns))
             raise KeyError(f"where={where!r}: {error}; the columns of obs are: {available}.") from error
     if isinstance(where, pd.Series) and not where.index.equals(obs.index):
-        raise ValueError("The booleans in where= belong to other cells: their index is not obs_names of the atlas.")
+        raise ValueError("The booleans in where= are for other cells: their index is not obs_names of the atlas.")
     chosen = np.asarray(where)
     if chosen.dtype != bool or chosen.shape != (len(obs),):
         raise ValueError(
-            f"where= must choose among {len(obs):,} cells by booleans, not by {chosen.dtype} of shape {chosen.shape}."
+            f"where= must be {len(obs):,} booleans, one for each cell, not {chosen.dtype} of shape {chosen.shape}."
         )
     return chosen
 
 
 def _narrow(provenance: Mapping[str, Any], obs: pd.DataFrame, where: Any) -> dict[str, Any]:
-    """Provenance of the cells that are left."""
+    """Provenance of the remaining cells."""
     sets = provenance["data_sets"].copy()
     sets["n_kept"] = obs["data_set"].astype(str).value_counts().reindex(sets.index, fill_value=0).to_numpy()
     what = where if isinstance(where, str) else f"booleans: {len(obs)} cells"

@@ -14,6 +14,7 @@ import pandas as pd
 from univerce._keys import X_UCE
 from univerce.embeddings.labels import get_labels
 from univerce.embeddings.space import EmbeddingInfo, Space
+from univerce.io.ondisk import OnDisk
 from univerce.io.rows import blocks_of_rows, map_rows, read_rows
 
 BLOCK_ROWS = 65536
@@ -34,7 +35,7 @@ class Cells:
     """Name of the data in messages."""
     metric: str = "euclidean"
     client: Any = None
-    """A ``dask.distributed.Client`` whose workers read the embedding."""
+    """A ``dask.distributed.Client`` whose workers read the embedding; ``None`` if it is in memory."""
 
     @classmethod
     def read(
@@ -56,6 +57,8 @@ class Cells:
             If it is not a dense matrix of numbers with at least one column.
         """
         values = get_embedding(adata, use_rep, name=name)
+        if client is not None and OnDisk.find(values) is None:
+            client = None
         return cls(values, adata.obs, Space.find(adata.uns, use_rep), use_rep, name, metric, client)
 
     def __len__(self) -> int:

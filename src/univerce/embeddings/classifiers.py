@@ -1,4 +1,4 @@
-"""Three ways to tell classes apart: arrays in, log-probabilities out."""
+"""Three classifiers of cells by their embeddings: arrays in, log-probabilities out."""
 
 from __future__ import annotations
 
@@ -22,26 +22,12 @@ _PSEUDO_VOTES = 1.0
 
 
 class Classifier(Protocol):
-    """What the three have in common; their fields are arrays and numbers, which is all that is saved of them."""
+    """Interface of the classifiers. Their fields are arrays and numbers, and all that is saved of them."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    @classmethod
-    def fit(
-        cls,
-        x: np.ndarray,
-        y: np.ndarray,
-        n_classes: int,
-        *,
-        balanced: bool = False,
-        n_neighbors: int = 15,
-        search: Search = "exact",
-    ) -> Classifier:
-        """Fit to cells ``[n, n_dims]`` and their classes ``[n]``."""
-        ...
-
     def log_proba(self, x: np.ndarray) -> np.ndarray:
-        """Log-probabilities ``[n, n_classes]`` of cells."""
+        """Predict log-probabilities ``[n, n_classes]`` of cells."""
         ...
 
 
@@ -49,30 +35,20 @@ class Classifier(Protocol):
 class Logistic:
     """Multinomial logistic regression of scikit-learn on centered cells of mean variance one.
 
-    All columns are divided by one number, so that rotating the embedding changes nothing. Standardizing each column
-    would blow up those in which the reference hardly varies, and a classifier that is carried to another data set
-    stumbles over them.
+    All columns are divided by one number, so rotations of the embedding change nothing. Standardizing each column would
+    inflate those with little variance in the reference, which carries over worse to other data sets.
     """
 
     mean: np.ndarray
-    """``[n_dims]`` of the cells it was fitted on."""
+    """``[n_dims]`` mean of the fitted cells."""
     weight: np.ndarray
-    """``[n_classes, n_dims]`` for columns less their mean."""
+    """``[n_classes, n_dims]`` for centered columns."""
     intercept: np.ndarray
     """``[n_classes]``, minus infinity for a class without cells."""
 
     @classmethod
-    def fit(
-        cls,
-        x: np.ndarray,
-        y: np.ndarray,
-        n_classes: int,
-        *,
-        balanced: bool = False,
-        n_neighbors: int = 15,
-        search: Search = "exact",
-    ) -> Logistic:
-        """Fit; ``balanced`` weighs cells so that all classes count the same."""
+    def fit(cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, **_: Any) -> Logistic:
+        """Fit; ``balanced`` gives all classes the same weight."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -80,10 +56,10 @@ class Logistic:
         mean = x.mean(axis=0, dtype=np.float64)
         scale = np.sqrt(np.square(x - mean).mean()) or 1.0
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a flat end of the way changes nothing
+            warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations change no prediction
             fitted = regression.fit((x - mean) / scale, y)
         coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
-        if len(coef) == 1:  # of two classes scikit-learn keeps the second's odds against the first
+        if len(coef) == 1:  # of two classes scikit-learn keeps the odds of the second
             coef, constant = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, constant)
         weight, intercept = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -np.inf)
         weight[fitted.classes_], intercept[fitted.classes_] = coef / scale, constant
@@ -96,22 +72,16 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Centroids:
-    """Softmax of the negative squared distance to the mean of each class; all classes count the same."""
+    """Softmax of the negative squared distances to the mean of each class; all classes have the same weight.
+
+    Not scikit-learn's ``NearestCentroid``, whose scores divide by the variance within the classes.
+    """
 
     center: np.ndarray
     """``[n_classes, n_dims]``, NaN for a class without cells."""
 
     @classmethod
-    def fit(
-        cls,
-        x: np.ndarray,
-        y: np.ndarray,
-        n_classes: int,
-        *,
-        balanced: bool = False,
-        n_neighbors: int = 15,
-        search: Search = "exact",
-    ) -> Centroids:
+    def fit(cls, x: np.ndarray, y: np.ndarray, n_classes: int, **_: Any) -> Centroids:
         """Fit."""
         center = np.full((n_classes, x.shape[1]), np.nan)
         for k in np.unique(y):
@@ -120,16 +90,16 @@ class Centroids:
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
-        middle = np.nanmean(self.center, axis=0)  # near zero, the products lose no digits
+        middle = np.nanmean(self.center, axis=0)  # products lose no digits near zero
         center = self.center - middle
-        # Less the square of the cell itself, which all classes have in common.
+        # Without the square of the cell itself, which is the same for all classes.
         score = 2 * (x - middle) @ np.nan_to_num(center).T - np.sum(np.square(center), axis=1)
         return log_softmax(np.where(np.isnan(score), -np.inf, score), axis=1)
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """Share of the votes of the nearest cells, whatever their distance, and one vote more that all classes share."""
+    """Share of the votes of the nearest cells, with one pseudo-vote divided among all classes."""
 
     cells: np.ndarray
     """``[n_cells, n_dims]`` float32."""
@@ -139,7 +109,7 @@ class Neighbors:
     """``[n_classes]`` weight of a vote; zero for a class without cells."""
     n_neighbors: int
     search: Search = "exact"
-    """Compare with every cell, or look into an index, which is made when it is needed and not saved."""
+    """Compare with every cell, or search an index, which is built when needed and not saved."""
 
     @classmethod
     def fit(
@@ -152,14 +122,14 @@ class Neighbors:
         n_neighbors: int = 15,
         search: Search = "exact",
     ) -> Neighbors:
-        """Fit; ``balanced`` gives the cells of rare classes heavier votes, so that all classes have as many."""
+        """Fit; ``balanced`` weighs the votes so that all classes have as many."""
         if search != "exact":
-            import_faiss()  # before the work
+            import_faiss()  # fails before the work
         size = np.bincount(y, minlength=n_classes)
-        there = size > 0
-        vote = there.astype(np.float64)
+        present = size > 0
+        vote = present.astype(np.float64)
         if balanced:
-            vote[there] = size.sum() / there.sum() / size[there]
+            vote[present] = size.sum() / present.sum() / size[present]
         return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)), search)
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
@@ -172,22 +142,22 @@ class Neighbors:
         n_classes = len(self.vote)
         flat = (self.label[nearest] + n_classes * np.arange(len(x))[:, None])[nearest >= 0]
         votes = np.bincount(flat, minlength=len(x) * n_classes).reshape(len(x), n_classes) * self.vote
-        there = self.vote > 0
-        votes[:, there] += _PSEUDO_VOTES / there.sum()
+        present = self.vote > 0
+        votes[:, present] += _PSEUDO_VOTES / present.sum()
         with np.errstate(divide="ignore"):
             return np.log(votes / votes.sum(axis=1, keepdims=True))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to a worker: the index too, which is made once."""
+        """Send the index to workers, so that it is built once."""
         if self.search != "exact":
             _ = self._index
         return self.__dict__
 
     @cached_property
     def _index(self) -> tuple[NeighborIndex, int]:
-        """The index of the cells, and the effort with which it finds enough neighbors of some of them."""
+        """Index of the cells, and the effort with the wanted recall on some of them."""
         index = build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
-        some = self.cells[:_TUNED_ON]  # cells come in an order without meaning
+        some = self.cells[:_TUNED_ON]  # the order of the cells is random
         exact, _ = exact_neighbors(some, self.cells, self.n_neighbors)
         effort, _ = tune(index, some, exact, target=_RECALL)
         return index, effort
@@ -201,24 +171,24 @@ CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {
 
 
 def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: int) -> np.ndarray:
-    """``[n]`` fold of each cell; cells come in an order without meaning.
+    """Assign a fold ``[n]`` to each cell; the order of the cells must be random.
 
     Parameters
     ----------
     y
         ``[n]`` class of each cell.
     groups
-        ``[n]`` batch or donor, whose cells stay together: one a fold, or several when there are more than ``n_folds``.
-        None deals the cells of each class out in turn.
+        ``[n]`` batch or donor, whose cells stay together: one per fold, or several if there are more than ``n_folds``.
+        ``None`` spreads each class over all folds.
     n_folds
         Number of folds.
     seed
-        Of the folds of groups.
+        Seed of the folds of groups.
     """
     if groups is None:
         order = np.argsort(y, kind="stable")
         folds = np.empty(len(y), dtype=np.int64)
-        folds[order] = np.arange(len(y)) % n_folds  # on from class to class, so that small ones fall into all folds
+        folds[order] = np.arange(len(y)) % n_folds  # continues from class to class, so small ones spread
         return folds
     names, which = np.unique(groups, return_inverse=True)
     if len(names) <= n_folds:
@@ -228,7 +198,7 @@ def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: i
     folds = np.empty(len(y), dtype=np.int64)
     split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer cells than folds is no fault here
+        warnings.simplefilter("ignore", UserWarning)  # a class with fewer cells than folds
         for fold, (_, test) in enumerate(split.split(y, y, which)):
             folds[test] = fold
     return folds
@@ -237,15 +207,15 @@ def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: i
 def held_out_log_proba(
     method: str, x: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, **options: Any
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of a fold and their ``[n, n_classes]`` log-probabilities, by a classifier fitted on the other folds.
+    """Yield the rows of each fold and their ``[n, n_classes]`` log-probabilities, fitted on the other folds.
 
-    Left out are cells whose class has no cell in the other folds: nothing could have told what they are.
+    Cells whose class does not occur in the other folds are left out.
     """
     for fold in np.unique(folds):
         train = folds != fold
-        taught = np.unique(y[train])
-        rows = np.flatnonzero(~train & np.isin(y, taught))
-        if len(taught) > 1 and len(rows):
+        fitted = np.unique(y[train])
+        rows = np.flatnonzero(~train & np.isin(y, fitted))
+        if len(fitted) > 1 and len(rows):
             yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options).log_proba(x[rows])
         else:
             yield rows[:0], np.empty((0, n_classes))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import uuid
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +15,20 @@ import numpy as np
 
 from univerce.embeddings.cells import gather, iter_rows, known_cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
-from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows
+from univerce.io.atomic import replacing
+from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, map_rows
 
 IndexKind = Literal["ivf", "hnsw"]
 
-_PER_LIST = 64  # rows on which each list of an inverted file is trained
+_ROWS_PER_LIST = 64  # rows that train each list of an inverted file
 _HNSW_LINKS = 32
 _FORMAT = "univerce-index-1"
+_READING = threading.Lock()  # in a worker: an index is read once
 
 
 @dataclass(frozen=True)
 class NeighborIndex:
-    """A faiss index over the rows of an embedding that hold one, for the Euclidean distance."""
+    """A faiss index of the Euclidean distance over the known rows of an embedding."""
 
     index: Any
     kind: IndexKind
@@ -34,12 +36,12 @@ class NeighborIndex:
     """``[n_known]`` row of the embedding for every entry of the index."""
 
     @property
-    def most_effort(self) -> int:
-        """The effort beyond which a search gets no better."""
+    def max_effort(self) -> int:
+        """Effort beyond which a search does not improve."""
         return max(self.index.nlist if self.kind == "ivf" else len(self.rows), 1)
 
     def search(self, query: Any, k: int, *, effort: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """As :func:`exact_neighbors`, though some may be missed.
+        """Search as :func:`~univerce.embeddings.neighbors.exact_neighbors`, though some neighbors may be missed.
 
         Parameters
         ----------
@@ -48,7 +50,7 @@ class NeighborIndex:
         k
             Number of neighbors.
         effort
-            Lists that are searched (``nprobe``), or nodes that are kept (``efSearch``, ``k`` at least).
+            Lists to search (``nprobe``), or nodes to keep (``efSearch``, at least ``k``).
 
         Returns
         -------
@@ -56,30 +58,67 @@ class NeighborIndex:
         """
         if k > len(self.rows):
             raise ValueError(too_few(k, len(self.rows)))
-        faiss = import_faiss()
-        if self.kind == "ivf":
-            parameters = faiss.SearchParametersIVF(nprobe=min(effort, self.most_effort))
-        else:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k))
-        indices = np.full((query.shape[0], k), -1, dtype=np.int64)
-        distances = np.full((query.shape[0], k), np.nan, dtype=np.float32)
-        for rows, block in iter_rows(query):
-            for part in blocks_of_rows(len(block), ROUNDED_ROWS):  # the number of queries decides how faiss rounds
-                known = np.isfinite(block[part]).all(axis=1)
-                squares, entries = self.index.search(np.ascontiguousarray(block[part][known]), k, params=parameters)
-                found = entries >= 0
-                indices[rows][part][known] = np.where(found, self.rows[entries], -1)
-                distances[rows][part][known] = np.where(found, np.sqrt(np.maximum(squares, 0)), np.nan)
-        return indices, distances
+        return _search_blocks(partial(_search_block, self, k, effort), query, k)
+
+
+def search_on_workers(
+    client: Any, query: Any, k: int, *, path: Path | str, kind: IndexKind, digest: str, effort: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Search as :meth:`NeighborIndex.search`, on workers that read the index from its file."""
+    work = partial(_search_stored, str(Path(path).resolve()), kind, digest, k, effort)
+    return _search_blocks(work, query, k, client)
+
+
+def _search_blocks(work: Any, query: Any, k: int, client: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    indices = np.empty((query.shape[0], k), dtype=np.int64)
+    distances = np.empty((query.shape[0], k), dtype=np.float32)
+    for rows, found in map_rows(work, query, client=client, name="search_atlas"):
+        indices[rows], distances[rows] = found
+    return indices, distances
+
+
+def _search_block(index: NeighborIndex, k: int, effort: int, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    faiss = import_faiss()
+    if index.kind == "ivf":
+        parameters = faiss.SearchParametersIVF(nprobe=min(effort, index.max_effort))
+    else:
+        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k))
+    indices = np.full((len(block), k), -1, dtype=np.int64)
+    distances = np.full((len(block), k), np.nan, dtype=np.float32)
+    for part in blocks_of_rows(len(block), ROUNDED_ROWS):  # the number of queries decides how faiss rounds
+        known = np.isfinite(block[part]).all(axis=1)
+        squares, entries = index.index.search(np.ascontiguousarray(block[part][known]), k, params=parameters)
+        found = entries >= 0
+        indices[part][known] = np.where(found, index.rows[entries], -1)
+        distances[part][known] = np.where(found, np.sqrt(np.maximum(squares, 0)), np.nan)
+    return indices, distances
+
+
+def _search_stored(
+    path: str, kind: IndexKind, digest: str, k: int, effort: int, block: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    with _READING:
+        index = _read_once(path, kind, digest)
+    return index.search(block, k, effort=effort)
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: str, kind: IndexKind, digest: str) -> NeighborIndex:
+    index = read_index(path, kind=kind, digest=digest)
+    if index is None:
+        raise ValueError(
+            f"The index at {path} on the worker is missing or of another atlas; all workers must see the same files."
+        )
+    return index
 
 
 def build_index(
     reference: Any, kind: IndexKind, *, seed: int = 0, done: Callable[[int], object] | None = None
 ) -> NeighborIndex:
-    """A faiss index of an embedding, which is read in blocks.
+    """Build a faiss index of an embedding, which is read in blocks.
 
-    float16 is kept as float16, anything else as float32: nothing is compressed. The memory it needs is that of the
-    embedding, and a sixteenth of a float32 copy of it at most while it is trained.
+    float16 is kept as float16, anything else as float32, without compression. Memory is that of the embedding, and
+    while the lists are trained at most a sixteenth of a float32 copy of it.
 
     Parameters
     ----------
@@ -87,18 +126,18 @@ def build_index(
         Embedding ``[n_reference, n_dims]``.
     kind
         ``"ivf"``: inverted file of about the square root of ``n_reference`` lists, built in minutes. ``"hnsw"``: a
-        graph, quicker to search and far slower to build; several threads do not build the same one twice.
+        graph, faster to search and far slower to build; several threads do not build the same one twice.
     seed
-        Decides the rows that the lists are trained on, and the lists.
+        Seed of the lists and of the rows that train them.
     done
-        Called with the number of rows that were added, for a progress bar.
+        Called with the number of added rows, for a progress bar.
 
     Raises
     ------
     ImportError
-        When faiss is missing.
+        If faiss is missing.
     ValueError
-        When ``kind`` is unknown, or no row is an embedding.
+        If ``kind`` is unknown, or no row has an embedding.
     """
     faiss = import_faiss()
     if kind not in ("ivf", "hnsw"):
@@ -122,7 +161,7 @@ def build_index(
 
 def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed: int) -> Any:
     n_lists = max(1, math.isqrt(len(rows)))
-    chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _PER_LIST * n_lists), replace=False)
+    chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _ROWS_PER_LIST * n_lists), replace=False)
     chosen.sort()
     quantizer = faiss.IndexFlatL2(reference.shape[1])
     if half:
@@ -138,28 +177,29 @@ def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed:
 
 
 def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
-    """The least effort at which ``index`` finds a share of the ``exact`` neighbors, and the share that it finds.
+    """Find the least effort with a recall of ``target``, and its recall.
 
-    Effort is doubled until it suffices, and then narrowed down by halves, as if more of it never found less.
+    Effort is doubled until it suffices, then bisected, as if more of it never found less. If the target is out of
+    reach, it is the largest effort.
 
     Parameters
     ----------
     index
         The index.
     query
-        Embedding ``[n, n_dims]``, a sample.
+        Embedding ``[n, n_dims]`` of a sample.
     exact
         ``[n, k]`` exact neighbors of ``query``.
     target
-        The share wanted; when it is out of reach, the most effort there is.
+        Share of the exact neighbors to find.
     """
 
     def share(effort: int) -> float:
         return recall(index.search(query, exact.shape[1], effort=effort)[0], exact)
 
     low, high = 0, 1
-    while (found := share(high)) < target and high < index.most_effort:
-        low, high = high, min(2 * high, index.most_effort)
+    while (found := share(high)) < target and high < index.max_effort:
+        low, high = high, min(2 * high, index.max_effort)
     while high - low > 1 and found >= target:
         middle = (low + high) // 2
         if (less := share(middle)) < target:
@@ -170,28 +210,22 @@ def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) 
 
 
 def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
-    """Write an index, with the digest of what it was made from; under a temporary name, then renamed."""
+    """Write an index and the digest of its embedding."""
     faiss = import_faiss()
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     header = {"format": _FORMAT, "kind": index.kind, "digest": digest, "n_rows": len(index.rows)}
-    try:
-        with part.open("xb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(index.rows.astype("<i8").tobytes())
-            faiss.write_index(index.index, faiss.PyCallbackIOWriter(file.write))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as file:
+        file.write(json.dumps(header).encode() + b"\n")
+        file.write(index.rows.astype("<i8").tobytes())
+        faiss.write_index(index.index, faiss.PyCallbackIOWriter(file.write))
 
 
 def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborIndex | None:
-    """The index in a file, or ``None`` when there is none of this kind and digest.
+    """Read an index; ``None`` if the file does not exist or holds another kind or digest.
 
     Raises
     ------
     ValueError
-        When the file is something else, which is left alone.
+        If the file holds something else. It is not changed.
     """
     faiss = import_faiss()
     path = Path(path)
@@ -203,7 +237,7 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborInd
         except ValueError:
             header = None
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
-            raise ValueError(f"{path} exists and is no index of an embedding; it is left alone. Choose another file.")
+            raise ValueError(f"{path} exists and is not an index of an embedding. Choose another file.")
         if (header["kind"], header["digest"]) != (kind, digest):
             return None
         rows = np.frombuffer(file.read(8 * header["n_rows"]), dtype="<i8").astype(np.int64)
@@ -211,7 +245,7 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborInd
 
 
 def import_faiss() -> Any:
-    """The module; ``ImportError`` says what to install."""
+    """Import the module; ``ImportError`` names the extra to install."""
     try:
         import faiss
     except ImportError as error:

@@ -1,14 +1,14 @@
-"""Exact nearest neighbors of embeddings, by blocked matrix products.
+"""Exact nearest neighbors of embeddings, by blocked matrix products, here or on the workers of a dask cluster.
 
-An embedding is anything that :func:`univerce.embeddings.cells.iter_rows` reads, in memory or on disk, float16 or
-float32. A row with NaN or infinity is no embedding: as a query it gets the index -1 and the distance NaN, in the
-reference it is nobody's neighbor.
+Embeddings may be in memory or on disk, float16 or float32. A row with NaN or infinity has no embedding: as a query it
+gets the index -1 and the distance NaN, in the reference it is never a neighbor.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import numba
@@ -16,10 +16,14 @@ import numpy as np
 
 from univerce._validate import check_whole
 from univerce.embeddings.cells import iter_rows
+from univerce.io.cluster import as_is, map_blocks
+from univerce.io.ondisk import OnDisk
+from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, read_rows
 
 Metric = Literal["euclidean", "cosine"]
 
 BLOCK_ROWS = 16384
+_PART_ROWS = 65536  # of the reference in a task of a worker; a multiple of the chunks of an atlas
 _QUERY_ROWS = 65536  # queries in memory at a time; the reference is read once for each of these blocks
 _PRODUCT = 2**24  # entries of one matrix product
 _UNIT = 2.0**-24  # rounding of float32
@@ -32,13 +36,14 @@ def exact_neighbors(
     *,
     block_rows: int = BLOCK_ROWS,
     metric: Metric = "euclidean",
+    client: Any = None,
     done: Callable[[int], object] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` nearest rows of ``reference`` for each row of ``query``.
+    """Find the ``k`` nearest rows of ``reference`` for each row of ``query``.
 
-    Products of blocks in float32 find the candidates, with a margin for the largest rounding error that they can have;
-    the distance of a candidate is then computed in float64. So the result is exact, and the same whatever the blocks,
-    the order of the queries and the number of threads.
+    Products of blocks in float32 find the candidates, with a margin for their largest possible rounding error. The
+    distances of the candidates are then computed in float64. The result is exact, and the same for all blocks, orders
+    of the queries and numbers of threads and workers.
 
     Parameters
     ----------
@@ -50,8 +55,11 @@ def exact_neighbors(
         Rows of ``reference`` in memory at a time.
     metric
         ``"cosine"`` is one minus the cosine; a row of zeros has no direction and counts as missing.
+    client
+        A ``dask.distributed.Client`` whose workers read ``reference``, which must be on disk. A task is a block of
+        queries and a part of the reference.
     done
-        Called with the number of pairs that were compared, for a progress bar.
+        Called with the number of compared pairs, for a progress bar.
 
     Returns
     -------
@@ -61,23 +69,74 @@ def exact_neighbors(
     Raises
     ------
     ValueError
-        When ``reference`` has fewer than ``k`` embeddings, the widths differ or an option is unknown.
+        If ``reference`` has fewer than ``k`` embeddings, the widths differ or an option is unknown.
     """
-    check_sizes(query, reference, k)
+    check_whole("k", k, 1)
+    if query.shape[1] != reference.shape[1]:
+        raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
+    if k > reference.shape[0]:
+        raise ValueError(too_few(k, reference.shape[0]))
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
-    everything = slice(0, reference.shape[0])
     indices, squares = no_neighbors(query.shape[0], k)
-    for wanted, queries in iter_rows(query, _QUERY_ROWS):
-        into = indices[wanted], squares[wanted]
-        n_known = collect(queries, reference, everything, *into, block_rows=block_rows, metric=metric, done=done)
-        if n_known < k:
-            raise ValueError(too_few(k, n_known))
-    return nearest_first(indices, squares, metric=metric)
+    if client is None:
+        every = slice(0, reference.shape[0])
+        for rows, queries in iter_rows(query, _QUERY_ROWS):
+            found = indices[rows], squares[rows]
+            n_known = collect(queries, reference, every, *found, block_rows=block_rows, metric=metric, done=done)
+            if n_known < k:
+                raise ValueError(too_few(k, n_known))
+    else:
+        _collect_on_workers(client, query, reference, indices, squares, metric, done)
+    return _nearest_first(indices, squares, metric)
+
+
+def _collect_on_workers(
+    client: Any,
+    query: Any,
+    reference: Any,
+    indices: np.ndarray,
+    squares: np.ndarray,
+    metric: Metric,
+    done: Callable[[int], object] | None,
+) -> None:
+    """Fill ``indices`` and ``squares`` ``[n, k]`` from parts of the reference; a lost task costs one part."""
+    stored, queries = OnDisk.find(reference), OnDisk.find(query)
+    if stored is None:
+        raise ValueError("client= needs a reference on disk, which its workers can read.")
+    k, n_known = indices.shape[1], dict[int, int]()
+    work = partial(_collect_part, stored, queries, k, metric)
+    items = _tasks(client, None if queries else query, len(indices), reference.shape[0])
+    for rows, part, theirs, n in map_blocks(client, work, items, name="search_atlas"):
+        n_known[part.start] = n
+        both = (np.concatenate(pair, axis=1) for pair in zip((indices[rows], squares[rows]), theirs, strict=True))
+        indices[rows], squares[rows] = (values[:, :k] for values in _in_order(*both))
+        if done is not None:
+            done((rows.stop - rows.start) * (part.stop - part.start))
+    if len(indices) and (total := sum(n_known.values())) < k:
+        raise ValueError(too_few(k, total))
+
+
+def _tasks(client: Any, query: Any, n_query: int, n_reference: int) -> Iterator[tuple[slice, Any, slice]]:
+    """Each block of queries with each part of the reference; the block is ``None`` if workers can read it."""
+    for rows in blocks_of_rows(n_query, ROUNDED_ROWS):
+        # Sent once, as a task whose result workers pass on and dask computes again if they die.
+        block = None if query is None else client.submit(as_is, read_rows(query, rows), pure=False)
+        for part in blocks_of_rows(n_reference, _PART_ROWS):
+            yield rows, block, part
+
+
+def _collect_part(
+    reference: OnDisk, query: OnDisk | None, k: int, metric: Metric, rows: slice, block: np.ndarray | None, part: slice
+) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:
+    queries = read_rows(query.open(), rows) if block is None and query is not None else block
+    found = no_neighbors(rows.stop - rows.start, k)
+    n_known = collect(np.asarray(queries), reference.open(), part, *found, metric=metric)
+    return rows, part, found, n_known
 
 
 def no_neighbors(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and squared distances ``[n, k]`` of neighbors that are yet to be found."""
+    """Indices and squared distances ``[n, k]`` before the search."""
     return np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
 
 
@@ -92,22 +151,22 @@ def collect(
     metric: Metric = "euclidean",
     done: Callable[[int], object] | None = None,
 ) -> int:
-    """Look for neighbors among some rows of the reference.
+    """Search some rows of the reference for neighbors.
 
     Parameters
     ----------
     queries
         ``[n, n_dims]`` float32.
     reference, rows
-        The embedding, and which rows of it.
+        The embedding, and the rows to search.
     indices, squares
-        ``[n, k]`` of :func:`no_neighbors`; the ``k`` nearest are put there in no order.
+        ``[n, k]`` of :func:`no_neighbors`; filled with the ``k`` nearest in any order.
     block_rows, metric, done
         See :func:`exact_neighbors`.
 
     Returns
     -------
-    Number of the rows that hold an embedding.
+    Number of rows with an embedding.
     """
     cosine = metric == "cosine"
     tile = max(1, _PRODUCT // min(block_rows, max(rows.stop - rows.start, 1)))
@@ -127,22 +186,20 @@ def collect(
     return n_known
 
 
-def nearest_first(
-    indices: np.ndarray, squares: np.ndarray, *, metric: Metric = "euclidean"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbors in order, those at equal distance by row, and their distances in float32; NaN for no neighbor."""
-    indices, squares = in_order(indices, np.where(indices < 0, np.nan, squares))
+def _nearest_first(indices: np.ndarray, squares: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """Sort neighbors and convert squares to distances in float32, NaN for no neighbor."""
+    indices, squares = _in_order(indices, np.where(indices < 0, np.nan, squares))
     return indices, (squares / 2 if metric == "cosine" else np.sqrt(squares)).astype(np.float32)
 
 
-def in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest first, those at equal distance by row."""
+def _in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the nearest first, equal distances by row."""
     order = np.lexsort((indices, squares), axis=-1)
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(squares, order, axis=1)
 
 
 def _prepare(block: np.ndarray, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, of unit length for the cosine, and their squared lengths, which are finite for known rows only."""
+    """Rows, of unit length for the cosine, and their squared lengths, finite for known rows only."""
     rows = np.ascontiguousarray(block)
     squares = _squares(rows)
     if cosine:
@@ -173,7 +230,7 @@ def _squares(rows):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _collect(products, q, q_sq, r, r_sq, first, distances, indices):  # type: ignore[no-untyped-def]
-    """Put a block of the reference into the heaps of the nearest so far.
+    """Add a block of the reference to the heaps of the nearest so far.
 
     ``distances`` and ``indices`` ``[n, k]`` hold one heap a row, the worst pair (distance, index) on top. The float32
     product of two rows of ``d`` values is off by ``d * 2**-24 * |q| * |r|`` at most, their squared distance by
@@ -217,13 +274,7 @@ def _replace_worst(distances, indices, distance, index):  # type: ignore[no-unty
 
 
 def recall(indices: np.ndarray, exact: np.ndarray) -> float:
-    """Share of the exact neighbors that were found; queries without neighbors do not count.
-
-    Parameters
-    ----------
-    indices, exact
-        ``[n, k]`` neighbors, found and exact, in any order.
-    """
+    """Share of the exact neighbors ``[n, k]`` among the found ones; queries without neighbors do not count."""
     known = exact[:, 0] >= 0
     if not known.any():
         return math.nan
@@ -231,15 +282,6 @@ def recall(indices: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean([np.isin(mine, theirs).mean() for theirs, mine in pairs]))
 
 
-def check_sizes(query: Any, reference: Any, k: int) -> None:
-    """Raise ``ValueError`` unless ``k`` neighbors of the rows of ``query`` can be looked for in ``reference``."""
-    check_whole("k", k, 1)
-    if query.shape[1] != reference.shape[1]:
-        raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
-    if k > reference.shape[0]:
-        raise ValueError(too_few(k, reference.shape[0]))
-
-
 def too_few(k: int, n: int) -> str:
-    """The message for a reference that is smaller than the number of neighbors."""
+    """Message for a reference that is smaller than the number of neighbors."""
     return f"{k} neighbors were asked for and the reference has {n} embeddings; ask for at most {n}."

@@ -1,4 +1,4 @@
-"""May two embeddings be compared?"""
+"""Check that two embeddings may be compared."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def check_same_space(
     adata: ad.AnnData | MuData, other: ad.AnnData | MuData, *, mod: str | None = None, use_rep: str = X_UCE
 ) -> None:
-    """Raise unless the embeddings of two AnnData lie in one space.
+    """Raise unless two embeddings are in the same space.
 
-    They do when one model made both, from the same gene table of every species that they share. Seed, sampling,
-    padding and precision may differ: they add noise and do not change the space. Only what
-    :func:`univerce.tl.uce_embed` recorded is read, never the values.
+    They are if they come from one model and from the same gene table of every shared species. Seed, sampling, padding
+    and precision may differ: they add noise and do not change the space. Only the record of
+    :func:`univerce.tl.uce_embed` is read, not the values.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def check_same_space(
     Raises
     ------
     ValueError
-        When the models differ, or the gene tables of a species that both hold.
+        If the models differ, or the gene tables of a shared species.
     KeyError
-        When either has no ``obsm[use_rep]`` or no ``uns[use_rep]["params"]``.
+        If either has no ``obsm[use_rep]`` or no ``uns[use_rep]["params"]``.
 
     Examples
     --------

@@ -1,11 +1,10 @@
-"""The cells of an atlas that are most like each cell."""
+"""Find the nearest cells of an atlas."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import anndata as ad
 import numpy as np
@@ -16,21 +15,18 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, gather, get_embedding, known_cells
-from univerce.embeddings.index import NeighborIndex, build_index, read_index, tune, write_index
-from univerce.embeddings.labels import get_labels
+from univerce.embeddings.cells import Cells
+from univerce.embeddings.index import NeighborIndex, build_index, read_index, search_on_workers, tune, write_index
 from univerce.embeddings.neighbors import exact_neighbors
-from univerce.embeddings.sharded import exact_on_workers, index_on_workers
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sampling import shuffled_rows
 from univerce.io.cluster import find_client
 from univerce.io.files import embedding_digest, open_anndata
-from univerce.io.ondisk import OnDisk
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger(__name__)
-METHODS = ("exact", "ivf", "hnsw")
+Method = Literal["exact", "ivf", "hnsw"]
 _SAMPLE = 256
 _SUMMARY_ENTRIES = 2**24
 
@@ -39,65 +35,66 @@ def search_atlas(
     adata: ad.AnnData | MuData,
     atlas: ad.AnnData | MuData | Path | str,
     *,
+    groupby: str | None = "cell_type",
     n_neighbors: int = 50,
-    mod: str | None = None,
     use_rep: str = X_UCE,
-    method: Literal["exact", "ivf", "hnsw"] = "exact",
+    method: Method = "exact",
     target_recall: float = 0.95,
     index: Path | str | None = None,
-    labels: str | None = "cell_type",
     key_added: str = "atlas",
+    mod: str | None = None,
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
     client: Any = None,
-) -> None:
-    """Find the nearest cells of an atlas for every cell, by the Euclidean distance, and what they are called.
+    copy: bool = False,
+) -> ad.AnnData | MuData | None:
+    """Find the nearest cells of an atlas by Euclidean distance, and their most common label.
 
-    Between embeddings of unit length, as UCE makes them, the order is that of the cosine.
+    For embeddings of unit length, as those of UCE, the order is that of the cosine.
 
     Parameters
     ----------
     adata
         Cells with an embedding.
     atlas
-        Cells to search, see :func:`univerce.atlas.build`: an AnnData, or the path of a ``.zarr`` or ``.h5ad``, which is
-        read in blocks. Any AnnData with an embedding will do, those of :func:`univerce.tl.centroids` among them. Cells
-        of it without an embedding are nobody's neighbors; the log says how many.
+        Cells to search: an AnnData, or the path of a ``.zarr`` or ``.h5ad``, which is read in blocks, such as that of
+        :func:`univerce.atlas.build`. Any AnnData with an embedding works, also that of :func:`univerce.tl.centroids`.
+    groupby
+        Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count as neighbors of no
+        label.
     n_neighbors
-        Neighbors per cell.
-    mod
-        Modality, of each that is a MuData.
+        Number of neighbors.
     use_rep
-        Key of the embedding in ``obsm``, in both.
+        Key of the embedding in ``obsm`` of both.
     method
         ``"exact"`` compares every cell with every cell of the atlas. ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``), which is held in memory and misses some neighbors; they pay off for some
-        ten thousand queries on a million cells. An ``"ivf"`` is built in minutes, always the same; an ``"hnsw"`` takes
-        longer to build, and several threads never build the same one twice.
+        (``pip install "univerce[faiss]"``), which is kept in memory and misses some neighbors. It pays off from about
+        ten thousand queries on a million cells. ``"ivf"`` is built in minutes and always the same; ``"hnsw"`` takes
+        longer, and several threads do not build the same one twice.
     target_recall
-        Share of the exact neighbors that an index shall find. As much effort is spent as reaches it on a sample of at
-        most 256 cells, for which the exact neighbors are computed too.
+        Share of the exact neighbors that an index has to find. The effort is tuned on a sample of at most 256 cells,
+        for which the exact neighbors are computed too.
     index
-        File in which the index is kept. It is read when it is of this atlas and method, by the digest of the embedding,
-        and else built and written. ``None`` builds it anew in every call.
-    labels
-        Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count as neighbors, and for
-        no label.
+        File of the index. It is read if it belongs to this atlas (by the digest of the embedding) and method, and
+        otherwise built and written. ``None`` builds it in every call.
     key_added
-        Start of the keys that are written.
+        Prefix of the keys of the results.
+    mod
+        Modality, of each that is a MuData.
     check_space
-        Demand that both embeddings lie in one space, see :func:`univerce.tl.check_same_space`; False for embeddings of
-        other methods, if you know that they do.
+        Require that both embeddings record the same space, see :func:`univerce.tl.check_same_space`. ``False`` is for
+        embeddings of other methods, which record none.
     rng
         Seed of the sample and of the index, or a generator that is drawn from once.
     client
-        A ``dask.distributed.Client``, whose workers search: with ``method="exact"`` each reads parts of the atlas, else
-        the file ``index``, which this process makes when there is none. The atlas must lie on disk, at a path that all
-        of them see; cells in memory are sent. The result is the same to the last bit.
+        A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``. Files must be
+        visible to all of them; cells in memory are sent. The result is the same to the last bit.
+    copy
+        Return a changed copy and leave ``adata`` as it is.
 
     Returns
     -------
-    ``None``. Written into ``adata`` are:
+    ``None``, or the copy. Written are:
 
     ``obsm[f"{key_added}_indices"]``
         ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first and equal ones by row; -1 for a cell without
@@ -107,26 +104,27 @@ def search_atlas(
     ``obs[f"{key_added}_distance"]``
         Median distance to the neighbors.
     ``obs[f"{key_added}_label"]``, ``obs[f"{key_added}_share"]``
-        The most common label among the neighbors, of several the one with the nearest, and the share of the neighbors
-        that have it.
+        Most common label among the neighbors, of equally common ones that of the nearest, and its share of the
+        neighbors.
+    ``uns[key_added]["table"]``
+        For each label found: ``n_cells``, mean ``share`` and mean ``distance``. Not without ``groupby``.
     ``uns[key_added]["params"]``
-        What was asked for, the seed, the size of the atlas, its path or ``"AnnData"``; for an index its ``effort``
-        (``nprobe`` or ``efSearch``), its ``recall`` on the sample and the size of the sample, ``n_sampled``.
+        Options, seed, size of the atlas, its path or ``"AnnData"``; for an index its ``effort`` (``nprobe`` or
+        ``efSearch``), its ``recall`` on the sample and the size of the sample, ``n_sampled``.
 
     Raises
     ------
     KeyError
-        When an embedding, the column or the record of a space is missing.
+        If an embedding, a column or the record of a space does not exist.
     ValueError
-        When the spaces or widths differ, the atlas has fewer than ``n_neighbors`` embeddings, no cell has one, an
-        option is unknown, ``index`` is some other file, or ``client`` is given for an atlas in memory or an index
-        without a file.
+        If the spaces or widths differ, the atlas has fewer than ``n_neighbors`` embeddings, no cell has one, an option
+        is unknown, ``index`` is another file, or ``client`` is given for an atlas in memory or an index without a file.
     TypeError
-        When ``client`` is something else.
+        If ``client`` is something else.
     FileNotFoundError
-        When there is no atlas at the path.
+        If there is no atlas at the path.
     ImportError
-        When ``method`` needs faiss and it is not installed.
+        If ``method`` needs faiss and it is not installed.
 
     Examples
     --------
@@ -138,101 +136,95 @@ def search_atlas(
     >>> adata.obsm["atlas_indices"].shape, adata.obs["atlas_label"].dtype.name
     ((10, 5), 'category')
     """
-    adata, atlas = get_modalities(mod, adata, atlas)
-    if method not in METHODS:
-        raise ValueError(f"method={method!r} is not known; use one of {', '.join(METHODS)}.")
-    if index is not None and method == "exact":
-        raise ValueError("index= keeps the index of method='ivf' or 'hnsw'; method='exact' has none.")
-    if index is None and method != "exact" and client is not None:
-        raise ValueError(f"client= and method={method!r}: workers read the index from a file; pass index= too.")
-    if not 0 < target_recall <= 1:
-        raise ValueError(f"target_recall={target_recall!r} must lie above 0 and be at most 1.")
+    data = adata.copy() if copy else adata
+    adata, atlas = get_modalities(mod, data, atlas)
+    _check_options(method, index, target_recall, client)
     check_whole("n_neighbors", n_neighbors, 1)
     check_writable(adata)
+    seed, client = as_seed(rng), find_client(client, None)
     where = "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas)
-    reference = atlas if isinstance(atlas, ad.AnnData) else open_anndata(atlas)
-    check_comparable(adata, reference, use_rep, check_space=check_space, names=("adata", "atlas"))
-    named = None if labels is None else get_labels(reference.obs, labels, name="atlas")
-    query, cells = get_embedding(adata, use_rep), get_embedding(reference, use_rep, name="atlas")
-    known = known_cells(query)
-    if not known.any():
+    query = Cells.read(adata, use_rep)
+    opened = atlas if isinstance(atlas, ad.AnnData) else open_anndata(atlas)
+    reference = Cells.read(opened, use_rep, name="atlas", client=client)
+    query.check_comparable(reference, check_space=check_space)
+    labels = None if groupby is None else reference.labels(groupby)
+    if not query.known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
-    client = find_client(client, None)
-    stored = None if client is None else _find_stored(cells, use_rep)
-    if n_missing := int((~known_cells(cells, client=client)).sum()):
-        logger.info("%s cells of the atlas have no embedding and are nobody's neighbors.", f"{n_missing:,}")
-    seed, k = as_seed(rng), int(n_neighbors)
-    show = settings.progress
-    params = {
-        "use_rep": use_rep, "n_neighbors": k, "method": method, "labels": labels or "", "seed": seed, "atlas": where,
-        "atlas_n_obs": reference.n_obs, "univerce_version": __version__,
-    }  # fmt: skip
-
-    def exact(queries: Any, done: Callable[[int], object] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        if stored is not None:
-            return exact_on_workers(client, queries, stored, k, done=done)
-        return exact_neighbors(queries, cells, k, done=done)
-
-    if method == "exact":
-        with tqdm(
-            total=adata.n_obs * reference.n_obs, unit="pair", unit_scale=True, desc="search", disable=not show
-        ) as b:
-            indices, distances = exact(query, b.update)
-    else:
-        found, digest = _get_index(cells, method, index, seed, show)
-        sample = _sample(adata, known, seed)
-        some = gather(query, sample)
-        effort, share = tune(found, some, exact(some)[0], target=target_recall)
-        if share < target_recall:
-            logger.warning("The index finds %.3f of the neighbors at best, not target_recall=%s.", share, target_recall)
-        if client is None or index is None:
-            indices, distances = found.search(query, k, effort=effort)
-        else:
-            indices, distances = index_on_workers(
-                client, query, k, path=index, kind=found.kind, digest=digest, effort=effort
-            )
-        params |= {"target_recall": float(target_recall), "recall": share, "effort": effort, "n_sampled": len(sample)}
-    if (~known).any():
-        logger.info("%s of %s cells have no embedding and no neighbors.", f"{(~known).sum():,}", f"{len(known):,}")
-    adata.obsm[f"{key_added}_indices"], adata.obsm[f"{key_added}_distances"] = indices, distances
-    adata.obs[f"{key_added}_distance"] = _median(distances)
-    if named is not None:
-        common, share_of = _summarize(indices, np.asarray(named.codes), len(named.categories))
-        label = pd.Categorical.from_codes(common, categories=named.categories).remove_unused_categories()
-        adata.obs[f"{key_added}_label"], adata.obs[f"{key_added}_share"] = label, share_of
-    adata.uns[key_added] = {"params": params}
-
-
-def _find_stored(cells: Any, use_rep: str) -> OnDisk:
-    if (stored := OnDisk.find(cells)) is None:
+    if client is not None and reference.client is None:
         raise ValueError(
             f"client= needs an atlas that its workers can read, but atlas.obsm[{use_rep!r}] is in memory: write the "
             "atlas with write_zarr and pass its path, or leave client= out."
         )
-    return stored
+    for cells, what in ((reference, "cells of the atlas"), (query, "cells")):
+        if not cells.known.all():
+            logger.info("%s of %s %s have no embedding.", f"{(~cells.known).sum():,}", f"{len(cells):,}", what)
+
+    params = {
+        "use_rep": use_rep, "n_neighbors": int(n_neighbors), "method": method, "groupby": groupby or "", "seed": seed,
+        "atlas": where, "atlas_n_obs": len(reference), "univerce_version": __version__,
+    }  # fmt: skip
+    if method == "exact":
+        n_pairs = len(query) * len(reference)
+        with tqdm(total=n_pairs, unit="pair", unit_scale=True, desc="search", disable=not settings.progress) as bar:
+            indices, distances = exact_neighbors(
+                query.values, reference.values, n_neighbors, client=client, done=bar.update
+            )
+    else:
+        found, digest = _get_index(reference, method, index, seed)
+        sample = np.sort(shuffled_rows(query.names, np.flatnonzero(query.known), seed, draw=-1)[:_SAMPLE])
+        some = query.rows(sample)
+        exact, _ = exact_neighbors(some, reference.values, n_neighbors, client=client)
+        effort, recall = tune(found, some, exact, target=target_recall)
+        if recall < target_recall:
+            logger.warning(
+                "The index finds %.3f of the neighbors at best, below target_recall=%s.", recall, target_recall
+            )
+        if client is None or index is None:
+            indices, distances = found.search(query.values, n_neighbors, effort=effort)
+        else:
+            indices, distances = search_on_workers(
+                client, query.values, n_neighbors, path=index, kind=found.kind, digest=digest, effort=effort
+            )
+        params |= {"target_recall": float(target_recall), "recall": recall, "effort": effort, "n_sampled": len(sample)}
+
+    adata.obsm[f"{key_added}_indices"], adata.obsm[f"{key_added}_distances"] = indices, distances
+    adata.obs[f"{key_added}_distance"] = median = _median(distances)
+    adata.uns[key_added] = {"params": params}
+    if labels is not None:
+        codes, share = _summarize(indices, np.asarray(labels.codes), len(labels.categories))
+        label = pd.Categorical.from_codes(codes, categories=labels.categories).remove_unused_categories()
+        adata.obs[f"{key_added}_label"], adata.obs[f"{key_added}_share"] = label, share
+        grouped = pd.DataFrame({"label": label, "share": share, "distance": median}).groupby("label", observed=True)
+        table = grouped.mean().assign(n_cells=grouped.size())[["n_cells", "share", "distance"]]
+        adata.uns[key_added]["table"] = table.set_axis(table.index.astype(str))
+    return data if copy else None
 
 
-def _get_index(cells: Any, kind: Any, path: Path | str | None, seed: int, show: bool) -> tuple[NeighborIndex, str]:
-    """The index, and the digest by which it is known in its file."""
-    digest = "" if path is None else embedding_digest(cells)
+def _check_options(method: str, index: Path | str | None, target_recall: float, client: Any) -> None:
+    if method not in get_args(Method):
+        raise ValueError(f"method={method!r} is not known; use one of {', '.join(get_args(Method))}.")
+    if index is not None and method == "exact":
+        raise ValueError("index= is the file of method='ivf' or 'hnsw'; method='exact' has none. Leave it out.")
+    if index is None and method != "exact" and client is not None:
+        raise ValueError(f"client= and method={method!r}: workers read the index from a file; pass index= too.")
+    if not 0 < target_recall <= 1:
+        raise ValueError(f"target_recall={target_recall!r} must be above 0 and at most 1.")
+
+
+def _get_index(reference: Cells, kind: Any, path: Path | str | None, seed: int) -> tuple[NeighborIndex, str]:
+    """The index, and the digest of its embedding in its file."""
+    digest = "" if path is None else embedding_digest(reference.values)
     found = None if path is None else read_index(path, kind=kind, digest=digest)
     if found is None:
-        with tqdm(total=cells.shape[0], unit="cell", desc="index", disable=not show) as bar:
-            found = build_index(cells, kind, seed=seed, done=bar.update)
+        with tqdm(total=len(reference), unit="cell", desc="index", disable=not settings.progress) as bar:
+            found = build_index(reference.values, kind, seed=seed, done=bar.update)
         if path is not None:
             write_index(path, found, digest=digest)
     return found, digest
 
 
-def _sample(adata: ad.AnnData, known: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of cells with an embedding, chosen by their names: where a cell stands does not matter."""
-    rows = np.flatnonzero(known)
-    keys = cell_keys(adata.obs_names[rows].astype(str).to_numpy(object), seed, draw=-1)
-    return np.sort(rows[np.argsort(keys, kind="stable")[:_SAMPLE]])
-
-
 def _median(distances: np.ndarray) -> np.ndarray:
-    """``[n]`` float32 median of the distances that are there; NaN where there is none."""
+    """``[n]`` float32 median of the distances to the neighbors, NaN without any."""
     out = np.full(len(distances), np.nan, dtype=np.float32)
     some = ~np.isnan(distances[:, 0])  # the nearest comes first
     out[some] = np.nanmedian(distances[some], axis=1)
@@ -240,21 +232,21 @@ def _median(distances: np.ndarray) -> np.ndarray:
 
 
 def _summarize(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The most common label among the neighbors of each cell.
+    """Find the most common label among the neighbors of each cell.
 
     Parameters
     ----------
     indices
-        ``[n, k]`` rows of the reference, the nearest first; -1 for none.
+        ``[n, k]`` rows of the reference, the nearest first, -1 for none.
     codes
-        ``[n_reference]`` labels of the reference; -1 for none.
+        ``[n_reference]`` labels of the reference, -1 for none.
     n_labels
         Number of labels.
 
     Returns
     -------
-    ``[n]`` label, of equally common ones that of the nearest neighbor, -1 when no neighbor has one; ``[n]`` float32
-    share of the neighbors with this label, NaN without neighbors.
+    ``[n]`` label, of equally common ones that of the nearest neighbor, -1 if no neighbor has one; ``[n]`` float32 share
+    of the neighbors with this label, NaN without neighbors.
     """
     n = len(indices)
     labels, shares = np.full(n, -1, dtype=np.int64), np.full(n, np.nan, dtype=np.float32)

@@ -9,16 +9,16 @@ import pytest
 from scipy.stats import binomtest
 
 from tests.helpers.blobs import blobs
-from univerce.pl.labels.label_transfer import label_transfer, wilson
+from univerce.pl.labels.label_transfer import label_transfer
 from univerce.tl.labels.transfer_labels import transfer_labels
 
 SIZES = {"T": 60, "B": 50, "NK": 40}
 
 
-@pytest.fixture(params=[{"accuracy": 0.9}, {}], ids=["with a threshold", "without a threshold"])
+@pytest.fixture(params=[{"threshold": {"accuracy": 0.9}}, {}], ids=["with a threshold", "without a threshold"])
 def adata(request):
     query = blobs(SIZES, seed=1)
-    transfer_labels(query, blobs(SIZES), labels="type", use_rep="X_toy", key_added="t", **request.param)
+    transfer_labels(query, blobs(SIZES), groupby="type", use_rep="X_toy", key_added="t", **request.param)
     return query
 
 
@@ -29,6 +29,11 @@ def test_both_views_draw_what_was_computed(adata):
     full = table[table["n_cells"] > 0]
     (points,) = (line for line in left.lines if line.get_marker() == "o")
     np.testing.assert_allclose(points.get_xydata(), full[["confidence", "accuracy"]])
+    (interval,) = left.collections
+    low, high = interval.get_segments()[-1][:, 1]
+    last = full.iloc[-1]
+    expected = binomtest(round(last["accuracy"] * last["n_cells"]), int(last["n_cells"])).proportion_ci(method="wilson")
+    np.testing.assert_allclose([low, high], [expected.low, expected.high], atol=1e-6)
     heights = [bar.get_height() for bar in left.patches]
     np.testing.assert_allclose(heights, table["n_cells"] / table["n_cells"].sum())
     assert f"{found['scores']['ece_after']:.3f}" in left.get_title("left")
@@ -101,10 +106,3 @@ def test_what_cannot_be_drawn_says_why(adata):
         label_transfer(adata, "t", view="roc")
     with pytest.raises(ValueError, match="ax= takes one view"):
         label_transfer(adata, "t", ax=plt.subplots()[1])
-
-
-@pytest.mark.parametrize("right, n", [(0, 5), (5, 5), (3, 7), (90, 100)])
-def test_intervals_are_those_of_scipy(right, n):
-    expected = binomtest(right, n).proportion_ci(method="wilson")
-    found = wilson(np.array([right / n]), np.array([n]))
-    np.testing.assert_allclose(np.ravel(found), [expected.low, expected.high], atol=1e-4)

@@ -30,7 +30,7 @@ def random_case(seed: int, n: int = 200, n_classes: int = 4, scale: float = 3.0)
 
 
 @pytest.mark.parametrize("odds, n_right", [(4.0, 75), (0.5, 20), (9.0, 51)])
-def test_the_temperature_of_equal_odds_is_that_of_the_share_that_is_right(odds, n_right):
+def test_the_temperature_of_equal_odds_follows_from_the_accuracy(odds, n_right):
     """All cells have the same odds for the first class, so exp(log(odds) / T) must be the odds that are observed."""
     log_proba = np.tile(log_softmax([np.log(odds), 0.0]), (100, 1))
     truth = np.repeat([0, 1], [n_right, 100 - n_right])
@@ -50,25 +50,21 @@ def test_the_temperature_has_the_lowest_log_loss(seed):
     assert fit_temperature(log_proba, truth) == pytest.approx(np.exp(best.x), rel=1e-5)
 
 
-def test_an_impossible_class_takes_no_part():
+def test_an_impossible_class_does_not_count():
     log_proba, truth = random_case(0)
     wider = np.hstack([log_proba, np.full((len(truth), 1), -np.inf)])
     assert fit_temperature(wider, truth) == fit_temperature(log_proba, truth)
     assert (soften(wider, 2.0)[:, -1] == 0).all()
 
 
-def test_cells_without_an_error_are_as_sure_as_their_number_allows():
+def test_without_errors_the_confidence_follows_the_rule_of_succession():
     log_proba, _ = random_case(0)
     temperature = fit_temperature(log_proba, log_proba.argmax(axis=1))
     assert soften(log_proba, temperature).max(axis=1).mean() == pytest.approx(201 / 202)
-
-
-def test_what_is_worse_than_chance_becomes_even():
-    log_proba, _ = random_case(0)
     assert soften(log_proba, fit_temperature(log_proba, log_proba.argmin(axis=1))).max() < 0.26
 
 
-def test_each_fold_has_the_temperature_of_the_others():
+def test_each_fold_has_the_temperature_of_the_other_folds():
     log_proba, truth = random_case(1)
     folds = np.random.default_rng(0).integers(3, size=len(truth))
     found = cross_fitted(log_proba, truth, folds)
@@ -123,7 +119,7 @@ def test_risk_and_coverage_equal_a_plain_loop(n_steps, digits):
     values[rng.random(values.shape) < 0.2] = np.nan
     right = rng.random(values.shape) < 0.6
     found, expected = risk_coverage(values, right), plain_curve(values, right)
-    # Thresholds at which no answer changes are not listed.
+    # Thresholds at which no label changes are not listed.
     at = np.searchsorted(-found["threshold"].to_numpy(), -expected["threshold"].to_numpy(), side="right") - 1
     assert (at >= 0).all()
     assert set(found["threshold"]) <= set(expected["threshold"])
@@ -149,12 +145,12 @@ def test_a_threshold_by_hand():
     assert choose_threshold(curve, coverage=0.6) == 0.8
     assert choose_threshold(curve, coverage=0.61) == 0.6
     assert choose_threshold(curve, coverage=1.0) == 0.2
-    assert choose_threshold(curve, accuracy=0.75, least_coverage=0.8) == 0.6
+    assert choose_threshold(curve, accuracy=0.75, min_coverage=0.8) == 0.6
     with pytest.raises(ValueError, match=r"the best is 0.750, at a coverage of 0.800"):
-        choose_threshold(curve, accuracy=0.9, least_coverage=0.3)
+        choose_threshold(curve, accuracy=0.9, min_coverage=0.3)
 
 
-def test_what_is_out_of_reach_says_what_can_be_had():
+def test_a_threshold_out_of_reach_is_an_error_with_the_best_one():
     curve = risk_coverage(np.array([[0.9], [0.8], [np.nan]]), np.array([[False], [True], [True]]))
     with pytest.raises(ValueError, match=r"accuracy=0.9 is out of reach .* the best is 0.500, at a coverage of 0.667"):
         choose_threshold(curve, accuracy=0.9)

@@ -1,4 +1,4 @@
-"""Draw how far the confidence of a label transfer can be trusted."""
+"""Draw the calibration of a label transfer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._keys import UNKNOWN
 from univerce.pl._figure import (
     BASELINE,
     CHANCE,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 View = Literal["both", "reliability", "risk_coverage"]
 _HEIGHT = 85 * MM
-_Z = 1.96
 
 
 def label_transfer(
@@ -42,26 +42,25 @@ def label_transfer(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | np.ndarray | None:
-    """Draw how often confident labels are right, and what calling unsure cells unknown buys.
+    """Draw the reliability of confidences, and the accuracy against the share of labeled cells.
 
-    Both are measured on held-out cells of the reference. In the reliability diagram a disc is the cells of a bin of
-    confidence, after calibration: on the dashed line they are right as often as they are confident. Its line is the
-    95 % interval (Wilson), and the bars below are the share of the cells that each bin holds. The other curve says
-    which share of the labels is right when only the most confident cells keep theirs; the diamond is the threshold that
-    was used, the dotted line the share of the cells of ``adata`` that kept a label, or a term above it.
+    Both are of held-out cells of the reference. In the reliability diagram, a disc is a bin of calibrated confidence
+    with its 95 % interval (Wilson); on the dashed line confidence equals accuracy. The bars are the share of cells in
+    each bin. The risk-coverage curve is the accuracy if only the most confident cells get a label. The diamond is the
+    threshold, the dotted line the share of labeled cells of ``adata``.
 
     Parameters
     ----------
     adata
         AnnData after :func:`univerce.tl.transfer_labels`.
     key
-        Its ``key_added``.
+        The ``key_added`` of that call.
     view
-        ``"reliability"``, ``"risk_coverage"`` or the two side by side.
+        ``"reliability"``, ``"risk_coverage"`` or ``"both"``.
     figsize
-        Inches; ``None`` is as wide as a page (one column for one view).
+        Inches; ``None`` is the width of a page, or of a column for one view.
     ax
-        Draw into these axes, which takes one view.
+        Axes to draw into, for one view.
     show
         Show the figure; ``None`` shows it unless ``ax`` is given.
     return_fig
@@ -69,14 +68,14 @@ def label_transfer(
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes (two for ``view="both"``), or the figure with ``return_fig``.
+    ``None`` if the figure was shown, otherwise the axes (two for ``view="both"``), or the figure with ``return_fig``.
 
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If the results are not in ``uns``.
     ValueError
-        When ``view`` is unknown, or ``ax`` is given for both views.
+        If ``view`` is unknown, or ``ax`` is given for both views.
 
     Examples
     --------
@@ -84,7 +83,7 @@ def label_transfer(
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> uc.tl.transfer_labels(query, reference, labels="cell_type", accuracy=0.9)
+    >>> uc.tl.transfer_labels(query, reference, groupby="cell_type", threshold={"accuracy": 0.9})
     >>> axes = uc.pl.label_transfer(query, "cell_type_transferred", show=False)
     >>> len(axes)
     2
@@ -95,7 +94,7 @@ def label_transfer(
     if view not in get_args(View):
         raise ValueError(f"view={view!r} is not known; use one of {', '.join(get_args(View))}.")
     if view == "both" and ax is not None:
-        raise ValueError('ax= takes one view; pass view="reliability" or view="risk_coverage" as well.')
+        raise ValueError('ax= takes one view; pass view="reliability" or view="risk_coverage" too.')
     with style():
         width, height = figsize or (DOUBLE if view == "both" else SINGLE, _HEIGHT)
         if view == "both":
@@ -112,15 +111,18 @@ def label_transfer(
 
 
 def _draw_reliability(ax: Axes, table: pd.DataFrame, scores: Any) -> None:
+    from statsmodels.stats.proportion import proportion_confint
+
     share = table["n_cells"] / table["n_cells"].sum()
     low, high = table["low"].to_numpy(), table["high"].to_numpy()
     ax.bar((low + high) / 2, share, width=0.9 * (high - low), color=CHANCE, zorder=0, label="share of the cells")
-    ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=(0, (4, 3)), zorder=1, label="right as often as confident")
+    ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=(0, (4, 3)), zorder=1, label="confidence = accuracy")
     full = table[table["n_cells"] > 0]
-    lower, upper = wilson(full["accuracy"].to_numpy(), full["n_cells"].to_numpy())
+    n_cells = full["n_cells"].to_numpy()
+    lower, upper = proportion_confint(full["accuracy"].to_numpy() * n_cells, n_cells, method="wilson")
     ax.vlines(full["confidence"], lower, upper, color=MATCH, linewidth=0.8, zorder=2)
     ax.plot(full["confidence"], full["accuracy"], "o", color=MATCH, markersize=4, zorder=3, label="held-out cells")
-    ax.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="Confidence", ylabel="Share that is right")
+    ax.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="Confidence", ylabel="Accuracy")
     ax.set_title(f"Calibration error {scores['ece_after']:.3f} ({scores['ece_before']:.3f} before calibration)")
     _legend_below(ax)
 
@@ -130,32 +132,25 @@ def _draw_risk_coverage(ax: Axes, curve: pd.DataFrame, params: Any, scores: Any,
     threshold, bottom = float(params["threshold"]), float(curve["accuracy"].min())
     if np.isfinite(threshold):
         coverage, accuracy = float(scores["coverage_at_threshold"]), float(scores["accuracy_at_threshold"])
-        text = f"threshold {threshold:.2f}: {coverage:.0%} labeled, {accuracy:.0%} of these right"
+        text = f"threshold {threshold:.2f}: {coverage:.0%} labeled, {accuracy:.0%} of these correct"
         ax.plot(coverage, accuracy, "D", color=MISMATCH, markersize=5, label=text, clip_on=False, zorder=3)
     if np.isfinite(kept):
         ax.axvline(kept, color="black", linestyle=":", linewidth=0.9, label=f"these cells: {kept:.0%} labeled")
     bottom = max(0.0, np.floor(bottom * 20 - 0.5) / 20)
     ax.set(xlim=(0, 1.01), ylim=(bottom, 1 + 0.03 * (1 - bottom)))
-    ax.set(xlabel="Share of the cells that keep a label", ylabel="Share of these that is right")
+    ax.set(xlabel="Share of labeled cells", ylabel="Accuracy of the labels")
     ax.set_title(f"Accuracy {scores['accuracy']:.2f}, macro-F1 {scores['macro_f1']:.2f} without rejection")
     _legend_below(ax)
 
 
 def _legend_below(ax: Axes) -> None:
-    """Where it covers nothing, whatever the curves do."""
+    """Below the axes, where it covers no curve."""
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), borderaxespad=0)
 
 
 def _kept(adata: ad.AnnData, key: str, params: Any) -> float:
-    """Share of the cells with an embedding that have a label, NaN when it is not known or nothing was rejected."""
+    """Share of labeled cells among those with an embedding, NaN without a threshold."""
     if key not in adata.obs or not np.isfinite(float(params["threshold"])):
         return np.nan
     written = adata.obs[key].dropna()
-    return float((written != params["unknown"]).mean()) if len(written) else np.nan
-
-
-def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95 % interval of shares of ``n`` cells (Wilson 1927)."""
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return middle - half, middle + half
+    return float((written != UNKNOWN).mean()) if len(written) else np.nan

@@ -144,7 +144,7 @@ def fit_finder(
     if use_rep in (entry := sources[0].adata.uns):
         joint.uns[use_rep] = entry[use_rep]
     classifier = LabelClassifier.fit(
-        joint, labels=_LABEL, use_rep=use_rep, batch=None if batch is None else _BATCH, max_cells=max_cells,
+        joint, groupby=_LABEL, use_rep=use_rep, batch_key=None if batch is None else _BATCH, max_cells=max_cells,
         min_cells=2, n_folds=n_folds, rng=seed,
     )  # fmt: skip
     column = classifier.classes.index.get_loc(SOUGHT)

@@ -1,19 +1,38 @@
-"""How sure is sure: temperature, reliability, and what rejecting the unsure cells buys.
+"""Calibration of probabilities on held-out cells: temperature, reliability, and the cost of rejecting cells.
 
-Everything here is computed on cells that the classifier was not fitted on.
+All of it needs cells that the classifier was not fitted on.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from univerce.embeddings.classifiers import Classifier
+from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows
+
 N_BINS = 10
-_COLDEST, _HOTTEST = 1e-4, 1e4
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e4
 _MAX_POINTS = 200
 _ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A classifier and the temperature of its probabilities."""
+
+    model: Classifier
+    temperature: float
+
+    def known_proba(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``[n]`` rows with an embedding, and their probabilities ``[n_known, n_classes]`` in float64."""
+        known = np.isfinite(block).all(axis=1)
+        parts = [self.model.log_proba(block[rows][known[rows]]) for rows in blocks_of_rows(len(block), ROUNDED_ROWS)]
+        return known, soften(np.concatenate(parts), self.temperature)
 
 
 def soften(log_proba: np.ndarray, temperature: float) -> np.ndarray:
@@ -22,18 +41,19 @@ def soften(log_proba: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature with the lowest log loss (Guo et al. 2017, section 4.2).
+    """Find the temperature with the lowest log loss (Guo et al. 2017, section 4.2).
 
-    The loss is convex in ``1 / temperature``; its slope, the mean over the cells of the expected minus the true
-    log-probability, is zero at the minimum. When (nearly) no cell is wrong the minimum lies at zero, where everything
-    is certain: then the mean confidence is held at ``(n + 1) / (n + 2)``, the rule of succession for ``n`` right cells.
+    The loss is convex in ``1 / temperature``. Its slope, the mean of the expected minus the true log-probability, is
+    zero at the minimum. If (nearly) all cells are correct, the minimum is at zero, where every label is certain. The
+    mean confidence is then kept at ``(n + 1) / (n + 2)``, the rule of succession for ``n`` correct cells, which the
+    temperature scaling of scikit-learn does not do.
 
     Parameters
     ----------
     log_proba
-        ``[n, n_classes]`` of held-out cells; minus infinity for an impossible class, which is never the true one.
+        ``[n, n_classes]`` of held-out cells, minus infinity for an impossible class.
     truth
-        ``[n]`` the true class.
+        ``[n]`` true class.
     """
     n = len(truth)
     shifted = log_proba - log_proba.max(axis=1, keepdims=True)
@@ -46,9 +66,9 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     def excess(sharpness: float) -> float:
         return float(softmax(sharpness * shifted, axis=1).max(axis=1).mean()) - (n + 1) / (n + 2)
 
-    low, high = 1 / _HOTTEST, 1 / _COLDEST
+    low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE
     if slope(low) >= 0:
-        return _HOTTEST
+        return _MAX_TEMPERATURE
     best = high if slope(high) <= 0 else brentq(slope, low, high, xtol=1e-14, rtol=1e-12)
     if excess(low) < 0 < excess(best):
         best = brentq(excess, low, best, xtol=1e-14, rtol=1e-12)
@@ -56,7 +76,7 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
 
 
 def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """``[n, n_classes]`` probabilities whose temperature comes from the cells of the other folds."""
+    """``[n, n_classes]`` probabilities, each fold with the temperature of the other folds."""
     out = np.empty_like(log_proba)
     for fold in np.unique(folds):
         here = folds == fold
@@ -65,17 +85,18 @@ def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray) ->
     return out
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
-    """Mean confidence beside accuracy in bins of confidence that are equally wide; empty bins hold NaN.
+def reliability(confidence: np.ndarray, correct: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
+    """Compare the mean confidence with the accuracy in equally wide bins of confidence.
 
     Returns
     -------
-    Columns ``low``, ``high``, ``n_cells``, ``confidence`` and ``accuracy``; a bin includes its upper end.
+    Columns ``low``, ``high``, ``n_cells``, ``confidence`` and ``accuracy``, NaN for empty bins. A bin includes its
+    upper end.
     """
     edges = np.linspace(0, 1, n_bins + 1)
     where = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
     n = np.bincount(where, minlength=n_bins)
-    sums = [np.bincount(where, weights=v, minlength=n_bins) for v in (confidence, right)]
+    sums = [np.bincount(where, weights=v, minlength=n_bins) for v in (confidence, correct)]
     means = [np.divide(s, n, out=np.full(n_bins, np.nan), where=n > 0) for s in sums]
     return pd.DataFrame(
         {"low": edges[:-1], "high": edges[1:], "n_cells": n, "confidence": means[0], "accuracy": means[1]},
@@ -84,71 +105,71 @@ def reliability(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS)
 
 
 def expected_error(table: pd.DataFrame) -> float:
-    """Expected calibration error of a :func:`reliability` table: mean distance of confidence and accuracy."""
+    """Compute the expected calibration error of a :func:`reliability` table."""
     gap = (table["confidence"] - table["accuracy"]).abs().fillna(0)
     return float(np.average(gap, weights=table["n_cells"]))
 
 
-def risk_coverage(values: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    """What is labeled, and how much of that is right, at every threshold.
+def risk_coverage(values: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """Compute the share of labeled cells and their accuracy at every threshold.
 
     Parameters
     ----------
     values
-        ``[n, n_steps]`` how sure each of the answers that a cell may get is, the most specific answer first. The cell
-        gets the first whose value reaches the threshold, and none when no value does. NaN is no answer.
-    right
-        ``[n, n_steps]`` whether that answer is right.
+        ``[n, n_candidates]`` confidence of each label that a cell may get, the most specific first. A cell gets the
+        first that reaches the threshold, or none. NaN never does.
+    correct
+        ``[n, n_candidates]`` whether that label is correct.
 
     Returns
     -------
-    Columns ``threshold`` (falling), ``coverage`` and ``accuracy``, a row for every threshold that changes anything.
+    Columns ``threshold`` (falling), ``coverage`` and ``accuracy``, a row for every threshold that changes a label.
     """
     n = len(values)
     values = np.where(np.isnan(values), -np.inf, values)
     best = np.maximum.accumulate(values, axis=1)
     counts = np.ones(values.shape, dtype=bool)
-    counts[:, 1:] = values[:, 1:] > best[:, :-1]  # else a more specific answer is given
+    counts[:, 1:] = values[:, 1:] > best[:, :-1]  # otherwise a more specific label comes first
     counts &= np.isfinite(values)
-    # As the threshold falls a cell first gets its last answer that counts, then one after the other before it.
-    cell, step = np.nonzero(counts)
+    # As the threshold falls, a cell gets its last label that counts first, then one after the other before it.
+    cell, column = np.nonzero(counts)
     last = np.append(cell[1:] != cell[:-1], True)[: len(cell)]
-    gained = right[cell, step].astype(np.int64)
+    gained = correct[cell, column].astype(np.int64)
     gained[:-1] -= np.where(last[:-1], 0, gained[1:])
-    threshold = values[cell, step]
+    threshold = values[cell, column]
     order = np.argsort(-threshold, kind="stable")
-    threshold, covered, correct = threshold[order], np.cumsum(last[order]), np.cumsum(gained[order])
+    threshold, n_covered, n_correct = threshold[order], np.cumsum(last[order]), np.cumsum(gained[order])
     ends = np.append(threshold[1:] != threshold[:-1], True)[: len(threshold)]
     return pd.DataFrame(
         {
             "threshold": threshold[ends],
-            "coverage": covered[ends] / max(n, 1),
-            "accuracy": correct[ends] / covered[ends],
+            "coverage": n_covered[ends] / max(n, 1),
+            "accuracy": n_correct[ends] / n_covered[ends],
         }
     )
 
 
 def choose_threshold(
-    curve: pd.DataFrame, *, accuracy: float | None = None, coverage: float | None = None, least_coverage: float = 0
+    curve: pd.DataFrame, *, accuracy: float | None = None, coverage: float | None = None, min_coverage: float = 0
 ) -> float:
-    """The threshold of a :func:`risk_coverage` curve that gives an accuracy or a coverage.
+    """Choose the threshold of a :func:`risk_coverage` curve that reaches an accuracy or a coverage.
 
-    The lowest threshold whose accuracy suffices, so that most cells are labeled, or the highest one whose coverage
-    does. An accuracy at less than ``least_coverage`` is that of too few cells to count.
+    It is the lowest one with the accuracy, which labels most cells, or the highest one with the coverage. Accuracies
+    at less than ``min_coverage`` come from too few cells and do not count.
 
     Raises
     ------
     ValueError
-        When no threshold reaches the accuracy, or the coverage; the message says what can be had.
+        If no threshold reaches the accuracy or the coverage. The message gives the best one.
     """
     if accuracy is not None:
-        curve = curve[curve["coverage"] >= least_coverage - _ROUNDING]
+        curve = curve[curve["coverage"] >= min_coverage - _ROUNDING]
         enough = curve[curve["accuracy"] >= accuracy - _ROUNDING]
         if enough.empty:
             best = curve.iloc[int(curve["accuracy"].to_numpy().argmax())]
             raise ValueError(
                 f"accuracy={accuracy} is out of reach on held-out cells of the reference: the best is "
-                f"{best['accuracy']:.3f}, at a coverage of {best['coverage']:.3f}. Ask for less."
+                f"{best['accuracy']:.3f}, at a coverage of {best['coverage']:.3f}. Lower it."
             )
         return float(enough["threshold"].iloc[-1])
     enough = curve[curve["coverage"] >= float(coverage or 0) - _ROUNDING]
@@ -158,14 +179,14 @@ def choose_threshold(
 
 
 def at_threshold(curve: pd.DataFrame, threshold: float) -> dict[str, float]:
-    """Coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN where nothing is labeled."""
+    """Read coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN if no cell is labeled."""
     row = int((curve["threshold"] >= threshold).sum()) - 1
     at = curve.iloc[row] if row >= 0 else {"coverage": 0.0 if threshold > 0 else np.nan, "accuracy": np.nan}
     return {f"{name}_at_threshold": float(at[name]) for name in ("coverage", "accuracy")}
 
 
 def thin(curve: pd.DataFrame, most: int = _MAX_POINTS) -> pd.DataFrame:
-    """At most so many rows of a curve, its ends among them, under a text index."""
+    """Keep at most ``most`` rows of a curve and both ends, with a text index."""
     rows = np.unique(np.linspace(0, len(curve) - 1, most).round().astype(int))
     kept = curve.iloc[rows]
     return kept.set_axis([str(i) for i in range(len(kept))])

@@ -1,13 +1,10 @@
-"""A classifier of cells by their embeddings, fitted once and used on any number of them."""
+"""A classifier of cells by their embeddings, fitted once and applied to any number of cells."""
 
 from __future__ import annotations
 
-import logging
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -19,41 +16,40 @@ from tqdm.auto import tqdm
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, get_modalities
-from univerce.embeddings.cells import check_comparable, gather, get_embedding
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
+from univerce.embeddings.space import EmbeddingInfo, Space
+from univerce.io.atomic import replacing
 from univerce.io.cluster import find_client
 from univerce.io.files import open_anndata
-from univerce.io.ondisk import OnDisk
-from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, map_rows
-from univerce.tl.labels.calibration import cross_fitted, expected_error, fit_temperature, reliability, soften
-from univerce.tl.labels.reference import (
-    category_colors,
-    choose_cells,
-    class_terms,
-    count_labels,
-    get_batches,
-    plain,
-    recorded_space,
+from univerce.io.rows import map_rows
+from univerce.tl.labels.calibration import (
+    Calibrated,
+    cross_fitted,
+    expected_error,
+    fit_temperature,
+    reliability,
+    soften,
 )
+from univerce.tl.labels.reference import choose_cells, class_colors, class_terms, count_labels, get_batches
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
-STORED = "label_classifier"
-_FORMAT = 1
+_STORED = "label_classifier"
+_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
 class LabelClassifier:
-    """A calibrated classifier of labels in the space of an embedding; :meth:`fit` makes one.
+    """A calibrated classifier of labels in the space of an embedding. Use :meth:`fit` to make one.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
-    >>> classifier = uc.tl.LabelClassifier.fit(adata, labels="cell_type")
+    >>> classifier = uc.tl.LabelClassifier.fit(adata, groupby="cell_type")
     >>> classifier.predict_proba(adata.obsm["X_uce"]).shape == (adata.n_obs, len(classifier.classes))
     True
     >>> classifier.save("blood.h5ad")
@@ -67,23 +63,24 @@ class LabelClassifier:
     left_out: pd.DataFrame
     """Labels with too few cells, with ``n_cells``."""
     params: Mapping[str, Any]
-    """Options of :meth:`fit`, the temperature, and what was recorded of the embedding."""
+    """Options of :meth:`fit`, the temperature, and ``n_dims`` of the embedding."""
+    space: Space | None
+    """Model and gene tables of the embedding; ``None`` if the reference does not record them."""
     scores: Mapping[str, Any]
-    """Of held-out cells of the reference: ``accuracy``, ``macro_f1``, ``ece_before`` and ``ece_after`` calibration,
-    ``n_cells``, ``n_never_held_out`` (their label is in one batch only), and the table ``reliability``."""
+    """Scores of the held-out cells: ``accuracy``, ``macro_f1``, ``ece_before`` and ``ece_after`` calibration,
+    ``n_cells``, ``n_never_held_out`` (cells whose label is in one batch only), and the table ``reliability``."""
     held_out: Mapping[str, np.ndarray]
     """Calibrated ``probability`` [n_cells, n_classes] of the held-out cells and their true ``label``, a row of
     ``classes``."""
     model: Classifier
-    """What was fitted; its form is not part of the interface."""
+    """The fitted model. Not part of the interface."""
 
     def __repr__(self) -> str:
         p, scores = self.params, self.scores
-        on = f"obsm[{p['use_rep']!r}]"
         return (
-            f"LabelClassifier: {len(self.classes)} labels of {p['labels']!r} by {p['method']} on {on}; "
-            f"{float(scores['accuracy']):.1%} of {int(scores['n_cells']):,} held-out cells right, calibration error "
-            f"{float(scores['ece_after']):.3f}"
+            f"LabelClassifier: {len(self.classes)} labels of {p['groupby']!r} by {p['method']} on "
+            f"obsm[{p['use_rep']!r}]; {float(scores['accuracy']):.1%} of {int(scores['n_cells']):,} held-out cells "
+            f"correct, calibration error {float(scores['ece_after']):.3f}"
         )
 
     @classmethod
@@ -91,57 +88,64 @@ class LabelClassifier:
         cls,
         reference: ad.AnnData | MuData | str | os.PathLike[str],
         *,
-        labels: str,
+        groupby: str,
         method: Literal["logistic", "knn", "centroid"] = "logistic",
-        mod: str | None = None,
         use_rep: str = X_UCE,
-        batch: str | None = None,
+        batch_key: str | None = None,
         ontology_ids: str | Mapping[str, str] | None = None,
         balanced: bool = False,
-        n_neighbors: int = 15,
-        search: Search = "exact",
-        min_cells: int = 5,
+        knn_options: Mapping[str, Any] | None = None,
+        min_cells: int = 10,
         max_cells: int | None = 1000,
         n_folds: int = 5,
+        mod: str | None = None,
         rng: int | np.random.Generator = 0,
         client: Any = None,
     ) -> Self:
         """Fit and calibrate a classifier.
 
+        The cells are divided into folds, by batch if ``batch_key`` is given. A classifier fitted on the other
+        folds predicts each fold. These held-out cells set the temperature of the probabilities and the scores. The
+        final classifier is then fitted on all folds.
+
         Parameters
         ----------
         reference
-            AnnData with labels in ``obs`` and an embedding in ``obsm``, or the path of an ``.h5ad`` or ``.zarr``, an
-            atlas for instance, whose embedding is read in blocks. Its expression is not needed.
-        labels
-            Column of ``obs``.
+            AnnData with labels in ``obs`` and an embedding in ``obsm``, or the path of an ``.h5ad`` or ``.zarr``, such
+            as an atlas, whose embedding is read in blocks. Expression is not needed.
+        groupby
+            Column of ``obs`` with the labels. Cells without one are left out.
         method
-            See :func:`univerce.tl.transfer_labels`, as for the following ones.
-        mod
-            Modality, when ``reference`` is a MuData.
+            ``"logistic"``: multinomial logistic regression on centered cells, all columns divided by one number.
+            Standardizing each column carries over worse to other data sets. ``"knn"``: share of the votes of the
+            nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each label.
         use_rep
             Key of the embedding in ``obsm``.
-        batch
-            Column of ``obs``.
+        batch_key
+            Column of ``obs`` with the batch or donor. Batches are held out whole, so that the calibration is for cells
+            of another batch.
         ontology_ids
-            Column of ``obs``, or mapping from label to term.
+            Ontology term of each label: a column of ``obs``, or a mapping from label to term.
         balanced
-            Weigh all labels alike.
-        n_neighbors
-            Neighbors of ``method="knn"``.
-        search
-            How ``method="knn"`` looks for them.
+            Weigh all labels the same, however many cells they have: class weights of ``"logistic"``, votes of
+            ``"knn"``; ``"centroid"`` always does. Without it rare labels are predicted rarely, which is correct if the
+            query has the composition of the reference.
+        knn_options
+            Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``, which is ``"exact"``, or ``"ivf"`` or
+            ``"hnsw"`` for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors.
+            Held-out cells are always compared exactly.
         min_cells
-            Fewest cells of a label, at least 2.
+            Labels with fewer cells are left out; at least 2.
         max_cells
-            Most cells of a label that are used; ``None`` uses all.
+            Most cells per label, subsampled by the hash of their names; ``None`` uses all.
         n_folds
-            Folds of the held-out cells.
+            Folds of the held-out cells; at most as many as there are batches.
+        mod
+            Modality, if ``reference`` is a MuData.
         rng
-            Seed, or a generator that is drawn from once.
+            Seed of the folds and the subsample, or a generator that is drawn from once.
         client
-            A ``dask.distributed.Client``, whose workers read a reference that is on disk; the classifier is fitted
-            here.
+            A ``dask.distributed.Client``, whose workers read a reference on disk. The classifier is fitted here.
 
         Returns
         -------
@@ -150,72 +154,61 @@ class LabelClassifier:
         Raises
         ------
         ValueError
-            When fewer than two labels have enough cells, no cell can be held out, or an option is out of range.
+            If fewer than two labels have enough cells, no cell can be held out, or an option is out of range.
         KeyError
-            When there is no such column or embedding.
+            If a column or the embedding does not exist.
         """
-        _check_options(
-            method, search, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds, n_neighbors=n_neighbors
-        )
-        seed = as_seed(rng)
+        options = _check_options(method, knn_options or {}, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds)
+        seed, client = as_seed(rng), find_client(client, None)
         (reference,) = get_modalities(mod, reference)
         if not isinstance(reference, ad.AnnData):
             reference = open_anndata(Path(reference))
-        rep = get_embedding(reference, use_rep, name="reference")
-        client = find_client(client, None)
-        readers = None if OnDisk.find(rep) is None else client
-        codes, classes, left_out = count_labels(reference, labels, use_rep, min_cells=min_cells, client=readers)
-        rows = choose_cells(codes, reference.obs_names, max_cells=max_cells, seed=seed)
-        x, y = gather(rep, rows, client=readers), codes[rows]
+        cells = Cells.read(reference, use_rep, name="reference", client=client)
+        codes, classes, left_out = count_labels(cells, groupby, min_cells=min_cells)
+        rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
+        x, y = cells.rows(rows), codes[rows]
         classes["n_used"] = np.bincount(y, minlength=len(classes))
-        colors = category_colors(reference, labels)
-        classes["color"] = [colors.get(name, "") for name in classes.index]
-        classes["ontology_id"] = class_terms(reference, ontology_ids, codes, classes.index)
-        groups = None if batch is None else get_batches(reference, batch, rows)
+        classes["color"] = class_colors(reference, groupby, classes.index)
+        classes["ontology_id"] = class_terms(cells, ontology_ids, codes, classes.index)
+        folds = assign_folds(y, None if batch_key is None else get_batches(cells, batch_key, rows), n_folds, seed)
 
-        options: dict[str, Any] = {"balanced": balanced, "n_neighbors": n_neighbors, "search": search}
-        folds = assign_folds(y, groups, n_folds, seed)
-        show = settings.progress
+        options["balanced"] = balanced
         log_proba = np.full((len(y), len(classes)), np.nan)
-        with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not show) as bar:
-            for held, values in held_out_log_proba(method, x, y, len(classes), folds, **options | {"search": "exact"}):
-                log_proba[held] = values
+        with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
+            for fold, values in held_out_log_proba(method, x, y, len(classes), folds, **options | {"search": "exact"}):
+                log_proba[fold] = values
                 bar.update()
             held = ~np.isnan(log_proba).any(axis=1)
             if not held.any():
                 raise ValueError(
-                    f"No cell of the reference can be held out: no label occurs in two values of "
-                    f"reference.obs[{batch!r}], so that none can be learned without its own batch. Leave batch= out."
+                    "No cell of the reference can be held out: every label occurs in one value of "
+                    f"reference.obs[{batch_key!r}] only. Leave batch_key= out."
                 )
             model = CLASSIFIERS[method].fit(x, y, len(classes), **options)
             bar.update()
         log_proba, truth = log_proba[held], y[held]
         proba = cross_fitted(log_proba, truth, folds[held])
         params = {
-            "labels": labels,
-            "method": method,
-            "use_rep": use_rep,
-            "batch": batch or "",
-            "min_cells": min_cells,
-            "max_cells": max_cells or 0,
-            "n_folds": len(np.unique(folds)),
-            "seed": seed,
-            "temperature": fit_temperature(log_proba, truth),
-            "space": recorded_space(reference, use_rep),
-            **options,
-        }
+            "groupby": groupby, "method": method, "use_rep": use_rep, "n_dims": cells.n_dims,
+            "batch_key": batch_key or "", "min_cells": min_cells, "max_cells": max_cells or 0,
+            "n_folds": len(np.unique(folds)), "seed": seed, "temperature": fit_temperature(log_proba, truth), **options,
+        }  # fmt: skip
         scores = _scores(soften(log_proba, 1.0), proba, truth) | {"n_never_held_out": int((~held).sum())}
-        return cls(
-            classes=classes,
-            left_out=left_out,
-            params=params,
-            scores=scores,
-            held_out={"probability": proba.astype(np.float32), "label": truth},
-            model=model,
-        )
+        held_out = {"probability": proba.astype(np.float32), "label": truth}
+        return cls(classes, left_out, params, cells.space, scores, held_out, model)
+
+    @property
+    def info(self) -> EmbeddingInfo:
+        """Width and space of the embedding, to compare with those of a query."""
+        return EmbeddingInfo(int(self.params["n_dims"]), self.space, self.params["use_rep"], "reference")
+
+    @property
+    def calibrated(self) -> Calibrated:
+        """The fitted model with its temperature. Not part of the interface."""
+        return Calibrated(self.model, float(self.params["temperature"]))
 
     def predict_proba(self, embedding: Any) -> np.ndarray:
-        """Calibrated probabilities of cells, read in blocks.
+        """Predict calibrated probabilities, in blocks of rows.
 
         Parameters
         ----------
@@ -229,9 +222,14 @@ class LabelClassifier:
         Raises
         ------
         ValueError
-            When the embedding has another width than the reference.
+            If the embedding has another width than the reference.
         """
-        _check_width(self, embedding)
+        n_dims = self.params["n_dims"]
+        if getattr(embedding, "ndim", 0) != 2 or embedding.shape[1] != n_dims:
+            raise ValueError(
+                f"The embedding is a {type(embedding).__name__} of shape {getattr(embedding, 'shape', None)}; the "
+                f"reference of the classifier has {n_dims} columns. Embed both with the same model."
+            )
         out = np.full((embedding.shape[0], len(self.classes)), np.nan, dtype=np.float32)
         for rows, known, proba in iter_proba(self, embedding):
             out[rows][known] = proba
@@ -243,12 +241,12 @@ class LabelClassifier:
         Parameters
         ----------
         path
-            Name that ends in ``.h5ad``; what is there is replaced once all is written.
+            Name that ends in ``.h5ad``. An existing file is replaced once all is written.
 
         Raises
         ------
         ValueError
-            When ``path`` ends otherwise.
+            If ``path`` ends otherwise.
         """
         path = Path(path)
         if path.suffix != ".h5ad":
@@ -256,21 +254,18 @@ class LabelClassifier:
         content = {
             "format": _FORMAT,
             "params": dict(self.params),
+            "space": {} if self.space is None else self.space.to_uns(),
             "left_out": self.left_out,
             "scores": dict(self.scores),
             "held_out": dict(self.held_out),
             "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
         }
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        try:
-            ad.AnnData(obs=self.classes, uns={STORED: content}).write_h5ad(temporary, compression="gzip")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as part:
+            ad.AnnData(obs=self.classes, uns={_STORED: content}).write_h5ad(part, compression="gzip")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read a classifier that :meth:`save` wrote.
 
         Parameters
         ----------
@@ -279,100 +274,84 @@ class LabelClassifier:
 
         Returns
         -------
-        The classifier; it predicts the same bytes.
+        The classifier. It predicts the same bytes.
 
         Raises
         ------
         FileNotFoundError
-            When there is no such file.
+            If the file does not exist.
         ValueError
-            When it holds something else.
+            If it holds something else.
         """
+        if not Path(path).exists():
+            raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
         if not is_saved_classifier(path):
-            if not Path(path).exists():
-                raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
-            raise ValueError(f"{str(path)!r} is no saved classifier; write one with LabelClassifier.save.")
+            raise ValueError(f"{str(path)!r} is not a saved classifier; write one with LabelClassifier.save.")
         adata = ad.read_h5ad(path)
-        content = adata.uns[STORED]
-        if int(content["format"]) != _FORMAT:
+        content = _plain(adata.uns[_STORED])
+        if content["format"] != _FORMAT:
             raise ValueError(
-                f"{str(path)!r} was saved in format {content['format']}, this version reads {_FORMAT}. Fit it again."
+                f"{str(path)!r} was saved in format {content['format']}; this version reads {_FORMAT}. Fit it again."
             )
-        params = plain(content["params"])
-        model = CLASSIFIERS[params["method"]](**plain(content["model"]))
+        model = CLASSIFIERS[content["params"]["method"]](**content["model"])
         classes = adata.obs.assign(**{c: adata.obs[c].astype(str).astype(object) for c in ("color", "ontology_id")})
-        return cls(classes, content["left_out"], params, plain(content["scores"]), plain(content["held_out"]), model)
+        return cls(
+            classes, content["left_out"], content["params"], Space.find(content, "space"), content["scores"],
+            content["held_out"], model,
+        )  # fmt: skip
 
 
-def check_cells(classifier: LabelClassifier, adata: ad.AnnData, use_rep: str, *, check_space: bool) -> None:
-    """Raise unless the cells lie in the space of the classifier's reference."""
-    n_dims, space = classifier.params["space"]["n_dims"], classifier.params["space"]["params"]
-    shell = ad.AnnData(
-        obs=pd.DataFrame(index=pd.Index([], dtype=str)),
-        obsm={use_rep: np.empty((0, n_dims), dtype=np.float32)},
-        uns={use_rep: {"params": space}},
-    )
-    check_comparable(adata, shell, use_rep, check_space=check_space, names=("adata", "reference"))
-
-
-def iter_proba(classifier: LabelClassifier, rep: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Rows of a block, which of them have an embedding, and the probabilities of those, in float64."""
-    for rows, (known, proba) in map_rows(block_proba(classifier, rep), rep, name="predict_proba"):
+def iter_proba(classifier: LabelClassifier, values: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Rows of each block, which of them have an embedding, and the probabilities of those in float64."""
+    for rows, (known, proba) in map_rows(classifier.calibrated.known_proba, values, name="predict_proba"):
         yield rows, known, proba
 
 
-def block_proba(classifier: LabelClassifier, rep: Any) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """What tells for a block of ``rep`` which rows have an embedding, and the probabilities of those, in float64."""
-    _check_width(classifier, rep)
-    return partial(_block_proba, classifier.model, float(classifier.params["temperature"]))
-
-
-def _block_proba(model: Classifier, temperature: float, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = np.isfinite(block).all(axis=1)
-    parts = [model.log_proba(block[rows][known[rows]]) for rows in blocks_of_rows(len(block), ROUNDED_ROWS)]
-    return known, soften(np.concatenate(parts), temperature)
-
-
-def _check_width(classifier: LabelClassifier, rep: Any) -> None:
-    n_dims = classifier.params["space"]["n_dims"]
-    if getattr(rep, "ndim", 0) != 2 or rep.shape[1] != n_dims:
-        raise ValueError(
-            f"The embedding is a {type(rep).__name__} of shape {getattr(rep, 'shape', None)}; the reference of the "
-            f"classifier has {n_dims} columns. Embed both with the same model."
-        )
-
-
 def is_saved_classifier(path: Any) -> bool:
-    """Whether :meth:`LabelClassifier.save` wrote what is at ``path``."""
+    """Whether :meth:`LabelClassifier.save` wrote the file."""
     import h5py
 
     if not Path(path).is_file() or not h5py.is_hdf5(path):
         return False
     with h5py.File(path, "r") as file:
-        return f"uns/{STORED}/format" in file
+        return f"uns/{_STORED}/format" in file
 
 
-def _check_options(method: str, search: str, *, max_cells: int | None, **least: int) -> None:
-    if method not in CLASSIFIERS:
-        raise ValueError(f"method={method!r} is not known; use one of {', '.join(CLASSIFIERS)}.")
-    if search not in get_args(Search):
-        raise ValueError(f"search={search!r} is not known; use one of {', '.join(get_args(Search))}.")
-    if search != "exact" and method != "knn":
-        raise ValueError(f"search={search!r} is for method='knn'; method={method!r} looks for no neighbors.")
-    numbers = {**least, "max_cells": least["min_cells"] if max_cells is None else max_cells}
-    for name, value in numbers.items():
-        check_whole(name, value, 1 if name == "n_neighbors" else 2)
+def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain dictionaries and numbers of what was read from a file."""
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value.item() if isinstance(value, np.generic) else value
+        for key, value in tree.items()
+    }
+
+
+def _check_options(
+    method: str, knn_options: Mapping[str, Any], *, min_cells: int, max_cells: int | None, n_folds: int
+) -> dict[str, Any]:
+    """Check the options, and fill in the defaults of ``knn_options``."""
+    options: dict[str, Any] = {"n_neighbors": 15, "search": "exact"} | dict(knn_options)
+    for name, value, known in (("method", method, CLASSIFIERS), ("search", options["search"], get_args(Search))):
+        if value not in known:
+            raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(known)}.")
+    if unknown := set(options) - {"n_neighbors", "search"}:
+        raise ValueError(f"knn_options has {unknown.pop()!r}; its options are n_neighbors and search.")
+    if knn_options and method != "knn":
+        raise ValueError(f"knn_options={dict(knn_options)} is for method='knn', not for method={method!r}.")
+    check_whole("n_neighbors", options["n_neighbors"], 1)
+    check_whole("min_cells", min_cells, 2)
+    check_whole("n_folds", n_folds, 2)
+    check_whole("max_cells", 2 if max_cells is None else max_cells, 2)
+    return options
 
 
 def _scores(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """What held-out cells say of the classifier; labels that could not be held out do not count."""
+    """Scores of held-out cells; labels that cannot be held out do not count."""
     from sklearn.metrics import f1_score
 
     best = after.argmax(axis=1)
-    right = best == truth
-    tables = [reliability(p.max(axis=1), right) for p in (before, after)]
+    tables = [reliability(p.max(axis=1), best == truth) for p in (before, after)]
     return {
-        "accuracy": float(right.mean()),
+        "accuracy": float((best == truth).mean()),
         "macro_f1": float(f1_score(truth, best, labels=np.unique(truth), average="macro", zero_division=0)),
         "ece_before": expected_error(tables[0]),
         "ece_after": expected_error(tables[1]),
