@@ -155,7 +155,7 @@ def show(rows: pd.DataFrame) -> None:
 def tables_from_annotations(run: Run) -> None:
     """Refits the text encoder to the ten annotations, which takes a minute, and builds each species from its own."""
     scratch = run.scratch()
-    paths = sorted((run.data / "gene_annotation").glob("*.tsv.gz"))
+    paths = [run.data / "gene_annotation" / f"{species}.tsv.gz" for species in uc.genes.available_species()]
     genes = [uc.genes.read_annotation(path) for path in paths]
     encoder = uc.genes.TextEncoder().fit(pd.concat(genes, ignore_index=True))
     rows = []

@@ -444,18 +444,20 @@ def test_a_species_is_built_and_its_cells_are_embedded(tmp_path: Path, capsys: p
     from univerce.model import UCE, UCEConfig, save_model
 
     fasta, out = write_fasta(tmp_path / "pep.fa.gz", random_records()), tmp_path / "newt.h5ad"
-    encoder = uc.genes.KmerEncoder(8, k=1)
-    table = uc.genes.build_species("newt", fasta=fasta, taxonomy_id=8316, encoder=encoder, out=tmp_path / "x.zarr.zip")
-    encoder.save(tmp_path / "x.kmer.npz")
+    records = random_records()
+    vectors = tmp_path / "vectors.npz"
+    rng = np.random.default_rng(0)
+    np.savez(vectors, **{gene: rng.normal(size=8) for gene in dict.fromkeys(r.gene for r in records)})
+    table = uc.genes.build_species("newt", fasta=fasta, taxonomy_id=8316, encoder=vectors, out=tmp_path / "x.zarr.zip")
     command = ["species", "build", "newt", "--fasta", str(fasta), "--taxonomy-id", "8316", "-o", str(out), "-q"]
-    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 0
+    assert main([*command, "--encoder", str(vectors)]) == 0
     printed = capsys.readouterr()
     assert f"{out}: 40 genes of newt" in printed.out
     assert "genes of several proteins" in printed.err
     built = uc.genes.read_table(out)
     assert built.uns["gene_table"]["digest"] == table.uns["gene_table"]["digest"]
     built.file.close()
-    assert main([*command, "--encoder", str(tmp_path / "x.kmer.npz")]) == 2
+    assert main([*command, "--encoder", str(vectors)]) == 2
     assert "pass overwrite=True" in capsys.readouterr().err
 
     config = {
@@ -467,7 +469,7 @@ def test_a_species_is_built_and_its_cells_are_embedded(tmp_path: Path, capsys: p
         "decoder_dim": 8,
         "gene_dim": 8,
     }
-    config = UCEConfig(token_dim=8, token_encoder=encoder.name, head_dims=(8, 8), **config)
+    config = UCEConfig(token_dim=8, token_encoder=table.uns["gene_table"]["encoder"], head_dims=(8, 8), **config)
     save_model(UCE(config), tmp_path / "model")
     cells = ad.AnnData(np.ones((3, 40), np.float32), var=pd.DataFrame(index=[f"Sym{i}" for i in range(40)]))
     cells.write_h5ad(tmp_path / "cells.h5ad")

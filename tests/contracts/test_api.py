@@ -166,7 +166,6 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {
         "atlas.append",
         "atlas.build",
-        "genes.build_species",
         "tl.LabelClassifier.fit",
         "tl.delete_genes",
         "tl.find_cells",
@@ -179,10 +178,6 @@ ALLOWED: dict[str, set[str]] = {
         "pp.training_set",
     },
     "settings": {
-        "genes.ESM2: device",
-        "genes.ESM2: precision",
-        "genes.build_species: device",
-        "genes.build_species: precision",
         "model.load_network: device",
         "model.load_network: precision",
         "model.pretrain: device",

@@ -68,11 +68,10 @@ def test_the_page_of_new_species_runs_and_prints_what_it_shows(tmp_path, monkeyp
         exec(compile(block, str(page), "exec"), names)
     (shown,) = re.findall(r"^```text\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     printed = capsys.readouterr().out
-    # The name of the encoder has a digest; percentages of orthologues may differ in the last digit.
-    assert re.sub(r"svd64\S+|\d+\.\d%", "", shown).strip() in re.sub(r"svd64\S+|\d+\.\d%", "", printed)
+    assert shown.strip() in printed
     assert "reads 'text-" in printed
     assert names["cells"].obsm["X_uce"].shape == (20, 16)
-    assert set(uc.genes.available_species("stand-in")) >= {"newt", "toad"}
+    assert set(uc.genes.available_species("random")) >= {"newt", "toad"}
     for table in (names["newt"], names["toad"]):
         table.file.close()
 

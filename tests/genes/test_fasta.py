@@ -82,16 +82,16 @@ def test_sequences_are_joined_over_lines_in_order(tmp_path, zipped, newline):
 @pytest.mark.parametrize(
     "data, said",
     [
-        ("", "holds no protein"),
-        ("MKL\n>a\n", "is no FASTA file: it begins with 'MKL'"),
-        (">a\nMK1\n", "line 2: '1' is no letter"),
-        (">a\nMK\n> \n", "line 3: the header of a protein is empty"),
-        (gzip.compress(b">a\nMKKKKKKKKKKKKKKKKK\n")[:-9], "is damaged or no text after line"),
-        (b">a\n\xff\xfe\n", "is damaged or no text after line"),
+        ("", "has no proteins"),
+        ("MKL\n>a\n", "is not a FASTA file: it begins with 'MKL'"),
+        (">a\nMK1\n", "line 2: '1' is not a letter"),
+        (">a\nMK\n> \n", "line 3: empty header"),
+        (gzip.compress(b">a\nMKKKKKKKKKKKKKKKKK\n")[:-9], "is damaged or not text after line"),
+        (b">a\n\xff\xfe\n", "is damaged or not text after line"),
     ],
     ids=["empty", "no header", "a number", "empty header", "cut off", "not text"],
 )
-def test_what_is_no_proteome_is_refused_with_its_line(tmp_path, data, said):
+def test_a_damaged_file_is_refused_with_its_line(tmp_path, data, said):
     with pytest.raises(ValueError, match=said):
         list(read_proteins(write(tmp_path, data)))
 

@@ -16,25 +16,25 @@ def add(commands: Any) -> None:
     actions = commands.add_parser("species", help="Gene tables of new species.").add_subparsers(
         required=True, metavar="ACTION"
     )
-    text = "Make the gene table of a species from its proteins; an interrupted call goes on."
+    text = "Build the gene table of a species from its proteins; an interrupted call is resumed."
     build = add_command(actions, "build", _build, text, device=True)
     build.add_argument("species", metavar="SPECIES", help="chicken, or a new name such as axolotl")
     build.add_argument("--fasta", type=Path, help="proteins, for example an Ensembl *.pep.all.fa.gz")
-    build.add_argument("--annotation", type=Path, help="GTF or GFF3 with positions, where the headers have none")
-    build.add_argument("--taxonomy-id", type=int, help="NCBI taxonomy identifier (known for species known by name)")
+    build.add_argument("--annotation", type=Path, help="GTF or GFF3 with positions, if the headers have none")
+    build.add_argument("--taxonomy-id", type=int, help="NCBI taxonomy identifier (not needed for known species)")
     build.add_argument(
         "--encoder",
         default="esm2_t48_15B_UR50D",
-        help="an ESM2 checkpoint or its directory, kmer, or a file of vectors",
+        help="an ESM2 checkpoint or its directory, or a file of vectors",
     )
     build.add_argument("--isoforms", default="mean", help="mean, longest, or canonical (default: mean)")
-    build.add_argument("--check", type=Path, metavar="H5AD", help="cells of the species, to see what is covered")
+    build.add_argument("--check", type=Path, metavar="H5AD", help="cells of the species, to report the coverage")
     build.add_argument("--like", type=Path, help="gene table of the same encoder to share special tokens with")
     build.add_argument("--max-chromosomes", type=int, default=255, help="more are pooled (default: 255)")
     build.add_argument("--dtype", default="float16", help="float16 or float32 (default: float16)")
-    build.add_argument("--work-dir", type=Path, help="where blocks stay until the table is written")
+    build.add_argument("--work-dir", type=Path, help="directory for finished blocks")
     build.add_argument("-o", "--output", type=Path, help="*.h5ad or *.zarr.zip (default: the cache)")
-    build.add_argument("--overwrite", action="store_true", help="replace a table that is there")
+    build.add_argument("--overwrite", action="store_true", help="replace an existing table")
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -54,8 +54,6 @@ def _build(args: argparse.Namespace) -> None:
         like=args.like,
         max_chromosomes=args.max_chromosomes,
         dtype=args.dtype,
-        device=args.device,
-        precision=args.precision,
         work_dir=args.work_dir,
         out=args.output,
         overwrite=args.overwrite,

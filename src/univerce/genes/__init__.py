@@ -1,25 +1,21 @@
-"""Gene tables, gene names and the files they come from."""
+"""Gene tables, gene names, and the released files."""
 
-from univerce.genes.build.annotation import read_annotation, text_tables, write_text_tables
+from univerce.genes.build.annotation import read_annotation, text_tables
 from univerce.genes.build.build_species import build_species
-from univerce.genes.build.check_species import SpeciesReport, check_species
+from univerce.genes.build.check_species import check_species
 from univerce.genes.build.feature_report import feature_report
 from univerce.genes.encoders.esm2 import ESM2
-from univerce.genes.encoders.kmer import KmerEncoder
 from univerce.genes.encoders.precomputed import Precomputed
 from univerce.genes.encoders.text import TextEncoder
 from univerce.genes.load import available_species, convert_released, load_table
 from univerce.genes.lookup import map_names
 from univerce.genes.release.convert import convert_tables
 from univerce.genes.release.fetch import fetch, list_assets
-from univerce.genes.species import resolve_species
-from univerce.genes.table import make_table, read_table, validate_table, write_table
+from univerce.genes.table import make_table, read_table, write_table
 
 __all__ = [
     "ESM2",
-    "KmerEncoder",
     "Precomputed",
-    "SpeciesReport",
     "TextEncoder",
     "available_species",
     "build_species",
@@ -34,9 +30,6 @@ __all__ = [
     "map_names",
     "read_annotation",
     "read_table",
-    "resolve_species",
     "text_tables",
-    "validate_table",
     "write_table",
-    "write_text_tables",
 ]

@@ -1,4 +1,4 @@
-"""How much of a data set a gene table covers, and what is probably wrong when it is little."""
+"""How much of a data set a gene table covers, and what is probably wrong if it is little."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 
 LOW_COVERAGE = 0.5
-# The right species covered 0.78 to 0.98 of the counts of 44 data sets, always more than any other; the closest call was
+# The right species covered 0.78 to 0.98 of the counts of 44 data sets, always more than any other; the closest case was
 # human against macaque and dog, 0.90 to 0.86.
 _MARGIN = 0.03
 _N_LOST = 20
-_FIX_NAMES = (
-    "Put gene symbols or Ensembl gene identifiers into var_names, or pass the column of var that holds them as "
-    "gene_key=."
-)
-# What most names may look like when they are neither, and what to do about it.
+_FIX_NAMES = "Put gene symbols or Ensembl gene identifiers into var_names, or pass their column of var as gene_key=."
+# Other names, and what to do about them.
 _FOREIGN_NAMES = (
     (
         re.compile(r"ENS[A-Z]*[TP]\d{6,}(\.\d+)?|[NX][MRP]_\d+(\.\d+)?|FB(TR|PP)\d+"),
@@ -34,7 +31,7 @@ _FOREIGN_NAMES = (
     ),
     (
         re.compile(r"\d+(_[A-Z])?_AT|.+_[ASX]_AT|ILMN_\d+"),
-        "The names look like microarray probes, which do not hold counts: univerce needs counts per gene.",
+        "The names look like microarray probes, which have no counts: univerce needs counts per gene.",
     ),
     (
         re.compile(r"(GRC[A-Z]\w*?|HG\d+|MM\d+)_+.+"),
@@ -49,18 +46,18 @@ _FOREIGN_NAMES = (
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """What a gene table covers of the variables and counts of a data set.
+    """Share of the variables and counts of a data set that a gene table covers.
 
     Parameters
     ----------
     species
         Species of the table.
     gene_key
-        Where the names came from: a column of ``var``, or ``"var_names"``.
+        Source of the names: a column of ``var``, or ``"var_names"``.
     n_vars, n_mapped, n_genes
-        Number of names, of names that mean a gene, and of different genes.
+        Number of names, of mapped names, and of distinct genes.
     fraction_mapped, fraction_counts
-        Share of the names, and of the counts, that is mapped. Without any count every name weighs the same.
+        Share of the names, and of the counts, that is mapped. Without counts every name has the same weight.
     n_cells
         Number of cells whose counts were summed.
     lost
@@ -68,10 +65,10 @@ class Coverage:
     collisions, duplicates
         As in :class:`~univerce.genes.lookup.NameMapping`.
     alternatives
-        For every species compared, the share of counts whose names are written exactly as in its table (or are its
-        identifiers). Names that carry no case are compared without case.
+        For every species compared, the share of counts whose names are spelled exactly as in its table (or are its
+        identifiers). Case is ignored for names without case.
     suspicion
-        What is probably wrong and what to do about it, or ``None``.
+        What is probably wrong and how to fix it, or ``None``.
     """
 
     species: str
@@ -105,31 +102,12 @@ class Coverage:
         return "\n".join(lines)
 
     def to_uns(self) -> dict[str, Any]:
-        """The report as a dictionary that h5ad and zarr can hold; no suspicion is ``""``."""
-        return {
-            "species": self.species,
-            "gene_key": self.gene_key,
-            "n_vars": self.n_vars,
-            "n_mapped": self.n_mapped,
-            "n_genes": self.n_genes,
-            "fraction_mapped": self.fraction_mapped,
-            "fraction_counts": self.fraction_counts,
-            "n_cells": self.n_cells,
-            "lost": self.lost.copy(),
-            "collisions": self.collisions.copy(),
-            "duplicates": self.duplicates.copy(),
-            "alternatives": dict(self.alternatives),
-            "suspicion": self.suspicion or "",
-        }
+        """Convert the report to a dictionary for h5ad and zarr; no suspicion is ``""``."""
+        copies = {key: getattr(self, key).copy() for key in ("lost", "collisions", "duplicates", "alternatives")}
+        return {**vars(self), **copies, "suspicion": self.suspicion or ""}
 
     def check(self, names: Iterable[object]) -> None:
-        """Raise when no name means a gene, and warn when the counts are covered poorly or suspiciously.
-
-        Raises
-        ------
-        ValueError
-            When nothing is mapped; the message shows the first names.
-        """
+        """Raise ``ValueError`` if no name is mapped; warn if the coverage of the counts is low or suspicious."""
         place = f"Names from {self.gene_key}, species {self.species!r}"
         if self.n_mapped == 0:
             raise ValueError(
@@ -153,27 +131,10 @@ def coverage(
     n_cells: int = 0,
     others: Iterable[SpeciesNames] = (),
 ) -> Coverage:
-    """Report what ``mapping`` covers, and compare it with the names of other species.
+    """Compute the coverage of ``names`` ``[n_vars]`` with total counts ``[n_vars]`` that were mapped to ``table``.
 
-    Parameters
-    ----------
-    mapping
-        What :func:`~univerce.genes.lookup.map_names` found for ``names`` in ``table``.
-    names
-        ``[n_vars]`` gene names.
-    counts_per_var
-        ``[n_vars]`` total counts.
-    table
-        Gene table of the declared species.
-    gene_key, n_cells
-        Kept in the report.
-    others
-        Names to compare with. Those of the declared species itself speak for it beside ``table``, which helps when the
-        symbols of ``table`` have lost their case.
-
-    Returns
-    -------
-    The report.
+    ``others`` are the names of species to compare with. If they include the species of ``table``, its best match
+    counts, which helps if the symbols of ``table`` lost their case. ``gene_key`` and ``n_cells`` go into the report.
     """
     text = clean_names(names)
     counts = np.asarray(counts_per_var, dtype=np.float64)
@@ -215,10 +176,10 @@ def coverage(
 def _as_written(
     names: Sequence[str], weights: np.ndarray, candidates: Iterable[SpeciesNames]
 ) -> dict[str, tuple[bool, float, int]]:
-    """For every species whether case was minded, and the weight and number of the names that are its own.
+    """Compute for every species whether case was compared, and the weight and number of its names.
 
-    Case tells human ACTB from mouse Actb, but only when names and table both have kept it; a species with several
-    tables is judged by those that have.
+    Case distinguishes human ACTB from mouse Actb if both names and table kept it; of several tables of a species those
+    with case count.
     """
     upper = [name.upper() for name in names]
     ids = [stable_id(name) or name for name in upper]
@@ -241,7 +202,7 @@ def _suspicion(
     _, own, n_own = matches[species]
     likely = max(matches, key=lambda key: matches[key][1])
     _, share, n_names = matches[likely]
-    # a single gene with many counts, or a handful of names, is no evidence
+    # one gene with many counts, or a few names, is not evidence
     if share > own + _MARGIN and n_names > n_own * (1 + _MARGIN) + 2:
         return (
             f"The names fit {likely} better: as they are written, {share:.1%} of the counts match "
@@ -249,21 +210,15 @@ def _suspicion(
         )
     if fraction_counts >= LOW_COVERAGE:
         if own < fraction_counts / 2:
-            return (
-                f"The names match {species} only when case is ignored"
-                + (
-                    ", and are written as in mouse or rat"
-                    if _share(names, re.compile(r"[A-Z][a-z0-9.-]+")) > 0.5
-                    else ""
-                )
-                + f": check that the cells are {species}."
-            )
+            rodent = _share(names, re.compile(r"[A-Z][a-z0-9.-]+")) > 0.5
+            spelled = ", and are spelled as in mouse or rat" if rodent else ""
+            return f"The names match {species} only if case is ignored{spelled}: check that the cells are {species}."
         return None
     return _foreign_identifiers(names, species)
 
 
 def _foreign_identifiers(names: Sequence[str], species: str) -> str | None:
-    """What most of the names look like if not like gene names of ``species``."""
+    """Describe what most of the names look like, other than gene names of ``species``."""
     if _share(names, re.compile(r"\d+")) > 0.5:
         numbers = sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
         if numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
@@ -278,9 +233,7 @@ def _foreign_identifiers(names: Sequence[str], species: str) -> str | None:
         prefix = prefixes.most_common(1)[0][0]
         owner = next((s for s in SPECIES.values() if s.id_prefix.upper() == prefix), None)
         if owner is None:
-            return (
-                f"The names are {prefix} identifiers, of a species univerce has no name for: build a gene table for it."
-            )
+            return f"The names are {prefix} identifiers of a species unknown to univerce: build a gene table for it."
         if owner.key != species:
             return (
                 f"The names are {owner.key} identifiers ({owner.id_prefix}). If the cells are {owner.key}, pass "
@@ -293,5 +246,5 @@ def _foreign_identifiers(names: Sequence[str], species: str) -> str | None:
 
 
 def _share(names: Sequence[str], pattern: re.Pattern[str]) -> float:
-    """Share of the names that match ``pattern`` from end to end."""
+    """Compute the share of the names that match ``pattern`` completely."""
     return sum(pattern.fullmatch(name) is not None for name in names) / max(len(names), 1)

@@ -1,4 +1,4 @@
-"""Proteins out of FASTA files, with what the headers of Ensembl, UniProt and NCBI say about their genes."""
+"""Proteins in FASTA files, and their genes in the headers of Ensembl, UniProt and NCBI."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class Protein:
-    """One protein, with what its header says; ``""`` and a start of -1 where it says nothing."""
+    """One protein and the fields of its header; ``""`` and a start of -1 if unknown."""
 
     id: str
     sequence: str = ""
     gene: str = ""
-    """Identifier of the gene, without its version."""
+    """Identifier of the gene, without version."""
     symbol: str = ""
     transcript: str = ""
     description: str = ""
@@ -32,35 +32,11 @@ class Protein:
 
 
 def read_proteins(path: Path | str) -> Iterator[Protein]:
-    r"""Read a FASTA file of proteins, plain or gzipped, one record at a time.
+    """Read a FASTA file of proteins, plain or gzipped, one record at a time, in upper case.
 
-    Parameters
-    ----------
-    path
-        The file. Headers of Ensembl (``gene:``, ``gene_symbol:``, ``chromosome:``, ...), UniProt (``GN=``) and NCBI
-        (``[gene=...]``) are understood; of any other the first word is the protein.
-
-    Yields
-    ------
-    The proteins in the order of the file, in upper case.
-
-    Raises
-    ------
-    ValueError
-        When the file is no FASTA file, damaged, or holds a character that no protein sequence has. The message names
-        the line.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from univerce.genes.fasta import read_proteins
-    >>> header = ">P1.2 pep chromosome:v1:7:500:900:1 gene:ENSGALG00000000001.3 gene_symbol:INS description:insulin"
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory) / "pep.fa"
-    ...     _ = path.write_text(header + "\nMALW\nMRLL\n")
-    ...     next(read_proteins(path))  # doctest: +ELLIPSIS
-    Protein(id='P1.2', sequence='MALWMRLL', gene='ENSGALG00000000001', symbol='INS', ..., chromosome='7', start=500)
+    Headers of Ensembl (``gene:``, ``gene_symbol:``, ``chromosome:``, ...), UniProt (``GN=``) and NCBI (``[gene=...]``)
+    are parsed; of others the first word is the identifier. ``ValueError`` that names the line if the file is damaged,
+    not FASTA, or has a character that no protein sequence has.
     """
     path = Path(path)
     header, number = "", 0
@@ -74,30 +50,30 @@ def read_proteins(path: Path | str) -> Iterator[Protein]:
                         yield parse_header(header, "".join(parts))
                     header, parts = line[1:].strip(), []
                     if not header:
-                        raise ValueError(f"{path}, line {number}: the header of a protein is empty.")
+                        raise ValueError(f"{path}, line {number}: empty header.")
                 elif line:
                     if not header:
-                        raise ValueError(f"{path} is no FASTA file: it begins with {line[:40]!r}, not with '>'.")
+                        raise ValueError(f"{path} is not a FASTA file: it begins with {line[:40]!r}, not with '>'.")
                     if not _SEQUENCE.fullmatch(part := line.upper()):
                         wrong = next(c for c in part if not _SEQUENCE.fullmatch(c))
-                        raise ValueError(f"{path}, line {number}: {wrong!r} is no letter of a protein sequence.")
+                        raise ValueError(f"{path}, line {number}: {wrong!r} is not a letter of a protein sequence.")
                     parts.append(part)
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no text after line {number}: {error}") from error
+        raise ValueError(f"{path} is damaged or not text after line {number}: {error}") from error
     if not header:
-        raise ValueError(f"{path} holds no protein.")
+        raise ValueError(f"{path} has no proteins.")
     yield parse_header(header, "".join(parts))
 
 
 def open_text(path: Path) -> IO[str]:
-    """Open a text file that may be gzipped, whatever it is called."""
+    """Open a text file, gzipped or not, whatever its name."""
     with open(path, "rb") as file:
         zipped = file.read(2) == _GZIP
     return gzip.open(path, "rt", encoding="utf-8") if zipped else open(path, encoding="utf-8")
 
 
 def parse_header(header: str, sequence: str = "") -> Protein:
-    """The protein of a FASTA header, without its ``>``."""
+    """Parse a FASTA header, without its ``>``."""
     name, _, rest = header.partition(" ")
     if match := re.fullmatch(r"(?:sp|tr)\|([^|\s]+)\|\S*", name):
         return _uniprot(match[1], rest, sequence)
@@ -107,7 +83,7 @@ def parse_header(header: str, sequence: str = "") -> Protein:
 
 
 def without_version(name: str) -> str:
-    """A stable identifier without the version behind its dot; other names as they are."""
+    """Remove the version of a stable identifier; other names stay as they are."""
     match = _VERSIONED.fullmatch(name)
     return match[1] if match else name
 

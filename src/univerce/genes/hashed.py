@@ -1,4 +1,4 @@
-"""Features that depend on a name alone, and their int8 form."""
+"""Features that depend only on a name, and int8 features."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-_SIGN = 2  # as large in a row of int8 as makes the two parts of about the same length
+_SIGN = 2  # gives the two parts of a row of int8 about the same length
 
 
 def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarray:
-    """The part of the features that is a function of a gene's name alone.
+    """Draw the part of the features that depends only on a gene's name.
 
     Parameters
     ----------
     genes
-        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, for genes without a symbol. Case does
-        not matter.
+        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, used without a symbol. Case is
+        ignored.
     dim
         Width, a multiple of 8.
     seed
-        Another seed gives other signs.
+        Seed of the signs.
 
     Returns
     -------
-    ``[n_genes, dim]`` int8 of two values of opposite sign, or zero for a gene without a name.
+    ``[n_genes, dim]`` int8, -2 or 2; zero for a gene without a name.
     """
     if dim % 8:
         raise ValueError(f"The width of the signs must be a multiple of 8, not {dim}.")
@@ -41,27 +41,27 @@ def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarra
 
 
 def quantize(features: np.ndarray, *, levels: int = 15) -> np.ndarray:
-    """Round every row to int8 on its own scale; the network normalizes tokens, so the scale need not be kept."""
+    """Round every row to int8 on its own scale; the network normalizes tokens, so the scale is not needed."""
     peak = np.abs(features).max(axis=1, keepdims=True)
     return np.rint(features / np.where(peak > 0, peak, 1) * levels).astype(np.int8)
 
 
 def _hashed_bytes(key: bytes, n: int, seed: int) -> bytes:
-    """Bytes that look random and depend on the key and the seed alone."""
+    """Draw ``n`` bytes that depend only on the key and the seed."""
     blocks = range(-(-n // hashlib.blake2b.MAX_DIGEST_SIZE))
     salt = str(seed).encode()
     return b"".join(hashlib.blake2b(key, salt=salt, person=str(i).encode()).digest() for i in blocks)[:n]
 
 
 def hashed_direction(word: str, dim: int, seed: int) -> np.ndarray:
-    """Normal(0, 1) vector ``[dim]`` of a word."""
+    """Draw a Normal(0, 1) vector ``[dim]`` that depends only on the word and the seed."""
     key = hashlib.blake2b(word.encode(), digest_size=8, key=str(seed).encode()).digest()
     return np.random.default_rng(int.from_bytes(key, "little")).standard_normal(dim)
 
 
 def hashed_tokens(names: Sequence[str], dim: int, *, seed: int = 0) -> np.ndarray:
-    """Normal(0, 1) token features that depend on each name alone, ``[len(names), dim]`` float32.
+    """Draw Normal(0, 1) token features ``[len(names), dim]`` float32, each dependent only on its name and the seed.
 
-    For special and chromosome tokens: adding a chromosome or a species shifts no other token.
+    For special and chromosome tokens: a new chromosome or species changes no other token.
     """
     return np.stack([hashed_direction(f"token:{name}", dim, seed) for name in names]).astype(np.float32)

@@ -20,28 +20,28 @@ BUNDLED_MODEL = "uce-mini"
 
 
 def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData:
-    """The gene table of a species in the space of a model.
+    """Load the gene table of a species for a model.
 
     Parameters
     ----------
     species
         A name that :func:`available_species` lists.
     model
-        ``"uce-mini"``, whose tables ship with the package; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted
-        from the released files at first use, which fetches several GB; or the directory of a model, with a
-        ``config.json`` and tables in ``tables/`` or beside it. Tables that :func:`univerce.genes.build_species` has put
-        into the cache are found by every model that reads features of their encoder; the model's own go first.
+        ``"uce-mini"``, whose tables are bundled; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted from the
+        released files at first use, which fetches several GB; or the directory of a model with a ``config.json`` and
+        tables in the same directory or in ``tables/``. Tables that :func:`build_species` put into the cache are found
+        by every model with their encoder; the model's own tables come first.
 
     Returns
     -------
-    The gene table, yours to change. The features of an ``.h5ad`` stay on disk.
+    A copy of the gene table. The features of an ``.h5ad`` stay on disk.
 
     Raises
     ------
     ValueError
-        When the model has no table of the species (the message lists those it has), or no such model is there.
+        If the model does not exist, or has no table of the species; the message lists those it has.
     FileNotFoundError
-        When released files would have to be fetched and ``settings.offline`` is set; the message lists all of them.
+        If released files are missing and ``settings.offline`` is set; the message lists all of them.
 
     Examples
     --------
@@ -54,21 +54,20 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
         found = _convert_once(species, str(model))
     if species not in found:
         raise ValueError(
-            f"There is no gene table of {species!r} for the model {str(model)!r}; "
-            f"there is {', '.join(available_species(model)) or 'none'}. univerce.genes.build_species makes those "
-            "of others."
+            f"There is no gene table of {species!r} for the model {str(model)!r}; its species are "
+            f"{', '.join(available_species(model)) or 'none'}. Build one with univerce.genes.build_species."
         )
     path = found[species]
     return read_table(path) if path.suffix == ".h5ad" else _unpacked(path, path.stat().st_mtime_ns).copy()
 
 
 def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
-    """The species that a model has gene tables of, or can convert them for.
+    """List the species with a gene table for a model, on disk or among the released files.
 
     Parameters
     ----------
     model
-        As in :func:`load_table`.
+        See :func:`load_table`.
 
     Returns
     -------
@@ -85,56 +84,20 @@ def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
 
 
 def table_files(model: str | Path) -> dict[str, Path]:
-    """Species to gene table file, for the tables of a model that are on disk.
-
-    Parameters
-    ----------
-    model
-        As in :func:`load_table`.
-
-    Returns
-    -------
-    Sorted by species.
-
-    Examples
-    --------
-    >>> from univerce.genes.load import table_files
-    >>> table_files("uce-mini")["human"].name
-    'human.zarr.zip'
-    """
+    """Map species to gene table file, for the tables of a model that are on disk."""
     own = list_tables(_table_directory(model))
     encoder = model_encoder(model)
     return dict(sorted(((list_tables(registered_tables(encoder)) if encoder else {}) | own).items()))
 
 
 def registered_tables(encoder: str) -> Path:
-    """Directory of the cache with the tables of an encoder that belong to no model alone.
-
-    Parameters
-    ----------
-    encoder
-        Name of the encoder, as gene tables record it.
-
-    Returns
-    -------
-    The directory, which need not exist.
-    """
+    """Get the directory in the cache for tables of an encoder that all its models share."""
     name = "esm2-15b" if encoder == ESM2_15B else re.sub(r"[^\w.-]+", "_", encoder)
     return settings.cache_dir / "tables" / name
 
 
 def model_encoder(model: str | Path) -> str:
-    """The encoder whose features a model reads, ``""`` when its ``config.json`` does not say.
-
-    Parameters
-    ----------
-    model
-        As in :func:`load_table`.
-
-    Returns
-    -------
-    Its name.
-    """
+    """Get the encoder whose features a model reads, ``""`` if its ``config.json`` does not say."""
     if model in RELEASED_MODELS:
         return ESM2_15B
     directory = BUNDLED_TABLES.parent if model == BUNDLED_MODEL else Path(model)
@@ -143,19 +106,7 @@ def model_encoder(model: str | Path) -> str:
 
 
 def load_reference(species: str, encoder: str) -> ad.AnnData | None:
-    """A table of a species with features of an encoder, if one is at hand; nothing is fetched or converted.
-
-    Parameters
-    ----------
-    species
-        The species.
-    encoder
-        Name of the encoder, as gene tables record it.
-
-    Returns
-    -------
-    The table of the bundled model or of the cache, or ``None``.
-    """
+    """Load a bundled or cached table of a species and an encoder, if any; nothing is fetched or converted."""
     if encoder == model_encoder(BUNDLED_MODEL) and species in list_tables(BUNDLED_TABLES):
         return load_table(species)
     path = list_tables(registered_tables(encoder)).get(species)
@@ -163,23 +114,7 @@ def load_reference(species: str, encoder: str) -> ad.AnnData | None:
 
 
 def species_digest(species: str, *, model: str | Path = BUNDLED_MODEL) -> str:
-    """The digest of a gene table, which tells tables apart that share a name.
-
-    Parameters
-    ----------
-    species, model
-        As in :func:`load_table`.
-
-    Returns
-    -------
-    A SHA-256 in hexadecimal.
-
-    Examples
-    --------
-    >>> from univerce.genes.load import species_digest
-    >>> len(species_digest("human"))
-    64
-    """
+    """Get the digest of a gene table, a SHA-256 in hexadecimal."""
     return str(gene_table_info(load_table(species, model=model))["digest"])
 
 
@@ -189,30 +124,30 @@ def convert_released(
     *,
     model: str = "uce-4l",
 ) -> dict[str, Path]:
-    """Fetch what is needed of the released files and convert it to gene tables.
+    """Fetch the released files and convert them to gene tables.
 
-    The token tensor is taken from what is already in the cache, the checkpoint of ``model`` first; when there is
-    nothing that checkpoint is fetched, which the model needs anyway, so that ``all_tokens.torch`` need not be.
+    The token tensor comes from any file in the cache that holds it, else from the checkpoint of ``model``, which the
+    model needs anyway.
 
     Parameters
     ----------
     out_dir
-        Where the tables go; the cache by default, where :func:`load_table` finds them.
+        Output directory; by default the cache, where :func:`load_table` finds the tables.
     species
-        The species to convert; all eight by default.
+        Species to convert; by default all eight.
     model
         ``"uce-4l"`` or ``"uce-33l"``. Both have the same gene tables.
 
     Returns
     -------
-    Species to the table's path.
+    Species to path.
 
     Raises
     ------
     ValueError
-        For an unknown model, and as :func:`convert_tables` and :func:`fetch` do.
+        If the model is unknown, or as in :func:`convert_tables` and :func:`fetch`.
     FileNotFoundError
-        When ``settings.offline`` is set and files are not in the cache; the message lists all of them.
+        If ``settings.offline`` is set and files are missing; the message lists all of them.
 
     Examples
     --------
@@ -221,12 +156,12 @@ def convert_released(
     {'mouse': PosixPath('.../tables/esm2-15b/mouse.h5ad')}
     """
     if model not in RELEASED_MODELS:
-        raise ValueError(f"model={model!r} was not released; use one of {', '.join(RELEASED_MODELS)}.")
+        raise ValueError(f"model={model!r} is not a released model; use one of {', '.join(RELEASED_MODELS)}.")
     return _convert(_released_files(model), _released_tables() if out_dir is None else out_dir, species)
 
 
 def _released_files(model: str) -> list[Path]:
-    """Positions, offsets, tokens and protein embeddings, fetched where they are not in the cache."""
+    """Get positions, offsets, tokens and protein embeddings; fetch those that are not in the cache."""
     holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
     tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
     names = ("species_chrom.csv", "species_offsets.pkl", tokens, "protein_embeddings.tar.gz")
@@ -242,7 +177,7 @@ def _convert(files: Sequence[Path], out_dir: Path | str, species: Sequence[str] 
 
 
 def _convert_once(species: str, model: str) -> dict[str, Path]:
-    """The released tables with that of ``species``; processes that want one at the same time wait for each other."""
+    """Convert the table of ``species`` unless it exists; concurrent processes wait for each other."""
     from filelock import FileLock
 
     files = _released_files(model)
@@ -266,12 +201,12 @@ def _table_directory(model: str | Path) -> Path:
     if not (directory / "config.json").is_file():
         raise ValueError(
             f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *RELEASED_MODELS))}, or a directory "
-            "that holds a config.json."
+            "with a config.json."
         )
     return directory / "tables" if (directory / "tables").is_dir() else directory
 
 
 @lru_cache(maxsize=16)
 def _unpacked(path: Path, mtime_ns: int) -> ad.AnnData:
-    """A packed table in memory, shared: hand out copies."""
+    """Read a packed table once; callers copy it."""
     return read_table(path)

@@ -1,4 +1,4 @@
-"""Which row of a gene table does a gene name mean?"""
+"""Map gene names to the rows of a gene table."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-# A stable identifier with what pipelines append: version, GENCODE's lift-over version, copy on the Y chromosome.
-# Symbols such as RP11-34P13.7 or T28F2.1 do not look like this.
+# A stable identifier and what pipelines append: version, GENCODE's lift-over version, copy on the Y chromosome. It does
+# not match symbols such as RP11-34P13.7 or T28F2.1.
 _STABLE_ID = re.compile(r"([A-Z]{3,}\d{6,})(?:\.\d+)?(?:_\d+|[_-]PAR[_-]Y)?")
 
 
 @dataclass(frozen=True, eq=False)
 class NameMapping:
-    """The gene behind every name.
+    """The gene of every name.
 
     Parameters
     ----------
     rows
         ``[n_names]`` int32, row of the gene table or -1.
     how
-        ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (when case is ignored), ``"ensembl"`` or ``""``.
+        ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (ignoring case), ``"ensembl"`` or ``""``.
     collisions
-        Names that several genes of the table answer to when case is ignored: ``name``, ``gene_id`` and ``row`` of the
-        gene taken, and the ``gene_id`` of the ``others``.
+        Names that match several genes when case is ignored: ``name``, ``gene_id`` and ``row`` of the chosen gene, and
+        the ``gene_id`` of the ``others``.
     duplicates
-        Genes that several names mean, whose counts have to be added: ``gene_id``, ``row``, ``names``.
+        Genes matched by several names, whose counts have to be added: ``gene_id``, ``row``, ``names``.
     """
 
     rows: np.ndarray
@@ -48,12 +48,11 @@ class NameMapping:
 
 
 def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
-    """Find the gene behind every name: a symbol or an Ensembl, FlyBase or WormBase identifier, mixed as they come.
+    """Map gene names to genes: symbols and Ensembl, FlyBase or WormBase identifiers, in any mixture.
 
-    A name is looked up as symbol as it is written, as identifier, as symbol ignoring case, and, when it looks like a
-    stable identifier, without its version. Blanks around it do not matter. Missing and empty names mean nothing. Of
-    several genes with one symbol the one on the chromosome with most genes is taken, which leaves patches and
-    alternative loci aside, and then the first row.
+    A name is looked up as a symbol, as an identifier, as a symbol ignoring case, and as a stable identifier without its
+    version. Surrounding whitespace is ignored; missing and empty names match nothing. Of several genes with one symbol
+    the one on the chromosome with most genes wins, which avoids patches and alternative loci, then the first row.
 
     Parameters
     ----------
@@ -64,7 +63,8 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
 
     Returns
     -------
-    The mapping.
+    ``NameMapping`` with ``rows`` ``[n_names]`` of the table (-1 without a gene), ``how`` each name matched, and data
+    frames of ``collisions`` and ``duplicates``.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
 
 
 def clean_names(names: Iterable[object]) -> list[str]:
-    """Names as text without blanks around them; missing ones are ``""``."""
+    """Convert names to stripped text; missing ones are ``""``."""
     values = names.to_numpy(dtype=object) if isinstance(names, pd.Series | pd.Index) else names
     return [
         value.strip()
@@ -122,7 +122,7 @@ def clean_names(names: Iterable[object]) -> list[str]:
 
 
 def stable_id(name: str) -> str:
-    """The stable identifier in an upper-case ``name`` without its version, or ``""`` when it is none."""
+    """Extract the stable identifier from an upper-case name, ``""`` if it is not one."""
     match = _STABLE_ID.fullmatch(name)
     return match[1] if match else ""
 

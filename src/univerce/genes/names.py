@@ -1,4 +1,4 @@
-"""The gene names of a species, and those of the bundled tables read without their features."""
+"""The gene names of a species; those of the bundled tables are read without their features."""
 
 from __future__ import annotations
 
@@ -16,17 +16,7 @@ from univerce.genes.table import gene_table_info
 
 @dataclass(frozen=True, eq=False)
 class SpeciesNames:
-    """The names of the genes of one species, ready to be looked up.
-
-    Parameters
-    ----------
-    species
-        The species.
-    symbols, upper_symbols
-        Symbols as they are written, and in upper case.
-    ids
-        Identifiers in upper case.
-    """
+    """Gene names of one species for look-up: symbols as written and in upper case, identifiers in upper case."""
 
     species: str
     symbols: frozenset[str]
@@ -35,7 +25,7 @@ class SpeciesNames:
 
     @classmethod
     def of(cls, table: ad.AnnData) -> SpeciesNames:
-        """The names in a gene table, of which only ``obs`` and the species are read."""
+        """Read the names in a gene table from ``obs``."""
         return cls._build(str(gene_table_info(table)["species"]), table.obs["symbol"], table.obs["ensembl_id"])
 
     @classmethod
@@ -51,9 +41,9 @@ class SpeciesNames:
 
 @cache
 def bundled_names() -> tuple[SpeciesNames, ...]:
-    """The names of every bundled gene table.
+    """Read the names of every bundled gene table.
 
-    Data sets of any model are compared with these: they have kept the case of the symbols and need no download.
+    Data for any model are compared with these: they kept the case of the symbols and need no download.
     """
     found = []
     for species, path in sorted(list_tables(BUNDLED_TABLES).items()):

@@ -1,4 +1,4 @@
-"""The gene of the model behind every variable of a data set."""
+"""Map the variables of a data set to genes of the model."""
 
 from __future__ import annotations
 
@@ -20,45 +20,23 @@ from univerce.io.blocks import iter_blocks, n_blocks
 
 logger = logging.getLogger("univerce")
 
-# Columns of var that commonly hold gene names, tried when var_names do not.
+# Columns of var that often hold gene names, tried if var_names do not.
 GENE_COLUMNS = (
-    "ensembl_id",
-    "gene_ids",
-    "gene_id",
-    "feature_id",
-    "feature_name",
-    "gene_symbol",
-    "gene_symbols",
-    "gene_name",
-    "gene_names",
-    "symbol",
-    "_index",
-    "index",
-)
-
-
+    "ensembl_id", "gene_ids", "gene_id", "feature_id", "feature_name", "gene_symbol", "gene_symbols", "gene_name",
+    "gene_names", "symbol", "_index", "index",
+)  # fmt: skip
 _BLOCK_ROWS = 250
-
-
 _SAMPLED_ROWS = 10_000
 
 
 class ResolvedGenes(NamedTuple):
-    """The genes of one species in a data set.
-
-    Parameters
-    ----------
-    table
-        Gene table of the species.
-    rows
-        ``[n_vars]`` int32, row of the table or -1.
-    coverage
-        Report over the cells of the species.
-    """
+    """The genes of one species in a data set."""
 
     table: ad.AnnData
     rows: np.ndarray
+    """``[n_vars]`` int32, row of the table or -1."""
     coverage: Coverage
+    """Over the cells of the species."""
 
 
 def resolve_genes(
@@ -70,38 +48,36 @@ def resolve_genes(
     gene_key: str | None = None,
     tables: Mapping[str, ad.AnnData] | None = None,
 ) -> dict[str, ResolvedGenes]:
-    """For every species in the data its gene table and the row of every variable in it.
+    """Load the gene table of every species in the data and map the variables to its rows.
 
     Parameters
     ----------
     adata
-        Data that passed :func:`~univerce._validate.check_adata`; it is only read.
+        Data that passed :func:`~univerce._validate.check_adata`; only read.
     species_keys
-        What :func:`~univerce.genes.species_of.species_of` returned: one key, or ``[n_obs]`` keys.
+        Species of the cells: one key, or ``[n_obs]`` keys.
     model, layer, gene_key
-        As in :func:`map_genes`.
+        As in :func:`univerce.pp.map_genes`.
     tables
-        Gene tables by species that go before those of ``model``.
+        Gene tables by species, used before those of ``model``.
 
     Returns
     -------
-    The genes per species, in sorted order of the keys.
+    The genes by species, sorted.
 
     Raises
     ------
     ValueError
-        When sampled values are not counts, or no variable is a gene.
+        If sampled values are not counts, or no variable is a gene.
     KeyError
-        When ``layer`` or ``gene_key`` does not exist.
+        If ``layer`` or ``gene_key`` does not exist.
     """
     if gene_key is not None and gene_key not in adata.var:
         columns = ", ".join(map(repr, adata.var.columns)) or "none"
         raise KeyError(f"gene_key={gene_key!r} is not a column of var; its columns are: {columns}.")
-    cells = (
-        pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
-        if isinstance(species_keys, str)
-        else species_keys
-    )
+    cells: Any = species_keys
+    if isinstance(species_keys, str):
+        cells = pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
     cells = cells.remove_unused_categories()
     counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
 
@@ -110,13 +86,7 @@ def resolve_genes(
         table = tables[species] if tables and species in tables else load_table(species, model=model)
         key, names, mapping = _choose_names(adata, table, counts[i], gene_key)
         report = coverage(
-            mapping,
-            names,
-            counts[i],
-            table,
-            gene_key=key,
-            n_cells=int(n_cells[i]),
-            others=bundled_names(),
+            mapping, names, counts[i], table, gene_key=key, n_cells=int(n_cells[i]), others=bundled_names()
         )
         report.check(names)
         logger.info("%s", report)
@@ -127,14 +97,14 @@ def resolve_genes(
 def _sampled_counts(
     adata: ad.AnnData, codes: np.ndarray, n_species: int, layer: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts per species and variable ``[n_species, n_vars]``, and how many cells ``[n_species]`` they come from."""
+    """Sum counts by species ``[n_species, n_vars]`` over sampled blocks; also the number of cells ``[n_species]``."""
     wanted = set()
     for species in range(n_species):
-        # the blocks with cells of this species, thinned evenly
+        # evenly spaced among the blocks with cells of this species
         blocks = np.unique(np.flatnonzero(codes == species) // _BLOCK_ROWS)
         n_kept = min(len(blocks), n_blocks(_SAMPLED_ROWS, _BLOCK_ROWS))
         wanted.update(blocks[np.linspace(0, len(blocks) - 1, n_kept).round().astype(int)].tolist())
-    # the X of a backed view would be read whole; given the view itself, iter_blocks reads block by block
+    # X of a backed view would be read whole; iter_blocks reads the view block by block
     X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
     counts = np.zeros((n_species, adata.n_vars))
     n_cells = np.zeros(n_species, dtype=np.int64)
@@ -150,7 +120,7 @@ def _sampled_counts(
 def _choose_names(
     adata: ad.AnnData, table: ad.AnnData, counts: np.ndarray, gene_key: str | None
 ) -> tuple[str, Any, NameMapping]:
-    """The names to go by, where they came from, and their mapping."""
+    """Choose the names: their source, the names, and their mapping."""
     names = adata.var_names if gene_key is None else adata.var[gene_key]
     best = "var_names" if gene_key is None else gene_key, names, map_names(names, table)
     if gene_key is not None or np.mean(best[2].rows >= 0) >= 0.5:
@@ -166,5 +136,5 @@ def _choose_names(
         if score(candidate) > score(best):
             best = candidate
     if best[0] != "var_names":
-        logger.info("Few var_names are genes; taking the names from var[%r], which cover more counts.", best[0])
+        logger.info("Few var_names are genes; using var[%r], which covers more counts.", best[0])
     return best

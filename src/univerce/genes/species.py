@@ -1,4 +1,4 @@
-"""The species known by name, and how their names are written."""
+"""Known species and the spellings of their names."""
 
 from __future__ import annotations
 
@@ -10,119 +10,48 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Species:
-    """One species.
-
-    Parameters
-    ----------
-    key
-        The name used by gene tables and throughout the package.
-    scientific_name
-        Genus and species (and subspecies where Ensembl uses it).
-    taxonomy_id
-        NCBI taxonomy identifier.
-    id_prefix
-        What the identifiers of its genes start with in Ensembl.
-    release_prefix
-        Start of the Ensembl file names that the released models were built from; ``""`` for species they do not cover.
-    aliases
-        Further names, among them the genome assemblies that count matrices are labeled with.
-    """
+    """One species."""
 
     key: str
+    """Name in gene tables and throughout the package."""
     scientific_name: str
     taxonomy_id: int
+    """Of NCBI."""
     id_prefix: str
-    release_prefix: str = ""
+    """Prefix of its gene identifiers in Ensembl."""
     aliases: tuple[str, ...] = ()
+    """Further names, among them genome assemblies that label count matrices."""
 
 
 SPECIES: dict[str, Species] = {
-    species.key: species
-    for species in (
-        Species(
-            "human",
-            "Homo sapiens",
-            9606,
-            "ENSG",
-            "Homo_sapiens.GRCh38",
-            ("Hs", "H. sapiens", "hg19", "hg38", "GRCh37", "GRCh38"),
-        ),
-        Species(
-            "mouse",
-            "Mus musculus",
-            10090,
-            "ENSMUSG",
-            "Mus_musculus.GRCm39",
-            ("Mm", "M. musculus", "house mouse", "mm9", "mm10", "mm39", "GRCm38", "GRCm39"),
-        ),
-        Species("rat", "Rattus norvegicus", 10116, "ENSRNOG", "", ("Rn", "R. norvegicus", "Norway rat", "brown rat")),
-        Species("zebrafish", "Danio rerio", 7955, "ENSDARG", "Danio_rerio.GRCz11", ("Dr", "D. rerio", "GRCz11")),
-        Species("chicken", "Gallus gallus", 9031, "ENSGALG", "", ("Gg", "G. gallus")),
-        Species("pig", "Sus scrofa", 9823, "ENSSSCG", "Sus_scrofa.Sscrofa11.1", ("Ss", "S. scrofa", "swine")),
-        Species(
-            "macaca_mulatta",
-            "Macaca mulatta",
-            9544,
-            "ENSMMUG",
-            "Macaca_mulatta.Mmul_10",
-            ("M. mulatta", "rhesus", "rhesus macaque", "rhesus monkey", "Mmul_10"),
-        ),
-        Species(
-            "macaca_fascicularis",
-            "Macaca fascicularis",
-            9541,
-            "ENSMFAG",
-            "Macaca_fascicularis.Macaca_fascicularis_6.0",
-            (
-                "M. fascicularis",
-                "cynomolgus",
-                "cynomolgus macaque",
-                "cynomolgus monkey",
-                "crab-eating macaque",
-                "long-tailed macaque",
-            ),
-        ),
-        Species(
-            "mouse_lemur",
-            "Microcebus murinus",
-            30608,
-            "ENSMICG",
-            "Microcebus_murinus.Mmur_3.0",
-            ("M. murinus", "grey mouse lemur", "gray mouse lemur"),
-        ),
-        Species(
-            "frog",
-            "Xenopus tropicalis",
-            8364,
-            "ENSXETG",
-            "Xenopus_tropicalis.Xenopus_tropicalis_v9.1",
-            ("Xt", "X. tropicalis", "western clawed frog", "tropical clawed frog"),
-        ),
-        Species("dog", "Canis lupus familiaris", 9615, "ENSCAFG", "", ("Cf", "Canis familiaris", "C. familiaris")),
-        Species(
-            "fly",
-            "Drosophila melanogaster",
-            7227,
-            "FBgn",
-            "",
-            ("Dm", "D. melanogaster", "drosophila", "fruit fly", "vinegar fly"),
-        ),
-        Species("worm", "Caenorhabditis elegans", 6239, "WBGene", "", ("Ce", "C. elegans", "nematode", "roundworm")),
-        Species(
-            "green_monkey",
-            "Chlorocebus sabaeus",
-            60711,
-            "ENSCSAG",
-            "",
-            ("C. sabaeus", "African green monkey", "vervet"),
-        ),
-        Species("naked_mole_rat", "Heterocephalus glaber", 10181, "ENSHGLG", "", ("H. glaber",)),
+    row[0]: Species(*row[:4], aliases=row[4:])
+    for row in (
+        ("human", "Homo sapiens", 9606, "ENSG", "Hs", "H. sapiens", "hg19", "hg38", "GRCh37", "GRCh38"),
+        ("mouse", "Mus musculus", 10090, "ENSMUSG", "Mm", "M. musculus", "house mouse", "mm9", "mm10", "mm39", "GRCm38",
+         "GRCm39"),
+        ("rat", "Rattus norvegicus", 10116, "ENSRNOG", "Rn", "R. norvegicus", "Norway rat", "brown rat"),
+        ("zebrafish", "Danio rerio", 7955, "ENSDARG", "Dr", "D. rerio", "GRCz11"),
+        ("chicken", "Gallus gallus", 9031, "ENSGALG", "Gg", "G. gallus"),
+        ("pig", "Sus scrofa", 9823, "ENSSSCG", "Ss", "S. scrofa", "swine"),
+        ("macaca_mulatta", "Macaca mulatta", 9544, "ENSMMUG", "M. mulatta", "rhesus", "rhesus macaque",
+         "rhesus monkey", "Mmul_10"),
+        ("macaca_fascicularis", "Macaca fascicularis", 9541, "ENSMFAG", "M. fascicularis", "cynomolgus",
+         "cynomolgus macaque", "cynomolgus monkey", "crab-eating macaque", "long-tailed macaque"),
+        ("mouse_lemur", "Microcebus murinus", 30608, "ENSMICG", "M. murinus", "grey mouse lemur", "gray mouse lemur"),
+        ("frog", "Xenopus tropicalis", 8364, "ENSXETG", "Xt", "X. tropicalis", "western clawed frog",
+         "tropical clawed frog"),
+        ("dog", "Canis lupus familiaris", 9615, "ENSCAFG", "Cf", "Canis familiaris", "C. familiaris"),
+        ("fly", "Drosophila melanogaster", 7227, "FBgn", "Dm", "D. melanogaster", "drosophila", "fruit fly",
+         "vinegar fly"),
+        ("worm", "Caenorhabditis elegans", 6239, "WBGene", "Ce", "C. elegans", "nematode", "roundworm"),
+        ("green_monkey", "Chlorocebus sabaeus", 60711, "ENSCSAG", "C. sabaeus", "African green monkey", "vervet"),
+        ("naked_mole_rat", "Heterocephalus glaber", 10181, "ENSHGLG", "H. glaber"),
     )
-}
+}  # fmt: skip
 
 
 def _squash(name: str) -> str:
-    """Spelling without case, blanks and punctuation."""
+    """Remove case, whitespace and punctuation."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
@@ -132,7 +61,7 @@ def _spellings() -> dict[str, str]:
         taxonomy = str(species.taxonomy_id)
         for name in (key, species.scientific_name, taxonomy, f"NCBITaxon:{taxonomy}", *species.aliases):
             if spellings.setdefault(_squash(name), key) != key:
-                raise ValueError(f"The name {name!r} stands for both {spellings[_squash(name)]!r} and {key!r}.")
+                raise ValueError(f"The name {name!r} means both {spellings[_squash(name)]!r} and {key!r}.")
     return spellings
 
 
@@ -140,7 +69,7 @@ _SPELLINGS = _spellings()
 
 
 def find_species(name: str, *, extra: Iterable[str] = ()) -> str | None:
-    """The key behind ``name`` as in :func:`resolve_species`, or ``None`` when nothing is called that."""
+    """Find the key of a name as :func:`resolve_species` does, or ``None``."""
     squashed = _squash(str(name))
     if not squashed:
         return None
@@ -151,32 +80,10 @@ def find_species(name: str, *, extra: Iterable[str] = ()) -> str | None:
 
 
 def resolve_species(name: str, *, extra: Iterable[str] = ()) -> str:
-    """The key of a species, whichever way its name is written.
+    """Get the key of a species from its key, scientific or common name, assembly or NCBI taxonomy identifier.
 
-    Parameters
-    ----------
-    name
-        Key, scientific name, common name, assembly or NCBI taxonomy identifier. Case, blanks, underscores and other
-        punctuation do not matter.
-    extra
-        Keys of further species, such as those of your own gene tables; they come before the built-in names.
-
-    Returns
-    -------
-    The key.
-
-    Raises
-    ------
-    ValueError
-        When nothing is called ``name``; the message lists the keys and the closest names.
-
-    Examples
-    --------
-    >>> from univerce.genes.species import resolve_species
-    >>> resolve_species("Homo sapiens"), resolve_species("NCBITaxon:10090"), resolve_species("rhesus macaque")
-    ('human', 'mouse', 'macaca_mulatta')
-    >>> resolve_species("axolotl_v2", extra=["axolotl_v2"])
-    'axolotl_v2'
+    Case, whitespace and punctuation are ignored. ``extra`` are keys of further species, such as those of your gene
+    tables; they come before the built-in names. ``ValueError`` lists the keys and the closest names.
     """
     extra = tuple(extra)
     key = find_species(name, extra=extra)
@@ -189,5 +96,5 @@ def resolve_species(name: str, *, extra: Iterable[str] = ()) -> str:
     raise ValueError(
         f"species={name!r} is not known"
         + (f"; did you mean {' or '.join(hint)}?" if hint else ".")
-        + f" Known are {', '.join(known)} (scientific names and NCBI taxonomy ids work too)."
+        + f" Known species: {', '.join(known)} (scientific names and NCBI taxonomy ids work too)."
     )

@@ -1,8 +1,8 @@
 """Gene tables: one AnnData per species, genes in the rows and their features in X.
 
-``obs``  ``symbol``, ``ensembl_id`` (``""`` when unknown), ``chromosome``, ``start`` (1-based, bp), ``chromosome_code``
-``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters, because
-         the network L2-normalizes every token, so int8 rows need no scale.
+``obs``  ``symbol``, ``ensembl_id`` (``""`` if unknown), ``chromosome``, ``start`` (1-based, bp), ``chromosome_code``
+``X``    gene features, ``[n_genes, token_dim]``, float16, float32 or int8. Only the direction of a row matters: the
+         network L2-normalizes every token, so int8 rows need no scale.
 ``uns``  ``special_features`` ``[4, token_dim]`` (PAD, LEFT, RIGHT, CLS); ``chromosome_names``, ``chromosome_codes`` and
          ``chromosome_features`` ``[n_chromosomes, token_dim]``; ``gene_table`` (species, encoder, source, digest, ...)
 
@@ -12,8 +12,6 @@ Inside one table a token has a *local* id: 0-3 the special tokens, 4 + row a gen
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,11 +24,12 @@ import pandas as pd
 import zarr
 
 from univerce.genes.hashed import identity_signs
+from univerce.io.atomic import replacing
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
 _DIGEST_ROWS = 4096
-_CHECKED_BYTES = 2**24  # of features: the digest of a table that is no larger takes some milliseconds
+_CHECKED_BYTES = 2**24  # of features: up to this size the digest takes milliseconds
 _PACKED = ".zarr.zip"
 _OBS_COLUMNS = ("symbol", "ensembl_id", "chromosome", "start", "chromosome_code")
 _UNS_ARRAYS = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
@@ -49,7 +48,7 @@ def make_table(
     chromosome_features: np.ndarray,
     **provenance: Any,
 ) -> ad.AnnData:
-    """Put the parts of a gene table together, check them and compute the digest.
+    """Assemble a gene table from its parts, check it and compute its digest.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def make_table(
     special_features
         ``[4, token_dim]``: PAD (a zero row), LEFT, RIGHT, CLS.
     chromosome_names, chromosome_codes, chromosome_features
-        The chromosomes of this species with their frozen codes and their token features.
+        Chromosomes of the species with their frozen codes and token features ``[n_chromosomes, token_dim]``.
     **provenance
         Further entries of ``uns["gene_table"]`` (strings and numbers).
 
@@ -73,7 +72,7 @@ def make_table(
     Raises
     ------
     ValueError
-        When the parts do not fit together, see :func:`validate_table`.
+        If the parts do not fit together.
 
     Examples
     --------
@@ -84,7 +83,7 @@ def make_table(
     ...     "chromosome_code": [0, 1],
     ... })
     >>> table = uc.genes.make_table(
-    ...     genes, np.eye(2, 8, dtype="float32"), species="human", encoder="example", source="made up",
+    ...     genes, np.eye(2, 8, dtype="float32"), species="human", encoder="example", source="simulated",
     ...     special_features=np.zeros((4, 8)), chromosome_names=["11", "2"], chromosome_codes=[0, 1],
     ...     chromosome_features=np.ones((2, 8)),
     ... )
@@ -110,32 +109,12 @@ def make_table(
 
 
 def validate_table(table: ad.AnnData) -> None:
-    """Check that an AnnData is a gene table.
-
-    Parameters
-    ----------
-    table
-        What should be one.
-
-    Raises
-    ------
-    ValueError
-        Naming the first thing that keeps it from being one.
-
-    Examples
-    --------
-    >>> import anndata as ad
-    >>> import univerce as uc
-    >>> uc.genes.validate_table(uc.genes.load_table("human"))
-    >>> uc.genes.validate_table(ad.AnnData(shape=(2, 8)))
-    Traceback (most recent call last):
-    ValueError: Not a gene table: it has no symbol, ensembl_id, ...
-    """
+    """Raise ``ValueError`` that names the first problem, if an AnnData is not a gene table."""
     missing = [c for c in _OBS_COLUMNS if c not in table.obs] + [k for k in _UNS_ARRAYS if k not in table.uns]
     if "gene_table" not in table.uns:
         missing.append("gene_table")
     if missing:
-        raise ValueError(f"Not a gene table: it has no {', '.join(missing)} (obs columns and uns keys are needed).")
+        raise ValueError(f"Not a gene table: {', '.join(missing)} missing (obs columns and uns keys).")
     dim = table.n_vars
     codes = np.asarray(table.uns["chromosome_codes"])
     names = np.asarray(table.uns["chromosome_names"])
@@ -152,39 +131,28 @@ def validate_table(table: ad.AnnData) -> None:
         raise ValueError("uns['chromosome_codes'] must increase strictly.")
     unknown = np.setdiff1d(table.obs["chromosome_code"], codes)
     if unknown.size:
-        raise ValueError(f"obs['chromosome_code'] holds codes without a token: {unknown[:5].tolist()}.")
+        raise ValueError(f"obs['chromosome_code'] has codes without a token: {unknown[:5].tolist()}.")
 
 
 def gene_table_info(table: ad.AnnData) -> Mapping[str, Any]:
-    """The provenance of a gene table: species, encoder, source, digest."""
+    """Get the provenance of a gene table: species, encoder, source, digest."""
     return table.uns["gene_table"]
 
 
 def chromosome_index(table: ad.AnnData) -> np.ndarray:
-    """For every gene the position of its chromosome in the table's chromosome arrays, ``[n_genes]`` int32."""
+    """Get the position of every gene's chromosome in the table's chromosome arrays, ``[n_genes]`` int32."""
     return np.searchsorted(table.uns["chromosome_codes"], table.obs["chromosome_code"].to_numpy()).astype(np.int32)
 
 
 def n_tokens(table: ad.AnnData) -> int:
-    """Number of local token ids of a table."""
+    """Count the local token ids of a table."""
     return N_SPECIAL + table.n_obs + len(table.uns["chromosome_codes"])
 
 
 def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048) -> Iterator[tuple[slice, np.ndarray]]:
-    """Read token features in float32 blocks, from memory or from an open file.
+    """Read the features of increasing local token ids in blocks, from memory or from an open file.
 
-    Parameters
-    ----------
-    table
-        A gene table.
-    ids
-        Increasing local token ids.
-    block
-        Tokens in a block.
-
-    Yields
-    ------
-    The slice of ``ids`` that a block covers, and its features ``[block, token_dim]`` float32.
+    Yields the slice of ``ids`` that a block covers, and its features ``[block, token_dim]`` float32.
     """
     first_chromosome = N_SPECIAL + table.n_obs
     for begin in range(0, len(ids), block):
@@ -204,9 +172,9 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
 
 
 def table_digest(table: ad.AnnData) -> str:
-    """SHA-256 over everything of a gene table that can change a sentence or an embedding."""
+    """Compute the SHA-256 over everything in a gene table that can change a sentence or an embedding."""
     sha = hashlib.sha256()
-    # Nothing separates one column from the next: to add it now would give every existing table another digest.
+    # columns are not separated; a separator now would change the digest of every existing table
     for column in ("symbol", "ensembl_id"):
         sha.update("\n".join(table.obs[column]).encode())
     for column in ("start", "chromosome_code"):
@@ -219,28 +187,28 @@ def table_digest(table: ad.AnnData) -> str:
 
 
 def _check_digest(table: ad.AnnData, what: str) -> None:
-    """Raise ``ValueError`` when a table that is small enough is not what its digest says."""
+    """Raise ``ValueError`` if a table of up to 16 MiB of features does not match its digest."""
     if table.n_obs * table.n_vars * np.dtype(table.X.dtype).itemsize > _CHECKED_BYTES:
         return
     noted, found = gene_table_info(table).get("digest"), table_digest(table)
     if found != noted:
         raise ValueError(
-            f"{what} was changed after it was made: its digest is {found[:12]}..., and uns['gene_table']['digest'] "
-            f"says {str(noted)[:12]}... Fetch or convert it again; if the change is meant, put the parts through "
-            "univerce.genes.make_table, so that embeddings made with it can be told from others."
+            f"{what} was changed after it was built: its digest is {found[:12]}..., and uns['gene_table']['digest'] "
+            f"says {str(noted)[:12]}... Fetch or convert it again; if the change is intended, rebuild it with "
+            "univerce.genes.make_table, so that its embeddings can be distinguished from others."
         )
 
 
 def write_table(table: ad.AnnData, path: Path | str) -> Path:
-    """Write a gene table, to a temporary name first.
+    """Write a gene table, atomically.
 
     Parameters
     ----------
     table
-        A gene table.
+        Gene table.
     path
-        ``*.h5ad`` keeps the features contiguous and uncompressed, so that they can be read from disk row by row;
-        ``*.zarr.zip`` is small (LZMA), for tables that travel. The same table gives the same bytes of ``*.zarr.zip``.
+        ``*.h5ad`` keeps the features contiguous and uncompressed, so that rows can be read from disk; ``*.zarr.zip`` is
+        small (LZMA). The same table gives the same bytes of ``*.zarr.zip``.
 
     Returns
     -------
@@ -249,7 +217,7 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     Raises
     ------
     ValueError
-        When ``table`` is no gene table, the name ends in neither, or its digest is not that of its content (looked at
+        If ``table`` is not a gene table, the name has another suffix, or the digest does not match the content (checked
         as in :func:`read_table`).
 
     Examples
@@ -265,26 +233,23 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     path = Path(path)
     validate_table(table)
     if not path.name.endswith((".h5ad", _PACKED)):
-        raise ValueError(f"{path.name!r} is not a name for a gene table; let it end in .h5ad or {_PACKED}.")
+        raise ValueError(f"Name a gene table *.h5ad or *{_PACKED}, not {path.name!r}.")
     _check_digest(table, "The gene table")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        temporary = Path(scratch) / path.name
+    with replacing(path) as part:
         if path.name.endswith(_PACKED):
-            _write_packed(table, temporary)
+            _write_packed(table, part)
         else:
-            table.write_h5ad(temporary)
-        os.replace(temporary, path)
+            table.write_h5ad(part)
     return path
 
 
 def read_table(path: Path | str) -> ad.AnnData:
-    """Open a gene table that :func:`write_table` wrote.
+    """Read a gene table written by :func:`write_table`.
 
     Parameters
     ----------
     path
-        A ``*.h5ad`` or ``*.zarr.zip`` file.
+        ``*.h5ad`` or ``*.zarr.zip`` file.
 
     Returns
     -------
@@ -293,10 +258,10 @@ def read_table(path: Path | str) -> ad.AnnData:
     Raises
     ------
     FileNotFoundError
-        When there is no such file.
+        If the file does not exist.
     ValueError
-        When the file holds something else, or its digest is not that of its content. Tables with more than 16 MiB of
-        features, such as those of the released models, are not read whole to find out.
+        If the file is not a gene table, or its digest does not match its content; tables with more than 16 MiB of
+        features, such as those of the released models, are not checked.
 
     Examples
     --------
@@ -324,7 +289,7 @@ def read_table(path: Path | str) -> ad.AnnData:
 
 
 def write_around(file: h5py.File, table: ad.AnnData) -> None:
-    """Write everything of a table but ``X``, which is in the file already, as AnnData does."""
+    """Write everything but ``X``, which is already in the file, as AnnData does."""
     file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
     for key in ("obs", "var", "uns"):
         value = getattr(table, key)
@@ -335,7 +300,7 @@ def write_around(file: h5py.File, table: ad.AnnData) -> None:
 
 
 def _write_packed(table: ad.AnnData, path: Path) -> None:
-    """Write a zarr and zip it: fixed time stamps, sorted names, and without what the symbols tell."""
+    """Write a zipped zarr with fixed time stamps and sorted names, without what can be computed from the symbols."""
     directory = path.with_name("unpacked.zarr")
     group = zarr.open_group(directory, mode="w", zarr_format=2)
     ad.io.write_elem(group, "/", _pack(table), dataset_kwargs={"compressor": None})  # the zip compresses, better
@@ -347,7 +312,7 @@ def _write_packed(table: ad.AnnData, path: Path) -> None:
 
 
 def _pack(table: ad.AnnData) -> ad.AnnData:
-    """The table without the columns of X that :func:`_unpack` makes again."""
+    """Drop the columns of X that :func:`_unpack` computes from the symbols."""
     width = table.n_vars - int(gene_table_info(table).get("n_identity", 0))
     features = table.X[:]
     if width == table.n_vars or not np.array_equal(features[:, width:], _identity(table)):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from univerce.genes import TextEncoder, read_annotation, read_table, text_tables, write_table, write_text_tables
+from univerce.genes import TextEncoder, read_annotation, read_table, text_tables, write_table
 from univerce.genes.hashed import hashed_tokens, quantize
 from univerce.genes.table import gene_table_info, table_digest
 
@@ -56,7 +56,7 @@ def test_columns_may_come_in_any_order_beside_others(tmp_path):
     pd.testing.assert_frame_equal(read, genes(("E1", "INS", "11", 9, "insulin")))
 
 
-def test_a_quote_in_a_description_swallows_no_gene(tmp_path):
+def test_a_quote_in_a_description_is_text(tmp_path):
     lines = ['E1\tA\t1\t1\t"half quoted', "E2\tB\t1\t2\tplain", 'E3\tC\t1\t3\tlast" one']
     assert read_annotation(write(tmp_path / "a.tsv", *lines))["symbol"].tolist() == ["A", "B", "C"]
 
@@ -65,14 +65,12 @@ def test_a_quote_in_a_description_swallows_no_gene(tmp_path):
     "lines, header, message",
     [
         pytest.param([], "ensembl_id\tsymbol\tstart", "has no column chromosome, description; it has", id="columns"),
-        pytest.param(["E1\tA\t1\t1\tx", "E7\tB\t1\t\tx"], HEADER, "not a whole number for gene 'E7'", id="no start"),
-        pytest.param(["E7\tB\t1\t1e\tx"], HEADER, "not a whole number for gene 'E7'", id="start in words"),
-        pytest.param(["E7\tB\t1\t1.5\tx"], HEADER, "not a whole number for gene 'E7'", id="half a base"),
-        pytest.param(["E7\tB\t1\tinf\tx"], HEADER, "not a whole number for gene 'E7'", id="infinite start"),
-        pytest.param(["E1\tA\t1\t1\tx", "E1\tB\t1\t2\tx"], HEADER, "'E1' is there more than once", id="repeated"),
+        pytest.param(["E1\tA\t1\t1\tx", "E7\tB\t1\t\tx"], HEADER, "not an integer for gene 'E7'", id="no start"),
+        pytest.param(["E7\tB\t1\t1e\tx"], HEADER, "not an integer for gene 'E7'", id="start in words"),
+        pytest.param(["E1\tA\t1\t1\tx", "E1\tB\t1\t2\tx"], HEADER, "'E1' is repeated", id="repeated"),
     ],
 )
-def test_a_file_that_cannot_be_right_is_refused(tmp_path, lines, header, message):
+def test_a_damaged_file_is_refused(tmp_path, lines, header, message):
     with pytest.raises(ValueError, match=message):
         read_annotation(write(tmp_path / "a.tsv", *lines, header=header))
 
@@ -85,7 +83,7 @@ def test_genes_without_an_identifier_may_be_many(tmp_path):
 
 
 def test_every_species_gets_a_table_of_its_genes():
-    tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="made up")
+    tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="simulated")
     assert list(tables) == ["human", "mouse"]
     for species, annotation in (("human", HUMAN), ("mouse", MOUSE)):
         table = tables[species]
@@ -93,20 +91,20 @@ def test_every_species_gets_a_table_of_its_genes():
             assert table.obs[column].tolist() == annotation[column].tolist()
         assert table.X.dtype == table.uns["special_features"].dtype == np.int8
         info = gene_table_info(table)
-        assert (info["species"], info["source"]) == (species, "made up")
+        assert (info["species"], info["source"]) == (species, "simulated")
         assert info["encoder"].startswith("text-svd2-sign16-s0-")
         assert info["digest"] == table_digest(table)
 
 
 def test_features_are_those_of_an_encoder_fitted_to_all_species():
-    tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="made up")
+    tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="simulated")
     fitted = encoder().fit(pd.concat([HUMAN, MOUSE]))
     np.testing.assert_array_equal(tables["human"].X, fitted.encode(HUMAN))
     np.testing.assert_array_equal(tables["mouse"].X, fitted.encode(MOUSE))
 
 
 def test_chromosome_codes_count_the_sorted_names_of_all_species():
-    tables = text_tables({"mouse": MOUSE, "human": HUMAN}, encoder(), source="made up")
+    tables = text_tables({"mouse": MOUSE, "human": HUMAN}, encoder(), source="simulated")
     # human_11, human_2, mouse_2, mouse_7
     assert tables["human"].uns["chromosome_names"].tolist() == ["11", "2"]
     assert tables["human"].uns["chromosome_codes"].tolist() == [0, 1]
@@ -115,9 +113,9 @@ def test_chromosome_codes_count_the_sorted_names_of_all_species():
     assert tables["mouse"].obs["chromosome_code"].tolist() == [3, 2]
 
 
-def test_tokens_that_are_no_genes_do_not_depend_on_the_other_species():
-    alone = text_tables({"mouse": MOUSE}, encoder(), source="made up")["mouse"]
-    among = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="made up")
+def test_special_and_chromosome_tokens_do_not_depend_on_the_other_species():
+    alone = text_tables({"mouse": MOUSE}, encoder(), source="simulated")["mouse"]
+    among = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="simulated")
     for key in ("chromosome_features", "special_features"):
         np.testing.assert_array_equal(alone.uns[key], among["mouse"].uns[key])
     np.testing.assert_array_equal(among["human"].uns["special_features"], alone.uns["special_features"])
@@ -126,34 +124,16 @@ def test_tokens_that_are_no_genes_do_not_depend_on_the_other_species():
     np.testing.assert_array_equal(alone.uns["chromosome_features"], expected)
 
 
-def test_one_table_is_written_for_each_file(tmp_path):
-    for species, annotation in (("mouse", MOUSE), ("human", HUMAN)):
-        annotation.to_csv(tmp_path / f"{species}.tsv.gz", sep="\t", index=False)
-    (tmp_path / "notes.txt").write_text("no annotation")
-    paths = write_text_tables(tmp_path, tmp_path / "tables", encoder(), source="made up")
-    assert [p.name for p in paths] == ["human.zarr.zip", "mouse.zarr.zip"]
-    expected = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="made up")
-    for path in paths:
-        species = path.name.split(".")[0]
-        assert gene_table_info(read_table(path))["digest"] == gene_table_info(expected[species])["digest"]
-
-
-def test_a_directory_without_annotations_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no <species>\.tsv\.gz in"):
-        write_text_tables(tmp_path, tmp_path / "tables", encoder(), source="made up")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_packed_table_leaves_out_the_signs_and_has_them_again_when_read(tmp_path):
-    table = text_tables({"human": HUMAN}, encoder(), source="made up")["human"]
+def test_a_packed_table_omits_signs_and_computes_them_when_read(tmp_path):
+    table = text_tables({"human": HUMAN}, encoder(), source="simulated")["human"]
     path = write_table(table, tmp_path / "human.zarr.zip")
     with zarr.storage.ZipStore(path, mode="r") as store:
         assert zarr.open_array(store, path="X", mode="r").shape == (len(HUMAN), 2)
     np.testing.assert_array_equal(read_table(path).X, table.X)
 
 
-def test_a_packed_table_keeps_features_that_the_symbols_do_not_tell(tmp_path):
-    table = text_tables({"human": HUMAN}, encoder(), source="made up")["human"]
+def test_a_packed_table_keeps_features_that_differ_from_the_signs(tmp_path):
+    table = text_tables({"human": HUMAN}, encoder(), source="simulated")["human"]
     table.X[0, -1] = 7
     table.uns["gene_table"]["digest"] = table_digest(table)
     path = write_table(table, tmp_path / "human.zarr.zip")

@@ -59,7 +59,7 @@ def test_blocks_hold_whole_genes():
     assert list(block_edges(np.array([1, 1, 5, 1, 2, 1]), 3)) == [(0, 3), (3, 5), (5, 6)]
 
 
-def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_call_is_resumed(tmp_path):
     found = proteome(2, 2, 2, 2, 2)
     with pytest.raises(KeyboardInterrupt):
         encode_genes(found, Counting(fail_at=2), tmp_path, block_proteins=2)
@@ -69,26 +69,22 @@ def test_an_interrupted_call_goes_on_where_it_stopped(tmp_path):
     np.testing.assert_allclose(values(paths), expected(found))
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK", None], ids=["empty", "not a zip", "cut off"])
-def test_a_damaged_block_is_computed_again(tmp_path, damage):
+def test_a_damaged_block_is_computed_again(tmp_path):
     found = proteome(2, 2, 2)
     paths = encode_genes(found, Counting(), tmp_path, block_proteins=2)
-    paths[1].write_bytes(paths[1].read_bytes()[:-40] if damage is None else damage)
-    again = Counting()
-    paths = encode_genes(found, again, tmp_path, block_proteins=2)
-    assert again.calls == [2]
-    np.testing.assert_allclose(values(paths), expected(found))
+    whole = paths[1].read_bytes()
+    flipped = bytearray(whole)
+    flipped[flipped.index(b"\x93NUMPY") + 130] ^= 0xFF
+    for damaged in (b"", b"PK", whole[:-40], bytes(flipped)):
+        paths[1].write_bytes(damaged)
+        assert read_block(paths[1]) is None
+        again = Counting()
+        paths = encode_genes(found, again, tmp_path, block_proteins=2)
+        assert again.calls == [2]
+        np.testing.assert_allclose(values(paths), expected(found))
 
 
-def test_a_flipped_byte_in_a_block_is_noticed(tmp_path):
-    (path,) = encode_genes(proteome(2, 2), Counting(), tmp_path)
-    data = bytearray(path.read_bytes())
-    data[data.index(b"\x93NUMPY") + 130] ^= 0xFF
-    path.write_bytes(bytes(data))
-    assert read_block(path) is None
-
-
-def test_other_inputs_never_meet_the_blocks_of_these(tmp_path):
+def test_other_inputs_have_other_blocks(tmp_path):
     folders = {
         encode_genes(found, Counting(), tmp_path, **options)[0].parent
         for found in (proteome(2, 1), proteome(1, 2))
@@ -100,7 +96,7 @@ def test_other_inputs_never_meet_the_blocks_of_these(tmp_path):
     assert {m["n_proteins"] for m in manifests} == {3}
 
 
-def test_proteins_of_which_nothing_is_known_count_for_nothing():
+def test_unknown_proteins_are_ignored():
     nan = [np.nan] * 2
     means, n_missing = gene_means(np.array([[1, 2], nan, [3, 6], nan, [5, 5]]), np.array([3, 1, 1]))
     np.testing.assert_array_equal(means, np.array([[2, 4], nan, [5, 5]], dtype=np.float32))
@@ -108,5 +104,5 @@ def test_proteins_of_which_nothing_is_known_count_for_nothing():
 
 
 def test_an_encoder_that_loses_a_row_is_refused():
-    with pytest.raises(ValueError, match="gave 2 rows for 3 proteins"):
+    with pytest.raises(ValueError, match="returned 2 rows for 3 proteins"):
         gene_means(np.ones((2, 4)), np.array([1, 2]))

@@ -51,7 +51,7 @@ def test_the_proteins_of_a_gene_share_its_names(tmp_path):
 def test_the_longest_isoform_is_kept_and_the_others_are_counted(tmp_path):
     found = read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS), isoforms="longest")
     assert sequences(found) == {B: ["MKLV"], A: ["MKLLL"]}
-    assert found.lost["proteins beside the one that is kept"] == 2
+    assert found.lost["other isoforms"] == 2
 
 
 def test_canonical_isoforms_are_those_of_the_annotation_and_else_the_longest(tmp_path):
@@ -60,16 +60,16 @@ def test_canonical_isoforms_are_those_of_the_annotation_and_else_the_longest(tmp
     assert sequences(found) == {B: ["MKLW"], A: ["MKLLL"]}
 
 
-@pytest.mark.parametrize("genes", [None, annotation((A, "One", "X", 1))], ids=["none", "without tags"])
-def test_canonical_isoforms_need_an_annotation_that_names_them(tmp_path, genes):
-    with pytest.raises(ValueError, match=r"tags such as Ensembl_canonical"):
-        read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS), genes, isoforms="canonical")
+def test_canonical_isoforms_need_an_annotation_that_names_them(tmp_path):
+    for genes in (None, annotation((A, "One", "X", 1))):
+        with pytest.raises(ValueError, match=r"tags such as Ensembl_canonical"):
+            read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS), genes, isoforms="canonical")
 
 
-def test_an_annotation_overrules_headers_and_genes_that_it_lacks_are_counted(tmp_path):
+def test_an_annotation_overrides_headers_and_missing_genes_are_counted(tmp_path):
     found = read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS), annotation((B, "New", "7", 5)))
     assert found.genes.to_numpy().tolist() == [[B, "New", "7", 5]]
-    assert found.lost["proteins of no known gene"] == 1
+    assert found.lost["proteins without a known gene"] == 1
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_proteins_of_other_headers_find_their_gene_in_the_annotation(tmp_path, h
     genes = annotation(("G", "INS", "7", 5), ("H", "GCG", "7", 6), of=of)
     found = read_proteome(tmp_path / "pep.fa", genes)
     assert sequences(found) == {"G": ["MKL"]}
-    assert found.lost == {"proteins of no known gene": 1}
+    assert found.lost == {"proteins without a known gene": 1}
 
 
-def test_a_symbol_of_two_genes_places_no_protein(tmp_path):
+def test_a_symbol_of_two_genes_is_ambiguous(tmp_path):
     (tmp_path / "pep.fa").write_text(">sp|P1|X GN=INS\nMKL\n>sp|P2|Y GN=GCG\nMKV\n")
     genes = annotation(("G", "INS", "7", 5), ("H", "INS", "8", 5), ("I", "GCG", "8", 5))
     assert sequences(read_proteome(tmp_path / "pep.fa", genes)) == {"I": ["MKV"]}
@@ -100,15 +100,15 @@ def test_a_symbol_of_two_genes_places_no_protein(tmp_path):
 @pytest.mark.parametrize(
     "text, genes, said",
     [
-        (">a gene:G\nM\n>a gene:G\nM\n", None, "'a' is there more than once"),
+        (">a gene:G\nM\n>a gene:G\nM\n", None, "'a' is repeated"),
         (">a chromosome:b:1:1:2:1 gene:G\nM\n>b chromosome:b:2:1:2:1 gene:G\nM\n", None, "'G' is on several chrom"),
-        (">a\nMKL\n", None, r"1 proteins of no known gene\). The headers name no gene or position: pass annotation="),
-        (">a chromosome:b:1:1:2:1 gene:G\nM*\n", None, "If a [*] stands at the end of every sequence, take it off"),
+        (">a\nMKL\n", None, r"1 proteins without a known gene\). The headers have no gene or position: pass"),
+        (">a chromosome:b:1:1:2:1 gene:G\nM*\n", None, "If every sequence ends with [*], remove it"),
         (">a\nMKL\n", annotation(("G", "INS", "7", 5)), "Is the annotation of the same genome"),
     ],
     ids=["repeated", "two chromosomes", "no headers", "stops", "another genome"],
 )  # fmt: skip
-def test_a_proteome_that_cannot_be_right_is_refused(tmp_path, text, genes, said):
+def test_an_unusable_proteome_is_refused(tmp_path, text, genes, said):
     (tmp_path / "pep.fa").write_text(text)
     with pytest.raises(ValueError, match=said):
         read_proteome(tmp_path / "pep.fa", genes)
@@ -119,7 +119,7 @@ def test_unknown_isoforms_are_refused(tmp_path):
         read_proteome(tmp_path / "pep.fa", isoforms="first")
 
 
-def test_without_sequences_every_gene_of_the_annotation_is_there_once():
+def test_without_sequences_every_gene_has_one_protein():
     found = without_sequences(annotation((A, "One", "X", 1), (B, "", "5", 2)))
     assert [(p.id, p.gene, p.symbol) for p in found.proteins] == [(A, A, "One"), (B, B, "")]
     assert found.counts.tolist() == [1, 1]

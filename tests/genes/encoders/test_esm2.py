@@ -33,6 +33,12 @@ def write_checkpoint(directory, *, head: bool = False, seed: int = 0, **changes)
     return directory
 
 
+@pytest.fixture(autouse=True)
+def _cpu():
+    with uc.settings.override(device="cpu", precision="float32"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     with torch.random.fork_rng():
@@ -59,14 +65,14 @@ def one_by_one(checkpoint, proteins):
     return np.stack(means)
 
 
-@pytest.mark.parametrize("budget", [1, 2000, 10**6], ids=["alone", "some", "all at once"])
-def test_features_are_those_of_a_plain_loop_whatever_shares_a_batch(checkpoint, proteins, one_by_one, budget):
-    encoder = ESM2(checkpoint, device="cpu", precision="float32", batch_tokens=budget)
-    np.testing.assert_allclose(encoder.encode(proteins), one_by_one, rtol=1e-4, atol=2e-5)
+def test_features_are_those_of_a_plain_loop_in_batches_of_any_size(checkpoint, proteins, one_by_one):
+    for budget in (1, 2000, 10**6):
+        encoder = ESM2(checkpoint, batch_tokens=budget)
+        np.testing.assert_allclose(encoder.encode(proteins), one_by_one, rtol=1e-4, atol=2e-5)
 
 
 def test_a_protein_counts_up_to_its_1022nd_residue(checkpoint, proteins):
-    encoder = ESM2(checkpoint, device="cpu", precision="float32")
+    encoder = ESM2(checkpoint)
     long = proteins[7]
     cut, changed = Protein("cut", long.sequence[:1022]), Protein("changed", long.sequence[:1022] + "W" * 300)
     shorter = Protein("shorter", long.sequence[:1021])
@@ -83,19 +89,22 @@ def test_a_checkpoint_with_a_language_head_gives_the_features_of_its_body(tmp_pa
     body.save_pretrained(tmp_path / "body")
     for name in ("vocab.txt", "tokenizer_config.json"):
         (tmp_path / "body" / name).write_bytes((path / name).read_bytes())
-    first, second = (ESM2(p, device="cpu", precision="float32").encode(proteins[:3]) for p in (path, tmp_path / "body"))
+    first, second = (ESM2(p).encode(proteins[:3]) for p in (path, tmp_path / "body"))
     np.testing.assert_array_equal(first, second)
 
 
 def test_bfloat16_stays_close(checkpoint, proteins, one_by_one):
-    x = ESM2(checkpoint, device="cpu", precision="bfloat16").encode(proteins)
+    with uc.settings.override(precision="bfloat16"):
+        encoder = ESM2(checkpoint)
+        assert encoder.precision == "bfloat16"
+        x = encoder.encode(proteins)
     assert x.dtype == np.float32
     cosine = (x * one_by_one).sum(1) / np.linalg.norm(x, axis=1) / np.linalg.norm(one_by_one, axis=1)
     assert 0.99 < cosine.min() < 1
 
 
-def test_letters_that_esm_does_not_know_are_unknown_residues_of_their_own(checkpoint):
-    encoder = ESM2(checkpoint, device="cpu", precision="float32")
+def test_unknown_letters_are_unknown_residues(checkpoint):
+    encoder = ESM2(checkpoint)
     a, b, c = encoder.encode([Protein("a", "MKJJL"), Protein("b", "MKJL"), Protein("c", "MKXXL")])
     assert np.abs(a - b).max() > 1e-4
     assert np.abs(a - c).max() > 1e-4
@@ -111,11 +120,10 @@ def test_batches_hold_proteins_of_similar_length_and_no_more_than_the_budget():
     assert padded < 1.1 * sum(lengths)
 
 
-@pytest.mark.parametrize("name", ["esm2_t6_8M_UR50D", "facebook/esm2_t48_15B_UR50D"])
-def test_a_published_checkpoint_is_known_without_being_loaded(name):
-    encoder = ESM2(name)
-    assert (encoder.name, encoder.checkpoint) == (name.split("/")[-1], f"facebook/{name.split('/')[-1]}")
-    assert encoder.dim == {"6": 320, "48": 5120}[name.split("_t")[1].split("_")[0]]
+def test_a_published_checkpoint_is_known_without_being_loaded():
+    for name, dim in (("esm2_t6_8M_UR50D", 320), ("esm2_t48_15B_UR50D", 5120)):
+        for encoder in (ESM2(name), ESM2(f"facebook/{name}")):
+            assert (encoder.name, encoder.checkpoint, encoder.dim) == (name, f"facebook/{name}", dim)
 
 
 def test_a_directory_is_named_after_its_weights_unless_it_is_a_published_checkpoint(tmp_path):
@@ -140,11 +148,11 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
     del state["encoder.layer.1.output.dense.weight"]
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lacks the weights encoder\.layer\.1\.output\.dense\.weight"):
-        ESM2(path, device="cpu").encode([Protein("a", "MKL")])
+        ESM2(path).encode([Protein("a", "MKL")])
 
 
 def test_features_that_are_not_finite_are_refused_with_the_protein(checkpoint):
-    encoder = ESM2(checkpoint, device="cpu", precision="float32")
+    encoder = ESM2(checkpoint)
     encoder.encode([Protein("a", "MKL")])
     encoder._model.embeddings.word_embeddings.weight.data[WORDS.index("W")] = torch.inf
     with pytest.raises(ValueError, match="features of 'bad' are not finite"):
@@ -163,7 +171,7 @@ def test_a_directory_without_esm2_is_refused(tmp_path, config, said):
 
 def test_offline_a_checkpoint_is_taken_from_the_cache_of_transformers_or_named(monkeypatch, tmp_path, checkpoint):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    encoder = ESM2("esm2_t6_8M_UR50D", device="cpu", precision="float32")
+    encoder = ESM2("esm2_t6_8M_UR50D")
     with uc.settings.override(offline=True):
         with pytest.raises(FileNotFoundError, match=r"'facebook/esm2_t6_8M_UR50D' is not in the cache .*hf download"):
             encoder.encode([Protein("a", "MKL")])

@@ -14,8 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from univerce._settings import settings
+from univerce.genes.release import download
 from univerce.genes.release import registry as assets
-from univerce.genes.release.fetch import FetchError, fetch, file_sha256, list_assets
+from univerce.genes.release.checksums import file_sha256
+from univerce.genes.release.download import FetchError
+from univerce.genes.release.fetch import fetch, list_assets
 from univerce.genes.release.registry import Asset
 
 module = importlib.import_module("univerce.genes.release.fetch")
@@ -27,7 +30,7 @@ PAGE = b"<!DOCTYPE html><html><body>403 Forbidden: request blocked</body></html>
 
 
 class Server:
-    """Answers ``GET /<path>`` with the function registered for the path, and remembers what was asked."""
+    """Answers ``GET /<path>`` with the function registered for the path, and records requests."""
 
     def __init__(self):
         self.answers: dict[str, Callable] = {}
@@ -100,15 +103,15 @@ def server():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_PAUSE", 0.0)
-    monkeypatch.setattr(module, "_CHUNK", 500)  # what of a chunk came before a break is lost
+    monkeypatch.setattr(download, "_PAUSE", 0.0)
+    monkeypatch.setattr(download, "_CHUNK", 500)  # what of a chunk came before a break is lost
     with settings.override(cache_dir=tmp_path / "cache", progress=False):
         yield tmp_path / "cache"
 
 
 @pytest.fixture
 def register(monkeypatch):
-    """Put ``toy.pkl`` with these sources into the registry."""
+    """Register ``toy.pkl`` with these sources."""
 
     def put(*urls):
         registry = {NAME: Asset(NAME, "pickle", len(BODY) - 100, len(BODY) + 100, urls, len(BODY))}
@@ -126,7 +129,7 @@ def toy(server, register, cache):
 
 
 def left(cache):
-    """The files in the cache but the locks."""
+    """The files in the cache, without locks."""
     return sorted(p.name for p in cache.iterdir() if not p.name.endswith(".lock"))
 
 
@@ -150,24 +153,25 @@ def test_nothing_is_created_before_the_first_fetch(toy, cache):
     ("bad", "said"),
     [
         pytest.param(answer(PAGE, 403), r"403 Forbidden with a web page.*request blocked", id="a 403 page"),
-        pytest.param(answer(b"no", 404), r"404 Not Found with a file that begins with b'no'", id="not found"),
-        pytest.param(answer(b"", 202), r"202 Accepted with nothing at all", id="accepted but not there yet"),
+        pytest.param(answer(b"", 202), r"202 Accepted with nothing", id="accepted but not ready"),
         pytest.param(answer(PAGE), rf"{len(PAGE)} bytes instead of .* web page .*blocked", id="a page with status 200"),
         pytest.param(
             answer(PAGE, declare=False), rf"{len(PAGE)} bytes instead of .* web page", id="a page of no length"
         ),
-        pytest.param(answer(PAGE + b" " * (len(BODY) - len(PAGE))), r"no pickle file but a web page", id="a long page"),
-        pytest.param(answer(b'{"message": 1}' + b" " * (len(BODY) - 14)), r"no pickle file but a web page", id="json"),
-        pytest.param(answer(b"PK" + BODY[2:]), r"no pickle file but a file that begins with b'PK", id="another format"),
-        pytest.param(answer(BODY[:500]), r"500 bytes instead of", id="a short file"),
+        pytest.param(
+            answer(PAGE + b" " * (len(BODY) - len(PAGE))), r"not a pickle file but a web page", id="a long page"
+        ),
+        pytest.param(
+            answer(b"PK" + BODY[2:]), r"not a pickle file but a file that begins with b'PK", id="another format"
+        ),
         pytest.param(answer(BODY[:500], declare=False), r"500 bytes instead of", id="a short file of no length"),
         pytest.param(
             answer(BODY * 2, declare=False), r"it has 369500 bytes instead of", id="far too much, cut off early"
         ),
-        pytest.param(answer(BODY, 206), r"answered 206", id="a part nobody asked for"),
+        pytest.param(answer(BODY, 206), r"answered 206", id="a part without a request for it"),
     ],
 )
-def test_what_is_not_the_file_is_refused_removed_and_described(toy, cache, bad, said):
+def test_an_answer_that_is_not_the_file_is_refused_removed_and_described(toy, cache, bad, said):
     toy.answers |= {"/a": bad, "/b": bad}
     with pytest.raises(FetchError, match=said) as error:
         fetch(NAME)
@@ -178,7 +182,7 @@ def test_what_is_not_the_file_is_refused_removed_and_described(toy, cache, bad, 
     assert left(cache) == []
 
 
-def test_a_second_source_serves_what_the_first_does_not(toy, cache, caplog):
+def test_the_second_source_is_tried_if_the_first_fails(toy, cache, caplog):
     toy.answers |= {"/a": answer(PAGE, 403), "/b": answer()}
     with caplog.at_level(logging.WARNING, "univerce"):
         assert fetch(NAME).read_bytes() == BODY
@@ -186,7 +190,7 @@ def test_a_second_source_serves_what_the_first_does_not(toy, cache, caplog):
     assert left(cache) == ["checksums.json", NAME]
 
 
-def test_the_mirror_of_the_environment_is_asked_first(toy, cache, monkeypatch):
+def test_the_mirror_in_the_environment_is_tried_first(toy, cache, monkeypatch):
     monkeypatch.setenv("UNIVERCE_MIRROR", f"{toy.url}/mirror/")
     toy.answers[f"/mirror/{NAME}"] = answer()
     assert fetch(NAME).read_bytes() == BODY
@@ -239,7 +243,7 @@ def test_a_file_that_was_complete_but_not_named_is_not_fetched_again(toy, cache,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_check_digest", killed)
+        patch.setattr(module, "check_digest", killed)
         with pytest.raises(KeyboardInterrupt):
             fetch(NAME)
     toy.requests.clear()
@@ -267,7 +271,7 @@ def test_a_file_that_changed_on_the_server_is_not_glued_to_the_old_part(toy, cac
     assert toy.requests == [("/a", None), ("/a", "bytes=1000-"), ("/a", None)]
 
 
-def test_a_part_that_the_server_cannot_continue_is_fetched_anew(toy, cache):
+def test_a_part_that_the_server_cannot_continue_is_fetched_again(toy, cache):
     answers = [broken(OTHER, headers=[("ETag", "one")]), answer(b"", 416), answer()]
     toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
     assert fetch(NAME).read_bytes() == BODY
@@ -277,14 +281,6 @@ def test_the_part_of_one_source_is_never_continued_by_another(toy, cache):
     toy.answers |= {"/a": ranged(OTHER, cuts=[1000, 0, 0]), "/b": ranged()}
     assert fetch(NAME).read_bytes() == BODY
     assert toy.requests[-1] == ("/b", None)
-
-
-def test_a_truncated_file_never_gets_the_final_name(toy, cache):
-    toy.answers |= {"/a": broken(), "/b": broken()}
-    with pytest.raises(FetchError, match=r"broke 3 times, the last time after 1000 bytes"):
-        fetch(NAME)
-    assert not (cache / NAME).exists()
-    assert not (cache / "checksums.json").exists()
 
 
 def test_a_changed_file_is_refused_at_the_second_fetch_with_both_digests(toy, cache):
@@ -300,7 +296,7 @@ def test_a_changed_file_is_refused_at_the_second_fetch_with_both_digests(toy, ca
     assert fetch(NAME).read_bytes() == OTHER
 
 
-def test_a_cached_file_that_was_changed_is_refused_but_left_for_its_owner_to_look_at(toy, cache):
+def test_a_changed_cached_file_is_refused_but_not_removed(toy, cache):
     toy.answers["/a"] = answer()
     fetch(NAME).write_bytes(OTHER)
     with pytest.raises(ValueError, match="was recorded at its first verified download"):
@@ -308,7 +304,7 @@ def test_a_cached_file_that_was_changed_is_refused_but_left_for_its_owner_to_loo
     assert (cache / NAME).read_bytes() == OTHER
 
 
-def test_a_file_put_there_by_hand_is_checked_and_its_checksum_recorded(toy, cache):
+def test_a_file_copied_into_the_cache_is_checked_and_its_checksum_recorded(toy, cache):
     cache.mkdir()
     (cache / NAME).write_bytes(BODY)
     with settings.override(offline=True):
@@ -330,11 +326,11 @@ def test_offline_says_where_it_looked_and_what_to_download(toy, cache):
     assert not cache.exists()
 
 
-def test_a_cache_that_cannot_be_written_is_a_permission_error_with_the_remedy(toy, tmp_path):
+def test_a_cache_that_is_not_writable_is_a_permission_error_with_the_fix(toy, tmp_path):
     (tmp_path / "file").touch()
     with (
         settings.override(cache_dir=tmp_path / "file" / "cache"),
-        pytest.raises(PermissionError, match=r"cannot be written.*UNIVERCE_CACHE.*uc\.settings\.cache_dir"),
+        pytest.raises(PermissionError, match=r"is not writable.*UNIVERCE_CACHE.*uc\.settings\.cache_dir"),
     ):
         fetch(NAME)
     assert toy.requests == []
@@ -353,7 +349,7 @@ def test_a_read_only_cache_still_serves_its_files(toy, cache, monkeypatch, caplo
     monkeypatch.setattr(os, "replace", refuse)
     with caplog.at_level(logging.WARNING, "univerce"):
         assert fetch(NAME).read_bytes() == BODY
-    assert "could not be recorded" in caplog.text
+    assert "Could not record" in caplog.text
 
 
 def test_a_damaged_checksum_file_is_named(toy, cache):
@@ -377,13 +373,10 @@ def test_many_fetches_at_once_download_one_file_once(toy, cache):
 
 def test_a_progress_bar_is_shown_on_request_only(toy, cache, capsys):
     toy.answers["/a"] = answer()
-    fetch(NAME).unlink()
-    assert NAME in capsys.readouterr().err
-    with settings.override(progress=True):
-        fetch(NAME).unlink()
-        assert capsys.readouterr().err == ""
-        fetch(NAME)
-        assert NAME in capsys.readouterr().err
+    for progress in (True, False):
+        with settings.override(progress=progress):
+            fetch(NAME).unlink()
+        assert (NAME in capsys.readouterr().err) == progress
 
 
 def test_assets_are_listed_with_their_state(toy, cache):
@@ -396,14 +389,8 @@ def test_assets_are_listed_with_their_state(toy, cache):
     ]
 
 
-def test_every_released_file_is_listed():
-    listed = list_assets()
-    assert listed["name"].tolist() == list(assets.ASSETS)
-    assert listed["size"].isna().sum() == 1
-
-
 def test_an_unknown_name_is_refused_before_anything_is_asked(cache):
-    with pytest.raises(ValueError, match=r"no asset '\.\./etc/passwd'"):
+    with pytest.raises(ValueError, match=r"Unknown asset '\.\./etc/passwd'"):
         fetch("../etc/passwd")
     assert not cache.exists()
 

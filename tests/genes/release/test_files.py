@@ -43,12 +43,8 @@ def test_the_released_positions_are_read_as_pandas_reads_them(real, test_data):
     for column in ("gene_symbol", "chromosome", "start", "species"):
         assert (real[column] == expected[column]).all()
     assert real["start"].dtype == np.int64
-    assert real.duplicated(["species", "gene_symbol"]).groupby(real["species"]).sum()[
-        ["frog", "zebrafish"]
-    ].tolist() == [
-        50,
-        151,
-    ]
+    repeated = real.duplicated(["species", "gene_symbol"]).groupby(real["species"]).sum()
+    assert repeated[["frog", "zebrafish"]].tolist() == [50, 151]
 
 
 def test_the_released_chromosome_codes_are_those_of_a_pandas_categorical(real, test_data):
@@ -85,7 +81,7 @@ def test_starts_are_numbers_so_that_nine_comes_before_ten(csv):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param("A,1,12a,human\n", r"the start '12a' of A \(human\) is no whole number", id="start is text"),
+        pytest.param("A,1,12a,human\n", r"the start '12a' of A \(human\) is not an integer", id="start is text"),
         pytest.param("A,1,1.5,human\n", r"the start '1\.5' of A \(human\)", id="start is a fraction"),
         pytest.param("A,1,inf,human\n", r"the start 'inf' of A \(human\)", id="start is infinite"),
         pytest.param("A,1,2,human\nB,,3,human\n", "chromosome is empty in row 3", id="no chromosome"),
@@ -108,50 +104,41 @@ def test_codes_count_text_not_numbers_and_over_all_species(csv):
     assert chromosome_codes(positions) == {"human_10": 0, "human_2": 1, "human_X": 2, "mouse_2": 3}
 
 
-@pytest.mark.parametrize(
-    "offsets",
-    [{}, {"human": 5}, {"human": 4, "mouse": 4}, {"human": 4, "mouse": 90}, {"human": "4"}, [4, 9]],
-    ids=["none", "a hole after the special tokens", "equal", "beyond the genes", "text", "a list"],
-)
-def test_offsets_that_are_no_blocks_are_refused(offsets):
-    with pytest.raises(ValueError, match="offsets"):
-        species_blocks(offsets, 90)
+def test_offsets_that_are_not_blocks_are_refused():
+    for offsets in ({}, {"human": 5}, {"human": 4, "mouse": 4}, {"human": 4, "mouse": 90}, {"human": "4"}, [4, 9]):
+        with pytest.raises(ValueError, match="offsets"):
+            species_blocks(offsets, 90)
 
 
-@pytest.mark.parametrize("rows", [90, 93], ids=["without chromosomes", "with chromosomes"])
-def test_a_token_tensor_is_read_alone_or_out_of_a_checkpoint(tmp_path, rows):
-    tensor = torch.rand(rows, 5)
-    torch.save(tensor, tmp_path / "all_tokens.torch")
-    torch.save({"encoder.0.weight": torch.ones(1), "pe_embedding.weight": tensor}, tmp_path / "model.torch")
-    for name in ("all_tokens.torch", "model.torch"):
-        assert torch.equal(token_tensor(tmp_path / name, 90, 3), tensor)
+def test_a_token_tensor_is_read_alone_or_from_a_checkpoint_with_or_without_chromosomes(tmp_path):
+    for rows in (90, 93):
+        tensor = torch.rand(rows, 5)
+        torch.save(tensor, tmp_path / "all_tokens.torch")
+        torch.save({"encoder.0.weight": torch.ones(1), "pe_embedding.weight": tensor}, tmp_path / "model.torch")
+        for name in ("all_tokens.torch", "model.torch"):
+            assert torch.equal(token_tensor(tmp_path / name, 90, 3), tensor)
 
 
 @pytest.mark.parametrize(
     ("stored", "said"),
     [
         pytest.param(torch.rand(91, 5), r"has 91 token rows; 90 are expected, or 93", id="another number of rows"),
-        pytest.param({"a": torch.rand(90, 5)}, r"holds no 'pe_embedding\.weight'; it holds a", id="another checkpoint"),
+        pytest.param({"a": torch.rand(90, 5)}, r"has no 'pe_embedding\.weight'; it has a", id="another checkpoint"),
         pytest.param(torch.rand(90), "two dimensions", id="a vector"),
         pytest.param(torch.ones(90, 5, dtype=torch.int32), "floating point", id="integers"),
         pytest.param([torch.rand(90, 5)], "two dimensions", id="a list"),
     ],
 )
-def test_what_is_no_token_tensor_is_refused(tmp_path, stored, said):
+def test_other_files_are_not_token_tensors(tmp_path, stored, said):
     torch.save(stored, tmp_path / "x.torch")
     with pytest.raises(ValueError, match=said):
         token_tensor(tmp_path / "x.torch", 90, 3)
 
 
-def test_rows_of_collapsed_symbols_stand_where_the_first_spelling_stood():
+def test_rows_get_their_symbols():
     assert row_symbols("mouse", ["b", "A", "B", "c"], 3) == (["B", "A", "C"], [["b", "B"], ["A"], ["c"]])
-
-
-def test_of_uncollapsed_rows_the_last_spelling_keeps_the_symbol():
+    # not collapsed: the last spelling keeps the symbol
     assert row_symbols("mouse", ["b", "A", "B", "c"], 4) == (["", "A", "B", "C"], [["b"], ["A"], ["B"], ["c"]])
-
-
-def test_another_number_of_rows_than_symbols_is_refused():
     with pytest.raises(ValueError, match=r"mouse: .* name 4 genes \(3 in upper case\), but its block .* has 5 rows"):
         row_symbols("mouse", ["b", "A", "B", "c"], 5)
 
@@ -202,7 +189,7 @@ def test_files_are_found_in_a_directory_also_below_it(tmp_path):
     (tmp_path / "protein_embeddings").mkdir()
     (tmp_path / "protein_embeddings" / HUMAN).touch()
     assert list(protein_files(tmp_path, ["human"], tmp_path)) == [("human", tmp_path / "protein_embeddings" / HUMAN)]
-    with pytest.raises(FileNotFoundError, match=rf"There is no {MOUSE} in"):
+    with pytest.raises(FileNotFoundError, match=f"has no {MOUSE}"):
         list(protein_files(tmp_path, ["human", "mouse"], tmp_path))
 
 
@@ -215,5 +202,5 @@ def test_a_truncated_archive_is_a_value_error_that_names_it(tmp_path):
         "text.tar.gz": gzip.compress(b"?"),
     }.items():
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"{name} is no directory and no intact archive"):
+        with pytest.raises(ValueError, match=f"{name} is neither a directory nor an intact archive"):
             list(protein_files(tmp_path / name, ["human"], tmp_path))

@@ -26,35 +26,25 @@ def _store(path, obj, protocol=4):
     return path
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize(
-    "obj",
-    [{"human": 13466}, [1, 2.5, True, None, "é"], ({"a": (1, [2])}, -(2**70)), {}],
-    ids=["offsets", "scalars", "nested", "empty"],
-)
-def test_plain_objects_come_back_as_they_were(tmp_path, obj, protocol):
-    assert load_pickle_plain(_store(tmp_path / "x.pkl", obj, protocol)) == obj
+def test_plain_objects_are_read(tmp_path):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for obj in ({"human": 13466}, [1, 2.5, True, None, "é"], ({"a": (1, [2])}, -(2**70)), {}):
+            assert load_pickle_plain(_store(tmp_path / "x.pkl", obj, protocol)) == obj
 
 
 def test_the_released_offsets_are_plain(test_data):
-    offsets = load_pickle_plain(test_data / "uce" / "species_offsets.pkl")
-    assert offsets == {
-        "frog": 4,
-        "human": 13466,
-        "macaca_fascicularis": 33256,
-        "macaca_mulatta": 48431,
-        "mouse": 65206,
-        "mouse_lemur": 87530,
-        "pig": 102072,
-        "zebrafish": 117844,
-    }
+    assert load_pickle_plain(test_data / "uce" / "species_offsets.pkl") == {
+        "frog": 4, "human": 13466, "macaca_fascicularis": 33256, "macaca_mulatta": 48431, "mouse": 65206,
+        "mouse_lemur": 87530, "pig": 102072, "zebrafish": 117844,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_that_runs_code_is_refused_before_it_runs(tmp_path, protocol):
-    path = _store(tmp_path / "x.pkl", {"human": Evil(tmp_path / "pwned")}, protocol)
-    with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
-        load_pickle_plain(path)
+    path = _store(tmp_path / "x.pkl", {"human": Evil(tmp_path / "pwned"), "x": 1.5}, protocol)
+    for numpy_numbers in (False, True):
+        with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
+            load_pickle_plain(path, numpy_numbers=numpy_numbers)
     assert not (tmp_path / "pwned").exists()
     pickle.loads(path.read_bytes())  # the trap is real
     assert (tmp_path / "pwned").exists()
@@ -71,17 +61,17 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_numbers_of_numpy_come_back_as_numbers_of_python_when_asked_for(tmp_path, protocol):
-    big = np.array([5], dtype=">i4")[0]
-    path = _store(tmp_path / "x.pkl", {"a": [*NUMBERS, big], "b": 1}, protocol)
-    got = load_pickle_plain(path, numpy_numbers=True)
-    assert got == {"a": [n.item() for n in [*NUMBERS, big]], "b": 1}
-    assert {type(n) for n in got["a"]} == {int, float}
+def test_numpy_scalars_are_read_as_python_numbers_on_request(tmp_path):
+    numbers = [*NUMBERS, np.array([5], dtype=">i4")[0]]
+    for protocol in range(3, pickle.HIGHEST_PROTOCOL + 1):
+        path = _store(tmp_path / "x.pkl", {"a": numbers, "b": 1}, protocol)
+        got = load_pickle_plain(path, numpy_numbers=True)
+        assert got == {"a": [n.item() for n in numbers], "b": 1}
+        assert {type(n) for n in got["a"]} == {int, float}
 
 
 @pytest.mark.parametrize("core", ["core", "_core"], ids=["numpy 1", "numpy 2"])
-def test_numbers_of_either_numpy_are_read(tmp_path, core):
+def test_scalars_of_numpy_1_and_2_are_read(tmp_path, core):
     content = pickle.dumps(np.float64(2.5), protocol=3)
     for name in (b"numpy._core", b"numpy.core"):
         content = content.replace(b"c" + name + b".", b"cnumpy." + core.encode() + b".")
@@ -100,17 +90,9 @@ def test_numbers_of_either_numpy_are_read(tmp_path, core):
     ],
     ids=["array", "objects", "records", "text", "another class"],
 )
-def test_nothing_but_numbers_of_numpy_is_read_even_then(tmp_path, obj, asked):
+def test_only_numbers_of_numpy_are_read(tmp_path, obj, asked):
     with pytest.raises(ValueError, match=f"it asks for {asked}"):
         load_pickle_plain(_store(tmp_path / "x.pkl", obj), numpy_numbers=True)
-
-
-@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_code_does_not_run_beside_numbers_of_numpy(tmp_path, protocol):
-    path = _store(tmp_path / "x.pkl", [np.float64(1), Evil(tmp_path / "pwned")], protocol)
-    with pytest.raises(ValueError, match=r"x\.pkl was refused: it asks for posix\.mkdir"):
-        load_pickle_plain(path, numpy_numbers=True)
-    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize(
@@ -126,13 +108,13 @@ def test_a_damaged_pickle_is_a_value_error_that_names_the_file(tmp_path, content
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-@pytest.mark.parametrize("mmap", [True, False], ids=["left on disk", "read"])
-def test_tensors_come_back_as_they_were(tmp_path, zipped, mmap):
+def test_tensors_are_read(tmp_path, zipped):
     state = OrderedDict(weight=torch.arange(6.0).reshape(2, 3), bias=torch.ones(2, dtype=torch.float16))
     torch.save(state, tmp_path / "x.torch", _use_new_zipfile_serialization=zipped)
-    loaded = load_torch(tmp_path / "x.torch", mmap=mmap)
-    assert list(loaded) == ["weight", "bias"]
-    assert all(torch.equal(loaded[key], state[key]) and loaded[key].dtype == state[key].dtype for key in state)
+    for mmap in (True, False):
+        loaded = load_torch(tmp_path / "x.torch", mmap=mmap)
+        assert list(loaded) == ["weight", "bias"]
+        assert all(torch.equal(loaded[key], state[key]) and loaded[key].dtype == state[key].dtype for key in state)
 
 
 def test_a_mapped_file_is_not_changed_by_changing_the_tensor(tmp_path):
@@ -158,21 +140,16 @@ def test_a_plain_pickle_that_runs_code_is_refused_as_a_torch_file(tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize("keep", [0, 3, 30, 500, -10], ids=lambda n: f"{n} bytes kept")
-def test_a_truncated_torch_file_is_a_value_error_that_names_the_file(tmp_path, keep):
+def test_a_truncated_or_other_torch_file_is_a_value_error_that_names_the_file(tmp_path):
     torch.save(torch.ones(1000), tmp_path / "x.torch")
-    (tmp_path / "y.torch").write_bytes((tmp_path / "x.torch").read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"y\.torch"):
-        load_torch(tmp_path / "y.torch")
+    whole = (tmp_path / "x.torch").read_bytes()
+    for content in (b"", whole[:3], whole[:30], whole[:500], whole[:-10], b"<html>403 Forbidden</html>"):
+        (tmp_path / "y.torch").write_bytes(content)
+        with pytest.raises(ValueError, match=r"y\.torch"):
+            load_torch(tmp_path / "y.torch")
 
 
-def test_a_web_page_is_no_torch_file(tmp_path):
-    (tmp_path / "x.torch").write_text("<html>403 Forbidden</html>")
-    with pytest.raises(ValueError, match=r"x\.torch"):
-        load_torch(tmp_path / "x.torch")
-
-
-def test_a_missing_file_stays_a_missing_file(tmp_path):
+def test_a_missing_file_is_a_file_not_found_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_torch(tmp_path / "x.torch")
     with pytest.raises(FileNotFoundError):

@@ -1,9 +1,9 @@
-"""Gene tables from an Ensembl annotation and a text encoder."""
+"""Gene annotations in tab-separated files, and gene tables from them with a text encoder."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anndata as ad
@@ -12,7 +12,7 @@ import pandas as pd
 
 from univerce.genes.encoders.text import TextEncoder
 from univerce.genes.hashed import hashed_tokens, quantize
-from univerce.genes.table import N_SPECIAL, PAD, make_table, write_table
+from univerce.genes.table import N_SPECIAL, PAD, make_table
 
 _COLUMNS = ("ensembl_id", "symbol", "chromosome", "start", "description")
 
@@ -23,16 +23,16 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A file with the columns ``ensembl_id``, ``symbol``, ``chromosome``, ``start`` and ``description``.
+        File with the columns ``ensembl_id``, ``symbol``, ``chromosome``, ``start`` and ``description``.
 
     Returns
     -------
-    One row per gene in the order of the file; text columns hold ``""`` where nothing is known, ``start`` is int64.
+    One row per gene in the order of the file; missing text is ``""``, ``start`` is int64.
 
     Raises
     ------
     ValueError
-        When a column is missing, a start is not a whole number, or an Ensembl id is repeated.
+        If a column is missing, a start is not an integer, or an Ensembl id is repeated.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     ...     uc.genes.read_annotation(Path(directory) / "human.tsv.gz")["symbol"].tolist()
     ['INS']
     """
-    # A quote in a description is a character like any other; pandas would read on to the next one, rows and all.
+    # quotes in descriptions are ordinary characters; pandas would read on to the next one, across rows
     genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     missing = [column for column in _COLUMNS if column not in genes]
     if missing:
@@ -55,29 +55,29 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     starts = pd.to_numeric(genes["start"], errors="coerce")
     broken = ~(starts.mod(1) == 0)
     if broken.any():
-        raise ValueError(f"{path}: start is not a whole number for gene {genes['ensembl_id'][broken].iloc[0]!r}.")
+        raise ValueError(f"{path}: start is not an integer for gene {genes['ensembl_id'][broken].iloc[0]!r}.")
     repeated = genes["ensembl_id"][genes["ensembl_id"].duplicated() & (genes["ensembl_id"] != "")]
     if len(repeated):
-        raise ValueError(f"{path}: the Ensembl id {repeated.iloc[0]!r} is there more than once.")
+        raise ValueError(f"{path}: the Ensembl id {repeated.iloc[0]!r} is repeated.")
     return genes.assign(start=starts.astype(np.int64))[list(_COLUMNS)]
 
 
 def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *, source: str) -> dict[str, ad.AnnData]:
-    """Gene tables of several species that share one text encoder, fitted to all of them.
+    """Build gene tables of several species with one text encoder, fitted to all of them.
 
     Parameters
     ----------
     annotations
-        Species to annotation, as :func:`read_annotation` returns it.
+        Species to annotation, see :func:`read_annotation`.
     encoder
-        An unfitted encoder.
+        Text encoder; it is fitted.
     source
-        Where the annotations come from, kept as provenance.
+        Source of the annotations, kept as provenance.
 
     Returns
     -------
     Species to gene table with int8 features. Chromosome codes count the sorted ``<species>_<chromosome>`` names of all
-    species, as the released UCE tables do, and are frozen in each table.
+    species, as in the released UCE tables, and are frozen in each table.
 
     Examples
     --------
@@ -94,9 +94,6 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
     encoder.fit(pd.concat(annotations.values(), ignore_index=True))
     names = sorted({f"{species}_{c}" for species, genes in annotations.items() for c in genes["chromosome"]})
     code = {name: i for i, name in enumerate(names)}
-    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=encoder.seed)
-    special[PAD] = 0
-    special = quantize(special)
     tables = {}
     for species, genes in annotations.items():
         chromosomes = sorted(set(genes["chromosome"]))
@@ -109,56 +106,21 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
             source=source,
             n_identity=encoder.n_identity,
             identity_seed=encoder.seed,
-            special_features=special,
+            special_features=text_special_tokens(encoder),
             chromosome_names=chromosomes,
             chromosome_codes=[code[name] for name in full],
-            chromosome_features=quantize(hashed_tokens(full, encoder.dim, seed=encoder.seed)),
+            chromosome_features=text_chromosome_tokens(full, encoder),
         )
     return tables
 
 
-def write_text_tables(
-    annotation_dir: Path | str, out_dir: Path | str, encoder: TextEncoder, *, source: str
-) -> list[Path]:
-    r"""Read every ``<species>.tsv.gz`` of a directory and write a gene table ``<species>.zarr.zip`` for each.
+def text_special_tokens(encoder: TextEncoder) -> np.ndarray:
+    """Draw the special tokens ``[4, dim]`` int8 of a text encoder."""
+    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=encoder.seed)
+    special[PAD] = 0
+    return quantize(special)
 
-    Parameters
-    ----------
-    annotation_dir
-        Directory of annotations that :func:`read_annotation` reads.
-    out_dir
-        Where the tables go.
-    encoder
-        An unfitted encoder.
-    source
-        Kept as provenance.
 
-    Returns
-    -------
-    The paths written.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the directory holds no annotation.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import pandas as pd
-    >>> import univerce as uc
-    >>> columns = ["ensembl_id", "symbol", "chromosome", "start", "description"]
-    >>> genes = [["E1", "INS", "11", 5, "insulin"], ["E2", "GCG", "2", 9, "glucagon"]]
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     pd.DataFrame(genes, columns=columns).to_csv(Path(directory) / "human.tsv.gz", sep="\t", index=False)
-    ...     paths = uc.genes.write_text_tables(directory, directory, uc.genes.TextEncoder(2, 8), source="example")
-    >>> [path.name for path in paths]
-    ['human.zarr.zip']
-    """
-    paths = sorted(Path(annotation_dir).glob("*.tsv.gz"))
-    if not paths:
-        raise FileNotFoundError(f"There is no <species>.tsv.gz in {annotation_dir}.")
-    annotations = {path.name.removesuffix(".tsv.gz"): read_annotation(path) for path in paths}
-    tables = text_tables(annotations, encoder, source=source)
-    return [write_table(t, Path(out_dir) / f"{s}.zarr.zip") for s, t in tables.items()]
+def text_chromosome_tokens(names: Sequence[str], encoder: TextEncoder) -> np.ndarray:
+    """Draw the tokens ``[n, dim]`` int8 of ``<species>_<chromosome>`` names for a text encoder."""
+    return quantize(hashed_tokens(names, encoder.dim, seed=encoder.seed))

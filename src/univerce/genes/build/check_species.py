@@ -1,4 +1,4 @@
-"""Is a gene table what it should be? Looked at before a single cell is embedded."""
+"""Check a gene table before cells are embedded with it."""
 
 from __future__ import annotations
 
@@ -27,44 +27,24 @@ _ALPHA = 0.01
 
 @dataclass(frozen=True, eq=False)
 class SpeciesReport:
-    """What is in a gene table, and what looks wrong.
-
-    Parameters
-    ----------
-    species, encoder
-        Of the table.
-    numbers
-        Genes; genes without a symbol, whose identifier is their name; genes that share a symbol with another when case
-        is ignored; chromosomes, and scaffolds pooled into one of them; what the building of the table noted, such as
-        proteins and genes left out, by reason.
-    orthologues
-        For each reference species the share of sampled genes whose nearest gene there, by feature, has their symbol
-        (``rate``), of how many (``n``), and the share that features of no meaning would give (``chance``).
-    coverage
-        What the table covers of a data set, or ``None``.
-    suspicions
-        What is probably wrong and what to do about it; empty when all looks well.
-
-    Examples
-    --------
-    >>> import univerce as uc
-    >>> report = uc.genes.check_species(uc.genes.load_table("rat"), n_sample=100)
-    >>> report.numbers["genes"] > 20_000, report.suspicions
-    (True, [])
-    """
+    """Content of a gene table, and what looks wrong."""
 
     species: str
     encoder: str
     numbers: dict[str, int]
+    """Genes, chromosomes, and what was left out of the table, by reason."""
     orthologues: pd.DataFrame
+    """By reference species: ``rate``, ``n``, ``chance``."""
     coverage: Coverage | None
+    """Of a data set."""
     suspicions: list[str]
+    """What is probably wrong and how to fix it."""
 
     def __str__(self) -> str:
         lines = [f"Gene table of species {self.species!r}, encoder {self.encoder}"]
         lines += [f"  {name:<38} {n:>9,}" for name, n in self.numbers.items()]
         lines += [
-            f"  {f'nearest gene of {name} is its namesake':<38} {rate:>9.1%}  of {int(n):,}; chance {chance:.2%}"
+            f"  {f'nearest gene of {name} has its symbol':<38} {rate:>9.1%}  of {int(n):,}; chance {chance:.2%}"
             for name, rate, n, chance in self.orthologues.itertuples()
         ]
         if self.coverage is not None:
@@ -75,12 +55,7 @@ class SpeciesReport:
         return "\n".join([*lines, *(f"  suspicion: {text}" for text in self.suspicions)])
 
     def to_uns(self) -> dict[str, Any]:
-        """The report as a dictionary that h5ad and zarr can hold.
-
-        Returns
-        -------
-        ``numbers``, ``orthologues``, ``suspicions``, of a data set ``coverage``, and all as ``text``.
-        """
+        """Convert the report to a dictionary for h5ad and zarr, with the whole report as ``text``."""
         out: dict[str, Any] = {
             "numbers": dict(self.numbers),
             "orthologues": self.orthologues.copy(),
@@ -99,38 +74,41 @@ def check_species(
     n_sample: int = 1000,
     rng: int | np.random.Generator = 0,
 ) -> SpeciesReport:
-    """Look at a gene table: what it holds, whether it fits a data set, and whether its features belong to its genes.
+    """Check the content of a gene table, its fit to a data set, and whether its features belong to its genes.
 
-    Rows that slipped against their features are caught by orthologues: genes of one symbol in two species should be
-    each other's nearest by feature far more often than by chance. How often depends on the encoder and on the distance
-    of the species; at the rate of chance something is wrong.
+    Orthologs detect rows shifted against their features: genes with the same symbol in two species should be nearest by
+    feature far more often than by chance. How often depends on the encoder and the distance of the species; at the rate
+    of chance something is wrong.
 
     Parameters
     ----------
     table
-        A gene table, see :func:`univerce.genes.build_species`.
+        Gene table, see :func:`build_species`.
     adata
-        A data set of the species, to see how many of its names and counts the table covers.
+        A data set of the species, to compute the coverage of its names and counts.
     gene_key
         Column of ``adata.var`` with the gene names; ``None`` is ``var_names``.
     references
-        Gene tables of other species and the same encoder, by species. ``None`` takes those of human and mouse where
-        they are at hand, and else two others of the cache.
+        Gene tables of other species and the same encoder, by species; by default those of human and mouse that are
+        bundled or cached, else two others in the cache.
     n_sample
-        Genes whose orthologues are looked for.
+        Number of genes whose orthologs are searched.
     rng
         Seed, or a generator that is drawn from once.
 
     Returns
     -------
-    The report; ``print`` it.
+    A report to ``print``, with the attributes ``numbers`` (genes, chromosomes, and what was left out, by reason);
+    ``orthologues``, by reference species the share of sampled genes whose nearest gene by feature has their symbol
+    (``rate``), of how many (``n``), and the share expected at random (``chance``); ``coverage`` of ``adata``; and
+    ``suspicions``, what is probably wrong and how to fix it.
 
     Raises
     ------
     ValueError
-        When ``table`` is no gene table, or the references are of another encoder.
+        If ``table`` is not a gene table, or the references are of another encoder.
     KeyError
-        When ``gene_key`` is no column of ``adata.var``.
+        If ``gene_key`` is not a column of ``adata.var``.
 
     Examples
     --------
@@ -146,12 +124,12 @@ def check_species(
     info = gene_table_info(table)
     species, encoder = str(info["species"]), str(info["encoder"])
     if references is None:
-        references = _at_hand(encoder, species)
+        references = _find_references(encoder, species)
     orthologues = _orthologues(table, species, references, n_sample, rng)
     covered = None if adata is None else _coverage(table, adata, gene_key)
     suspicions = [
-        f"No more than chance of the genes are nearest to their namesakes of {name}: rows and features may belong to "
-        "different genes, or the features mean nothing. Check the order of the vectors and the names of the proteins."
+        f"Genes are nearest to the {name} gene of their symbol no more often than by chance: rows and features may "
+        "belong to different genes. Check the order of the vectors and the names of the proteins."
         for name, row in orthologues.iterrows()
         if row["n"] >= _MIN_ORTHOLOGUES
         and binom.sf(round(row["rate"] * row["n"]) - 1, row["n"], row["chance"]) > _ALPHA
@@ -159,15 +137,15 @@ def check_species(
     if covered is not None:
         if covered.fraction_counts < LOW_COVERAGE:
             suspicions.append(
-                f"Only {covered.fraction_counts:.1%} of the counts of the data belong to genes of the table; lost "
-                f"most: {', '.join(covered.lost['name'].head())}. {covered.suspicion or ''}".strip()
+                f"Only {covered.fraction_counts:.1%} of the counts of the data belong to genes of the table; most "
+                f"lost: {', '.join(covered.lost['name'].head())}. {covered.suspicion or ''}".strip()
             )
         elif covered.suspicion:
             suspicions.append(covered.suspicion)
     return SpeciesReport(species, encoder, _numbers(table), orthologues, covered, suspicions)
 
 
-def _at_hand(encoder: str, species: str) -> dict[str, ad.AnnData]:
+def _find_references(encoder: str, species: str) -> dict[str, ad.AnnData]:
     found = {name: table for name in REFERENCES if (table := load_reference(name, encoder)) is not None}
     others = [name for name in list_tables(registered_tables(encoder)) if name != species][: len(REFERENCES)]
     return found or {name: table for name in others if (table := load_reference(name, encoder)) is not None}
@@ -205,7 +183,7 @@ def _coverage(table: ad.AnnData, adata: ad.AnnData, gene_key: str | None) -> Cov
         raise KeyError(f"gene_key={gene_key!r} is not in adata.var; its columns are: {', '.join(map(str, adata.var))}.")
     names = adata.var_names if gene_key is None else adata.var[gene_key]
     counts = np.zeros(adata.n_vars) if adata.X is None else np.asarray(adata.X[:_SAMPLED_CELLS].sum(axis=0)).ravel()
-    return coverage(
-        map_names(names, table), names, counts, table, gene_key=gene_key or "var_names",
-        n_cells=min(adata.n_obs, _SAMPLED_CELLS), others=bundled_names(),
-    )  # fmt: skip
+    n_cells = min(adata.n_obs, _SAMPLED_CELLS)
+    mapping = map_names(names, table)
+    key = gene_key or "var_names"
+    return coverage(mapping, names, counts, table, gene_key=key, n_cells=n_cells, others=bundled_names())

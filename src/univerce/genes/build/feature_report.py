@@ -1,4 +1,4 @@
-"""Do gene features tell genes apart, and bring those together that belong together?"""
+"""How well gene features separate genes, and place orthologs and families close together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import as_seed
+from univerce._validate import as_seed, check_whole
 from univerce.genes.lookup import clean_names
 from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
 
@@ -26,7 +26,7 @@ FAMILIES = {
     "cytochromes P450": r"CYP-?\d",
     "C-C and C-X-C chemokines": r"C(?:X)?CL\d",
 }
-"""Upper-case symbols that begin like this are a family."""
+"""Families by the beginning of their upper-case symbols."""
 _MIN_FAMILY = 5
 _SEPARATE = 0.95
 _BLOCK = 2048
@@ -39,21 +39,21 @@ def feature_report(
     n_sample: int = 2000,
     rng: int | np.random.Generator = 0,
 ) -> pd.DataFrame:
-    """How well the features of gene tables know genes: orthologues, identities and families.
+    """Measure how well gene features capture orthologs, identities and families, by their cosines.
 
-    What is compared are cosines, as the network sees features by their direction alone. Orthologues and families are
-    told by symbols, which is crude: genes of one name need not be orthologues, least of all in far species, and an
-    encoder that reads symbols, such as :class:`univerce.genes.TextEncoder`, has seen the answer. Compare encoders of
-    one kind, and all columns together: features that are all alike have coherent families and cannot tell genes apart.
+    Orthologs and families are defined by symbols, which is crude: genes of one name need not be orthologs, least of all
+    in distant species, and an encoder that reads symbols, such as :class:`univerce.genes.TextEncoder`, has seen the
+    answer. Compare encoders of one kind, and all columns together: if all features are alike, families are coherent but
+    genes are not separate.
 
     Parameters
     ----------
     tables
         Gene tables of one encoder by species.
     reference
-        The species among whose genes the orthologues of the others are looked for.
+        Species whose genes are searched for orthologs of the others.
     n_sample
-        Genes of each species that nearest neighbors are looked for; all when it has no more.
+        Number of genes of each species whose nearest neighbors are searched.
     rng
         Seed, or a generator that is drawn from once.
 
@@ -64,20 +64,19 @@ def feature_report(
     ``n_genes``
         Genes in the table.
     ``orthologues``
-        Share of the sampled genes that share a symbol (ignoring case) with a gene of ``reference`` whose nearest gene
-        of ``reference`` is one of that symbol, ties counting as failures; NaN for ``reference`` itself, and when no
-        symbol is shared.
+        Share of the sampled genes with a symbol of ``reference`` (ignoring case) whose nearest gene of ``reference``
+        has that symbol, ties counted as failures; NaN for ``reference`` itself, and if no symbol is shared.
     ``n_orthologues``
-        How many genes that share is of.
+        Number of these genes.
     ``separate``
         Share of the sampled genes whose nearest other gene of the species has a cosine below 0.95. Genes of one symbol
-        are one gene here: assemblies hold some several times, on alternative loci.
+        are one gene: assemblies repeat some on alternative loci.
     ``nearest_cosine``
         Mean cosine of a sampled gene and the nearest other gene of the species.
     ``family_cosine``
         Cosine of two genes of one family, averaged over pairs and then over families: symbols that begin with RPL or
-        RPS, KRT, HLA-, COL, OR, SLC, ZNF, HOX, NDUF, PSM, CYP, CCL or CXCL, and go on as in those families. Families of
-        fewer than 5 genes are left out; NaN when none is left.
+        RPS, KRT, HLA-, COL, OR, SLC, ZNF, HOX, NDUF, PSM, CYP, CCL or CXCL, and continue as in those families. Families
+        of fewer than 5 genes are left out; NaN if none remains.
     ``random_cosine``
         Mean cosine of any two genes of the species.
     ``family_coherence``
@@ -86,8 +85,7 @@ def feature_report(
     Raises
     ------
     ValueError
-        When there is no table, ``reference`` is not among them, the tables are of several encoders, or ``n_sample`` is
-        not at least 1.
+        If ``reference`` is not among the tables, they are of several encoders, or ``n_sample`` is less than 1.
 
     Examples
     --------
@@ -99,8 +97,7 @@ def feature_report(
     """
     if reference not in tables:
         raise ValueError(f"reference={reference!r} is not among the tables: {', '.join(tables) or 'none'}.")
-    if isinstance(n_sample, bool) or not isinstance(n_sample, int | np.integer) or n_sample < 1:
-        raise ValueError(f"n_sample={n_sample!r} must be an integer >= 1.")
+    check_whole("n_sample", n_sample, 1)
     encoders = {(str(gene_table_info(table)["encoder"]), table.n_vars) for table in tables.values()}
     if len(encoders) > 1:
         found = ", ".join(f"{encoder!r} of width {dim}" for encoder, dim in sorted(encoders))
@@ -136,7 +133,7 @@ def _symbols(table: ad.AnnData) -> np.ndarray:
 
 
 def _symbol_codes(tables: Mapping[str, ad.AnnData]) -> dict[str, np.ndarray]:
-    """For the genes of each table a number that genes of one symbol share, and genes without one share with none."""
+    """Number the genes of each table by symbol; genes without a symbol get unique numbers."""
     symbols = [_symbols(table) for table in tables.values()]
     codes = pd.factorize(np.concatenate(symbols))[0]
     nameless = np.concatenate(symbols) == ""
@@ -149,7 +146,7 @@ def _sample(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _unit_blocks(table: ad.AnnData, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Features of increasing rows, of unit length, block by block."""
+    """Iterate over unit-length features of increasing rows, block by block."""
     for part, features in iter_token_features(table, rows + N_SPECIAL, block=_BLOCK):
         yield part, features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
@@ -164,7 +161,7 @@ def _unit(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
 def _nearest(
     unit: np.ndarray, codes: np.ndarray, table: ad.AnnData, table_codes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each gene the highest cosine with the genes of its symbol in ``table``, and with all other genes there."""
+    """Compute for each gene the highest cosine with genes of its symbol in ``table``, and with all others."""
     same = np.full(len(unit), -np.inf, dtype=np.float32)
     other = same.copy()
     for part, features in _unit_blocks(table, np.arange(table.n_obs)):
@@ -177,7 +174,7 @@ def _nearest(
 
 
 def _sums(table: ad.AnnData, rows: np.ndarray) -> tuple[int, float, float]:
-    """Number of the genes, squared length of the sum of their directions, and sum of the squared lengths."""
+    """Compute the number of genes, the squared length of their summed directions, and the sum of squared lengths."""
     total, lengths = np.zeros(table.n_vars), 0.0
     for _, unit in _unit_blocks(table, rows):
         total += unit.sum(axis=0, dtype=np.float64)
@@ -186,7 +183,7 @@ def _sums(table: ad.AnnData, rows: np.ndarray) -> tuple[int, float, float]:
 
 
 def _mean_cosine(sums: tuple[int, float, float]) -> float:
-    """Mean cosine of two different genes."""
+    """Compute the mean cosine of two different genes."""
     n, squared, lengths = sums
     return (squared - lengths) / (n * (n - 1)) if n > 1 else np.nan
 

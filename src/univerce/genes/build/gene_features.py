@@ -1,10 +1,9 @@
-"""Features of genes, computed in blocks of proteins that stay on disk until the table is written."""
+"""Gene features, computed in blocks of proteins that stay on disk until the table is written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.genes.build.proteome import Proteome
 from univerce.genes.encoders.encoder import Encoder
+from univerce.io.atomic import replacing, write_whole
 
 BLOCK_PROTEINS = 1024
 
@@ -28,25 +28,25 @@ def encode_genes(
     block_proteins: int = BLOCK_PROTEINS,
     **describing: Any,
 ) -> list[Path]:
-    """Write the features of all genes to files, one for each block of whole genes; those that are there are kept.
+    """Write the features of all genes to files, one per block of whole genes; existing files are kept.
 
     Parameters
     ----------
     proteome
         Genes and their proteins.
     encoder
-        What encodes them.
+        Encoder of the proteins.
     directory
-        Where the files go, in a folder of their own for each set of inputs: other proteins, another encoder or another
-        block size never meet. Its ``manifest.json`` says what they are of.
+        Parent of the folder for the files. Every set of inputs (proteins, encoder, block size) has another folder; its
+        ``manifest.json`` records them.
     block_proteins
-        Proteins in a block, or a few more: a gene is never divided.
+        Proteins in a block, or a few more: genes are not split.
     **describing
-        Further entries of the manifest that tell inputs apart.
+        Further entries of the manifest.
 
     Returns
     -------
-    The files, in the order of the genes, for :func:`read_block`.
+    The files in the order of the genes, for :func:`read_block`.
     """
     manifest = {
         "encoder": encoder.name, "dim": encoder.dim, "n_genes": len(proteome.counts),
@@ -55,8 +55,7 @@ def encode_genes(
     }  # fmt: skip
     text = json.dumps(manifest, indent=2, sort_keys=True)
     folder = directory / hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "manifest.json", text.encode())
+    write_whole(folder / "manifest.json", text.encode())
     edges = np.concatenate([[0], np.cumsum(proteome.counts)])
     paths = []
     with tqdm(total=len(proteome.proteins), unit="protein", desc="encode", disable=not settings.progress) as bar:
@@ -66,14 +65,15 @@ def encode_genes(
             if block is None or block[0].shape != (end - begin, encoder.dim):
                 features = encoder.encode(proteome.proteins[edges[begin] : edges[end]])
                 means, n_missing = gene_means(features, proteome.counts[begin:end])
-                _write_block(path, means, n_missing)
+                with replacing(path) as part:
+                    np.savez(part, features=means, n_missing=n_missing)
             paths.append(path)
             bar.update(int(edges[end] - edges[begin]))
     return paths
 
 
 def block_edges(counts: np.ndarray, block_proteins: int) -> Iterator[tuple[int, int]]:
-    """First and last-plus-one gene of every block."""
+    """Iterate over the first and last-plus-one gene of every block."""
     begin, size = 0, 0
     for gene, n in enumerate(counts.tolist()):
         size += n
@@ -85,12 +85,12 @@ def block_edges(counts: np.ndarray, block_proteins: int) -> Iterator[tuple[int, 
 
 
 def gene_means(features: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, int]:
-    """Means over each gene's own proteins, ``[n_genes, dim]`` float32, and the number of proteins without features.
+    """Average over each gene's proteins, ``[n_genes, dim]`` float32; also the number of proteins without features.
 
-    Rows of NaN are proteins that the encoder knows nothing of; a gene of such alone is a row of NaN.
+    Proteins unknown to the encoder are rows of NaN, and so are genes without any other.
     """
     if len(features) != counts.sum():
-        raise ValueError(f"The encoder gave {len(features)} rows for {counts.sum()} proteins.")
+        raise ValueError(f"The encoder returned {len(features)} rows for {counts.sum()} proteins.")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     known = ~np.isnan(features[:, 0])
     sums = np.add.reduceat(np.where(known[:, None], features, 0).astype(np.float64), starts)
@@ -100,25 +100,10 @@ def gene_means(features: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, in
 
 
 def read_block(path: Path) -> tuple[np.ndarray, int] | None:
-    """Features and number of proteins without any, or ``None`` when the block is not there whole."""
+    """Read features and the number of proteins without any, or ``None`` if the block is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
             return saved["features"], int(saved["n_missing"])
-    # Of a killed process, or damaged: the checksums of a zip find it.
+    # the checksums of a zip detect damage
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-def _write_block(path: Path, features: np.ndarray, n_missing: int) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.savez(file, features=features, n_missing=n_missing)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    part.replace(path)

@@ -1,4 +1,4 @@
-"""Genes, their positions and their proteins out of GTF and GFF3 files."""
+"""Genes, positions and proteins in GTF and GFF3 files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from univerce.genes.build.annotation import read_annotation
 from univerce.genes.fasta import open_text, without_version
 
 _GTF = re.compile(r'([\w.-]+) +(?:"([^"]*)"|([^;\s]+)) *(?:;|$)')
-# What no gene, transcript or protein is named in.
+# Rows without names of genes, transcripts or proteins.
 _PASSED_OVER = {"exon", "region", "start_codon", "stop_codon", "UTR", "five_prime_utr", "three_prime_utr", "intron"}
 _PASSED_OVER |= {"five_prime_UTR", "three_prime_UTR", "chromosome", "scaffold", "supercontig", "biological_region"}
 _COLUMNS = ["symbol", "chromosome", "start", "description"]
@@ -24,54 +24,22 @@ _COLUMNS = ["symbol", "chromosome", "start", "description"]
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """The genes of a genome.
-
-    Parameters
-    ----------
-    genes
-        One row per gene, indexed by its identifier: ``symbol``, ``chromosome``, ``start`` (bp, int64), ``description``.
-    gene_of
-        Identifier of a protein or transcript, with and without its version, to that of its gene.
-    canonical
-        Proteins and transcripts that the file calls canonical or selected, likewise.
-    """
+    """The genes of a genome."""
 
     genes: pd.DataFrame
+    """Indexed by identifier: ``symbol``, ``chromosome``, ``start`` (bp, int64), ``description``."""
     gene_of: dict[str, str] = field(default_factory=dict)
+    """Protein or transcript, with and without version, to gene."""
     canonical: frozenset[str] = frozenset()
+    """Canonical or selected proteins and transcripts, with and without version."""
 
 
 def read_genes(path: Path | str) -> Annotation:
-    r"""Read the genes of a GTF, a GFF3 or a tab-separated file, plain or gzipped.
+    """Read the genes of a GTF or GFF3 of Ensembl, NCBI or GENCODE, or a tab-separated file, plain or gzipped.
 
-    Parameters
-    ----------
-    path
-        A GTF or GFF3 of Ensembl, NCBI or GENCODE, or what :func:`univerce.genes.read_annotation` reads, told apart by
-        their first line that is no comment.
-
-    Returns
-    -------
-    The annotation. A gene on several chromosomes, such as those that X and Y share, has the first of them; its start is
-    the smallest there.
-
-    Raises
-    ------
-    ValueError
-        When the file is none of these, is damaged, or holds no gene; the message names the line.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from univerce.genes.build.gtf import read_genes
-    >>> line = '7\tensembl\tCDS\t500\t900\t.\t+\t0\tgene_id "G1"; gene_name "INS"; protein_id "P1";\n'
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory) / "genes.gtf"
-    ...     _ = path.write_text(line)
-    ...     found = read_genes(path)
-    >>> found.genes.loc["G1", "symbol"], int(found.genes.loc["G1", "start"]), found.gene_of["P1"]
-    ('INS', 500, 'G1')
+    The first line that is not a comment decides which. A gene on several chromosomes, such as those shared by X and Y,
+    is on the first of them; its start is the smallest there. ``ValueError`` that names the line if the file is none of
+    these, is damaged, or has no genes.
     """
     path = Path(path)
     try:
@@ -79,13 +47,13 @@ def read_genes(path: Path | str) -> Annotation:
             first = next((line for line in file if line.strip() and not line.startswith("#")), "")
         if "ensembl_id" in first.rstrip("\n").split("\t"):
             table = read_annotation(path)
-            # Like tables of genes elsewhere, a gene without an identifier goes by its symbol.
+            # as in gene tables, a gene without an identifier goes by its symbol
             ids = table["ensembl_id"].where(table["ensembl_id"] != "", table["symbol"])
             table = table.assign(ensembl_id=ids)[ids != ""].drop_duplicates("ensembl_id")
             return Annotation(table.set_index("ensembl_id")[_COLUMNS])
         return _collect(path)
     except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no text: {error}") from error
+        raise ValueError(f"{path} is damaged or not text: {error}") from error
 
 
 @dataclass(slots=True)
@@ -98,7 +66,7 @@ class _Gene:
 
 def _collect(path: Path) -> Annotation:
     genes: dict[str, _Gene] = {}
-    parent: dict[str, str] = {}  # GFF3: a row to the row it belongs to
+    parent: dict[str, str] = {}  # GFF3: a row to its parent
     gene_of: dict[str, str] = {}
     product: dict[str, list[str]] = {}  # transcript to its proteins
     canonical: set[str] = set()
@@ -132,7 +100,7 @@ def _collect(path: Path) -> Annotation:
     gene_of = {name: root for name, at in gene_of.items() if (root := _root(at, parent, gene_of)) in genes}
     canonical |= {name for mother in canonical for name in product.get(mother, ())}
     if not genes:
-        raise ValueError(f"{path} holds no gene: no row has a gene_id, and none is a gene with an ID.")
+        raise ValueError(f"{path} has no genes: no row has a gene_id, and none is a gene with an ID.")
     frame = pd.DataFrame(
         [(gene.symbol, gene.chromosome, gene.start, gene.description) for gene in genes.values()],
         index=pd.Index(list(genes), name="gene_id"), columns=_COLUMNS,
@@ -146,7 +114,7 @@ def _collect(path: Path) -> Annotation:
 
 
 def _root(at: str, parent: dict[str, str], gene_of: dict[str, str]) -> str:
-    """The gene that a row of a GFF3 belongs to at last; a GTF names it itself."""
+    """Follow the parents of a GFF3 row to its gene; a GTF names the gene directly."""
     seen = set()
     while at in parent and at not in seen:
         seen.add(at)
@@ -157,7 +125,7 @@ def _root(at: str, parent: dict[str, str], gene_of: dict[str, str]) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, int, dict[str, str]]]:
-    """Kind, chromosome, start and attributes of the rows that may name a gene or a protein."""
+    """Iterate over kind, chromosome, start and attributes of rows that may name a gene or a protein."""
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
             if line.startswith("##FASTA"):
@@ -167,16 +135,16 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, dict[str, str]]]:
             columns = line.rstrip("\r\n").split("\t")
             if len(columns) != 9 or not columns[3].isdecimal():
                 raise ValueError(
-                    f"{path}, line {number}: {line[:60]!r} is no row of a GTF or GFF3, which has 9 columns with tabs "
-                    "between them and the start in the fourth; nor has the file the columns of a gene annotation "
-                    "(ensembl_id, symbol, chromosome, start, description)."
+                    f"{path}, line {number}: {line[:60]!r} is not a row of a GTF or GFF3, with 9 tab-separated columns "
+                    "and the start in the fourth; the file also lacks the columns of a gene annotation (ensembl_id, "
+                    "symbol, chromosome, start, description)."
                 )
             if columns[2] not in _PASSED_OVER:
                 yield columns[2], columns[0], int(columns[3]), _attributes(columns[8])
 
 
 def _attributes(text: str) -> dict[str, str]:
-    """Attributes of a row, several tags joined by commas."""
+    """Parse the attributes of a row; several tags are joined by commas."""
     found: dict[str, str] = {}
     if "=" in text.partition('"')[0]:
         pairs = [(k.strip(), unquote(v.strip())) for k, eq, v in (p.partition("=") for p in text.split(";")) if eq]

@@ -1,4 +1,4 @@
-"""The proteins of a genome, gene by gene, and what was left out."""
+"""The proteins of a genome by gene, and what was left out."""
 
 from __future__ import annotations
 
@@ -19,27 +19,19 @@ ISOFORMS = ("mean", "longest", "canonical")
 
 @dataclass(frozen=True, eq=False)
 class Proteome:
-    """The genes of a species and their proteins.
-
-    Parameters
-    ----------
-    genes
-        One row per gene in the order of its first protein: ``symbol``, ``ensembl_id``, ``chromosome``, ``start``.
-    proteins
-        All proteins of the first gene, then of the second, and so on.
-    counts
-        ``[n_genes]`` number of proteins of each gene.
-    lost
-        How many proteins or genes were left out, by reason.
-    """
+    """The genes of a species and their proteins."""
 
     genes: pd.DataFrame
+    """In the order of the first protein: ``symbol``, ``ensembl_id``, ``chromosome``, ``start``."""
     proteins: list[Protein]
+    """All proteins of the first gene, then of the second, and so on."""
     counts: np.ndarray
+    """``[n_genes]`` number of proteins of each gene."""
     lost: dict[str, int]
+    """Number of proteins or genes left out, by reason."""
 
     def digest(self) -> str:
-        """SHA-256 of all that can change a feature."""
+        """Compute the SHA-256 of everything that can change a feature."""
         sha = hashlib.sha256(self.counts.astype(np.int64).tobytes())
         for protein in self.proteins:
             for text in (protein.id, protein.gene, protein.symbol, protein.description, protein.sequence):
@@ -48,11 +40,12 @@ class Proteome:
 
 
 def read_proteome(fasta: Path | str, annotation: Annotation | None = None, *, isoforms: str = "mean") -> Proteome:
-    """Read a FASTA file and give every protein its gene.
+    """Read a FASTA file and assign every protein to its gene.
 
-    A gene is its identifier in the header; without one, what the annotation says of the protein, of its transcript, or
-    of its symbol when a single gene has it. Positions are those of the annotation, or without one of the headers, where
-    the smallest start of a gene's proteins is that of the gene.
+    The gene is the identifier in the header, else the gene of the protein, of its transcript, or of its symbol (if
+    unique) in the annotation. Positions come from the annotation, else from the headers, where a gene has the smallest
+    start of its proteins. Proteins with a stop (``*``), empty ones, and those without a gene with a position are left
+    out and counted.
 
     Parameters
     ----------
@@ -61,26 +54,21 @@ def read_proteome(fasta: Path | str, annotation: Annotation | None = None, *, is
     annotation
         Genes with positions.
     isoforms
-        ``"mean"`` keeps all proteins of a gene, ``"longest"`` one of them (the first of those that are as long), and
-        ``"canonical"`` those that the annotation calls so; a gene without such a one keeps its longest.
-
-    Returns
-    -------
-    The proteome. Proteins with a stop (``*``), empty ones, and those of no gene with a position are left out and
-    counted.
+        ``"mean"`` keeps all proteins of a gene, ``"longest"`` the first of its longest, and ``"canonical"`` those
+        canonical in the annotation, else the longest.
 
     Raises
     ------
     ValueError
-        When a protein is there twice, a gene lies on two chromosomes, nothing is left, or ``"canonical"`` is asked for
-        and nothing is called canonical.
+        If a protein is repeated, a gene is on two chromosomes, nothing is left, or nothing is canonical but
+        ``"canonical"`` is requested.
     """
     if isoforms not in ISOFORMS:
         raise ValueError(f"isoforms={isoforms!r} is not known; use one of {', '.join(ISOFORMS)}.")
     if isoforms == "canonical" and not (annotation and annotation.canonical):
         raise ValueError(
-            'isoforms="canonical" needs to be told which proteins are: pass annotation= with a GTF or GFF3 that has '
-            'tags such as Ensembl_canonical or "RefSeq Select". FASTA headers do not say it.'
+            'isoforms="canonical" needs annotation= with a GTF or GFF3 that has tags such as Ensembl_canonical or '
+            '"RefSeq Select"; FASTA headers do not name canonical proteins.'
         )
     by_symbol = _by_symbol(annotation)
     lost: Counter[str] = Counter()
@@ -88,35 +76,32 @@ def read_proteome(fasta: Path | str, annotation: Annotation | None = None, *, is
     found: dict[str, list[Protein]] = {}
     for protein in read_proteins(fasta):
         if protein.id in seen:
-            raise ValueError(f"{fasta}: the protein {protein.id!r} is there more than once.")
+            raise ValueError(f"{fasta}: the protein {protein.id!r} is repeated.")
         seen.add(protein.id)
         gene = protein.gene if annotation is None else _gene_of(protein, annotation, by_symbol)
         if not protein.sequence or "*" in protein.sequence:
             lost["proteins with a stop" if protein.sequence else "proteins without a sequence"] += 1
         elif not gene:
-            lost["proteins of no known gene"] += 1
+            lost["proteins without a known gene"] += 1
         elif annotation is None and not protein.chromosome:
             lost["proteins without a position"] += 1
         else:
             found.setdefault(gene, []).append(protein)
     if not found:
         raise ValueError(_nothing_left(fasta, lost, annotation))
-    lost["proteins beside the one that is kept"] = 0
-    kept = {}
-    for gene, proteins in found.items():
-        kept[gene] = _chosen(proteins, isoforms, annotation)
-        lost["proteins beside the one that is kept"] += len(proteins) - len(kept[gene])
+    kept = {gene: _choose(proteins, isoforms, annotation) for gene, proteins in found.items()}
+    lost["other isoforms"] = sum(map(len, found.values())) - sum(map(len, kept.values()))
     genes = _from_headers(fasta, kept) if annotation is None else annotation.genes.loc[list(kept)]
     return _assemble(genes, kept, {reason: n for reason, n in lost.items() if n})
 
 
 def without_sequences(annotation: Annotation) -> Proteome:
-    """One protein without a sequence for every gene, for features that are looked up by names."""
+    """Give every gene one protein without a sequence, for features by name."""
     return _assemble(annotation.genes, {gene: [Protein("")] for gene in annotation.genes.index}, {})
 
 
 def _assemble(genes: pd.DataFrame, kept: dict[str, list[Protein]], lost: dict[str, int]) -> Proteome:
-    """All proteins of a gene have its names: what an encoder makes of them does not depend on the isoform."""
+    """Give all proteins of a gene its names, so that features by name do not depend on the isoform."""
     proteins = [
         replace(p, id=p.id or gene, gene=gene, symbol=symbol, description=description, chromosome="", start=-1)
         for (gene, own), symbol, description in zip(kept.items(), genes["symbol"], genes["description"], strict=True)
@@ -128,7 +113,7 @@ def _assemble(genes: pd.DataFrame, kept: dict[str, list[Protein]], lost: dict[st
 
 
 def _by_symbol(annotation: Annotation | None) -> dict[str, str]:
-    """Symbols that a single gene has."""
+    """Map unique symbols to genes."""
     if annotation is None:
         return {}
     symbols = annotation.genes["symbol"]
@@ -147,7 +132,7 @@ def _gene_of(protein: Protein, annotation: Annotation, by_symbol: dict[str, str]
     return by_symbol.get(protein.symbol, "")
 
 
-def _chosen(proteins: Sequence[Protein], isoforms: str, annotation: Annotation | None) -> list[Protein]:
+def _choose(proteins: Sequence[Protein], isoforms: str, annotation: Annotation | None) -> list[Protein]:
     if isoforms == "mean":
         return list(proteins)
     if isoforms == "canonical" and annotation is not None:
@@ -179,9 +164,9 @@ def _first(texts: Iterable[str]) -> str:
 
 def _nothing_left(fasta: Path | str, lost: Counter[str], annotation: Annotation | None) -> str:
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in lost.items())
-    fix = "Is the annotation of the same genome, and are its identifiers those of the headers?"
+    fix = "Is the annotation of the same genome, with the identifiers of the headers?"
     if lost["proteins with a stop"] == lost.total():
-        fix = "If a * stands at the end of every sequence, take it off."
+        fix = "If every sequence ends with *, remove it."
     elif annotation is None:
-        fix = "The headers name no gene or position: pass annotation= with a GTF or GFF3 of the same genome."
-    return f"No protein of {fasta} can be used ({reasons}). {fix}"
+        fix = "The headers have no gene or position: pass annotation= with a GTF or GFF3 of the same genome."
+    return f"No protein of {fasta} is usable ({reasons}). {fix}"

@@ -1,43 +1,30 @@
-"""Chromosomes of a new species: their codes, and one group for the many small scaffolds of a draft genome."""
+"""Chromosomes of a new species: their tokens, and one group for the small scaffolds of a draft genome."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from univerce._validate import check_whole
+
 POOL = "unplaced"
 
 
 def pool_scaffolds(genes: pd.DataFrame, limit: int) -> tuple[pd.DataFrame, int]:
-    """Put the chromosomes with fewest genes into one group, so that a sentence has room for all.
+    """Pool the chromosomes with fewest genes into one group, so that at most ``limit`` remain, the group included.
 
-    Parameters
-    ----------
-    genes
-        With the columns ``chromosome`` and ``start``.
-    limit
-        Chromosomes that may remain, the group among them.
-
-    Returns
-    -------
-    The genes in their order, and how many scaffolds were pooled. If any, ``chromosome`` is ``"unplaced"`` for their
-    genes and ``start`` counts along the scaffolds put end to end, by falling number of genes and then by name, as in
-    the unplaced sequence of genome browsers; ``scaffold`` and ``scaffold_start`` keep what was written.
-
-    Raises
-    ------
-    ValueError
-        When ``limit`` is not at least 1.
+    Returns the genes in their order and the number of pooled scaffolds. If any, ``chromosome`` is ``"unplaced"`` for
+    their genes and ``start`` counts along the scaffolds joined by decreasing number of genes, then by name, as in the
+    unplaced sequence of genome browsers; ``scaffold`` and ``scaffold_start`` keep the originals.
     """
-    if limit < 1:
-        raise ValueError(f"max_chromosomes={limit!r} must be at least 1.")
+    check_whole("max_chromosomes", limit, 1)
     sizes = genes["chromosome"].value_counts().rename_axis("name").reset_index(name="n")
     sizes = sizes.sort_values(["n", "name"], ascending=[False, True])
     if len(sizes) <= limit:
         return genes, 0
     small = sizes["name"].iloc[limit - 1 :]
     if POOL in set(sizes["name"].iloc[: limit - 1]):
-        raise ValueError(f"A chromosome is called {POOL!r}, as the group of pooled scaffolds is; rename it.")
+        raise ValueError(f"A chromosome has the name of the pooled scaffolds, {POOL!r}; rename it.")
     pooled = genes["chromosome"].isin(small)
     length = genes[pooled].groupby("chromosome")["start"].max().reindex(small) + 1
     before = pd.Series(np.cumsum(length.to_numpy()) - length.to_numpy(), index=small)
@@ -48,9 +35,9 @@ def pool_scaffolds(genes: pd.DataFrame, limit: int) -> tuple[pd.DataFrame, int]:
 
 
 def chromosome_tokens(n: int, dim: int, taxonomy_id: int) -> np.ndarray:
-    """Normal(0, 1) features of the chromosomes, ``[n, dim]`` float32, as the reference draws them for a new species.
+    """Draw Normal(0, 1) chromosome tokens ``[n, dim]`` float32, as the reference does for a new species.
 
-    The seed is the taxonomy identifier, so the tokens of a species are its own and the same everywhere.
+    The seed is the taxonomy identifier: tokens differ between species and are the same everywhere.
     """
     import torch
 

@@ -1,3 +1,1 @@
-"""What makes the features of a protein: protein language models, k-mers, text, and vectors made elsewhere."""
-
-from __future__ import annotations
+"""What computes the features of a protein: protein language models, text, and vectors from elsewhere."""

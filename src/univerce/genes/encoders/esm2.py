@@ -1,4 +1,4 @@
-"""ESM2, the protein language model of the released gene tables (Lin et al. 2023), through transformers."""
+"""ESM2, the protein language model of the released gene tables (Lin et al. 2023), in transformers."""
 
 from __future__ import annotations
 
@@ -31,23 +31,19 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 
 
 class ESM2:
-    """Encode proteins by a checkpoint of ESM2, as the released gene tables were made.
+    """Encode proteins with an ESM2 checkpoint, as in the released gene tables.
 
-    The output of the last layer, behind its layer norm, is averaged over the residues of a protein, BOS and EOS left
-    out; of a longer protein the first 1,022 residues count. The weights are loaded when the first protein is encoded.
+    The output of the last layer, after its layer norm, is averaged over the first 1,022 residues of a protein, without
+    BOS and EOS. Weights are loaded with the first protein, on ``settings.device`` in ``settings.precision``.
 
     Parameters
     ----------
     checkpoint
-        A published one, such as ``"esm2_t33_650M_UR50D"``, which transformers fetches into its own cache; or a
-        directory with a ``config.json``, weights and a ``vocab.txt``. A directory that is called as a published
-        checkpoint and has its shape is taken for it; any other is named after its weights.
-    device
-        ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
-    precision
-        ``"float32"`` or ``"bfloat16"``; ``"auto"`` is bfloat16 where the hardware gains from it.
+        A published checkpoint such as ``"esm2_t33_650M_UR50D"``, which transformers fetches into its cache; or a
+        directory with ``config.json``, weights and ``vocab.txt``. A directory with the name and shape of a published
+        checkpoint is taken for it; any other is named after its weights.
     batch_tokens
-        Residues in a batch, padding included; fewer need less memory and change nothing beyond rounding.
+        Residues in a batch, padding included; fewer need less memory and change results only by rounding.
 
     Examples
     --------
@@ -63,15 +59,11 @@ class ESM2:
         self,
         checkpoint: Path | str = "esm2_t48_15B_UR50D",
         *,
-        device: str = "auto",
-        precision: str = "auto",
         batch_tokens: int = 8192,
     ) -> None:
         text = str(checkpoint).removeprefix("facebook/")
         published = text in SIZES and not Path(checkpoint).is_dir()
         self.checkpoint = f"facebook/{text}" if published else str(checkpoint)
-        self.device = device
-        self.precision = precision
         self.batch_tokens = batch_tokens
         self._name, self._dim = (text, SIZES[text][1]) if published else _directory(Path(checkpoint))
         self._model: Any = None
@@ -79,8 +71,13 @@ class ESM2:
 
     @property
     def name(self) -> str:
-        """The checkpoint, which gene tables record and models compare."""
+        """Name of the checkpoint, which gene tables record and models compare."""
         return self._name
+
+    @property
+    def precision(self) -> str:
+        """Precision of the network, ``settings.precision``."""
+        return settings.precision
 
     @property
     def dim(self) -> int:
@@ -88,7 +85,7 @@ class ESM2:
         return self._dim
 
     def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
-        """Features of proteins.
+        """Compute the features of proteins.
 
         Parameters
         ----------
@@ -102,11 +99,11 @@ class ESM2:
         Raises
         ------
         ImportError
-            When transformers is not installed.
+            If transformers is not installed.
         ValueError
-            When the checkpoint is no ESM2 or lacks weights, or a feature is not finite.
+            If the checkpoint is not ESM2 or lacks weights, or a feature is not finite.
         OSError
-            When the checkpoint is not in the cache of transformers and cannot be fetched.
+            If the checkpoint is not in the cache of transformers and cannot be fetched.
         """
         import torch
 
@@ -118,7 +115,9 @@ class ESM2:
                 out[rows] = self._means([sequences[i] for i in rows]).cpu().numpy()
         if not np.isfinite(out).all():
             worst = proteins[int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])].id
-            raise ValueError(f"The features of {worst!r} are not finite in this precision; use precision='float32'.")
+            raise ValueError(
+                f"The features of {worst!r} are not finite in this precision; set uc.settings.precision = 'float32'."
+            )
         return out
 
     def _means(self, sequences: Sequence[str]) -> Tensor:
@@ -149,8 +148,8 @@ class ESM2:
         except ImportError as error:
             raise ImportError('ESM2 needs transformers: pip install "univerce[species]"') from error
 
-        device = choose_device(self.device)
-        precision = choose_precision(device, self.dim, self.precision)
+        device = choose_device()
+        precision = choose_precision(device, self.dim)
         checkpoint = self._cached() if settings.offline and not Path(self.checkpoint).is_dir() else self.checkpoint
         try:
             loaded: Any = EsmModel.from_pretrained(
@@ -166,7 +165,7 @@ class ESM2:
         self._model, self._vocabulary = model.to(device).eval(), vocabulary
 
     def _cached(self) -> str:
-        """Directory of the checkpoint in the cache of transformers, which would ask the network for it otherwise."""
+        """Find the checkpoint in the cache of transformers, which would otherwise ask the network."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.checkpoint, "config.json")
@@ -179,7 +178,7 @@ class ESM2:
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows that are encoded together: of similar length, and no more residues than ``budget`` with their padding."""
+    """Group rows of similar length, with at most ``budget`` residues per batch, padding included."""
     batch: list[int] = []
     for i in np.argsort(lengths, kind="stable")[::-1].tolist():
         if batch and (len(batch) + 1) * (lengths[batch[0]] + 2) > budget:
@@ -191,7 +190,7 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 def _directory(path: Path) -> tuple[str, int]:
-    """Name and width of a checkpoint in a directory."""
+    """Get the name and width of a checkpoint in a directory."""
     import json
 
     if not (path / "config.json").is_file():
@@ -199,7 +198,7 @@ def _directory(path: Path) -> tuple[str, int]:
     config = json.loads((path / "config.json").read_text())
     shape = config.get("num_hidden_layers"), config.get("hidden_size")
     if config.get("model_type") != "esm" or not isinstance(shape[1], int):
-        raise ValueError(f"{path} holds a model of type {config.get('model_type')!r}, not an ESM2 checkpoint.")
+        raise ValueError(f"{path} is a model of type {config.get('model_type')!r}, not an ESM2 checkpoint.")
     if SIZES.get(path.name) == shape:
         return path.name, shape[1]
     files = sorted(file for pattern in _WEIGHTS for file in path.glob(pattern))

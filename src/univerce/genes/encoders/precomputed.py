@@ -1,4 +1,4 @@
-"""Vectors that were made elsewhere: one a protein or one a gene."""
+"""Vectors from another program, one per protein or gene."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from univerce.genes.fasta import Protein, without_version
-from univerce.genes.release.fetch import file_sha256
+from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.registry import ESM2_15B
 from univerce.genes.release.unpickle import load_torch
 
@@ -20,20 +20,20 @@ _RELEASED = ".gene_symbol_to_embedding_ESM2.pt"
 
 
 class Precomputed:
-    """Features of proteins or genes that another program has made.
+    """Use features of proteins or genes from another program.
 
-    A vector is looked up by the protein (with its version and without), then by the identifier of the gene, its
-    symbol, and its symbol in upper case. Proteins without a vector are left out and counted.
+    Vectors are looked up by protein (with and without version), then by gene identifier, symbol, and upper-case symbol.
+    Proteins without a vector are left out and counted.
 
     Parameters
     ----------
     vectors
         Name to vector; or a ``.pt`` file of such a dictionary, as the released ``*.gene_symbol_to_embedding_ESM2.pt``,
-        an ``.h5`` or ``.npz`` file with a data set for each name, or a directory of the ``.pt`` files that the
-        ``extract.py`` of ESM writes with ``--include mean``. Nothing is unpickled but tensors.
+        an ``.h5`` or ``.npz`` file with a dataset per name, or a directory of ``.pt`` files that the ``extract.py`` of
+        ESM writes with ``--include mean``. Only tensors are unpickled.
     name
-        The encoder that made them, which gene tables record and models compare. By default the name of the file and a
-        digest of its content, which no model knows; for the released files that of their encoder.
+        Name of the encoder, which gene tables record and models compare. By default the file name and a digest of its
+        content, which no model knows; for the released files the name of their encoder.
 
     Examples
     --------
@@ -50,20 +50,20 @@ class Precomputed:
     def __init__(self, vectors: Mapping[str, Any] | Path | str, *, name: str | None = None) -> None:
         self._source = vectors if isinstance(vectors, Mapping) else Path(vectors)
         if name is None and isinstance(self._source, Mapping):
-            raise ValueError("Vectors in memory have no name: pass name= with the encoder that made them.")
+            raise ValueError("Vectors in memory have no name: pass name= with the name of their encoder.")
         self._name = name
 
     @cached_property
     def name(self) -> str:
-        """The name a gene table records."""
+        """Name in gene tables."""
         if self._name is not None or isinstance(self._source, Mapping):
             return str(self._name)
         if self._source.name.endswith(_RELEASED):
             return ESM2_15B
         if self._source.is_dir():
             raise ValueError(
-                f"The vectors in {self._source} have no name: pass Precomputed(path, name=...) with the encoder that "
-                "made them."
+                f"The vectors in {self._source} have no name: pass Precomputed(path, name=...) with the name of their "
+                "encoder."
             )
         return f"{self._source.stem}-{file_sha256(self._source)[:8]}"
 
@@ -71,11 +71,11 @@ class Precomputed:
     def dim(self) -> int:
         """Width of the features."""
         if not len(self._vectors):
-            raise ValueError(f"{self._where} holds no vector.")
+            raise ValueError(f"{self._where} has no vectors.")
         return len(self._vector(next(iter(self._vectors))))
 
     def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
-        """Features of proteins.
+        """Look up the features of proteins.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Precomputed:
         Raises
         ------
         ValueError
-            When vectors differ in width, or hold values that are not finite.
+            If vectors differ in width, or have values that are not finite.
         """
         out = np.full((len(proteins), self.dim), np.nan, dtype=np.float32)
         for row, p in zip(out, proteins, strict=True):
@@ -99,7 +99,7 @@ class Precomputed:
                     if vector.shape != row.shape or not np.isfinite(vector).all():
                         raise ValueError(
                             f"{self._where}: the vector of {key!r} has the shape {vector.shape} (others "
-                            f"{row.shape}) or holds values that are not finite."
+                            f"{row.shape}) or values that are not finite."
                         )
                     row[:] = vector
                     break
@@ -120,12 +120,12 @@ class Precomputed:
         if self._source.suffix == ".pt":
             found = load_torch(self._source)
             if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-                raise ValueError(f"{self._source} must hold a dictionary of protein or gene to vector.")
+                raise ValueError(f"{self._source} must be a dictionary of protein or gene to vector.")
             return found
         try:
             return h5py.File(self._source, "r")
         except OSError as error:
-            raise ValueError(f"{self._source} is no HDF5 file, or damaged: {error}") from error
+            raise ValueError(f"{self._source} is not an HDF5 file, or damaged: {error}") from error
 
     def _vector(self, key: str) -> np.ndarray:
         value = self._vectors[key]
@@ -133,10 +133,10 @@ class Precomputed:
             means = load_torch(value, mmap=False)
             means = means.get("mean_representations") if isinstance(means, Mapping) else None
             if not isinstance(means, Mapping) or len(means) != 1:
-                raise ValueError(f"{value} must hold the mean of one layer: run extract.py with --include mean.")
+                raise ValueError(f"{value} must have the mean of one layer: run extract.py with --include mean.")
             value = next(iter(means.values()))
         value = value[()] if isinstance(value, h5py.Dataset) else value
         value = value.float().numpy() if hasattr(value, "numpy") else np.asarray(value)
         if value.ndim != 1 or value.dtype.kind not in "fiu":
-            raise ValueError(f"{self._where}: {key!r} is no vector of numbers.")
+            raise ValueError(f"{self._where}: {key!r} is not a vector of numbers.")
         return value.astype(np.float32)

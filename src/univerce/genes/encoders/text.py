@@ -1,22 +1,24 @@
-"""Gene features from what is written about a gene: its symbol and its description.
+"""Gene features from the symbol and description of a gene, where no protein language model can run.
 
-A stand-in for protein embeddings where no protein language model can run. Two parts do two jobs: a truncated SVD of
-TF-IDF weighted character n-grams and words brings relatives together (families, orthologues), and random signs, drawn
-from the symbol alone, keep genes apart that the SVD would merge (INS, GCG and SST share every frequent word) and let
-orthologues of one name agree. The signs are a function of the symbol, so that files need not hold them.
+Two parts: a truncated SVD of TF-IDF weighted character n-grams and words places related genes (families, orthologs)
+close together; random signs, drawn from the symbol alone, separate genes that the SVD would merge (INS, GCG and SST
+share every frequent word) and agree for orthologs of one name. Signs can be computed from the symbol, so files omit
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from univerce.genes.fasta import Protein
 from univerce.genes.hashed import identity_signs, quantize
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -29,11 +31,11 @@ class TextEncoder:
     Parameters
     ----------
     n_semantic
-        Width of the part that brings relatives together.
+        Width of the part for related genes.
     n_identity
-        Width of the part that keeps genes apart, a multiple of 8.
+        Width of the part for the identity of a gene, a multiple of 8.
     n_hash
-        Number of hashed n-gram features below the SVD.
+        Number of hashed n-gram features that go into the SVD.
     seed
         Seed of the randomized SVD and of the signs.
 
@@ -56,13 +58,14 @@ class TextEncoder:
     n_identity: int = 1024
     n_hash: int = 2**17
     seed: int = 0
+    reads: ClassVar[str] = "names"
     _idf: Any = field(default=None, init=False, repr=False)
     _svd: Any = field(default=None, init=False, repr=False)
     _digest: str = field(default="", init=False, repr=False)
 
     @property
     def name(self) -> str:
-        """The name a gene table records: it tells encoders apart that were fitted to other genes."""
+        """Name in gene tables, which depends on the genes the encoder was fitted to."""
         if not self._digest:
             raise ValueError("The encoder is not fitted and has no name yet; call fit(genes) first.")
         return f"text-svd{self.n_semantic}-sign{self.n_identity}-s{self.seed}-{self._digest[:8]}"
@@ -73,12 +76,12 @@ class TextEncoder:
         return self.n_semantic + self.n_identity
 
     def fit(self, genes: pd.DataFrame) -> TextEncoder:
-        """Learn the word weights and the SVD from the genes of all species together.
+        """Fit the word weights and the SVD to the genes of all species together.
 
         Parameters
         ----------
         genes
-            One row per gene with the columns ``symbol`` and ``description`` (``""`` when unknown).
+            One row per gene with the columns ``symbol`` and ``description`` (``""`` if unknown).
 
         Returns
         -------
@@ -94,27 +97,29 @@ class TextEncoder:
         self._svd = TruncatedSVD(self.n_semantic, random_state=self.seed).fit(self._idf.transform(counts))
         return self
 
-    def encode(self, genes: pd.DataFrame) -> np.ndarray:
-        """Features of genes.
+    def encode(self, genes: pd.DataFrame | Sequence[Protein]) -> np.ndarray:
+        """Compute the features of genes.
 
         Parameters
         ----------
         genes
-            One row per gene with the columns ``symbol`` and ``description``, and optionally ``ensembl_id``, which
-            stands in where a gene has no symbol.
+            One row per gene with the columns ``symbol`` and ``description``, and optionally ``ensembl_id``, used for
+            genes without a symbol; or proteins.
 
         Returns
         -------
-        ``[n_genes, dim]`` int8, of which only the direction of a row matters. Each part is zero for a gene about which
-        nothing is written.
+        ``[n_genes, dim]`` int8; only the direction of a row matters. A part is zero for a gene without text.
 
         Raises
         ------
         ValueError
-            When the encoder has not been fitted.
+            If the encoder is not fitted.
         """
         if self._svd is None:
             raise ValueError("The encoder is not fitted; call fit(genes) with the genes of all species first.")
+        if not isinstance(genes, pd.DataFrame):
+            rows = [(p.symbol, p.description, p.gene) for p in genes]
+            genes = pd.DataFrame(rows, columns=["symbol", "description", "ensembl_id"])
         semantic = self._svd.transform(self._idf.transform(self._ngram_counts(genes)))
         return np.hstack([quantize(semantic), identity_signs(genes, self.n_identity, seed=self.seed)])
 

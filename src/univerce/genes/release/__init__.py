@@ -1,1 +1,1 @@
-"""The files of the released UCE models: fetched, checked, read and converted."""
+"""The released UCE files: fetched, checked, read and converted."""

@@ -1,4 +1,4 @@
-"""From the released UCE files to gene tables, one species at a time and without loading the token tensor."""
+"""Convert the released UCE files to gene tables, one species at a time, without loading the token tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce.genes.release.fetch import file_sha256
+from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.files import (
     chromosome_codes,
     protein_files,
@@ -51,45 +51,45 @@ def convert_tables(
     annotation: Mapping[str, pd.DataFrame] | None = None,
     chrom_token_offset: int = CHROM_TOKEN_OFFSET,
 ) -> dict[str, Path]:
-    """Write a gene table ``<out_dir>/<species>.h5ad`` for each species of the released UCE files.
+    """Convert the released UCE files to gene tables ``<out_dir>/<species>.h5ad``.
 
-    The rows of a table are the genes that have both a protein embedding and a position. Genes without a position, which
-    no sentence can hold, are counted, logged and listed in ``uns["genes_without_position"]``.
+    Rows are the genes with both a protein embedding and a position. Genes without a position, which cannot be in a
+    sentence, are logged and listed in ``uns["genes_without_position"]``.
 
     Parameters
     ----------
     species_chrom
-        ``species_chrom.csv``. The chromosome codes count the chromosomes of the whole file.
+        ``species_chrom.csv``. Chromosome codes count the chromosomes of the whole file.
     species_offsets
-        ``species_offsets.pkl``, or what it holds: species to its first row in the token tensor.
+        ``species_offsets.pkl``, or its content: species to first row in the token tensor.
     tokens
-        ``all_tokens.torch``, or a checkpoint that holds ``pe_embedding.weight`` (``4layer_model.torch``).
+        ``all_tokens.torch``, or a checkpoint with ``pe_embedding.weight`` (``4layer_model.torch``).
     protein_embeddings
-        ``protein_embeddings.tar.gz``, or the directory it was unpacked to. Its symbols name the rows, and its vectors
-        must agree with the token tensor.
+        ``protein_embeddings.tar.gz``, or the directory it was unpacked to. Its symbols name the rows; its vectors must
+        agree with the token tensor.
     out_dir
-        Where the tables go; also scratch space for one species' protein embeddings.
+        Output directory, also used as scratch space.
     species
-        The species to convert; all that have an offset by default.
+        Species to convert; by default all with an offset.
     dtype
-        ``"float16"`` or ``"float32"``, for the gene features.
+        ``"float16"`` or ``"float32"``, of the gene features.
     annotation
-        Species to a data frame with the columns ``symbol`` and ``ensembl_id``, to fill ``obs["ensembl_id"]`` with. By
-        default the bundled table of the species. A symbol that is there twice gives no id.
+        Species to a data frame with the columns ``symbol`` and ``ensembl_id``, to fill ``obs["ensembl_id"]``. By
+        default the bundled table of the species. A repeated symbol gives no id.
     chrom_token_offset
-        First chromosome token. A tensor that ends there gets the chromosome tokens that the reference draws.
+        First chromosome token. If the tensor ends there, chromosome tokens are drawn as in the reference.
 
     Returns
     -------
-    Species to the table's path. ``obs`` has a further column ``token_id``, the official token of the gene.
+    Species to path. The tables have a further column ``obs["token_id"]``, the official token of the gene.
 
     Raises
     ------
     ValueError
-        When the files contradict each other (block sizes, vectors, chromosome codes), hold values that are not finite
-        or do not fit ``dtype``, or ask for code to be run.
+        If the files contradict each other (block sizes, vectors, chromosome codes), values are not finite or do not
+        fit ``dtype``, or a file asks to run code.
     FileNotFoundError
-        When there is no protein file for a species.
+        If the protein file of a species is missing.
 
     Notes
     -----
@@ -114,10 +114,10 @@ def convert_tables(
     blocks = species_blocks(offsets, chrom_token_offset)
     wanted = list(blocks) if species is None else list(dict.fromkeys(species))
     if unknown := [s for s in wanted if s not in blocks]:
-        raise ValueError(f"There is no offset of {', '.join(unknown)}; the species are {', '.join(blocks)}.")
+        raise ValueError(f"No offset for {', '.join(unknown)}; the species are {', '.join(blocks)}.")
     if absent := sorted(set(wanted) - set(positions["species"])):
-        raise ValueError(f"{species_chrom} has no gene of {', '.join(absent)}.")
-    token_tensor(tokens, chrom_token_offset, len(codes))  # says at once when it does not fit
+        raise ValueError(f"{species_chrom} has no genes of {', '.join(absent)}.")
+    token_tensor(tokens, chrom_token_offset, len(codes))  # fails early if it does not fit
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     sources = [species_chrom, tokens] + ([] if isinstance(species_offsets, Mapping) else [species_offsets])
@@ -125,7 +125,7 @@ def convert_tables(
     written = {}
     with (
         tempfile.TemporaryDirectory(dir=out_dir, prefix=".convert.") as scratch,
-        tqdm(total=len(wanted), desc="gene tables", disable=not (settings.progress)) as bar,
+        tqdm(total=len(wanted), desc="gene tables", disable=not settings.progress) as bar,
     ):
         for name, proteins in protein_files(Path(protein_embeddings), wanted, Path(scratch)):
             bar.set_postfix_str(name)
@@ -137,7 +137,7 @@ def convert_tables(
                 codes=codes,
                 block=blocks[name],
                 chrom_token_offset=chrom_token_offset,
-                # Opened anew for each species: the pages of the one before are given back.
+                # opened again for each species, which releases the pages of the previous one
                 tokens=token_tensor(tokens, chrom_token_offset, len(codes)),
                 proteins=load_torch(proteins),
                 dtype=dtype,
@@ -165,7 +165,7 @@ def _convert_species(
     files: Mapping[str, str],
 ) -> None:
     if not isinstance(proteins, Mapping) or not all(isinstance(key, str) for key in proteins):
-        raise ValueError(f"{protein_file(species)} must hold a dictionary of gene symbol to vector.")
+        raise ValueError(f"{protein_file(species)} must be a dictionary of gene symbol to vector.")
     symbols, keys = row_symbols(species, list(proteins), block[1] - block[0])
     placed = positions.drop_duplicates("gene_symbol").set_index("gene_symbol")
     rows = [i for i, symbol in enumerate(symbols) if symbol in placed.index]
@@ -174,9 +174,9 @@ def _convert_species(
     unplaced = [s for s in symbols if s and s not in placed.index]
     repeated = _repeated(positions["gene_symbol"])
     merged = _repeated(key.upper() for key in proteins)
-    _report(species, "without a position left out", unplaced)
-    _report(species, "with several positions given the first", repeated)
-    _report(species, "spelled in several ways merged", merged)
+    _log_genes(species, "without a position left out", unplaced)
+    _log_genes(species, "with several positions, the first is used", repeated)
+    _log_genes(species, "with several spellings merged", merged)
 
     kept = [symbols[i] for i in rows]
     genes = placed.loc[kept, ["chromosome", "start"]].reset_index(names="symbol")
@@ -220,7 +220,7 @@ def _write_features(
     keys: Sequence[Sequence[str]],
     species: str,
 ) -> None:
-    """Copy rows of the token tensor block by block, comparing each with the protein embedding of its gene."""
+    """Copy rows of the token tensor block by block; compare each with the protein embedding of its gene."""
     import torch
 
     for begin in range(0, len(token_ids), _BLOCK):
@@ -228,8 +228,8 @@ def _write_features(
         x = torch.from_numpy(_finite(tokens[torch.from_numpy(token_ids[part])], f"genes of {species}"))
         if (name := _misplaced(x, proteins, keys[part])) is not None:
             raise ValueError(
-                f"{species}: the protein embedding of {name} is not the row of the token tensor that should hold it: "
-                "the token tensor, the offsets and the protein embeddings do not belong together."
+                f"{species}: the protein embedding of {name} differs from its row of the token tensor: the token "
+                "tensor, the offsets and the protein embeddings do not belong together."
             )
         with np.errstate(over="ignore"):
             values = x.numpy().astype(out.dtype)
@@ -239,7 +239,7 @@ def _write_features(
 
 
 def _misplaced(rows: Tensor, proteins: Mapping[str, Tensor], keys: Sequence[Sequence[str]]) -> str | None:
-    """The first gene of which no vector agrees with its row."""
+    """Find the first gene without a vector that agrees with its row."""
     import torch
 
     def agrees(x: Tensor, vectors: Sequence[Tensor]) -> bool:
@@ -255,17 +255,17 @@ def _misplaced(rows: Tensor, proteins: Mapping[str, Tensor], keys: Sequence[Sequ
 
 
 def _special_features(tokens: Tensor) -> tuple[np.ndarray, bool]:
-    """Features of the special tokens, and whether PAD had to be set to zero."""
+    """Get the features of the special tokens, and whether PAD had to be set to zero."""
     special = _finite(tokens[:N_SPECIAL], "special tokens")
     cleared = bool(special[PAD].any())
     if cleared:
-        logger.warning("The PAD row of the token tensor is not zero; it is set to zero in the gene tables.")
+        logger.warning("The PAD row of the token tensor is not zero; set to zero in the gene tables.")
         special[PAD] = 0
     return special, cleared
 
 
 def _chromosome_features(tokens: Tensor, codes: Sequence[int], n_codes: int, offset: int) -> np.ndarray:
-    """Features of chromosome tokens, drawn as the reference draws them when the tensor ends before them."""
+    """Get the features of chromosome tokens, drawn as in the reference if the tensor ends before them."""
     import torch
 
     if len(tokens) > offset:
@@ -278,7 +278,7 @@ def _chromosome_features(tokens: Tensor, codes: Sequence[int], n_codes: int, off
 def _finite(x: Tensor, what: str) -> np.ndarray:
     values = x.float().numpy().copy()
     if not np.isfinite(values).all():
-        raise ValueError(f"The token tensor holds values that are not finite among the {what}.")
+        raise ValueError(f"The token tensor has values that are not finite among the {what}.")
     return values
 
 
@@ -286,14 +286,14 @@ def _repeated(symbols: Iterable[str]) -> list[str]:
     return [symbol for symbol, count in Counter(symbols).items() if count > 1]
 
 
-def _report(species: str, what: str, symbols: Sequence[str]) -> None:
+def _log_genes(species: str, what: str, symbols: Sequence[str]) -> None:
     if symbols:
         shown = ", ".join(symbols[:5]) + ", ..." * (len(symbols) > 5)
         logger.info("%s: %d genes %s (%s)", species, len(symbols), what, shown)
 
 
 def _ensembl_ids(symbols: Sequence[str], annotation: pd.DataFrame | None) -> list[str]:
-    """The Ensembl id of each symbol, ``""`` where there is none or more than one."""
+    """Get the Ensembl id of each symbol, ``""`` if there is none or more than one."""
     if annotation is None:
         return [""] * len(symbols)
     known = pd.Series(annotation["ensembl_id"].to_numpy(str), index=annotation["symbol"].astype(str).str.upper())

@@ -1,4 +1,4 @@
-"""Reading the released UCE files, each checked against what the others say."""
+"""Read the released UCE files, each checked against the others."""
 
 from __future__ import annotations
 
@@ -25,23 +25,12 @@ _POSITION_COLUMNS = ("gene_symbol", "chromosome", "start", "species")
 
 
 def read_positions(species_chrom: Path | str) -> pd.DataFrame:
-    """Read ``species_chrom.csv``.
+    """Read ``gene_symbol`` (in upper case), ``chromosome``, ``start`` (int64) and ``species`` of ``species_chrom.csv``.
 
-    Parameters
-    ----------
-    species_chrom
-        A csv with the columns ``gene_symbol``, ``chromosome``, ``start`` and ``species``.
-
-    Returns
-    -------
-    These columns in the order of the file, repeated symbols included: symbols in upper case, ``start`` int64.
-
-    Raises
-    ------
-    ValueError
-        When a column is missing, a field is empty or a start is no whole number.
+    Rows keep the order of the file, repeated symbols included. ``ValueError`` if a column is missing, a field is empty
+    or a start is not an integer.
     """
-    # As text: a gene may be called NA or NAN, and 1 and "1" are the same chromosome.
+    # as text: a gene may be called NA or NAN, and 1 and "1" are the same chromosome
     frame = pd.read_csv(species_chrom, dtype=str, keep_default_na=False)
     if missing := [column for column in _POSITION_COLUMNS if column not in frame]:
         raise ValueError(f"{species_chrom} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}.")
@@ -53,36 +42,21 @@ def read_positions(species_chrom: Path | str) -> pd.DataFrame:
     if (bad := ~(start % 1 == 0)).any():
         row = frame[bad].iloc[0]
         raise ValueError(
-            f"{species_chrom}: the start {row['start']!r} of {row['gene_symbol']} ({row['species']}) is no whole "
-            "number."
+            f"{species_chrom}: the start {row['start']!r} of {row['gene_symbol']} ({row['species']}) is not an integer."
         )
     return frame.assign(gene_symbol=frame["gene_symbol"].str.upper(), start=start.astype(np.int64))
 
 
 def chromosome_codes(positions: pd.DataFrame) -> dict[str, int]:
-    """The code of every ``<species>_<chromosome>``: its place among the sorted names of all species.
+    """Number every ``<species>_<chromosome>`` by its rank among the sorted names of all species.
 
-    Parameters
-    ----------
-    positions
-        All rows of ``species_chrom.csv``, as :func:`read_positions` returns them. A part of them gives other codes.
-
-    Returns
-    -------
-    Name to code.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from univerce.genes.release.files import chromosome_codes
-    >>> chromosome_codes(pd.DataFrame({"species": ["mouse", "human", "human"], "chromosome": ["1", "X", "10"]}))
-    {'human_10': 0, 'human_X': 1, 'mouse_1': 2}
+    ``positions`` are all rows of ``species_chrom.csv``; a subset gives other codes.
     """
     return {name: code for code, name in enumerate(sorted(set(positions["species"] + "_" + positions["chromosome"])))}
 
 
 def species_blocks(offsets: Mapping[str, int], end: int) -> dict[str, tuple[int, int]]:
-    """First and last-plus-one token of every species, in the order of the tokens."""
+    """Get the first and last-plus-one token of every species, in token order."""
     if not isinstance(offsets, Mapping) or not all(isinstance(o, int) for o in offsets.values()) or not offsets:
         raise ValueError("The species offsets must map each species to the number of its first token.")
     names = sorted(offsets, key=lambda name: offsets[name])
@@ -96,13 +70,13 @@ def species_blocks(offsets: Mapping[str, int], end: int) -> dict[str, tuple[int,
 
 
 def token_tensor(path: Path | str, chrom_token_offset: int, n_codes: int) -> Tensor:
-    """The token tensor ``[rows, token_dim]``, left on disk, with or without chromosome rows."""
+    """Open the token tensor ``[rows, token_dim]``, left on disk, with or without chromosome rows."""
     import torch
 
     tokens = load_torch(path)
     if isinstance(tokens, Mapping):
         if "pe_embedding.weight" not in tokens:
-            raise ValueError(f"{path} holds no 'pe_embedding.weight'; it holds {', '.join(list(tokens)[:5])}, ...")
+            raise ValueError(f"{path} has no 'pe_embedding.weight'; it has {', '.join(list(tokens)[:5])}, ...")
         tokens = tokens["pe_embedding.weight"]
     if not isinstance(tokens, torch.Tensor) or tokens.ndim != 2 or not tokens.is_floating_point():
         raise ValueError(f"{path} must hold a floating point tensor of two dimensions, or a state dict with one.")
@@ -115,12 +89,12 @@ def token_tensor(path: Path | str, chrom_token_offset: int, n_codes: int) -> Ten
 
 
 def protein_files(source: Path, species: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Each species with its protein embeddings, from a directory or one by one out of the archive."""
+    """Iterate over species and their protein embeddings, in a directory or extracted one by one from the archive."""
     names = {protein_file(s): s for s in species}
     if source.is_dir():
         found = {name: next(source.rglob(name), None) for name in names}
         if missing := [name for name, path in found.items() if path is None]:
-            raise FileNotFoundError(f"There is no {', '.join(missing)} in {source}.")
+            raise FileNotFoundError(f"{source} has no {', '.join(missing)}.")
         yield from ((names[name], path) for name, path in found.items() if path is not None)
         return
     try:
@@ -130,24 +104,23 @@ def protein_files(source: Path, species: Sequence[str], scratch: Path) -> Iterat
                 content = archive.extractfile(member) if name in names and member.isfile() else None
                 if content is None:
                     continue
-                # Copied to a name of our own: a path in the archive cannot lead outside of the scratch directory.
+                # copied to a name of ours, so that a path in the archive cannot lead out of the scratch directory
                 path = scratch / name
                 with content, open(path, "wb") as out:
                     shutil.copyfileobj(content, out, 2**20)
                 yield names.pop(name), path
                 path.unlink()
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{source} is no directory and no intact archive: {error}") from error
+        raise ValueError(f"{source} is neither a directory nor an intact archive: {error}") from error
     if names:
-        raise FileNotFoundError(f"There is no {', '.join(names)} in {source}.")
+        raise FileNotFoundError(f"{source} has no {', '.join(names)}.")
 
 
 def row_symbols(species: str, keys: Sequence[str], n_rows: int) -> tuple[list[str], list[list[str]]]:
-    """Which symbol a row of a species block has, and the keys whose vector it may hold.
+    """Find the symbol of every row of a species block, and the keys whose vector it may hold.
 
-    The reference collapses keys that are equal in upper case: the row stands where the first of them stood. A block
-    made before that has one row a key; of rows that share a symbol the last one, whose vector the reference uses,
-    keeps it.
+    The reference collapses keys that are equal in upper case, at the position of the first. An older block has one row
+    per key; of rows that share a symbol the last one keeps it, whose vector the reference uses.
     """
     collapsed: dict[str, list[str]] = {}
     for key in keys:

@@ -1,4 +1,4 @@
-"""The files of the released UCE models, as plain data, and where the tables that ship with the package live."""
+"""The files of the released UCE models as plain data, and where the bundled tables are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ESM2_15B = "esm2_t48_15B_UR50D"
 BUNDLED_TABLES = Path(__file__).resolve().parents[2] / "data" / "uce-mini" / "tables"
 TABLE_SUFFIXES = (".h5ad", ".zarr.zip")
 
-# First bytes of each kind of file; a csv has none and is only checked not to be a web page.
+# First bytes of each kind of file; a csv has none, it must only not be a web page.
 MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
     {
         "csv": (b"",),
@@ -27,28 +27,18 @@ MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Asset:
-    """One released file.
-
-    Parameters
-    ----------
-    name
-        File name in the cache and below a mirror.
-    kind
-        A key of ``MAGIC``.
-    min_bytes, max_bytes
-        What is outside of these bounds is not this file.
-    urls
-        Where it is served, in the order of trial.
-    size
-        Published size in bytes, rounded; None where it is not known.
-    """
+    """One released file."""
 
     name: str
+    """File name in the cache and on a mirror."""
     kind: str
+    """A key of ``MAGIC``."""
     min_bytes: int
     max_bytes: int
     urls: tuple[str, ...]
+    """Sources, in the order they are tried."""
     size: int | None = None
+    """Published size in bytes, rounded; ``None`` if unknown."""
 
 
 def _asset(name: str, kind: str, file_id: int, bounds: tuple[int, int], size: int | None) -> Asset:
@@ -58,7 +48,7 @@ def _asset(name: str, kind: str, file_id: int, bounds: tuple[int, int], size: in
 
 _MB, _GB = 10**6, 10**9
 
-# figshare published no checksums: the bounds refuse what is plainly another file, the first verified download the rest.
+# figshare published no checksums: bounds catch what is plainly another file, the recorded SHA-256 later changes.
 ASSETS: Mapping[str, Asset] = MappingProxyType(
     {
         asset.name: asset
@@ -74,12 +64,12 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
     }
 )
 
-# The released models and the checkpoint that holds each.
+# Released models and their checkpoints.
 RELEASED_MODELS: Mapping[str, str] = MappingProxyType(
     {"uce-4l": "4layer_model.torch", "uce-33l": "33l_8ep_1024t_1280.torch"}
 )
 
-# Species of the release and the stem of their file in protein_embeddings.tar.gz.
+# Released species and the stem of their file in protein_embeddings.tar.gz.
 RELEASED_SPECIES: Mapping[str, str] = MappingProxyType(
     {
         "frog": "Xenopus_tropicalis.Xenopus_tropicalis_v9.1",
@@ -95,30 +85,30 @@ RELEASED_SPECIES: Mapping[str, str] = MappingProxyType(
 
 
 def get_asset(name: str) -> Asset:
-    """The registry's entry for a file name; ``ValueError`` lists the names there are."""
+    """Get the entry of a file name; ``ValueError`` lists the known names."""
     if name not in ASSETS:
-        raise ValueError(f"There is no asset {name!r}; the assets are {', '.join(ASSETS)}.")
+        raise ValueError(f"Unknown asset {name!r}; use one of {', '.join(ASSETS)}.")
     return ASSETS[name]
 
 
 def asset_urls(asset: Asset) -> tuple[str, ...]:
-    """Where to fetch an asset, in order: below the base URL in ``UNIVERCE_MIRROR`` if it is set, then figshare."""
+    """List the sources of an asset: the mirror in ``UNIVERCE_MIRROR`` if it is set, then figshare."""
     mirror = os.environ.get("UNIVERCE_MIRROR")
     return ((f"{mirror.rstrip('/')}/{asset.name}",) if mirror else ()) + asset.urls
 
 
 def protein_file(species: str) -> str:
-    """Name of a species' file in ``protein_embeddings.tar.gz``; ``ValueError`` for a species that was not released."""
+    """Get the name of a species' file in ``protein_embeddings.tar.gz``; ``ValueError`` for other species."""
     if species not in RELEASED_SPECIES:
         raise ValueError(f"{species!r} was not released; the released species are {', '.join(RELEASED_SPECIES)}.")
     return f"{RELEASED_SPECIES[species]}.gene_symbol_to_embedding_ESM2.pt"
 
 
 def list_tables(directory: Path) -> dict[str, Path]:
-    """Species to gene table file, for the tables in a directory."""
+    """Map species to gene table file, for the tables in a directory."""
     if not directory.is_dir():
         return {}
-    files = sorted(directory.iterdir(), reverse=True)  # an .h5ad wins over a .zarr.zip: it needs no unpacking
+    files = sorted(directory.iterdir(), reverse=True)  # an .h5ad wins over a .zarr.zip: it is not unpacked
     found = {
         file.name.removesuffix(suffix): file
         for file in files

@@ -1,4 +1,4 @@
-"""Reading pickles and torch files of others without running what is in them."""
+"""Read pickles and torch files from elsewhere without running code in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ZIP = b"PK\x03\x04"
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype`` of one number, which could also be told to hold objects."""
+    """Stand-in for ``numpy.dtype`` of numbers; the real one could also hold objects."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if code not in _NUMBERS:
@@ -35,7 +35,7 @@ _NUMPY = {("numpy", "dtype"): _Dtype} | {
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers, strings and numbers, for which a pickle needs no import, and nothing else."""
+    """Builds containers, strings and numbers, which need no import, and nothing else."""
 
     numpy_numbers = False
 
@@ -49,41 +49,26 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
-    """Read a pickle that holds nothing but Python containers, strings, bytes and numbers.
+    """Read a pickle of plain Python containers, strings, bytes and numbers.
 
     Parameters
     ----------
     path
         The file.
     numpy_numbers
-        Read single numbers of numpy, too, as numbers of Python, from pickle protocol 3 on; nothing of numpy is called.
-
-    Returns
-    -------
-    What was pickled.
+        Also read numpy scalars, as Python numbers, from pickle protocol 3 on; numpy is not called.
 
     Raises
     ------
     ValueError
-        When the pickle asks for any class or function, or is damaged. Nothing of it has run then.
-
-    Examples
-    --------
-    >>> import pickle, tempfile
-    >>> from pathlib import Path
-    >>> from univerce.genes.release.unpickle import load_pickle_plain
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory) / "offsets.pkl"
-    ...     _ = path.write_bytes(pickle.dumps({"human": 13466}))
-    ...     load_pickle_plain(path)
-    {'human': 13466}
+        If the pickle asks for a class or function, or is damaged. Nothing of it has run.
     """
     with open(path, "rb") as file:
         unpickler = _PlainUnpickler(file)
         unpickler.numpy_numbers = numpy_numbers
         try:
             return unpickler.load()
-        # A damaged pickle fails in as many ways as there are opcodes.
+        # a damaged pickle fails in as many ways as there are opcodes
         except (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} was refused: {error}. Only containers, strings and numbers are read from a pickle."
@@ -91,33 +76,19 @@ def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
 
 
 def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
-    """Read the tensors of a torch file (weights only) on the CPU.
+    """Read the tensors of a ``torch.save`` file (weights only) on the CPU.
 
     Parameters
     ----------
     path
-        A file of ``torch.save``.
+        The file.
     mmap
-        Leave the tensors on disk until they are read. A file of torch before 1.6, which is no zip, is read whole.
-
-    Returns
-    -------
-    The saved tensor, dictionary or list.
+        Leave tensors on disk until they are read. Files of torch before 1.6, which are not zips, are read whole.
 
     Raises
     ------
     ValueError
-        When the file asks for anything but tensors and plain containers (nothing of it has run then), or is damaged.
-
-    Examples
-    --------
-    >>> import tempfile, torch
-    >>> from pathlib import Path
-    >>> from univerce.genes.release.unpickle import load_torch
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     torch.save({"weight": torch.ones(2)}, Path(directory) / "model.torch")
-    ...     load_torch(Path(directory) / "model.torch", mmap=False)
-    {'weight': tensor([1., 1.])}
+        If the file asks for more than tensors and plain containers (nothing of it has run), or is damaged.
     """
     import torch
 
@@ -126,7 +97,7 @@ def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
     try:
         return torch.load(str(path), weights_only=True, mmap=mmap and is_zip, map_location="cpu")
     except pickle.UnpicklingError as error:
-        # torch's own message explains how to switch the protection off: only what was asked for is told.
+        # torch's message explains how to turn the protection off; only report what the file asked for
         asked = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks for {asked[1]}" if asked else "it holds more than tensors, or is damaged"
         raise ValueError(
@@ -134,4 +105,4 @@ def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
         ) from error
     except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is damaged or no torch file: {reason}") from error
+        raise ValueError(f"{path} is damaged or not a torch file: {reason}") from error
