@@ -373,7 +373,7 @@ def test_features_that_overflow_are_refused(tmp_path):
 
 
 def test_an_object_without_encode_is_no_encoder(tmp_path):
-    with pytest.raises(TypeError, match=r"encoder is a int, it needs reads, name, dim and encode"):
+    with pytest.raises(TypeError, match=r"encoder is a int; it needs reads, name, dim and encode"):
         build(tmp_path, random_records(5), encoder=5)
 
 
