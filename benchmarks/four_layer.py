@@ -22,7 +22,7 @@ from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.inputs import Genes
 from univerce.inference.runtime import Embedder
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
-from univerce.model import find_model, load_network
+from univerce.model.checkpoint import find_model, read_network
 from univerce.model.config import UCE_4L, UCEConfig
 
 N_CELLS, N_TIMED, N_REFERENCE = 64, 12, 4
@@ -83,7 +83,7 @@ def forward_pass(run: Run, model: Path) -> None:
 
     embedders = {}
     for precision in PRECISIONS:
-        network = load_network(find_model(model), precision=precision)
+        network = read_network(find_model(model), precision=precision)
         embedders[precision] = Embedder(network, table)
         embedders[precision]._encode(some)  # else the first run would be longer
     reference = _reference(model, table, some.take(np.arange(N_REFERENCE)), length)
@@ -116,7 +116,7 @@ def forward_pass(run: Run, model: Path) -> None:
 
 def _reference(model: Path, table, sentences: Sentences, length: int) -> Callable[[], np.ndarray]:
     reference = ReferenceUCE(UCE_4L).eval()
-    reference.load_state_dict(load_network(find_model(model)).state_dict())
+    reference.load_state_dict(read_network(find_model(model)).state_dict())
     ids, index = np.unique(sentences.ids[:, :length], return_inverse=True)
     assert ids[-1] < n_tokens(table)
     features = torch.from_numpy(np.concatenate([part for _, part in iter_token_features(table, ids)]))

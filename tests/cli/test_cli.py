@@ -423,16 +423,6 @@ def test_a_training_that_is_complete_is_exported_again_to_the_same_digest(
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
 
 
-def test_an_ablation_says_that_it_cannot_embed(
-    tmp_path: Path, recipe: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    recipe.write_text(RECIPE.format(tables=tiny_model, pretrain='order = "shuffled"'))
-    assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
-    assert "an ablation (order), which cannot embed; judge it by" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="order='shuffled'"):
-        uc.model.find_model(tmp_path / "run/model")
-
-
 def test_a_recipe_at_fault_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "recipe.toml").write_text("steps = 3")
     assert main(["pretrain", str(tmp_path / "recipe.toml")]) == 2

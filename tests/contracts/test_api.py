@@ -167,8 +167,6 @@ ALLOWED: dict[str, set[str]] = {
         "pp.training_set",
     },
     "settings": {
-        "model.load_network: device",
-        "model.load_network: precision",
         "model.pretrain: device",
         "tl.delete_genes: device",
         "tl.delete_genes: precision",

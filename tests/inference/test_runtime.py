@@ -20,7 +20,8 @@ from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.inputs import Drawing, Genes
 from univerce.inference.runtime import OFFICIAL_BATCH, Embedder, embed_blocks
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
-from univerce.model import UCE, load_network, save_model
+from univerce.model import UCE, save_model
+from univerce.model.checkpoint import read_network
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_only_empty_sentences_give_only_nan(network, table, genes):
 def test_bfloat16_weights_stay_near_float32(network, table, genes, tmp_path):
     s = drawn(genes, empty=())
     model = save_model(network, tmp_path / "m")
-    low = load_network(model, precision="bfloat16")
+    low = read_network(model, precision="bfloat16")
     assert low.transformer_encoder.layers[0].linear1.weight.dtype == torch.bfloat16
     a, b = embedder(network, table).embed(s), embedder(low, table).embed(s)
     assert b.dtype == np.float32

@@ -1,4 +1,4 @@
-"""The bag of genes: its weights, its part of the network and where it starts."""
+"""The bag of genes: its weights, its part of the network and its initialization."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from tests.helpers.reference import ReferenceUCE, generated_state, generated_tokens
 from univerce.model import UCE, UCEConfig
-from univerce.model.network import Layer, sinusoids
+from univerce.model.layers import Layer, sinusoids
 
 TINY = UCEConfig(
     token_dim=24, d_model=20, n_heads=5, d_hidden=36, n_layers=3, output_dim=18, decoder_dim=30, gene_dim=14,
@@ -108,13 +108,13 @@ def test_masked_pads_do_not_change_a_cell(tiny):
         assert np.abs(alone[0].numpy() - together[i]).max() <= 1e-6
 
 
-def test_official_pads_change_every_cell_but_the_longest(tiny):
+def test_official_pads_change_all_cells_except_the_longest(tiny):
     difference = np.abs(tiny.embed(official=True) - tiny.embed()).max(axis=1)
     assert difference[0] <= 1e-6
     assert (difference[1:] > 1e-4).all()
 
 
-def test_the_scale_of_a_token_does_not_matter_and_the_pad_is_finite(tiny):
+def test_the_scale_of_a_token_has_no_effect_and_the_pad_is_finite(tiny):
     features = tiny.features[:6]
     scaled = features * torch.tensor([1.0, 3.0, 0.01, 120.0, 7.0, 1e-3])[:, None]
     torch.testing.assert_close(tiny.fast.encode_tokens(scaled), tiny.fast.encode_tokens(features))
@@ -150,15 +150,7 @@ def test_a_layer_equals_that_of_torch_and_its_first_position_can_be_computed_alo
     np.testing.assert_allclose(first, full[:, :1], atol=1e-6)
 
 
-def test_pre_norm_layers_change_the_embedding(tiny):
-    other = UCE(replace(TINY, norm_first=True)).eval()
-    other.load_state_dict(tiny.fast.state_dict())
-    tokens = tiny.fast.encode_tokens(tiny.features)[tiny.ids]
-    with torch.no_grad():
-        assert np.abs(other.embed(tokens, tiny.lengths).numpy() - tiny.embed()).max() > 1e-3
-
-
-# A bag of genes beside the sentence
+# The bag of genes
 
 
 @pytest.fixture
@@ -193,13 +185,10 @@ def test_a_bilinear_term_joins_the_logits_of_a_model_with_a_bag(with_bag, tiny):
     torch.testing.assert_close(with_bag.predict(cells, queries), without.predict(cells, queries) + bilinear)
 
 
-def test_a_model_with_a_bag_refuses_to_embed_without(with_bag, tiny):
+def test_a_cell_needs_a_bag_or_a_sentence(with_bag, tiny):
     with pytest.raises(ValueError, match="bag of genes"):
         with_bag.embed(tiny.fast.encode_tokens(tiny.features)[tiny.ids], tiny.lengths)
-
-
-def test_a_network_without_a_bag_needs_a_sentence(tiny):
-    with pytest.raises(ValueError, match="got neither"):
+    with pytest.raises(ValueError, match="both are None"):
         tiny.fast.embed(None)
 
 

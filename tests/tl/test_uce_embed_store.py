@@ -156,7 +156,7 @@ def test_a_complete_store_is_left_as_it_is(tiny_model, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="2 of 30 cells"):
         uc.tl.uce_embed(cells, model=tiny_model, store=path)
     before = files(path), times(path)
-    monkeypatch.setattr(runtime, "load_network", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(runtime, "read_network", lambda *a, **k: 1 / 0)
     with pytest.warns(UserWarning, match="2 of 30 cells"):
         uc.tl.uce_embed(cells, model=tiny_model, store=path)
     assert (files(path), times(path)) == before

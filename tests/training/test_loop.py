@@ -379,39 +379,10 @@ def test_a_checkpoint_that_continues_from_other_weights_is_refused(tmp_path):
         train(tmp_path / "run", mine, recipe)
 
 
-def test_a_network_without_positions_is_saved_with_a_zero_table_and_found_again(tmp_path):
-    recipe = replace(RECIPE, positions=False, steps=2)
-    network = train(tmp_path / "run", recipe=recipe)
-    assert not network.pos_encoder.pe.any()
-    model = uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
-    loaded = uc.model.load_network(uc.model.find_model(model.path))
-    assert not loaded.pos_encoder.pe.any()
-    tokens = torch.randn(1, 6, MODEL.d_model, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(loaded.embed(tokens), network.embed(tokens), atol=1e-6)
-    swapped = tokens[:, [0, 2, 1, 3, 5, 4]]
-    assert torch.allclose(loaded.embed(swapped), loaded.embed(tokens), atol=1e-6)
-    assert uc.model.load_network(uc.model.find_model()).pos_encoder.pe.any()
-
-
-@pytest.mark.parametrize(
-    "switch, said",
-    [({"order": "shuffled"}, "order='shuffled'"), ({"chromosome_tokens": False}, "chromosome_tokens=False")],
-    ids=["shuffled", "without chromosomes"],
-)
-def test_an_ablation_of_the_sentences_cannot_be_used_to_embed(tmp_path, switch, said):
-    recipe = replace(RECIPE, steps=1, **switch)
-    network = train(tmp_path / "run", recipe=recipe)
-    assert recipe.for_training_only() == switch
-    uc.model.save_model(network, tmp_path / "model", pretraining=recipe)
-    with pytest.raises(ValueError, match=f"was trained with {said}: no embedding is made of such sentences"):
-        uc.model.find_model(tmp_path / "model")
-
-
 def test_the_recipe_is_written_beside_the_model(tmp_path):
     network = train(tmp_path / "run")
     model = uc.model.save_model(network, tmp_path / "model", pretraining=RECIPE)
     written = json.loads((model.path / "config.json").read_text())["pretraining"]
-    assert written.pop("for_training_only") == {}
     assert PretrainConfig(**written) == RECIPE
     assert model.digest == uc.model.save_model(network, tmp_path / "other").digest
 

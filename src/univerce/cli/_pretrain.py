@@ -58,10 +58,4 @@ def _pretrain(args: argparse.Namespace) -> None:
     with replacing(recipe.out / "model") as part:
         digest = save_model(network, part, pretraining=config).digest
         place_tables(recipe, part / "tables")
-    if only := config.for_training_only():
-        print(
-            f"{recipe.out / 'model'}: an ablation ({', '.join(only)}), which cannot embed; judge it by "
-            f"{recipe.out / 'log.csv'}."
-        )
-    else:
-        print(f"{recipe.out / 'model'}: {model.model_id}, digest {digest[:12]}...; embed with model=, or --model.")
+    print(f"{recipe.out / 'model'}: {model.model_id}, digest {digest[:12]}...; embed with model=, or --model.")

@@ -26,7 +26,7 @@ from univerce.inference.store import EmbeddingStore
 from univerce.io.blocks import iter_blocks, library
 from univerce.io.cluster import ONE_AT_A_TIME, map_blocks, open_rows
 from univerce.io.ondisk import OnDisk
-from univerce.model.checkpoint import find_model, load_network
+from univerce.model.checkpoint import find_model, read_network
 
 _SETTINGS = ("cache_dir", "device", "precision", "batch_size")
 
@@ -120,7 +120,7 @@ def _network(path: str, digest: str, key: Any) -> Any:
             f"The model at {path} on the worker is another one (digest {model.digest[:12]}, not {digest[:12]}); all "
             "workers must see the same files."
         )
-    return load_network(model, device=choose_device(), precision=settings.precision)
+    return read_network(model, device=choose_device(), precision=settings.precision)
 
 
 @lru_cache(maxsize=16)

@@ -23,7 +23,7 @@ from univerce.inference.sentences import Group, draw_sentences, recorded_sentenc
 from univerce.inference.tokens import Sentences, max_sentence_length
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.bag import bag_weights
-from univerce.model.checkpoint import load_network
+from univerce.model.checkpoint import read_network
 from univerce.model.network import UCE
 
 logger = logging.getLogger("univerce")
@@ -55,7 +55,7 @@ class Embedder:
     Parameters
     ----------
     network
-        From :func:`~univerce.model.checkpoint.load_network`.
+        From :func:`~univerce.model.checkpoint.read_network`.
     table
         Gene table of one species.
     official
@@ -248,7 +248,7 @@ def embed_here(
     """
     if not blocks:
         return
-    network = load_network(inputs.model, device=choose_device(), precision=precision)
+    network = read_network(inputs.model, device=choose_device(), precision=precision)
     embedders = [Embedder(network, genes.table, official=official) for genes in inputs.genes]
     drawn = draw_sentences(
         inputs, block_rows, with_bag=network.config.bag, sentences=recorded_sentences(inputs), blocks=blocks,

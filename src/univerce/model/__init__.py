@@ -1,4 +1,4 @@
-"""The UCE network: its configuration, its weights on disk and its training."""
+"""UCE networks: configuration, checkpoints and pretraining."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a module when something of it is used: the configuration needs no torch, the network no training."""
+        """Import on first use: the configuration needs no torch, the network no training."""
         if name in _MODULES:
             return getattr(import_module(f"univerce.{_MODULES[name]}"), name)
         raise AttributeError(f"module 'univerce.model' has no attribute {name!r}.")

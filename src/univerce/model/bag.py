@@ -1,13 +1,10 @@
-"""The bag of genes: what small models add to the paper's network (the released models have none).
+"""The bag of genes, which small models add to the network of the paper (the released models have none).
 
-With few draws one sentence misses much of a cell, and a small transformer starts far below what a plain sum of gene
-features already tells. The bag is that sum, over every expressed gene and without sampling noise; the network starts
-from it and can only add to it.
+A short sentence misses much of a cell, and a small transformer starts far below a plain sum of gene features. The bag
+is that sum, over all expressed genes and without sampling noise; the network starts from it and adds to it.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,22 +14,19 @@ from torch import Tensor, nn
 
 from univerce.model.config import UCEConfig
 
-if TYPE_CHECKING:
-    pass
-
 _GATE_WIDTH = 128
 
 
 def bag_weights(counts: sparse.csr_matrix, scale: float) -> sparse.csr_matrix:
-    """What each gene weighs in the bag of its cell: log(1 + scale * share of the cell's counts).
+    """Weight the genes of each cell by log(1 + scale * share of the cell's counts).
 
     Parameters
     ----------
     counts
         ``[n_cells, n_tokens]`` counts.
     scale
-        ``UCEConfig.bag_scale``: a small one weighs genes by their share, a large one says little more than which genes
-        are expressed, and deep cells differ from shallow ones.
+        ``UCEConfig.bag_scale``: a small one weights genes by their share, a large one almost only by whether they are
+        expressed, which separates deep from shallow cells.
 
     Returns
     -------
@@ -45,7 +39,7 @@ def bag_weights(counts: sparse.csr_matrix, scale: float) -> sparse.csr_matrix:
 
 
 class Bag(nn.Module):
-    """A gated sum of the features of all expressed genes, mapped to the cell embedding."""
+    """A gated sum of the features of all expressed genes, projected to the cell embedding."""
 
     def __init__(self, config: UCEConfig) -> None:
         super().__init__()
@@ -55,10 +49,10 @@ class Bag(nn.Module):
         self.project = nn.Linear(d, out, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """What a gene adds to the bag, ``[..., token_dim]``, from its features: rare genes count for more."""
+        """Gate the features ``[..., token_dim]`` of genes: rare genes weigh more."""
         unit = F.normalize(features, dim=-1, eps=1e-12)
         return F.softplus(self.gate(unit * unit.shape[-1] ** 0.5)) * unit
 
     def cell(self, bag: Tensor) -> Tensor:
-        """The cell ``[cells, output_dim]`` from the sum over its genes ``[cells, token_dim]``."""
+        """Project the sums over genes ``[cells, token_dim]`` to cells ``[cells, output_dim]``."""
         return self.project(bag - self.center)

@@ -1,4 +1,4 @@
-"""Models on disk: ``model.safetensors`` beside a ``config.json``, and the conversion of released checkpoints."""
+"""Models on disk: ``config.json`` and ``model.safetensors`` in a directory; conversion of released checkpoints."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.release.fetch import fetch
 from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.genes.release.unpickle import load_torch
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
-from univerce.model.network import UCE, Layer, sinusoids
+from univerce.model.layers import Layer, sinusoids
+from univerce.model.network import UCE
 
 if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
@@ -33,15 +36,14 @@ BUNDLED_MODEL = "uce-mini"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
 _RELEASED = {"uce-4l": UCE_4L, "uce-33l": UCE_33L}
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
-_PRECISIONS = ("float32", "bfloat16")
 _NOT_WEIGHTS = {"pe_embedding.weight", "pos_encoder.pe"}  # the token table, and a table that follows from the config
 
 
 class _NoMemory(TorchFunctionMode):
-    """Makes networks whose weights take no memory.
+    """Creates networks whose weights take no memory.
 
-    Unlike under ``torch.device("meta")``, only empty tensors are made on the meta device, which the weights are before
-    they are initialized: some other constructors (eye, arange) import torch's compiler there, which takes seconds.
+    Unlike ``torch.device("meta")``, it creates only empty tensors on the meta device, which the weights are before they
+    are initialized: other constructors (eye, arange) import torch's compiler there, which takes seconds.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -58,9 +60,9 @@ class Model:
     Parameters
     ----------
     config
-        Its shape.
+        The architecture.
     digest
-        SHA-256 of the weights and the config: the identity of its embedding space.
+        SHA-256 of the weights and the config: the identity of the embedding space.
     path
         The directory.
 
@@ -91,7 +93,7 @@ def find_model(model: str | Path | None = None) -> Model:
     ----------
     model
         ``None`` or ``"uce-mini"`` is the bundled model; ``"uce-4l"`` and ``"uce-33l"`` are fetched and converted at
-        first use; anything else is a directory that :func:`save_model` or :func:`convert_checkpoint` wrote.
+        first use; anything else is a directory written by :func:`save_model` or :func:`convert_checkpoint`.
 
     Returns
     -------
@@ -100,10 +102,9 @@ def find_model(model: str | Path | None = None) -> Model:
     Raises
     ------
     ValueError
-        When there is no such model, the weights are not those that were written, or they were trained on sentences that
-        no embedding is made of.
+        If there is no such model, or its files were changed after they were written.
     FileNotFoundError
-        When a released model would have to be fetched and ``settings.offline`` is set.
+        If a released model has to be fetched and ``settings.offline`` is set.
 
     Examples
     --------
@@ -124,13 +125,7 @@ def find_model(model: str | Path | None = None) -> Model:
         )
     written = json.loads((path / _CONFIG).read_text())
     if not {"config", "digest"} <= set(written):
-        raise ValueError(f"{path / _CONFIG} is not what save_model() or convert_checkpoint() writes.")
-    if only := written.get("pretraining", {}).get("for_training_only"):
-        switches = ", ".join(f"{name}={value!r}" for name, value in only.items())
-        raise ValueError(
-            f"{path} was trained with {switches}: no embedding is made of such sentences. It is an ablation, judged by "
-            "the validation loss in the log of its training."
-        )
+        raise ValueError(f"{path / _CONFIG} was not written by save_model() or convert_checkpoint().")
     config = UCEConfig.from_dict(written["config"])
     digest = _digest(path / _WEIGHTS, config)
     if digest != written["digest"]:
@@ -141,7 +136,7 @@ def find_model(model: str | Path | None = None) -> Model:
 
 
 def _released(model: str) -> Path:
-    """Directory of a released model, converted at first use; processes that come meanwhile wait for the first."""
+    """Return the directory of a released model, converting it at first use in one process only."""
     from filelock import FileLock
 
     path = settings.cache_dir / "models" / model
@@ -154,17 +149,13 @@ def _released(model: str) -> Path:
     return path
 
 
-def load_network(model: Model, *, device: str | torch.device = "cpu", precision: str = "float32") -> UCE:
-    """Load the weights of a model for inference.
+def load_network(model: Model) -> UCE:
+    """Load the weights of a model for inference, on ``settings.device`` and in ``settings.precision``.
 
     Parameters
     ----------
     model
         From :func:`find_model`.
-    device
-        Torch device.
-    precision
-        ``"float32"``, or ``"bfloat16"``, which keeps the weights of the transformer layers in bfloat16.
 
     Returns
     -------
@@ -173,7 +164,7 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     Raises
     ------
     ValueError
-        When ``precision`` is unknown, or the weights lack a tensor of the network.
+        If the weights do not fit the network.
 
     Examples
     --------
@@ -181,26 +172,28 @@ def load_network(model: Model, *, device: str | torch.device = "cpu", precision:
     >>> uc.model.load_network(uc.model.find_model()).training
     False
     """
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision={precision!r} is not known; use one of {', '.join(_PRECISIONS)}.")
+    device = choose_device()
+    return read_network(model, device, choose_precision(device, model.config.d_model))
+
+
+def read_network(model: Model, device: torch.device | str = "cpu", precision: str = "float32") -> UCE:
+    """As :func:`load_network`, on a given device and in a given precision.
+
+    ``"bfloat16"`` keeps the weights of the transformer layers in bfloat16.
+    """
     with _NoMemory():
         network = UCE(model.config)
-    low = _low_precision_names(network) if precision == "bfloat16" else set()
+    low = {"float32": set(), "bfloat16": _low_precision_names(network)}[precision]
+    names = network.state_dict().keys() - _NOT_WEIGHTS
+    path = model.path / _WEIGHTS
     state = {"pos_encoder.pe": network.pos_encoder.pe.to(device)}
-    with safe_open(model.path / _WEIGHTS, framework="pt") as file:
-        if "pos_encoder.pe" in file.keys():  # noqa: SIM118  (no mapping)
-            del state["pos_encoder.pe"]
-        if missing := sorted(network.state_dict().keys() - state.keys() - set(file.keys())):
-            names = ", ".join(missing[:5]) + ", ..." * (len(missing) > 5)
-            raise ValueError(
-                f"{model.path / _WEIGHTS} has no {names}, which the network of its {_CONFIG} needs; convert or save "
-                "the model again."
-            )
-        for name in network.state_dict().keys() - low - state.keys():
+    with safe_open(path, framework="pt") as file:
+        _check_names(file.keys(), names, path)
+        for name in names - low:
             state[name] = file.get_tensor(name).to(device)
     for name in low:
-        # Tensors lie in the mapped file: opened anew for each, what is converted gives its pages back at once.
-        with safe_open(model.path / _WEIGHTS, framework="pt") as file:
+        # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
+        with safe_open(path, framework="pt") as file:
             state[name] = file.get_tensor(name).to(device=device, dtype=torch.bfloat16)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
@@ -214,15 +207,19 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
     network
         The network; its float32 weights are written as they are.
     path
-        The directory, which must not exist or be empty of a model. Gene tables that belong to the model go into its
-        ``tables`` folder, see :func:`univerce.genes.write_table`.
+        The directory; it must not hold a model. Gene tables of the model go into its ``tables`` folder, see
+        :func:`univerce.genes.write_table`.
     pretraining
-        The recipe that it was trained with, which is written down. A model that it forbids to embed with
-        (:meth:`univerce.model.PretrainConfig.for_training_only`) will not be found by :func:`find_model`.
+        The training configuration, to be recorded in ``config.json``.
 
     Returns
     -------
     The model written.
+
+    Raises
+    ------
+    ValueError
+        If ``path`` holds a model.
 
     Examples
     --------
@@ -233,28 +230,22 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
     8
     """
     state = {name: tensor for name, tensor in network.state_dict().items() if name not in _NOT_WEIGHTS}
-    positions = network.pos_encoder.pe.cpu()
-    if not torch.equal(positions, sinusoids(network.config)):  # a network without positions
-        state["pos_encoder.pe"] = positions
-    extra: dict[str, Any] = {}
-    if pretraining is not None:
-        recipe = dataclasses.asdict(pretraining) | {"for_training_only": pretraining.for_training_only()}
-        extra = {"pretraining": recipe}
+    extra = {} if pretraining is None else {"pretraining": dataclasses.asdict(pretraining)}
     return _write(state, network.config, Path(path), extra)
 
 
 def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCEConfig | None = None) -> Model:
-    """Convert a released checkpoint to a model directory; nothing in it is unpickled but tensors.
+    """Convert a released checkpoint to a model directory; only tensors are unpickled.
 
     Parameters
     ----------
     source
         A state dict saved by torch, such as ``4layer_model.torch``. Its token table (``pe_embedding.weight``) is not
-        copied: that is what gene tables are for.
+        copied; gene tables hold the same features.
     out_dir
         The directory to write.
     config
-        The model's shape; by default that of the released model with as many layers.
+        The architecture; by default that of the released model with as many layers.
 
     Returns
     -------
@@ -263,8 +254,8 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
     Raises
     ------
     ValueError
-        When the file is not a state dict of such a network: names missing or unknown, shapes that differ, values that
-        are not finite, another position table; or when it asks to run code.
+        If the file is not a state dict of such a network (missing or unknown names, other shapes, values that are not
+        finite, another position table), if it asks to run code, or if ``out_dir`` holds a model.
 
     Examples
     --------
@@ -282,7 +273,7 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
     source = Path(source)
     state: dict[str, Tensor] = load_torch(source)
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{source} is not a state dict: a mapping from names to tensors is needed.")
+        raise ValueError(f"{source} is not a state dict (a mapping from names to tensors).")
     state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     if config is None:
         n_layers = len({name.split(".")[2] for name in state if name.startswith("transformer_encoder.layers.")})
@@ -304,9 +295,7 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
 def _check_state(state: Mapping[str, Tensor], config: UCEConfig, source: Path) -> None:
     with _NoMemory():
         expected = {k: v.shape for k, v in UCE(config).state_dict().items() if k not in _NOT_WEIGHTS}
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or unknown:
-        raise ValueError(f"{source} does not fit the network: missing {missing[:5]}, unknown {unknown[:5]}.")
+    _check_names(state, expected, source)
     for name, shape in expected.items():
         if state[name].shape != shape:
             raise ValueError(f"{source}: {name} has the shape {tuple(state[name].shape)}, expected {tuple(shape)}.")
@@ -314,11 +303,17 @@ def _check_state(state: Mapping[str, Tensor], config: UCEConfig, source: Path) -
             raise ValueError(f"{source}: {name} holds values that are not finite.")
 
 
+def _check_names(found: Iterable[str], expected: Iterable[str], source: Path) -> None:
+    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unknown:
+        raise ValueError(f"{source} does not fit the network: missing {missing[:5]}, unknown {unknown[:5]}.")
+
+
 def _write(state: Mapping[str, Tensor], config: UCEConfig, path: Path, extra: Mapping[str, Any]) -> Model:
-    """Write weights and config into ``path``; the config comes last and makes the directory a model."""
+    """Write weights and config into ``path``; the config, which makes the directory a model, is written last."""
     path.mkdir(parents=True, exist_ok=True)
     if (path / _CONFIG).exists():
-        raise ValueError(f"{path} holds a model already; choose another directory or remove it.")
+        raise ValueError(f"{path} already holds a model; choose another directory or remove it.")
     scratch = Path(tempfile.mkdtemp(dir=path, prefix=".writing-"))
     try:
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, scratch / _WEIGHTS)
@@ -335,15 +330,22 @@ def _write(state: Mapping[str, Tensor], config: UCEConfig, path: Path, extra: Ma
 
 def _digest(weights: Path, config: UCEConfig) -> str:
     """SHA-256 of what decides an embedding; the model's name and its default sampling do not."""
-    with weights.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256")
+    stat = weights.stat()
+    sha = _hash_weights(weights.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino).copy()
     neutral = config.to_dict() | {"model_id": "", "sampling": ""}
     sha.update(json.dumps(neutral, sort_keys=True).encode())
-    return sha.hexdigest()
+    return str(sha.hexdigest())
+
+
+@lru_cache(maxsize=64)
+def _hash_weights(path: Path, size: int, mtime_ns: int, inode: int) -> Any:
+    """Hash a version of a file, once in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
 
 
 def _low_precision_names(network: nn.Module) -> set[str]:
-    """Parameters that may be bfloat16: the products of the layers, not the norms."""
+    """Parameters that bfloat16 applies to: the products of the layers, not the norms."""
     names = set()
     for prefix, module in network.named_modules():
         if isinstance(module, Layer):

@@ -1,10 +1,8 @@
-"""The shape of a UCE network and how its sentences are made."""
+"""The architecture of a UCE network and how its sentences are sampled."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 Sampling = Literal["multinomial", "systematic"]
@@ -13,10 +11,10 @@ SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 
 @dataclass(frozen=True)
 class UCEConfig:
-    """Everything that, with the weights, defines an embedding space.
+    """The architecture and the sampling; with the weights they define an embedding space.
 
-    The defaults are those of the released models (Rosen et al. 2024), which differ in ``n_layers`` (4 and 33) alone.
-    The last group of fields departs from the paper and serves small models.
+    The defaults are those of the released models (Rosen et al. 2024), which differ only in ``n_layers`` (4 and 33).
+    The last group of fields is not in the paper and serves small models.
 
     Examples
     --------
@@ -26,11 +24,11 @@ class UCEConfig:
     """
 
     model_id: str = "uce"
-    """Name of the model; the digest of its space does not depend on it."""
+    """Name of the model; the digest does not depend on it."""
     token_dim: int = 5120
     """Width of the gene features."""
     token_encoder: str = "esm2_t48_15B_UR50D"
-    """Encoder of the gene tables that the weights were trained with; other tables are refused."""
+    """Encoder of the gene tables that the weights were trained with; other tables raise an error."""
     d_model: int = 1280
     """Width of the transformer."""
     n_heads: int = 20
@@ -59,12 +57,12 @@ class UCEConfig:
     norm_first: bool = False
     """Pre-norm transformer layers."""
     bag: bool = False
-    """Add a gated sum of the features of all expressed genes to the cell, so that the network starts from a bag."""
+    """Add a gated sum of the features of all expressed genes to the cell embedding."""
     bag_scale: float = 100.0
-    """A gene enters the bag with log(1 + ``bag_scale`` * its share of the cell's counts)."""
+    """A gene has the weight log(1 + ``bag_scale`` * its share of the cell's counts) in the bag."""
 
     def __post_init__(self) -> None:
-        """Check what would otherwise fail far from its cause."""
+        """Validate the fields."""
         if self.n_layers < 1:
             raise ValueError(f"n_layers={self.n_layers} must be at least 1.")
         if self.d_model % self.n_heads:
@@ -76,7 +74,7 @@ class UCEConfig:
         object.__setattr__(self, "head_dims", tuple(self.head_dims))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them.
+        """Return the fields in types that JSON can hold.
 
         Returns
         -------
@@ -86,36 +84,26 @@ class UCEConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> UCEConfig:
-        """Inverse of :meth:`to_dict`; an unknown entry raises ``ValueError``.
+        """Create a configuration from the result of :meth:`to_dict`.
 
         Parameters
         ----------
         values
-            Field name to value; what is missing has its default.
+            Field name to value; missing fields have their defaults.
 
         Returns
         -------
         The configuration.
+
+        Raises
+        ------
+        ValueError
+            If an entry is unknown.
         """
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
-            raise ValueError(f"The model configuration holds unknown entries: {', '.join(sorted(unknown))}.")
+            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
         return cls(**values)
-
-    @classmethod
-    def read(cls, path: Path | str) -> UCEConfig:
-        """Read a ``config.json``.
-
-        Parameters
-        ----------
-        path
-            The file.
-
-        Returns
-        -------
-        The configuration.
-        """
-        return cls.from_dict(json.loads(Path(path).read_text()))
 
 
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)

@@ -1,4 +1,4 @@
-"""The expression head over whole matrices: every cell against every gene."""
+"""The expression head for whole matrices: every cell and every gene."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import torch
 from univerce.model.network import UCE
 
 _ACTIVATIONS = 64 * 2**20
-"""Bytes of the widest layer over the pairs of one block."""
+"""Bytes of the widest layer for the pairs of one block."""
 
 
 @torch.inference_mode()
 def expression_logits(
     network: UCE, cells: np.ndarray, features: np.ndarray, *, done: Callable[[int], Any] | None = None
 ) -> np.ndarray:
-    """Logit of the head for every pair of a cell and a gene, in blocks that bound the memory.
+    """Compute the logit of every pair of a cell and a gene, in blocks that bound the memory.
 
     Parameters
     ----------
     network
-        From :func:`~univerce.model.checkpoint.load_network`.
+        From :func:`univerce.model.load_network`.
     cells
         ``[n_cells, output_dim]`` embeddings.
     features
         ``[n_genes, token_dim]`` as in the gene table.
     done
-        Told the number of pairs after every block.
+        Called with the number of pairs after every block.
 
     Returns
     -------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 _ORDERS = ("genome", "shuffled")
 
@@ -54,8 +53,6 @@ class PretrainConfig:
     loss alone: no embedding is made of such sentences."""
     chromosome_tokens: bool = True
     """Keep the tokens that begin and end a chromosome; without them it is an ablation as above."""
-    positions: bool = True
-    """Tell the transformer the positions in the sentence; without, the model is exported with a zero position table."""
     hard_negatives: bool = False
     """Draw the genes without a count in proportion to their frequency in the data set; in validation never."""
     contrastive: float = 0.0
@@ -97,13 +94,3 @@ class PretrainConfig:
             raise ValueError(f"sets_per_step={self.sets_per_step} must divide batch_size={self.batch_size}, or be 0.")
         if self.contrastive < 0:
             raise ValueError(f"contrastive={self.contrastive} must not be negative.")
-
-    def for_training_only(self) -> dict[str, Any]:
-        """The switches that no embedding can honor, with their values; empty for a model that can embed.
-
-        Returns
-        -------
-        Field name to value.
-        """
-        changed = {"order": self.order != "genome", "chromosome_tokens": not self.chromosome_tokens}
-        return {name: getattr(self, name) for name, is_changed in changed.items() if is_changed}

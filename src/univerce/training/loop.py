@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce.genes.table import gene_table_info
-from univerce.model.checkpoint import Model, find_model, load_network
+from univerce.model.checkpoint import Model, find_model, read_network
 from univerce.model.config import UCEConfig
 from univerce.model.network import UCE
 from univerce.training.config import PretrainConfig
@@ -71,8 +71,7 @@ def pretrain(
 
     Returns
     -------
-    The network with the averaged weights, in evaluation mode. What :func:`univerce.model.save_model` writes of it can
-    embed, unless the recipe is an ablation of the sentences (``config.for_training_only()``): hand it the recipe too.
+    The network with the averaged weights, in evaluation mode. :func:`univerce.model.save_model` writes it.
 
     Raises
     ------
@@ -213,14 +212,12 @@ class _Run:
             self.network = UCE(model).to(self.device)
             self.vocabulary = torch.from_numpy(corpus.features).to(self.device)
             if source is not None:
-                self.network.load_state_dict(load_network(source).state_dict())
+                self.network.load_state_dict(read_network(source).state_dict())
             elif model.bag and config.start_from_bag:
                 counts, cell_sets = corpus.whole_cells(_START_CELLS, np.random.default_rng(config.seed))
                 start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), counts, cell_sets)
         if model.bag and not config.train_bag:
             self.network.bag.requires_grad_(requires_grad=False)
-        if not config.positions:
-            self.network.pos_encoder.pe.zero_()
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False).eval()
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)

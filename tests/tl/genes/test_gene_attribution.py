@@ -131,7 +131,7 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
         shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
         parameter.copy_(shuffled.reshape(parameter.shape))
     module = import_module("univerce.tl.genes.gene_attribution")  # the package has the function under this name
-    monkeypatch.setattr(module, "load_network", lambda *_, **__: network)
+    monkeypatch.setattr(module, "read_network", lambda *_, **__: network)
     random = gene_attribution(adata, "CD19+ B", groupby="cell_type", tolerance=1)
     assert trained.var_names.equals(random.var_names)
     b_cells = (adata.obs["cell_type"] == "CD19+ B").to_numpy()

@@ -13,7 +13,7 @@ from univerce._settings import settings
 from univerce.inference.context import ContextReader
 from univerce.inference.inputs import resolve_inputs
 from univerce.inference.sentences import draw_sentences
-from univerce.model.checkpoint import load_network
+from univerce.model.checkpoint import read_network
 
 _BLOCK_ROWS = 500
 
@@ -34,7 +34,7 @@ def read_context(
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
-    reader = ContextReader(load_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
+    reader = ContextReader(read_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
     show = settings.progress
     with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not show) as bar:
         for _, groups in draw_sentences(inputs, _BLOCK_ROWS):

@@ -15,7 +15,7 @@ from univerce.inference.inputs import Inputs
 from univerce.inference.runtime import Embedder, embed_blocks
 from univerce.inference.sentences import draw_sentences
 from univerce.inference.tokens import cell_keys
-from univerce.model.checkpoint import load_network
+from univerce.model.checkpoint import read_network
 
 BLOCK_ROWS = 500
 _DRAW = -6
@@ -70,7 +70,7 @@ def deleted_tokens(inputs: Inputs, deletions: Mapping[str, Sequence[str]]) -> li
 
 def make_embedders(inputs: Inputs, device: Any, precision: str) -> list[Embedder]:
     """One for each species."""
-    network = load_network(inputs.model, device=device, precision=precision)
+    network = read_network(inputs.model, device, precision)
     return [Embedder(network, genes.table) for genes in inputs.genes]
 
 

@@ -20,7 +20,7 @@ from univerce.inference.attribution import Attributor, Average
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.sentences import draw_sentences
 from univerce.model.bag import bag_weights
-from univerce.model.checkpoint import load_network
+from univerce.model.checkpoint import read_network
 from univerce.tl.genes._deletions import embed_whole
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def gene_attribution(
             "attribute one species at a time."
         )
     _check_direction(direction, labels, groupby, inputs.model.config.output_dim)
-    attributor = Attributor(load_network(inputs.model, device=choose_device(device)), inputs.genes[0].table)
+    attributor = Attributor(read_network(inputs.model, choose_device(device)), inputs.genes[0].table)
     average = _average(inputs)
     used = np.flatnonzero((average.draws > 0) | (average.weights > 0))
     rows = used[(used >= N_SPECIAL) & (used < N_SPECIAL + inputs.genes[0].table.n_obs)] - N_SPECIAL

@@ -25,7 +25,7 @@ from univerce.genes.species import resolve_species
 from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
 from univerce.inference.inputs import check_table
 from univerce.inference.recorded import recorded_model
-from univerce.model.checkpoint import load_network
+from univerce.model.checkpoint import read_network
 from univerce.model.expression import expression_logits
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def predict_expression(
     out = np.full((adata.n_obs, len(names)), np.nan, dtype=np.float32)
     with tqdm(total=int(known.sum()) * len(names), unit="pair", desc="predict", disable=not show) as bar:
         out[known] = expression_logits(
-            load_network(found, device=where), cells[known], _features(table, rows), done=bar.update
+            read_network(found, where), cells[known], _features(table, rows), done=bar.update
         )
     if offset is not None:
         out += offset

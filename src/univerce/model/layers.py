@@ -1,0 +1,138 @@
+"""Layers of the networks: positions, attention and transformer layers, with the names of torch's own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from univerce.model.config import UCEConfig
+
+OFFICIAL_PAD_BIAS = 1.0
+"""The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
+
+
+def sinusoids(config: UCEConfig) -> Tensor:
+    """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines.
+
+    Always computed on the CPU: on the meta device ``arange`` imports torch's compiler, which takes seconds.
+    """
+    position = torch.arange(config.max_length, dtype=torch.float32, device="cpu")[:, None]
+    step = torch.arange(0, config.d_model, 2, dtype=torch.float32, device="cpu")
+    rate = torch.exp(step * (-math.log(10000.0) / config.d_model))
+    pe = torch.empty(config.max_length, 1, config.d_model, device="cpu")
+    pe[:, 0, 0::2] = torch.sin(position * rate)
+    pe[:, 0, 1::2] = torch.cos(position * rate)
+    return pe
+
+
+class PositionTable(nn.Module):
+    """The position table under its released name."""
+
+    pe: Tensor
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.register_buffer("pe", sinusoids(config))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with fused input projection, computed by ``scaled_dot_product_attention``."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * d, d))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * d))
+        self.out_proj = nn.Linear(d, d)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool) -> Tensor:
+        """Attend from every position, or from the first only; ``bias`` is added to the logits of the keys."""
+        if bias is not None:
+            bias = bias.to(x.dtype)
+        dropout = self.dropout if self.training else 0.0
+        if cls_only:
+            return self.out_proj(self._from_first(x, bias, dropout))
+        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _from_first(self, x: Tensor, bias: Tensor | None, dropout: float) -> Tensor:
+        """Attend from the first position ``[cells, 1, d_model]`` without the keys and values of the others.
+
+        ``q . (W x + b)`` is ``(q W) . x`` and a constant, which the softmax cancels, and the mean of ``V x`` is ``V``
+        times the mean of ``x``: the heads become the queries of one attention to ``x`` itself.
+        """
+        weight, (q_bias, _, v_bias) = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        q_weight, k_weight, v_weight = (w.unflatten(0, (self.n_heads, -1)) for w in weight)
+        q = torch.einsum("cd,hed->che", x[:, 0], q_weight) + q_bias.unflatten(0, (self.n_heads, -1))
+        q = torch.einsum("che,hed->chd", q, k_weight)[:, None]
+        keys = x[:, None]
+        mean = F.scaled_dot_product_attention(
+            q, keys, keys, attn_mask=bias, dropout_p=dropout, scale=k_weight.shape[1] ** -0.5
+        )
+        return torch.einsum("chd,hed->che", mean[:, 0], v_weight).flatten(1)[:, None] + v_bias
+
+
+class Layer(nn.Module):
+    """One transformer layer; post-norm as released, or pre-norm."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm_first
+        self.self_attn = SelfAttention(config)
+        self.linear1 = nn.Linear(config.d_model, config.d_hidden)
+        self.linear2 = nn.Linear(config.d_hidden, config.d_model)
+        self.norm1 = nn.LayerNorm(config.d_model)
+        self.norm2 = nn.LayerNorm(config.d_model)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool = False) -> Tensor:
+        """Update every position, or compute the first only.
+
+        The residual stream and the norms stay in float32; products run in the dtype of the weights.
+        """
+        dtype = self.linear1.weight.dtype
+        residual = x[:, :1] if cls_only else x
+        if self.norm_first:
+            h = residual + self.drop(self.self_attn(self.norm1(x).to(dtype), bias, cls_only=cls_only))
+            return h + self.drop(self._feed_forward(self.norm2(h).to(dtype)))
+        h = self.norm1(residual + self.drop(self.self_attn(x.to(dtype), bias, cls_only=cls_only)))
+        return self.norm2(h + self.drop(self._feed_forward(h.to(dtype))))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self.drop(F.relu(self.linear1(x), inplace=True)))
+
+
+class Transformer(nn.Module):
+    """A stack of layers; the last one computes only the first position, unless all are requested."""
+
+    def __init__(self, config: UCEConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+
+    def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool = True) -> Tensor:
+        """Map ``[cells, length, d_model]`` to the first position ``[cells, d_model]``, or to all positions."""
+        for layer in self.layers[:-1]:
+            x = layer(x, bias)
+        x = self.layers[-1](x, bias, cls_only=cls_only)
+        return x[:, 0] if cls_only else x
+
+
+def block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
+    """Linear layer, norm, GELU and dropout."""
+    return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
+
+
+def pad_bias(lengths: Tensor, width: int, *, official: bool) -> Tensor:
+    """Values to add to the logits of the keys, ``[cells, 1, 1, width]``: pads are masked, or attended to with +1."""
+    is_pad = torch.arange(width, device=lengths.device) >= lengths[:, None]
+    bias = torch.zeros(is_pad.shape, device=lengths.device)
+    return bias.masked_fill(is_pad, OFFICIAL_PAD_BIAS if official else float("-inf"))[:, None, None]
