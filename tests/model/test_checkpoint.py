@@ -184,7 +184,9 @@ def test_weights_that_do_not_fit_the_network_raise(tmp_path, precision):
     state = load_file(tmp_path / "model.safetensors")
     state["decoder.4.bias"] = state.pop("decoder.3.bias")
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"does not fit the network: missing \['decoder.3.bias'\], unknown \['decoder.4"):
+    with pytest.raises(
+        ValueError, match=r"does not fit the network: missing \['decoder.3.bias'\], unknown \['decoder.4"
+    ):
         read_network(model, precision=precision)
 
 

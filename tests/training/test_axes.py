@@ -1,4 +1,4 @@
-"""The axes that tell cells of a data set apart, against scipy and scikit-learn."""
+"""Noise-adjusted axes against scipy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.linalg import eigh
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
-from univerce.training.axes import nearest_cells, telling_axes
+from univerce.training.axes import nearest_cells, noise_adjusted_axes
 
 DIM = 12
 
@@ -41,7 +41,7 @@ def test_neighbors_are_those_on_twenty_principal_components(cells):
         np.testing.assert_array_equal(nearest_cells(expression[rows]), expected)
 
 
-def test_axes_solve_the_eigenproblem_of_what_neighbors_share_over_what_they_do_not(cells):
+def test_axes_solve_the_eigenproblem_of_signal_over_noise(cells):
     bags, expression, sets = cells
     noise, total = np.zeros((DIM, DIM)), np.zeros((DIM, DIM))
     for rows, neighbors in neighbors_of(expression, sets):
@@ -53,28 +53,28 @@ def test_axes_solve_the_eigenproblem_of_what_neighbors_share_over_what_they_do_n
     ratio, vectors = eigh(total - noise, noise + 0.2 * np.trace(noise) / DIM * np.eye(DIM))
     ratio = np.clip(ratio[::-1], 0, None)
     expected = vectors[:, ::-1].T * (ratio**0.75 / (1 + ratio))[:, None]
-    axes = telling_axes(bags, expression, sets, DIM)
+    axes = noise_adjusted_axes(bags, expression, sets, DIM)
     assert (ratio > 0.1).sum() >= 2
     np.testing.assert_allclose(np.abs(axes), np.abs(expected), atol=1e-5)
     np.testing.assert_allclose(axes.T @ axes, expected.T @ expected, atol=1e-5)
-    np.testing.assert_array_equal(telling_axes(bags, expression, sets, 2), axes[:2])
+    np.testing.assert_array_equal(noise_adjusted_axes(bags, expression, sets, 2), axes[:2])
 
 
-def test_where_data_sets_lie_as_wholes_does_not_matter(cells):
+def test_differences_between_data_sets_are_ignored(cells):
     bags, expression, sets = cells
     moved = bags + np.where(sets == 7, -3, 2)[:, None] * np.arange(DIM, dtype=np.float32)
-    axes, of_moved = (telling_axes(x, expression, sets, 5) for x in (bags, moved))
+    axes, of_moved = (noise_adjusted_axes(x, expression, sets, 5) for x in (bags, moved))
     np.testing.assert_allclose(of_moved.T @ of_moved, axes.T @ axes, atol=1e-4)
 
 
 def test_a_set_of_one_cell_adds_nothing_and_rows_beyond_the_dimensions_are_zero(cells):
     bags, expression, sets = cells
     alone = np.r_[sets[:-1], 9]
-    axes = telling_axes(bags, expression, alone, DIM + 3)
-    np.testing.assert_array_equal(axes[:DIM], telling_axes(bags[:-1], expression[:-1], sets[:-1], DIM))
+    axes = noise_adjusted_axes(bags, expression, alone, DIM + 3)
+    np.testing.assert_array_equal(axes[:DIM], noise_adjusted_axes(bags[:-1], expression[:-1], sets[:-1], DIM))
     assert not axes[DIM:].any()
 
 
 def test_without_two_cells_in_any_set_there_are_no_axes(cells):
     bags, expression, _ = cells
-    assert not telling_axes(bags[:3], expression[:3], np.arange(3), 4).any()
+    assert not noise_adjusted_axes(bags[:3], expression[:3], np.arange(3), 4).any()

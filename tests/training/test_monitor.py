@@ -7,13 +7,15 @@ import io
 import logging
 import sys
 from dataclasses import replace
-from types import ModuleType
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.loggers import tensorboard
 
-from tests.training.test_loop import MODEL, RECIPE, SETS
+from tests.helpers.training_cells import MODEL, RECIPE, SETS
 from univerce.model import UCE
 from univerce.training.corpus import Corpus
 from univerce.training.monitor import Log, effective_rank, evaluate, mean_cosine, validation_batches
@@ -34,28 +36,28 @@ def test_the_effective_rank_of_a_flat_spectrum_is_the_rank():
     assert 1 < effective_rank(left * [1, 0.5, 0.1, 0.1, 0.1] @ right.T) < 5
 
 
-def test_data_sets_held_out_as_a_whole_are_scored_apart_and_all_use_the_same_cells_every_time():
+def test_held_out_data_sets_are_scored_apart_with_the_same_cells_every_time():
     recipe = replace(RECIPE, held_out_sets=("other",), validation_cells=5)
-    args = {"n_queries": 8, "mask_fraction": 0.2, "n_sample": 30, "systematic": True, "max_length": 64}
-    c = Corpus(SETS, **args, held_out=0.2, held_out_sets=recipe.held_out_sets)
+    c = Corpus(SETS, MODEL, recipe)
+    features = torch.from_numpy(c.vocabulary.features)
     torch.manual_seed(0)
     network = UCE(MODEL)
     batches = validation_batches(c, recipe)
     assert [len(batch.lengths) for batch in batches.values()] == [5, 5]
-    scores = [evaluate(network, c, torch.from_numpy(c.features), recipe, batches=b) for b in (None, batches)]
+    scores = [evaluate(network, c, features, recipe, batches=b) for b in (None, batches)]
     assert scores[0] == scores[1]
     both = {"loss", "auroc", "frequency_loss", "frequency_auroc", "global_frequency_loss", "global_frequency_auroc"}
     both |= {"gap_closed"}
     assert set(scores[0]) == both | {f"unseen_{name}" for name in both} | {"cosine", "cosine_any", "rank"}
-    # No other set is of that species: what is frequent anywhere is not known, and any answer is as good.
+    # No other set is of that species: the global frequencies are not known.
     assert scores[0]["unseen_global_frequency_loss"] == pytest.approx(np.log(2), abs=1e-6)
     assert scores[0]["unseen_global_frequency_auroc"] == 0.5
-    alone = [evaluate(network, c, torch.from_numpy(c.features), recipe, batches={k: batches[k]}) for k in (0, 1)]
+    alone = [evaluate(network, c, features, recipe, batches={k: batches[k]}) for k in (0, 1)]
     assert scores[0]["loss"] == alone[0]["loss"]
     assert scores[0]["unseen_loss"] == alone[1]["unseen_loss"]
 
 
-def test_rows_after_the_step_are_forgotten_and_written_again(tmp_path):
+def test_rows_after_the_step_are_written_again(tmp_path):
     log = Log(tmp_path, 0)
     for step in (1, 2, 3):
         log.write(ROW | {"step": step})
@@ -68,9 +70,9 @@ def test_rows_after_the_step_are_forgotten_and_written_again(tmp_path):
 @pytest.mark.parametrize(
     "signs, warned",
     [({}, False), ({"cosine": 0.99}, True), ({"rank": 1.5}, True)],
-    ids=["healthy", "all cells of a set are one", "hardly a direction is used"],
+    ids=["healthy", "all cells of a set are alike", "few directions"],
 )
-def test_a_collapse_is_said(tmp_path, caplog, signs, warned):
+def test_a_collapse_is_logged(tmp_path, caplog, signs, warned):
     with caplog.at_level(logging.WARNING, logger="univerce"):
         Log(tmp_path, 0).write(ROW | signs)
     assert ("the embedding collapses" in caplog.text) == warned
@@ -80,8 +82,8 @@ def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
     written, made = [], []
 
     class SummaryWriter:
-        def __init__(self, directory: str, purge_step: int) -> None:
-            made.append((directory, purge_step))
+        def __init__(self, log_dir: str, purge_step: int) -> None:
+            made.append((Path(log_dir), purge_step))
 
         def add_scalar(self, name: str, value: float, step: int) -> None:
             written.append((name, value, step))
@@ -92,17 +94,17 @@ def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
         def close(self) -> None:
             written.append("closed")
 
-    stand_in = ModuleType("torch.utils.tensorboard")
-    stand_in.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", True)
     log = Log(tmp_path, 2, tensorboard=True)
     log.write(ROW)
     log.close()
-    assert made == [(str(tmp_path / "tensorboard"), 3)]
-    assert written == [*((name, value, 3) for name, value in ROW.items()), "flushed", "closed"]
+    assert made == [(tmp_path / "tensorboard", 3)]
+    assert written == [*((name, value, 3) for name, value in ROW.items()), "flushed", "flushed", "closed"]
 
 
-def test_tensorboard_that_is_not_installed_is_named_with_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"pip install 'univerce\[train\]'"):
+def test_missing_tensorboard_names_the_extra(tmp_path, monkeypatch):
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(tensorboard, name, False)
+    with pytest.raises(ImportError, match=r'pip install "univerce\[train\]"'):
         Log(tmp_path, 0, tensorboard=True)

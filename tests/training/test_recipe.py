@@ -16,7 +16,6 @@ from univerce.training.recipe import DataEntry, place_tables, read_recipe
 FULL = """
 out = "run"
 tables = "space"
-device = "cpu"
 devices = 2
 tensorboard = true
 
@@ -27,7 +26,7 @@ head_dims = [8, 6]
 
 [pretrain]
 steps = 10
-hard_negatives = true
+frequency_offset = false
 held_out_sets = ["b"]
 
 [[data]]
@@ -43,7 +42,7 @@ path = "sub/b.zarr"
 path = "a.h5ad"
 name = "again"
 held_out = true
-table = "own.zarr.zip"
+species = "own.zarr.zip"
 """
 SMALL = 'out = "run"\n[[data]]\npath = "a.h5ad"\n'
 
@@ -61,35 +60,35 @@ def read(here: Path, text: str):
     return read_recipe(here / "recipe.toml")
 
 
-def test_a_recipe_says_all_there_is_to_say_and_its_paths_count_from_its_directory(here):
+def test_a_recipe_is_read_and_its_paths_are_relative_to_its_directory(here):
     recipe = read(here, FULL)
     assert (recipe.out, recipe.tables) == (here / "run", str(here / "space"))
-    assert (recipe.device, recipe.devices, recipe.tensorboard) == ("cpu", 2, True)
-    assert recipe.pretrain == PretrainConfig(steps=10, hard_negatives=True, held_out_sets=("b", "again"))
+    assert (recipe.devices, recipe.tensorboard) == (2, True)
+    assert recipe.pretrain == PretrainConfig(steps=10, frequency_offset=False, held_out_sets=("b", "again"))
     assert recipe.data == (
         DataEntry(here / "a.h5ad", "a", "human", "counts", "id"),
         DataEntry(here / "sub/b.zarr", "b"),
-        DataEntry(here / "a.h5ad", "again", held_out=True, table=here / "own.zarr.zip"),
+        DataEntry(here / "a.h5ad", "again", here / "own.zarr.zip", held_out=True),
     )
     model = recipe.model_config(tiny_table("human"))
     assert model == UCEConfig(model_id="mine", n_layers=1, head_dims=(8, 6), token_dim=12, token_encoder="generated")
 
 
-def test_what_is_not_said_has_its_default(here):
+def test_missing_entries_have_defaults(here):
     recipe = read(here, SMALL)
-    assert (recipe.tables, recipe.device, recipe.devices, recipe.tensorboard) == ("uce-mini", "auto", 1, False)
+    assert (recipe.tables, recipe.devices, recipe.tensorboard) == ("uce-mini", 1, False)
     assert recipe.pretrain == PretrainConfig()
     assert recipe.model_config(tiny_table("human")).model_id == "run"
 
 
-def test_a_model_may_be_like_another_and_different_in_some_ways(here):
+def test_a_model_may_be_like_another_with_changes(here):
     recipe = read(here, SMALL + '[model]\nlike = "uce-mini"\nn_layers = 3\n')
     model = recipe.model_config(tiny_table("human"))
     changes = {"model_id": "run", "n_layers": 3, "token_dim": 12, "token_encoder": "generated"}
     assert model.to_dict() == UCE_MINI.to_dict() | changes
 
 
-def test_a_continued_model_has_the_shape_of_its_source(here, tiny_model):
+def test_a_continued_model_has_the_architecture_of_its_source(here, tiny_model):
     (here / "source").symlink_to(tiny_model)
     recipe = read(here, SMALL + '[pretrain]\ncontinue_from = "source"\n')
     assert recipe.pretrain.continue_from == str(here / "source")
@@ -101,34 +100,34 @@ def test_a_continued_model_has_the_shape_of_its_source(here, tiny_model):
 @pytest.mark.parametrize(
     "text, message",
     [
-        pytest.param("out = ", "is no valid TOML", id="no TOML"),
+        pytest.param("out = ", "is not valid TOML", id="no TOML"),
         pytest.param('[[data]]\npath = "a.h5ad"', 'needs out = "DIRECTORY" and at least one', id="no out"),
         pytest.param('out = "run"', "and at least one", id="no data"),
-        pytest.param('out = "run"\nseed = 1\n[[data]]\npath = "a.h5ad"', "holds seed, which nothing reads", id="top"),
+        pytest.param('out = "run"\nseed = 1\n[[data]]\npath = "a.h5ad"', "has unknown entries: seed", id="top"),
         pytest.param(
-            SMALL + "[model]\nlayers = 2", r"\[model\] holds layers, which nothing", id="unknown of the model"
+            SMALL + "[model]\nlayers = 2", r"\[model\] has unknown entries: layers", id="unknown of the model"
         ),
-        pytest.param(SMALL + "[pretrain]\nlr = 2", r"\[pretrain\] holds lr, which nothing", id="unknown of the recipe"),
-        pytest.param(SMALL + "shape = 2", r"\[\[data\]\] holds shape, which nothing", id="unknown of the data"),
+        pytest.param(SMALL + "[pretrain]\nlr = 2", r"\[pretrain\] has unknown entries: lr", id="unknown of the recipe"),
+        pytest.param(SMALL + "shape = 2", r"\[\[data\]\] has unknown entries: shape", id="unknown of the data"),
         pytest.param(SMALL + '[model]\nlike = "x"', "like='x' is not known; use one of uce-mini", id="like"),
         pytest.param('out = "run"\n[[data]]\nname = "a"', r"a \[\[data\]\] has no path", id="no path"),
         pytest.param(SMALL + "[pretrain]\nsteps = 0", "steps=0 must be at least 1", id="a value that cannot be"),
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_refused(here, text, message):
+def test_an_invalid_recipe_raises(here, text, message):
     with pytest.raises(ValueError, match=message):
         read(here, text)
 
 
-def test_data_that_are_not_there_are_named(here):
+def test_missing_data_raise(here):
     with pytest.raises(FileNotFoundError, match=r"there is no .*b.h5ad"):
         read(here, SMALL.replace("a.h5ad", "b.h5ad"))
 
 
-def test_gene_tables_are_put_beside_the_model(here, tiny_model):
+def test_gene_tables_are_placed_with_the_model(here, tiny_model):
     own = tiny_table("mouse", seed=7)
     write_table(own, here / "own.zarr.zip")
-    recipe = read(here, SMALL.replace('path = "a.h5ad"', 'path = "a.h5ad"\ntable = "own.zarr.zip"'))
+    recipe = read(here, SMALL.replace('path = "a.h5ad"', 'path = "a.h5ad"\nspecies = "own.zarr.zip"'))
     recipe = type(recipe)(**{**vars(recipe), "tables": str(tiny_model)})
     place_tables(recipe, here / "tables")
     assert sorted(p.name for p in (here / "tables").iterdir()) == [

@@ -12,11 +12,11 @@ from univerce.cli._files import replacing, say, say_nothing
 
 def add(commands: Any) -> None:
     """Add the command."""
-    text = "Train a model on raw counts; an interrupted training goes on."
+    text = "Train a model on raw counts; an interrupted training is resumed."
     pretrain = add_command(commands, "pretrain", _pretrain, text)
     pretrain.add_argument("config", type=Path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
-    pretrain.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: what CONFIG says, or auto)")
-    pretrain.add_argument("--devices", type=int, help="number of devices (default: what CONFIG says, or 1)")
+    pretrain.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
+    pretrain.add_argument("--devices", type=int, help="number of devices (default: as in CONFIG, or 1)")
 
 
 def _pretrain(args: argparse.Namespace) -> None:
@@ -31,28 +31,22 @@ def _pretrain(args: argparse.Namespace) -> None:
     sets = []
     for entry in recipe.data:
         s = pp.training_set(
-            entry.path, name=entry.name, species=entry.table or entry.species, model=recipe.tables, layer=entry.layer,
+            entry.path, name=entry.name, species=entry.species, model=recipe.tables, layer=entry.layer,
             gene_key=entry.gene_key,
         )  # fmt: skip
-        n_cells, n_vars = s.counts.shape
-        report(
-            f"{entry.name}: {n_cells:,} cells, {(s.rows >= 0).sum():,} of {n_vars:,} variables are genes of "
-            f"{s.table.uns['gene_table']['species']}{', held out' if entry.name in config.held_out_sets else ''}"
-        )
+        report(f"{s}{', held out' if entry.name in config.held_out_sets else ''}".removeprefix("TrainingSet "))
         sets.append(s)
     model = recipe.model_config(sets[0].table)
     report(
         f"{model.model_id}: {model.n_layers} layers of width {model.d_model}, {config.steps:,} steps of "
-        f"{config.batch_size} cells; {recipe.out / 'log.csv'} has the scores"
+        f"{config.batch_size} cells; the log is {recipe.out / 'log.csv'}"
     )
     if config.continue_from is not None:
-        report(f"Continues from {config.continue_from}: the result is a space of its own")
+        report(f"Continues from {config.continue_from}: the result is a new embedding space")
     if (recipe.out / "checkpoint.pt").exists():
-        report(f"Goes on from {recipe.out / 'checkpoint.pt'}")
-    network = pretrain(
-        sets, model, config, recipe.out, device=args.device or recipe.device, devices=args.devices or recipe.devices,
-        tensorboard=recipe.tensorboard,
-    )  # fmt: skip
+        report(f"Resumes {recipe.out / 'checkpoint.pt'}")
+    devices = args.devices or recipe.devices
+    network = pretrain(sets, model, config, recipe.out, devices=devices, tensorboard=recipe.tensorboard)
     if not is_first():
         return
     with replacing(recipe.out / "model") as part:

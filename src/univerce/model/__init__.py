@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from univerce.model.config import UCEConfig
     from univerce.model.network import UCE
     from univerce.training.config import PretrainConfig
-    from univerce.training.corpus import TrainingSet
     from univerce.training.loop import pretrain
+    from univerce.training.training_set import TrainingSet
 
 _MODULES = {
     "Model": "model.checkpoint", "convert_checkpoint": "model.checkpoint", "find_model": "model.checkpoint",
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
-    "UCE": "model.network", "TrainingSet": "training.corpus", "PretrainConfig": "training.config",
+    "UCE": "model.network", "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
     "pretrain": "training.loop",
 }  # fmt: skip
 

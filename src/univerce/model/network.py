@@ -173,5 +173,3 @@ def _combine(read: Tensor | None, bag: Tensor | None) -> Tensor:
     bag = bag.float()
     bound = SENTENCE_SHARE * bag.norm(dim=-1, keepdim=True)
     return bag + bound * read / (1 + read.norm(dim=-1, keepdim=True))
-
-

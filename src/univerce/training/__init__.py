@@ -1,1 +1,1 @@
-"""Self-supervised pretraining."""
+"""Self-supervised pretraining of UCE networks."""

@@ -1,4 +1,4 @@
-"""The axes of a bag that tell cells of one data set apart, from cells without labels."""
+"""Axes of a bag that separate the cells of one data set, fitted without labels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ _RIDGE = 0.2
 _EXPONENT = 0.75
 
 
-def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarray, n_components: int) -> np.ndarray:
-    """Axes along which cells vary within a data set, measured against how cells of one kind vary.
+def noise_adjusted_axes(
+    bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarray, n_components: int
+) -> np.ndarray:
+    """Compute the axes along which cells vary within a data set, relative to how similar cells vary.
 
-    What a cell and the mean of its nearest neighbors in its own data set do not share is taken for noise: the depth of
-    the cell, the counts that chance left out, its cycle. What their neighbors differ in is the signal. Directions in
-    which only whole data sets differ are neither and fall away.
+    The difference between a cell and the mean of its nearest neighbors in its data set is noise: the depth of the cell,
+    dropout, the cell cycle. The rest of the variance within data sets is signal. Differences between whole data sets
+    are neither and are ignored.
 
     Parameters
     ----------
     bags
         ``[n_cells, dim]``.
     expression
-        ``[n_cells, n_genes]`` log-normalized; it decides who is whose neighbor.
+        ``[n_cells, n_genes]`` log-normalized; neighbors are found in it.
     sets
         ``[n_cells]`` data set of each cell.
     n_components
@@ -31,9 +33,8 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
 
     Returns
     -------
-    ``[n_components, dim]`` float32, those of the highest ratio ``r`` of signal to noise first. An axis has the noise
-    scaled to 1 and weighs ``r^0.75 / (1 + r)``: the share of signal in it, and half-way to signals of one size. Where
-    there is no signal, or no dimension left, rows are zero.
+    ``[n_components, dim]`` float32, in falling order of the ratio ``r`` of signal to noise. The noise of an axis is
+    scaled to 1 and the axis to ``r^0.75 / (1 + r)``. Rows without signal, or beyond ``dim``, are zero.
     """
     dim = bags.shape[1]
     noise, total = np.zeros((dim, dim)), np.zeros((dim, dim))
@@ -45,7 +46,7 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
         neighbors = nearest_cells(expression[mine])
         n = neighbors.shape[1]
         apart = own - own[neighbors].mean(axis=1)
-        noise += apart.T @ apart * (n / (n + 1))  # the mean of n neighbors brings noise of its own
+        noise += apart.T @ apart * (n / (n + 1))  # the mean of n neighbors is noisy, too
         own -= own.mean(axis=0)
         total += own.T @ own
     signal = total - noise
@@ -61,7 +62,7 @@ def telling_axes(bags: np.ndarray, expression: sparse.csr_matrix, sets: np.ndarr
 
 
 def nearest_cells(expression: sparse.csr_matrix) -> np.ndarray:
-    """The nearest other cells of every cell, ``[n_cells, n_neighbors]``, on the first principal components.
+    """Find the nearest other cells of every cell on the first principal components, ``[n_cells, n_neighbors]``.
 
     Parameters
     ----------

@@ -1,15 +1,14 @@
-"""What is watched while a network trains: scores beside their baselines, signs of collapse, and the log of both."""
+"""Monitor a training: scores and their baselines, signs of collapse, and the log."""
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
 
 logger = logging.getLogger("univerce")
+
 MAX_COSINE, MIN_RANK = 0.95, 3.0
-"""Beyond these the embedding is said to have collapsed."""
+"""Beyond these a warning says that the embedding collapses."""
+_SCORES = ("loss", "auroc")
 
 
 def evaluate(
@@ -33,7 +34,7 @@ def evaluate(
     *,
     batches: Mapping[int, Batch] | None = None,
 ) -> dict[str, float]:
-    """Loss and AUROC on held-out cells beside what the frequency of genes gives, and how far cells differ.
+    """Score held-out cells.
 
     Parameters
     ----------
@@ -42,15 +43,15 @@ def evaluate(
     corpus
         The data sets.
     batches
-        What :func:`validation_batches` gave, which is the same every time.
+        The result of :func:`validation_batches`, which is the same every time.
 
     Returns
     -------
-    ``loss``, ``auroc`` (mean over data sets of the AUROC over all queries), the same of the baselines that know a
-    gene's frequency in its data set (``frequency_``) or in all (``global_frequency_``), and ``gap_closed`` (share of
-    the loss of the frequency in the data set that the network saves); the same beginning with ``unseen_`` for data sets
-    that are held out as a whole. ``cosine`` (mean over data sets of the mean cosine between two of its cells),
-    ``cosine_any`` (between two cells of any data set) and ``rank`` (:func:`effective_rank` of all embeddings).
+    ``loss``, ``auroc`` (over all queries, mean over data sets), the same of the baselines that know only a gene's
+    frequency in its data set (``frequency_``) or in all (``global_frequency_``), and ``gap_closed`` (share of the
+    frequency loss that the network saves); the same with the prefix ``unseen_`` for data sets that are held out as a
+    whole. ``cosine`` (mean over data sets of the mean cosine between two of its cells), ``cosine_any`` (between two
+    cells of any data sets) and ``rank`` (:func:`effective_rank` of all embeddings).
     """
     batches = validation_batches(corpus, config) if batches is None else batches
     scores: dict[bool, list[list[float]]] = {False: [], True: []}
@@ -59,10 +60,8 @@ def evaluate(
     for part, batch in batches.items():
         with torch.inference_mode():
             embedding, logits = forward(network, batch, vocabulary, config)
-        row = []
-        for guess in (logits.float().cpu(), torch.from_numpy(batch.offsets), torch.from_numpy(batch.global_offsets)):
-            row += _loss_and_auroc(guess)
-        scores[bool(corpus.is_held_out[part])].append(row)
+        predictions = (logits.float().cpu(), torch.from_numpy(batch.offsets), torch.from_numpy(batch.global_offsets))
+        scores[bool(corpus.is_held_out[part])].append([score for p in predictions for score in _loss_and_auroc(p)])
         cells.append(F.normalize(embedding.float(), dim=-1).cpu().numpy())  # bfloat16 lengths are not quite 1
         cosines.append(mean_cosine(cells[-1]))
     result: dict[str, float] = {}
@@ -77,11 +76,8 @@ def evaluate(
     }  # fmt: skip
 
 
-_SCORES = ("loss", "auroc")
-
-
 def validation_batches(corpus: Corpus, config: PretrainConfig) -> dict[int, Batch]:
-    """The same validation cells of every data set that has two, for every evaluation."""
+    """The validation cells of every data set with at least two, the same for every evaluation."""
     return {
         part: corpus.validation(part, np.random.default_rng([config.seed, part]), n_cells=config.validation_cells)
         for part, size in enumerate(corpus.sizes(validation=True))
@@ -112,7 +108,7 @@ def mean_cosine(x: np.ndarray) -> float:
 
 
 def effective_rank(x: np.ndarray) -> float:
-    """Exponential of the entropy of the singular values (Roy and Vetterli 2007): about how many directions are used.
+    """Number of directions in use: exponential of the entropy of the singular values (Roy and Vetterli 2007).
 
     Examples
     --------
@@ -128,66 +124,62 @@ def effective_rank(x: np.ndarray) -> float:
 
 
 class Log:
-    """``log.csv`` of a training, and the same for TensorBoard.
+    """The log of a training in ``log.csv``, and optionally in ``tensorboard/``.
+
+    Fabric's ``CSVLogger`` deletes the log of a run that is resumed.
 
     Parameters
     ----------
     directory
-        Where it is written.
+        Directory of the log.
     step
-        Rows after this step, which will be written again, are forgotten.
+        Rows after this step are removed; they will be written again.
     tensorboard
-        Write ``tensorboard/`` too.
+        Write the log for TensorBoard, too.
 
     Raises
     ------
     ImportError
-        When TensorBoard is asked for and not installed.
+        If TensorBoard is not installed.
     """
 
     def __init__(self, directory: Path, step: int, *, tensorboard: bool = False) -> None:
         self._path = directory / "log.csv"
-        self._writer: Any = None
+        self._rows = pd.DataFrame()
+        self._board: Any = None
+        if self._path.exists():
+            rows = pd.read_csv(self._path, dtype=str)
+            self._rows = rows[rows["step"].astype(int) <= step]
+            self._write()
         if tensorboard:
+            from lightning.fabric.loggers import TensorBoardLogger
+
             try:
-                from torch.utils.tensorboard import SummaryWriter
+                self._board = TensorBoardLogger(directory, name="tensorboard", version="", purge_step=step + 1)
             except ImportError as error:
-                raise ImportError(
-                    "tensorboard=True needs TensorBoard: pip install 'univerce[train]'. The same numbers are in "
-                    "log.csv."
-                ) from error
-            self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
-        self._forget(step)
+                raise ImportError('tensorboard=True needs TensorBoard: pip install "univerce[train]".') from error
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add a row, which begins with ``step``."""
-        new = not self._path.exists()
-        with self._path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        if self._writer is not None:
-            for name, value in row.items():
-                self._writer.add_scalar(name, value, row["step"])
-            self._writer.flush()
+        self._rows = pd.concat([self._rows, pd.DataFrame([{name: str(value) for name, value in row.items()}])])
+        self._write()
+        if self._board is not None:
+            self._board.log_metrics(row, int(row["step"]))
+            self._board.save()
         logger.info("%s", row)
         if row["cosine"] > MAX_COSINE or row["rank"] < MIN_RANK:
             logger.warning(
                 "Step %d: the embedding collapses: two cells of a data set have a mean cosine of %.3f, and all cells "
-                "together an effective rank of %.1f.",
+                "have an effective rank of %.1f.",
                 row["step"], row["cosine"], row["rank"],
             )  # fmt: skip
 
     def close(self) -> None:
         """Close the files."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._board is not None:
+            self._board.finalize("success")
 
-    def _forget(self, step: int) -> None:
-        if not self._path.exists():
-            return
-        header, *rows = self._path.read_bytes().splitlines(keepends=True)
+    def _write(self) -> None:
         temporary = self._path.with_name("log.csv.part")
-        temporary.write_bytes(b"".join([header, *(row for row in rows if int(row.split(b",")[0]) <= step)]))
-        os.replace(temporary, self._path)
+        self._rows.to_csv(temporary, index=False)
+        temporary.replace(self._path)

@@ -1,4 +1,4 @@
-"""A pretraining written down as TOML: the model, the recipe and the data."""
+"""A pretraining as TOML: the model, the training configuration and the data."""
 
 from __future__ import annotations
 
@@ -29,32 +29,30 @@ class DataEntry:
 
     path: Path
     name: str
-    species: str | None = None
+    species: str | Path | None = None
+    """Species, or the path of a gene table."""
     layer: str | None = None
     gene_key: str | None = None
-    table: Path | None = None
-    """A gene table of its own."""
     held_out: bool = False
-    """Validate on it and do not train on it."""
+    """Only validate on it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a TOML file says."""
+    """The content of a TOML file."""
 
     out: Path
     tables: str
     """Model, by name or directory, whose gene tables describe the genes."""
-    device: str
     devices: int
     tensorboard: bool
     model: Mapping[str, Any]
-    """Fields of :class:`~univerce.model.UCEConfig`; ``like`` names the model whose shape the others change."""
+    """Fields of :class:`~univerce.model.UCEConfig`; ``like`` names the model whose other fields are used."""
     pretrain: PretrainConfig
     data: tuple[DataEntry, ...]
 
     def model_config(self, table: ad.AnnData) -> UCEConfig:
-        """The model, which reads the features of a gene table."""
+        """The model configuration for the features of a gene table."""
         from univerce.model.checkpoint import find_model
 
         fields = dict(self.model)
@@ -76,7 +74,7 @@ def read_recipe(path: Path | str) -> Recipe:
     Parameters
     ----------
     path
-        A TOML file; paths in it count from its directory.
+        A TOML file; paths in it are relative to its directory.
 
     Returns
     -------
@@ -85,9 +83,9 @@ def read_recipe(path: Path | str) -> Recipe:
     Raises
     ------
     ValueError
-        When the file is no TOML, lacks something, or holds an entry that nothing reads.
+        If the file is not valid TOML, or an entry is missing or unknown.
     FileNotFoundError
-        When there is no such file, or no such data.
+        If the file or its data do not exist.
     """
     from univerce.training.config import PretrainConfig
 
@@ -95,9 +93,9 @@ def read_recipe(path: Path | str) -> Recipe:
     try:
         content = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no valid TOML: {error}") from error
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
     here = path.parent
-    top = {"out", "tables", "device", "devices", "tensorboard", "model", "pretrain", "data"}
+    top = {"out", "tables", "devices", "tensorboard", "model", "pretrain", "data"}
     _check_keys(content, top, f"{path}")
     if "out" not in content or not content.get("data"):
         raise ValueError(f'{path} needs out = "DIRECTORY" and at least one [[data]] with a path.')
@@ -110,8 +108,10 @@ def read_recipe(path: Path | str) -> Recipe:
         file = here / given["path"]
         if not file.exists():
             raise FileNotFoundError(f"{path}: there is no {file}.")
-        table = here / given["table"] if "table" in given else None
-        entries.append(DataEntry(**({"name": file.stem} | given | {"path": file, "table": table})))
+        species = given.get("species")
+        if str(species).endswith((".h5ad", ".zarr", ".zarr.zip")):
+            species = here / species
+        entries.append(DataEntry(**({"name": file.stem} | given | {"path": file, "species": species})))
     pretrain = dict(content.get("pretrain", {}))
     _check_keys(pretrain, _names(PretrainConfig), f"{path}: [pretrain]")
     held_out = [*pretrain.get("held_out_sets", ()), *(entry.name for entry in entries if entry.held_out)]
@@ -124,21 +124,20 @@ def read_recipe(path: Path | str) -> Recipe:
         raise ValueError(f"{path}: [model] like={model['like']!r} is not known; use one of {', '.join(SHAPES)}.")
     return Recipe(
         out=here / content["out"], tables=_model_name(content.get("tables", BUNDLED_MODEL), here),
-        device=content.get("device", "auto"), devices=content.get("devices", 1),
-        tensorboard=content.get("tensorboard", False), model=model, pretrain=PretrainConfig(**pretrain),
-        data=tuple(entries),
+        devices=content.get("devices", 1), tensorboard=content.get("tensorboard", False), model=model,
+        pretrain=PretrainConfig(**pretrain), data=tuple(entries),
     )  # fmt: skip
 
 
 def place_tables(recipe: Recipe, directory: Path) -> None:
-    """Put the gene tables of a recipe beside its model, as hard links where the file system allows them."""
+    """Link or copy the gene tables of a recipe into a directory."""
     from univerce.genes.table import read_table
 
     directory.mkdir(parents=True, exist_ok=True)
     files = table_files(recipe.tables)
     for entry in recipe.data:
-        if entry.table is not None:
-            files[str(gene_table_info(read_table(entry.table))["species"])] = entry.table
+        if isinstance(entry.species, Path):
+            files[str(gene_table_info(read_table(entry.species))["species"])] = entry.species
     for species, file in files.items():
         target = directory / f"{species}{'.h5ad' if file.suffix == '.h5ad' else '.zarr.zip'}"
         try:
@@ -149,9 +148,7 @@ def place_tables(recipe: Recipe, directory: Path) -> None:
 
 def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(
-            f"{where} holds {', '.join(unknown)}, which nothing reads; it may hold {', '.join(sorted(known))}."
-        )
+        raise ValueError(f"{where} has unknown entries: {', '.join(unknown)}. Known are {', '.join(sorted(known))}.")
 
 
 def _names(cls: Any) -> set[str]:
@@ -159,5 +156,5 @@ def _names(cls: Any) -> set[str]:
 
 
 def _model_name(name: str, here: Path) -> str:
-    """A model by name, or the path of its directory."""
+    """The name of a model, or the path of its directory."""
     return str(here / name) if (here / name).is_dir() else name

@@ -1,4 +1,4 @@
-"""The weights of the bag, set in closed form before the training begins."""
+"""The weights that a training starts from: a bag in closed form, or another model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from univerce.model.bag import bag_weights
-from univerce.training.axes import telling_axes
+from univerce.model.checkpoint import Model, find_model
+from univerce.model.config import UCEConfig
+from univerce.training.axes import noise_adjusted_axes
 
 if TYPE_CHECKING:
     from univerce.model.network import UCE
 
-_RAREST = 1e-3  # a gene seen in fewer cells tells no more than one seen in so many
-
-
+_RAREST = 1e-3  # rarer genes have the weight of this frequency
 _RARITY_POWER = 0.5
-
-
 _LOG_NORM = 1e4
 
 
@@ -34,11 +32,11 @@ def start_from_bag(
     *,
     steps: int = 1500,
 ) -> None:
-    """Set the weights of the bag in closed form, and silence all else that adds to the cell or to the logits.
+    """Set the weights of the bag in closed form, and all other contributions to the cell and the logits to zero.
 
-    The gate is fitted to the inverse document frequency of the genes; the projection centers the bags of the corpus and
-    takes the axes that tell cells of one data set apart (:func:`~univerce.training.axes.telling_axes`): what all cells
-    share, and what chance and depth make of a cell, would else drown what tells cell types apart.
+    The gate is fitted to the inverse document frequency of the genes. The projection centers the bags of the corpus and
+    takes the axes of :func:`~univerce.training.axes.noise_adjusted_axes`: what all cells share, and what depth and
+    chance add, would otherwise hide the differences between cell types.
 
     Parameters
     ----------
@@ -47,9 +45,9 @@ def start_from_bag(
     vocabulary
         ``[n_tokens, token_dim]`` features.
     frequency
-        ``[n_tokens]`` share of cells that express a gene, 0 where unknown.
+        ``[n_tokens]`` share of cells that express a gene, 0 if unknown.
     counts
-        ``[n_cells, n_tokens]`` counts of cells of all data sets, none twice.
+        ``[n_cells, n_tokens]`` counts of cells of all data sets, without repetition.
     sets
         ``[n_cells]`` data set of each cell.
     steps
@@ -59,7 +57,7 @@ def start_from_bag(
     seen = torch.from_numpy(np.flatnonzero(frequency > 0)).to(device)
     rarity = torch.from_numpy(np.log(1 / np.clip(frequency, _RAREST, 1)) ** _RARITY_POWER).float().to(device)
     rarity /= rarity[seen].mean()
-    weight = torch.from_numpy(np.sqrt(frequency) + 0.05).float().to(device)  # a common gene enters more bags
+    weight = torch.from_numpy(np.sqrt(frequency) + 0.05).float().to(device)  # a common gene is in more bags
     optimizer = torch.optim.Adam(bag.gate.parameters(), lr=1e-3)
     for _ in range(steps):
         some = seen[torch.randint(len(seen), (2048,), device=device)]
@@ -74,9 +72,26 @@ def start_from_bag(
         genes = bag(vocabulary[torch.from_numpy(used).to(device)]).cpu().numpy()
         bags = bag_weights(compact, network.config.bag_scale) @ genes
         bag.center.copy_(torch.from_numpy(bags.mean(axis=0)))
-        axes = telling_axes(bags, bag_weights(compact, _LOG_NORM), sets, network.config.output_dim)
+        axes = noise_adjusted_axes(bags, bag_weights(compact, _LOG_NORM), sets, network.config.output_dim)
         bag.project.weight.copy_(torch.from_numpy(axes))
         silent: list[Any] = [network.decoder[-1], network.binary_decoder[-1], network.bilinear]
         for module in silent:
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
+
+
+def find_source(name: str, model: UCEConfig) -> Model:
+    """Find the model to continue from, which must have the architecture of ``model`` and another name."""
+    source = find_model(name)
+    free = {"model_id": "", "dropout": 0.0, "n_sample": 1, "sampling": "multinomial"}
+    mine, theirs = (config.to_dict() | free for config in (model, source.config))
+    if different := [
+        f"{key}={value!r} (it has {theirs[key]!r})" for key, value in mine.items() if value != theirs[key]
+    ]:
+        raise ValueError(f"continue_from={name!r} has another architecture than the model: {', '.join(different)}.")
+    if model.model_id == source.config.model_id:
+        raise ValueError(
+            f"model_id={model.model_id!r} is the name of the model to continue from; the result is a new embedding "
+            "space and needs a new name."
+        )
+    return source

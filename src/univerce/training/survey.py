@@ -1,4 +1,4 @@
-"""One walk over the counts of a data set: which cells can be trained on, and how often each gene is expressed."""
+"""One pass over the counts of a data set: the cells to train on and the frequency of each gene."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BLOCK_ROWS = 2048
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a data set before the training begins."""
+    """The cells and gene frequencies of a data set."""
 
     training: np.ndarray
     """Cells to train on, sorted."""
     validation: np.ndarray
-    """Cells that are held out, sorted."""
+    """Held-out cells, sorted."""
     measured: np.ndarray
     """Ranks of the genes that the data set measures, sorted."""
     frequency: np.ndarray
@@ -32,7 +32,7 @@ class Survey:
 
     @property
     def smooth(self) -> np.ndarray:
-        """The frequency kept off 0 and 1 by half a cell."""
+        """The frequency, clipped to half a cell from 0 and 1."""
         half = 0.5 / len(self.training)
         return np.clip(self.frequency, half, 1 - half)
 
@@ -40,32 +40,32 @@ class Survey:
 def survey(
     X: Any, var_rank: np.ndarray, n_genes: int, *, held_out: float, rng: np.random.Generator, where: str
 ) -> Survey:
-    """Walk over the counts once.
+    """Read the counts once.
 
     Parameters
     ----------
     X
         Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
     var_rank
-        ``[n_vars]`` rank of each variable's gene, -1 when it is none.
+        ``[n_vars]`` rank of each variable's gene, -1 for none.
     n_genes
         Number of ranks.
     held_out
-        Share of the cells that is held out, at most 1,000 of them.
+        Share of the cells to hold out, at most 1,000 of them.
     rng
-        Chooses these cells.
+        Random generator that chooses these cells.
     where
-        What the data set is called in messages.
+        Name of the data set in messages.
 
     Returns
     -------
-    The survey. Cells with fewer than two expressed genes, or with a count in every measured gene, are neither trained
-    on nor held out.
+    The survey. Cells with fewer than two expressed genes, or with a count in every measured gene, are left
+    out.
 
     Raises
     ------
     ValueError
-        When the values are not counts, or no cell can be trained on.
+        If the values are not counts, or no cell can be trained on.
     """
     measured = np.unique(var_rank[var_rank >= 0])
     to_rank = columns_added(var_rank, n_genes)
@@ -82,7 +82,7 @@ def survey(
         total += float(block.data.sum(dtype=np.float64))
     cells = rng.permutation(np.concatenate(usable)) if usable else np.empty(0, dtype=np.int64)
     if not len(cells):
-        raise ValueError(f"{where} has no cell to train on: one with counts in two genes and not in all.")
+        raise ValueError(f"{where} has no cell to train on: a cell needs counts in at least two genes and not in all.")
     n_validation = min(round(held_out * len(cells)), MAX_HELD_OUT, len(cells) - 1)
     training, validation = np.sort(cells[n_validation:]), np.sort(cells[:n_validation])
     for _, block in iter_blocks(X, 1, blocks=validation):
@@ -91,7 +91,7 @@ def survey(
 
 
 def columns_added(column: np.ndarray, n_columns: int) -> sparse.csr_matrix:
-    """``[n_vars, n_columns]`` matrix that adds the counts of variables to their column, -1 for none."""
+    """``[n_vars, n_columns]`` matrix that sums variables into columns, -1 for none."""
     var = np.flatnonzero(column >= 0)
     return sparse.csr_matrix((np.ones(len(var)), (var, column[var])), shape=(len(column), n_columns))
 

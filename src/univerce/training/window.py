@@ -1,74 +1,23 @@
-"""The rows of a count matrix that training may draw from: all of them, or a window that moves over a matrix on disk."""
+"""The rows of a count matrix to draw from: all of them, or a window that moves over a matrix on disk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from anndata.io import sparse_dataset
 from scipy import sparse
 
-from univerce.io.blocks import iter_blocks, n_rows
+from univerce.io.blocks import iter_blocks
 
 N_ALWAYS = 512
-"""Training cells of a matrix on disk that are in memory whatever the window shows."""
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """A count matrix in a file; it is opened by who reads it, so that another process can.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import anndata as ad, numpy as np
-    >>> from univerce.training.window import OnDisk
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     path = Path(directory) / "cells.h5ad"
-    ...     ad.AnnData(np.ones((3, 2), dtype="float32")).write_h5ad(path)
-    ...     OnDisk(path, "X").shape
-    (3, 2)
-    """
-
-    path: Path
-    """An ``.h5ad`` or ``.zarr``."""
-    key: str
-    """``X``, or ``layers/`` and the name of a layer."""
-
-    def open(self) -> Any:
-        """The matrix as :func:`~univerce.io.blocks.iter_blocks` reads it; ``KeyError`` when there is none."""
-        root = open_store(self.path)
-        if self.key not in root:
-            raise KeyError(f"{self.path} has no {self.key}.")
-        element = root[self.key]
-        return element if hasattr(element, "dtype") else sparse_dataset(element)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Cells and variables."""
-        n, n_vars = self.open().shape
-        return int(n), int(n_vars)
-
-
-def open_store(path: Path) -> Any:
-    """The root group of an ``.h5ad`` or ``.zarr``."""
-    if path.suffix == ".zarr":
-        import zarr
-
-        return zarr.open_group(path, mode="r")
-    import h5py
-
-    return h5py.File(path, "r")
+"""Training cells of a matrix on disk that are always in memory."""
 
 
 class Rows(Protocol):
-    """Where the cells of a data set come from."""
+    """The source of the cells of a data set."""
 
     def at(self, step: int | None) -> np.ndarray:
-        """The training cells to draw from at a step; None are those that can be drawn from at any time."""
+        """The training cells to draw from at a step; None are those that are always in memory."""
 
     def take(self, cells: np.ndarray) -> sparse.csr_matrix:
         """``[cells, n_vars]`` counts."""
@@ -100,8 +49,8 @@ class InMemory:
 class Window:
     """Some blocks of a matrix on disk, in an order that is shuffled for every pass.
 
-    What it shows at a step follows from the step and the seed alone, so that a resumed run goes on where it was. It
-    moves by a block when as many cells were drawn as a block holds: every cell is drawn once a pass, on average.
+    Its content follows from the step and the seed, so that a resumed run continues where it stopped. It moves by a
+    block when as many cells were drawn as a block holds: every cell is drawn once per pass, on average.
 
     Parameters
     ----------
@@ -110,11 +59,11 @@ class Window:
     training
         The cells to train on, sorted.
     block_rows
-        Rows of a block: what is read at a time.
+        Rows of a block, which is read at once.
     n_blocks
-        Blocks in memory; when there are no more, all of them stay.
+        Blocks in memory; if there are no more, all of them stay.
     cells_per_step
-        Cells drawn in a step on average.
+        Cells drawn per step on average.
     seed
         Seed of the order of the blocks.
     """
@@ -138,7 +87,7 @@ class Window:
         wanted = self._shown(int(step * self._pace))
         missing = [k for k in wanted if k not in self._blocks]
         for k in self._blocks.keys() - set(wanted):
-            del self._blocks[k]  # before the next ones are read: this is what bounds the memory
+            del self._blocks[k]  # before the next ones are read, to bound the memory
         for rows, block in iter_blocks(self._X, self._block_rows, blocks=missing):
             self._blocks[rows.start // self._block_rows] = block
         first = np.searchsorted(self._training, np.array(wanted) * self._block_rows)
@@ -175,36 +124,5 @@ class Window:
         return sorted(set(shown))
 
     def _read(self, cells: np.ndarray) -> sparse.csr_matrix:
-        """Rows in sorted order, each read by itself."""
+        """Read single rows, in sorted order."""
         return sparse.vstack([block for _, block in iter_blocks(self._X, 1, blocks=cells)], format="csr")
-
-
-def open_counts(counts: Any) -> Any:
-    """A matrix that rows can be taken of: what is in memory becomes CSR, the rest stays where it is.
-
-    Parameters
-    ----------
-    counts
-        Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads, or an :class:`OnDisk`.
-
-    Returns
-    -------
-    A ``csr_matrix`` when the counts are in memory.
-
-    Raises
-    ------
-    TypeError
-        When it is no such matrix.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from univerce.training.window import open_counts
-    >>> type(open_counts(np.eye(2))).__name__
-    'csr_matrix'
-    """
-    X = counts.open() if isinstance(counts, OnDisk) else counts
-    n_rows(X)
-    if sparse.issparse(X) or type(X) is np.ndarray:
-        return sparse.csr_matrix(X)
-    return X
