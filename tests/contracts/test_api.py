@@ -163,11 +163,7 @@ ALLOWED: dict[str, set[str]] = {
     "first": {
         "tl.gene_network",
     },
-    "AnnData | MuData": {
-        "pp.training_set",
-    },
     "settings": {
-        "model.pretrain: device",
         "tl.delete_genes: device",
         "tl.delete_genes: precision",
         "tl.find_cells: precision",

@@ -316,9 +316,7 @@ def bad(counts, rows=ROWS) -> list[TrainingSet]:
     [
         pytest.param([], {}, "sets is empty", id="no data set"),
         pytest.param(SETS, {"n_sample": 126}, "n_sample=126 must be between 1 and 125", id="too many draws"),
-        pytest.param(
-            SETS, {"held_out_sets": ["x"]}, "held_out_sets names x, but the data sets", id="unknown"
-        ),
+        pytest.param(SETS, {"held_out_sets": ["x"]}, "held_out_sets names x, but the data sets", id="unknown"),
         pytest.param(SETS, {"held_out_sets": ["first", "second", "third"]}, "All data sets are held out", id="all"),
         pytest.param([SETS[0], SETS[0]], {}, "Several data sets are named first", id="one name twice"),
         pytest.param(bad(COUNTS, ROWS[:4]), {}, "'bad' has 6 variables, but rows has 4 entries", id="rows"),

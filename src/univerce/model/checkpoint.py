@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +22,7 @@ from univerce._settings import settings
 from univerce.genes.release.fetch import fetch
 from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.genes.release.unpickle import load_torch
+from univerce.io.atomic import replacing
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 from univerce.model.layers import Layer, sinusoids
 from univerce.model.network import UCE
@@ -311,20 +309,14 @@ def _check_names(found: Iterable[str], expected: Iterable[str], source: Path) ->
 
 def _write(state: Mapping[str, Tensor], config: UCEConfig, path: Path, extra: Mapping[str, Any]) -> Model:
     """Write weights and config into ``path``; the config, which makes the directory a model, is written last."""
-    path.mkdir(parents=True, exist_ok=True)
     if (path / _CONFIG).exists():
         raise ValueError(f"{path} already holds a model; choose another directory or remove it.")
-    scratch = Path(tempfile.mkdtemp(dir=path, prefix=".writing-"))
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, scratch / _WEIGHTS)
-        digest = _digest(scratch / _WEIGHTS, config)
-        content = {"config": config.to_dict(), "digest": digest, **extra}
-        (scratch / _CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-        (scratch / _WEIGHTS).chmod((scratch / _CONFIG).stat().st_mode)  # safetensors lets nobody else read it
-        os.replace(scratch / _WEIGHTS, path / _WEIGHTS)
-        os.replace(scratch / _CONFIG, path / _CONFIG)
-    finally:
-        shutil.rmtree(scratch)
+    with replacing(path / _WEIGHTS) as part:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+        digest = _digest(part, config)
+    with replacing(path / _CONFIG) as part:
+        part.write_text(json.dumps({"config": config.to_dict(), "digest": digest, **extra}, indent=2) + "\n")
+        (path / _WEIGHTS).chmod(part.stat().st_mode)  # safetensors lets nobody else read it
     return Model(config, digest, path)
 
 

@@ -74,8 +74,9 @@ def training_set(
         data = get_modality(adata, mod)
     if 0 in data.shape:
         raise ValueError(f"The data set {name!r} is empty: {data.n_obs} cells and {data.n_vars} variables.")
+    within = None if isinstance(adata, Path | str) else adata
     counts = data if data.isbacked and data.is_view and layer is None else get_layer(data, layer)
-    key, tables = species_of(data, species, known=available_species(model), within=adata)
+    key, tables = species_of(data, species, known=available_species(model), within=within)
     if not isinstance(key, str):
         raise ValueError(
             f"The cells of the data set {name!r} are of several species ({', '.join(map(str, key.categories))}); pass "

@@ -209,10 +209,10 @@ class Corpus:
                     sparse.csr_matrix(bag, shape=(len(cells), len(self.vocabulary.features))),
                 )
             )  # fmt: skip
-        ids, *arrays, bags = zip(*found, strict=True)
+        sentences, *arrays, bags = zip(*found, strict=True)
         lengths, queries, offsets, global_offsets = map(np.concatenate, arrays)
         width = lengths.max()
-        ids = np.concatenate([np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1])))) for x in ids])
+        ids = np.concatenate([np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1])))) for x in sentences])
         return Batch(plan.sets, ids, lengths, queries, offsets, global_offsets, sparse.vstack(bags, format="csr"))
 
     def whole_cells(self, n_cells: int, rng: np.random.Generator) -> tuple[sparse.csr_matrix, np.ndarray]:

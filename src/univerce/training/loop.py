@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce.genes.table import gene_table_info
+from univerce.io.atomic import recover, replacing
 from univerce.model.checkpoint import Model, read_network
 from univerce.model.config import UCEConfig
 from univerce.model.network import UCE
@@ -32,6 +33,7 @@ from univerce.training.start import find_source, start_from_bag
 from univerce.training.training_set import TrainingSet
 
 _START_CELLS = 17_000
+_STATES = ("network", "average", "optimizer")
 
 
 def pretrain(
@@ -138,7 +140,10 @@ def _train(
     if not (corpus.sizes(validation=True)[~corpus.is_held_out] >= 2).any():
         raise ValueError(f"held_out={config.held_out} leaves no data set two cells to validate on; increase it.")
     source = None if config.continue_from is None else find_source(config.continue_from, model)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    if fabric.is_global_zero:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for name in ("checkpoint.pt", "log.csv"):
+            recover(out_dir / name)
     run = _Run(corpus, out_dir, fabric, source=source, tensorboard=tensorboard)
     steps = range(run.step, config.steps)
     try:
@@ -222,7 +227,7 @@ class _Run:
         return tasks.result()
 
     def _prepare(self, step: int) -> list[Task]:
-        """This process's parts of a step: one for each process and accumulated gradient, whoever works on it."""
+        """This process's share of the parts of a step, of which there are ``accumulate`` for every process."""
         rank, n, n_parts = (
             self.fabric.global_rank,
             self.config.accumulate,
@@ -251,15 +256,9 @@ class _Run:
     def save(self) -> None:
         """Write the checkpoint."""
         if self.fabric.is_global_zero:
-            temporary = self.out_dir / "checkpoint.pt.part"
-            torch.save(
-                {
-                    "recipe": self.recipe, "step": self.step, "network": self.network.state_dict(),
-                    "average": self.average.state_dict(), "optimizer": self.optimizer.state_dict(),
-                },
-                temporary,
-            )  # fmt: skip
-            temporary.replace(self.out_dir / "checkpoint.pt")
+            state = {name: getattr(self, name).state_dict() for name in _STATES}
+            with replacing(self.out_dir / "checkpoint.pt") as part:
+                torch.save({"recipe": self.recipe, "step": self.step, **state}, part)
         self.fabric.barrier()
 
     def close(self) -> None:
@@ -278,9 +277,8 @@ class _Run:
                 f"{path} belongs to another training{_difference(saved['recipe'], self.recipe)}; use a new out_dir or "
                 "remove it."
             )
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        for name in _STATES:
+            getattr(self, name).load_state_dict(saved[name])
         self.step = saved["step"]
 
 

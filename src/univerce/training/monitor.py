@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from univerce.io.atomic import replacing
 from univerce.model.network import UCE
 from univerce.training.corpus import Batch, Corpus
 from univerce.training.objective import forward, targets
@@ -180,6 +181,5 @@ class Log:
             self._board.finalize("success")
 
     def _write(self) -> None:
-        temporary = self._path.with_name("log.csv.part")
-        self._rows.to_csv(temporary, index=False)
-        temporary.replace(self._path)
+        with replacing(self._path) as part:
+            self._rows.to_csv(part, index=False)

@@ -61,8 +61,8 @@ class TrainingSet:
             counts = OnDisk.find(counts)
             if counts is None or not isinstance(counts.path, str):
                 raise ValueError(
-                    f"The data set {self.name!r} is an open {type(self.counts).__name__}, which cannot be sent to other "
-                    "processes; write the counts as a CSR matrix to an .h5ad or .zarr and pass its path to "
+                    f"The data set {self.name!r} is an open {type(self.counts).__name__}, which cannot be sent to "
+                    "other processes; write the counts as a CSR matrix to an .h5ad or .zarr and pass its path to "
                     "univerce.pp.training_set."
                 )
         return TrainingSet(self.name, counts, self.rows, self.table.to_memory() if self.table.isbacked else self.table)
