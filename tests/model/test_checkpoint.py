@@ -353,6 +353,7 @@ print(checkpoint.find_model("uce-4l").digest)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_convert_a_released_model_once(tmp_path):
     released_file(tmp_path)
     processes = [

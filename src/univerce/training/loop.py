@@ -228,11 +228,8 @@ class _Run:
 
     def _prepare(self, step: int) -> list[Task]:
         """This process's share of the parts of a step, of which there are ``accumulate`` for every process."""
-        rank, n, n_parts = (
-            self.fabric.global_rank,
-            self.config.accumulate,
-            self.config.accumulate * self.fabric.world_size,
-        )
+        rank, n = self.fabric.global_rank, self.config.accumulate
+        n_parts = n * self.fabric.world_size
         rng = np.random.default_rng([self.config.seed, step])
         plan = self.corpus.plan(self.config.batch_size, rng, step=step)
         seeds = rng.integers(2**62, size=n_parts).tolist()
