@@ -62,13 +62,7 @@ def noise_adjusted_axes(
 
 
 def nearest_cells(expression: sparse.csr_matrix) -> np.ndarray:
-    """Find the nearest other cells of every cell on the first principal components, ``[n_cells, n_neighbors]``.
-
-    Parameters
-    ----------
-    expression
-        ``[n_cells, n_genes]``, at least two cells.
-    """
+    """Find the nearest other cells of two or more cells on principal components, ``[n_cells, n_neighbors]``."""
     n = expression.shape[0]
     gram = (expression @ expression.T).toarray().astype(np.float64)
     gram -= gram.mean(axis=0)

@@ -130,8 +130,8 @@ class Corpus:
         on_disk = sum(not sparse.issparse(part.counts) for part in self._parts)
         if on_disk * config.block_rows > config.buffer_cells:
             raise ValueError(
-                f"buffer_cells={config.buffer_cells} cannot hold a block of block_rows={config.block_rows} cells of each "
-                f"of the {on_disk} data sets on disk; increase buffer_cells or decrease block_rows."
+                f"buffer_cells={config.buffer_cells} cannot hold a block of block_rows={config.block_rows} cells of "
+                f"each of the {on_disk} data sets on disk; increase buffer_cells or decrease block_rows."
             )
         return [
             InMemory(part.counts, part.survey.training) if sparse.issparse(part.counts)
@@ -175,17 +175,7 @@ class Corpus:
         return offset
 
     def plan(self, n_cells: int, rng: np.random.Generator, *, step: int | None = None) -> Plan:
-        """Choose training cells.
-
-        Parameters
-        ----------
-        n_cells
-            Number of cells.
-        rng
-            Random generator.
-        step
-            Position of the windows over data on disk; None draws from the few cells that are always in memory.
-        """
+        """Choose training cells; without a step only from those of each set that are always in memory."""
         picked = np.sort(rng.choice(len(self._parts), size=n_cells, p=self._probability))
         cells = [rng.choice(self._rows[k].at(step), size=int((picked == k).sum())) for k in np.unique(picked)]
         return Plan(picked, np.concatenate(cells), rng.integers(2**64, size=len(picked), dtype=np.uint64))
@@ -216,19 +206,9 @@ class Corpus:
         return Batch(plan.sets, ids, lengths, queries, offsets, global_offsets, sparse.vstack(bags, format="csr"))
 
     def whole_cells(self, n_cells: int, rng: np.random.Generator) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Training cells with all their genes, without repetition.
+        """Training cells with all their genes, without repetition: counts ``[cells, n_tokens]``, and their data sets.
 
-        Parameters
-        ----------
-        n_cells
-            Largest number of cells; every data set has the same share. Of data on disk only those cells are used that
-            are always in memory.
-        rng
-            Random generator.
-
-        Returns
-        -------
-        Counts, ``[cells, n_tokens]``, and the data set of each cell.
+        Every data set has the same share of ``n_cells``. Of data on disk only cells are used that are always in memory.
         """
         blocks, sets = [], []
         trained = np.flatnonzero(~self.is_held_out)

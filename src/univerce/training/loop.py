@@ -227,7 +227,7 @@ class _Run:
         return tasks.result()
 
     def _prepare(self, step: int) -> list[Task]:
-        """This process's share of the parts of a step, of which there are ``accumulate`` for every process."""
+        """Prepare this process's share of the parts of a step, ``accumulate`` for every process."""
         rank, n = self.fabric.global_rank, self.config.accumulate
         n_parts = n * self.fabric.world_size
         rng = np.random.default_rng([self.config.seed, step])

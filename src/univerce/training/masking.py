@@ -47,24 +47,8 @@ def mask_cells(
 ) -> Masked:
     """Mask, sample and query cells that express at least two genes.
 
-    Parameters
-    ----------
-    counts
-        ``[cells, n_vars]``.
-    keys
-        ``[cells]`` uint64 key of each cell's random stream.
-    var_rank
-        ``[n_vars]`` rank of each variable's gene, -1 for none.
-    measured
-        Ranks of the genes that the data set measures.
-    order
-        Genome order of the gene table.
-    model
-        How sentences are sampled.
-    n_queries
-        Query genes per cell, half of them expressed.
-    mask_fraction
-        Share of the expressed genes that is masked.
+    ``keys`` are the keys of the cells' random streams, ``var_rank`` the rank of each variable's gene (-1 for none) and
+    ``measured`` the ranks of the genes that the data set measures.
     """
     n_cells = counts.shape[0]
     width = max_sentence_length(model.n_sample, len(order.chromosome_token), model.max_length)

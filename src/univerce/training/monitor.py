@@ -37,15 +37,6 @@ def evaluate(
 ) -> dict[str, float]:
     """Score held-out cells.
 
-    Parameters
-    ----------
-    network, vocabulary, config
-        As in training.
-    corpus
-        The data sets.
-    batches
-        The result of :func:`validation_batches`, which is the same every time.
-
     Returns
     -------
     ``loss``, ``auroc`` (over all queries, mean over data sets), the same of the baselines that know only a gene's
@@ -127,21 +118,7 @@ def effective_rank(x: np.ndarray) -> float:
 class Log:
     """The log of a training in ``log.csv``, and optionally in ``tensorboard/``.
 
-    Fabric's ``CSVLogger`` deletes the log of a run that is resumed.
-
-    Parameters
-    ----------
-    directory
-        Directory of the log.
-    step
-        Rows after this step are removed; they will be written again.
-    tensorboard
-        Write the log for TensorBoard, too.
-
-    Raises
-    ------
-    ImportError
-        If TensorBoard is not installed.
+    Rows after ``step`` are removed when a run is resumed; Fabric's ``CSVLogger`` would delete all of them.
     """
 
     def __init__(self, directory: Path, step: int, *, tensorboard: bool = False) -> None:

@@ -28,17 +28,7 @@ class Task:
 
 
 class Objective(nn.Module):
-    """A network with its loss, in one forward call as distributed training needs it.
-
-    Parameters
-    ----------
-    network
-        The network.
-    vocabulary
-        ``[n_tokens, token_dim]`` features of all tokens, on the device of the network.
-    config
-        The training configuration.
-    """
+    """A network with its loss, in one forward call as distributed training needs it."""
 
     def __init__(self, network: UCE, vocabulary: Tensor, config: PretrainConfig) -> None:
         super().__init__()

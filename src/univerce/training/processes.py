@@ -25,17 +25,8 @@ def n_processes(devices: int) -> int:
 def launch(function: Callable[[Any], None], devices: int) -> None:
     """Call ``function(fabric)`` in every process, on the device of the settings.
 
-    Parameters
-    ----------
-    function
-        Pickled if processes are started here, for several devices.
-    devices
-        Number of devices of this machine. Processes that ``torchrun`` or the like started are used as they are.
-
-    Raises
-    ------
-    ImportError
-        If lightning is not installed.
+    Several ``devices`` of this machine get processes that are started here, and ``function`` is pickled; processes that
+    ``torchrun`` or the like started are used as they are.
     """
     try:
         from lightning.fabric import Fabric

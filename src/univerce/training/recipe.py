@@ -69,16 +69,7 @@ class Recipe:
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """Read a recipe.
-
-    Parameters
-    ----------
-    path
-        A TOML file; paths in it are relative to its directory.
-
-    Returns
-    -------
-    The recipe.
+    """Read a recipe; paths in it are relative to its directory.
 
     Raises
     ------

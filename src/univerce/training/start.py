@@ -34,24 +34,10 @@ def start_from_bag(
 ) -> None:
     """Set the weights of the bag in closed form, and all other contributions to the cell and the logits to zero.
 
-    The gate is fitted to the inverse document frequency of the genes. The projection centers the bags of the corpus and
+    The gate is fitted to the inverse document frequency of the genes, from ``frequency`` ``[n_tokens]``, the share of
+    cells that express a gene (0 if unknown). The projection centers the bags of ``counts`` ``[n_cells, n_tokens]`` and
     takes the axes of :func:`~univerce.training.axes.noise_adjusted_axes`: what all cells share, and what depth and
     chance add, would otherwise hide the differences between cell types.
-
-    Parameters
-    ----------
-    network
-        A network with a bag; its weights are changed.
-    vocabulary
-        ``[n_tokens, token_dim]`` features.
-    frequency
-        ``[n_tokens]`` share of cells that express a gene, 0 if unknown.
-    counts
-        ``[n_cells, n_tokens]`` counts of cells of all data sets, without repetition.
-    sets
-        ``[n_cells]`` data set of each cell.
-    steps
-        Steps of the fit of the gate.
     """
     bag, device = network.bag, vocabulary.device
     seen = torch.from_numpy(np.flatnonzero(frequency > 0)).to(device)

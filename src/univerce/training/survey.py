@@ -40,32 +40,12 @@ class Survey:
 def survey(
     X: Any, var_rank: np.ndarray, n_genes: int, *, held_out: float, rng: np.random.Generator, where: str
 ) -> Survey:
-    """Read the counts once.
+    """Read the counts once, to find cells and gene frequencies.
 
-    Parameters
-    ----------
-    X
-        Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
-    var_rank
-        ``[n_vars]`` rank of each variable's gene, -1 for none.
-    n_genes
-        Number of ranks.
-    held_out
-        Share of the cells to hold out, at most 1,000 of them.
-    rng
-        Random generator that chooses these cells.
-    where
-        Name of the data set in messages.
-
-    Returns
-    -------
-    The survey. Cells with fewer than two expressed genes, or with a count in every measured gene, are left
-    out.
-
-    Raises
-    ------
-    ValueError
-        If the values are not counts, or no cell can be trained on.
+    Cells with fewer than two expressed genes, or with a count in every measured gene, are left out. ``var_rank`` is the
+    rank of each variable's gene (-1 for none), ``held_out`` the share of the cells to hold out (at most 1,000),
+    ``where`` the name of the data set in messages. Raises ``ValueError`` for values that are not counts, or without a
+    cell to train on.
     """
     measured = np.unique(var_rank[var_rank >= 0])
     to_rank = columns_added(var_rank, n_genes)

@@ -12,13 +12,7 @@ from univerce.inference.tokens import GenomeOrder
 
 
 class Vocabulary:
-    """The tokens of several gene tables; each table brings its special tokens, genes and chromosomes.
-
-    Parameters
-    ----------
-    tables
-        Gene tables; copies of a table count once.
-    """
+    """The tokens of several gene tables; each brings its special tokens, genes and chromosomes, copies only once."""
 
     def __init__(self, tables: Sequence[ad.AnnData]) -> None:
         unique: dict[str, ad.AnnData] = {}
@@ -35,19 +29,7 @@ class Vocabulary:
         self._names = np.concatenate([_names(t, base) for t, base in zip(unique.values(), bases, strict=False)])
 
     def mean_by_name(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Average values of tokens over the species that have a gene of the same name.
-
-        Parameters
-        ----------
-        values
-            ``[n_tokens]``.
-        known
-            ``[n_tokens]`` bool; other values do not count.
-
-        Returns
-        -------
-        ``[n_tokens]``, 0 for a name without a known value.
-        """
+        """Average the known values ``[n_tokens]`` over the species that have a gene of the same name; 0 if none is."""
         _, name = np.unique(self._names, return_inverse=True)
         total, count = np.bincount(name, values * known), np.bincount(name, known)
         return np.divide(total, count, out=np.zeros_like(total), where=count > 0)[name]

@@ -24,15 +24,7 @@ class Rows(Protocol):
 
 
 class InMemory:
-    """All rows of a matrix in memory.
-
-    Parameters
-    ----------
-    counts
-        ``[n_cells, n_vars]``.
-    training
-        The cells to train on.
-    """
+    """All rows of a matrix in memory."""
 
     def __init__(self, counts: sparse.csr_matrix, training: np.ndarray) -> None:
         self._counts, self._training = counts, training
@@ -50,22 +42,8 @@ class Window:
     """Some blocks of a matrix on disk, in an order that is shuffled for every pass.
 
     Its content follows from the step and the seed, so that a resumed run continues where it stopped. It moves by a
-    block when as many cells were drawn as a block holds: every cell is drawn once per pass, on average.
-
-    Parameters
-    ----------
-    X
-        Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
-    training
-        The cells to train on, sorted.
-    block_rows
-        Rows of a block, which is read at once.
-    n_blocks
-        Blocks in memory; if there are no more, all of them stay.
-    cells_per_step
-        Cells drawn per step on average.
-    seed
-        Seed of the order of the blocks.
+    block when as many cells were drawn as a block holds: every cell is drawn once per pass, on average. ``n_blocks``
+    are in memory; if there are no more, all of them stay.
     """
 
     def __init__(
