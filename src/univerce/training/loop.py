@@ -115,7 +115,7 @@ def pretrain(
         ),
         devices,
     )  # fmt: skip
-    average = AveragedModel(UCE(model))
+    average: Any = AveragedModel(UCE(model))
     average.load_state_dict(_load(out_dir / "checkpoint.pt", "cpu")["average"])
     network: UCE = average.module
     return network.requires_grad_(requires_grad=False).eval()
@@ -179,7 +179,7 @@ class _Run:
                 start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), counts, cell_sets)
         if model.bag and config.start_from_bag:
             self.network.bag.requires_grad_(requires_grad=False)
-        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema)).eval()
+        self.average: Any = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema)).eval()
         self.average.n_averaged.fill_(1)  # the first weights count
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
@@ -283,10 +283,10 @@ def _load(checkpoint: Path, device: torch.device | str) -> dict[str, Any]:
     return torch.load(checkpoint, weights_only=True, map_location=device)
 
 
-def _moving_average(ema: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+def _moving_average(ema: float) -> Callable[[Any, Any, Tensor | int], None]:
     """An exponential moving average, whose decay rises to ``ema`` in the first steps."""
 
-    def update(averaged: list[Tensor], current: list[Tensor], n_averaged: Tensor) -> None:
+    def update(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
         n = int(n_averaged)
         get_ema_multi_avg_fn(min(ema, n / (9 + n)))(averaged, current, n_averaged)
 

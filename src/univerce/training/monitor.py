@@ -130,7 +130,7 @@ class Log:
             self._rows = rows[rows["step"].astype(int) <= step]
             self._write()
         if tensorboard:
-            from lightning.fabric.loggers import TensorBoardLogger
+            from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
             try:
                 self._board = TensorBoardLogger(directory, name="tensorboard", version="", purge_step=step + 1)
