@@ -17,7 +17,7 @@ from univerce._validate import check_whole
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
-# "warning" leaves it to the logging of Python, which shows warnings unless it is told otherwise.
+# "warning" leaves the level to Python's logging, which shows warnings by default.
 VERBOSITIES = {"error": logging.ERROR, "warning": logging.NOTSET, "info": logging.INFO, "debug": logging.DEBUG}
 
 _TRUE = {"1", "true", "yes", "on"}
@@ -43,7 +43,7 @@ def _batch_size() -> int | str:
 
 
 class _Shown(logging.Handler):
-    """Shows messages on stderr where the program has set up no logging of its own."""
+    """Show messages on stderr unless the program configures logging."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:
@@ -64,16 +64,16 @@ def _set_verbosity(value: str) -> None:
 
 @dataclass
 class Settings:
-    """Settings shared by every function of the package.
+    """Settings of the package.
 
-    Each has an environment variable that is read once, at import; nothing is created on disk until the first fetch.
+    Each has an environment variable, read once at import. Nothing is created on disk before the first fetch.
 
     Parameters
     ----------
     cache_dir
-        Where fetched and converted assets live (``UNIVERCE_CACHE``).
+        Directory of fetched and converted assets (``UNIVERCE_CACHE``).
     offline
-        Never open a connection; a missing asset is an error that says where it was looked for (``UNIVERCE_OFFLINE``).
+        Never open a connection; a missing asset is an error with the path it belongs to (``UNIVERCE_OFFLINE``).
     device
         ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"``
         (``UNIVERCE_DEVICE``).
@@ -86,10 +86,9 @@ class Settings:
     progress
         Whether long work shows a progress bar (``UNIVERCE_PROGRESS``).
     verbosity
-        ``"error"``; ``"warning"``; ``"info"``, which also says what was found, chosen and left out, such as the
-        coverage of the genes; or ``"debug"`` (``UNIVERCE_VERBOSITY``). It is the level of
-        ``logging.getLogger("univerce")``. A program that sets up its logging receives the messages there, in any other
-        they appear on stderr.
+        ``"error"``, ``"warning"``, ``"info"`` (adds choices, such as the coverage of the genes) or ``"debug"``: the
+        level of ``logging.getLogger("univerce")`` (``UNIVERCE_VERBOSITY``). Messages go to the logging of the program,
+        or to stderr if it configures none.
 
     Examples
     --------
@@ -126,7 +125,7 @@ class Settings:
 
     @contextmanager
     def override(self, **values: Any) -> Iterator[Settings]:
-        """Set some settings inside a ``with`` block and put the old values back after it."""
+        """Change settings inside a ``with`` block."""
         old = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Checks at the boundary: is this an AnnData with counts, and which part of it is meant?"""
+"""Check arguments at the boundary: AnnData with counts, modality, layer, seed, integers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 _LOG1P_MAX = 20.0
 _MAX_SEED = 2**63 - 1
 _FIX_COUNTS = (
-    'Pass the raw counts: layer="counts" (or whatever the layer is called) when a layer holds them, '
-    "adata.raw.to_adata() when adata.raw does."
+    'Pass the raw counts: layer="counts" (or the name of the layer) if a layer holds them, adata.raw.to_adata() if '
+    "adata.raw does."
 )
 
 
 def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
-    """The AnnData meant by ``data`` and ``mod``.
+    """Get the AnnData of ``data`` and ``mod``.
 
     Raises
     ------
     ValueError
-        When ``mod`` is missing for a MuData (the message lists the modalities) or given for an AnnData.
+        If ``mod`` is missing for a MuData (the message lists the modalities) or given for an AnnData.
     KeyError
-        When the MuData has no such modality.
+        If the MuData has no such modality.
     TypeError
-        When ``data`` is neither.
+        If ``data`` is neither.
     """
     if isinstance(data, ad.AnnData):
         if mod is not None:
@@ -45,16 +45,16 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
 
 
 def get_modalities(mod: str | None, *data: Any) -> Any:
-    """Several data, each MuData among them replaced by its modality; what else there is, as a path, stays as it is.
+    """Replace each MuData by its modality; anything else, such as a path, stays.
 
     Raises
     ------
     ValueError
-        When ``mod`` is missing for a MuData, or given and nothing is one.
+        If ``mod`` is missing for a MuData, or given without one.
     KeyError
-        When a MuData has no such modality.
+        If a MuData has no such modality.
     """
-    mudata = sys.modules.get("mudata")  # who has a MuData has imported it
+    mudata = sys.modules.get("mudata")  # imported if there is a MuData
     several = [mudata is not None and isinstance(item, mudata.MuData) for item in data]
     if mod is not None and not any(several):
         raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but none is given; leave mod out.")
@@ -62,10 +62,7 @@ def get_modalities(mod: str | None, *data: Any) -> Any:
 
 
 def check_adata(adata: ad.AnnData) -> None:
-    """Raise ``ValueError`` when ``adata`` is empty or two of its cells have one name.
-
-    Variable names may repeat: their counts add up.
-    """
+    """Raise ``ValueError`` if ``adata`` is empty or cell names repeat; repeated variables are added."""
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(f"The AnnData is empty: {adata.n_obs} cells and {adata.n_vars} variables.")
     repeated = adata.obs_names[adata.obs_names.duplicated()].unique()
@@ -77,23 +74,23 @@ def check_adata(adata: ad.AnnData) -> None:
 
 
 def check_writable(adata: ad.AnnData) -> None:
-    """Raise ``ValueError`` when nothing can be written into ``adata``: it is a view of a file."""
+    """Raise ``ValueError`` if ``adata`` is a view of a file, which cannot be written to."""
     if adata.isbacked and adata.is_view:
         raise ValueError(
-            "This is a view of a backed AnnData, into which nothing can be written. Pass adata.to_memory(), or write "
-            "the selection to a file of its own with adata.copy(filename=...)."
+            "A view of a backed AnnData cannot be written to. Pass adata.to_memory(), or write the selection to a new "
+            "file with adata.copy(filename=...)."
         )
 
 
 def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
-    """``adata.X`` for ``None`` and ``"X"``, else the layer.
+    """Get ``adata.X`` for ``None`` and ``"X"``, otherwise the layer.
 
     Raises
     ------
     KeyError
-        When there is no such layer; the message lists those there are.
+        If the layer does not exist; the message lists the layers.
     ValueError
-        When ``adata.X`` is meant and there is none.
+        If ``adata.X`` is empty.
     """
     layers = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X under the key None
     available = ", ".join(map(repr, layers)) or "none"
@@ -107,25 +104,24 @@ def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
 
 
 def layer_name(layer: str | None) -> str:
-    """How error messages call a layer."""
+    """Name of a layer in error messages."""
     return "adata.X" if layer in (None, "X") else f"adata.layers[{layer!r}]"
 
 
 def check_counts(block: Any, *, where: str) -> None:
-    """Raise when a block of rows holds anything but counts: whole numbers of any type, none negative.
+    """Check that a block of rows holds counts: non-negative integers of any type.
 
     Parameters
     ----------
     block
         ``[n_rows, n_vars]``, a scipy sparse matrix or a numpy array.
     where
-        What the block was read from, for the message.
+        Source of the block, for the message.
 
     Raises
     ------
     ValueError
-        When a value is missing, infinite, negative or not whole; the message says what the values look like and what to
-        do.
+        If a value is missing, infinite, negative or fractional; the message states the likely cause and the fix.
     """
     values = np.asarray(getattr(block, "data", block) if hasattr(block, "indptr") else block).ravel()
     if values.size == 0 or values.dtype.kind in "bu":
@@ -155,7 +151,7 @@ def check_counts(block: Any, *, where: str) -> None:
 
 
 def _why_not_whole(block: Any, high: float) -> str:
-    """The likely origin of fractions, from their range and the row sums."""
+    """Likely origin of fractions, from their range and the row sums."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     sums = sums[sums > 0]
     if sums.size > 1 and np.ptp(sums) < 1e-3 * sums.mean():
@@ -179,14 +175,14 @@ def check_whole(name: str, value: Any, least: int, *, allow: tuple[Any, ...] = (
 
 
 def as_seed(rng: Any) -> int:
-    """A seed from 0 to 2**63 - 1 from a seed or a numpy Generator, which is drawn from once.
+    """Get a seed from 0 to 2**63 - 1 from a seed or a numpy Generator, which is drawn from once.
 
     Raises
     ------
     TypeError
-        When ``rng`` is neither; ``None`` is refused: an embedding that nobody can compute again is of little use.
+        If ``rng`` is neither. ``None`` is refused: the result could not be reproduced.
     ValueError
-        When a seed is negative or too large.
+        If a seed is negative or too large.
     """
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(_MAX_SEED, endpoint=True))
