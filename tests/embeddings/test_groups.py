@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 import univerce.embeddings.groups as module
 from tests.helpers.toy import toy_counts
+from univerce.embeddings.cells import Cells, iter_rows
 from univerce.embeddings.groups import embedding_means, get_groups, lognorm_means, shared_genes
 
 
@@ -27,17 +28,21 @@ def adata() -> ad.AnnData:
     return adata
 
 
+def read(adata: ad.AnnData, name: str = "adata") -> Cells:
+    return Cells.read(adata, "X_e", name=name)
+
+
 def test_means_equal_those_of_pandas_whatever_the_blocks(adata, monkeypatch):
-    groups = get_groups(adata, ["tissue", "type"], np.ones(60, dtype=bool))
+    groups = get_groups(read(adata), ["tissue", "type"])
     keys = [adata.obs["tissue"], adata.obs["type"].astype(str)]
     expected = pd.DataFrame(adata.obsm["X_e"].astype(np.float64), index=adata.obs_names).groupby(keys).mean()
     assert list(groups.table[["tissue", "type"]].itertuples(index=False, name=None)) == list(expected.index)
     np.testing.assert_array_equal(
         groups.table["n_cells"], expected.index.map(adata.obs.value_counts(["tissue", "type"]))
     )
-    np.testing.assert_allclose(embedding_means(adata.obsm["X_e"], groups), expected, rtol=1e-12)
-    monkeypatch.setattr(module, "iter_rows", lambda rep: (((s := slice(i, i + 7)), rep[s]) for i in range(0, 60, 7)))
-    np.testing.assert_allclose(embedding_means(adata.obsm["X_e"], groups), expected, rtol=1e-12)
+    np.testing.assert_allclose(embedding_means(read(adata), groups), expected, rtol=1e-12)
+    monkeypatch.setattr(Cells, "blocks", lambda self: iter_rows(self.values, 7))
+    np.testing.assert_allclose(embedding_means(read(adata), groups), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("storage", ["csr", "csc", "dense", "dask"])
@@ -57,7 +62,7 @@ def test_log_normalized_means_equal_scanpys(adata, monkeypatch, storage, rows):
         adata.layers["counts"] = da.from_array(adata.X.toarray(), chunks=(9, 40))
     else:
         adata.layers["counts"] = {"csr": adata.X, "csc": adata.X.tocsc(), "dense": adata.X.toarray()}[storage]
-    groups = get_groups(adata, ["type"], np.ones(60, dtype=bool))
+    groups = get_groups(read(adata), ["type"])
     means = lognorm_means(adata, "counts", genes, groups, "adata")
     np.testing.assert_allclose(means, expected.layers["mean"], rtol=1e-5, atol=1e-7)
 
@@ -65,7 +70,7 @@ def test_log_normalized_means_equal_scanpys(adata, monkeypatch, storage, rows):
 def test_log_normalized_means_of_a_file_equal_those_in_memory(adata, tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
     backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
-    groups = get_groups(adata, ["type"], np.ones(60, dtype=bool))
+    groups = get_groups(read(adata), ["type"])
     genes = np.arange(10)
     np.testing.assert_array_equal(
         lognorm_means(backed, None, genes, groups, "a"), lognorm_means(adata, None, genes, groups, "a")
@@ -75,7 +80,7 @@ def test_log_normalized_means_of_a_file_equal_those_in_memory(adata, tmp_path):
 
 def test_values_that_are_no_counts_are_refused_with_a_way_out(adata):
     adata.X = adata.X * np.float32(0.5)
-    groups = get_groups(adata, ["type"], np.ones(60, dtype=bool))
+    groups = get_groups(read(adata), ["type"])
     with pytest.raises(ValueError, match=r"^query: adata\.X holds values that are not whole.*baseline=None"):
         lognorm_means(adata, None, np.arange(4), groups, "query")
 
@@ -84,7 +89,7 @@ def test_cells_without_label_or_embedding_are_in_no_group_and_reported(adata, ca
     adata.obs["type"] = adata.obs["type"].where(np.arange(60) >= 4)
     known = np.arange(60) != 10
     with caplog.at_level(logging.INFO, "univerce"):
-        groups = get_groups(adata, ["type"], known, name="query")
+        groups = get_groups(read(adata, "query"), ["type"], known)
     assert (groups.codes[[0, 1, 2, 3, 10]] == -1).all()
     assert groups.table["n_cells"].sum() == (groups.codes >= 0).sum() == 55
     assert "query: 5 of 60 cells are left out: 4 without a label in 'type', 1 without an embedding." in caplog.text
@@ -93,17 +98,17 @@ def test_cells_without_label_or_embedding_are_in_no_group_and_reported(adata, ca
 def test_small_groups_are_left_out_and_named(adata, caplog):
     adata.obs["type"] = ["rare", *["a"] * 30, *["b"] * 29]
     with caplog.at_level(logging.INFO, "univerce"):
-        groups = get_groups(adata, ["type"], np.ones(60, dtype=bool), min_cells=2)
+        groups = get_groups(read(adata), ["type"], min_cells=2)
     assert groups.table["type"].tolist() == ["a", "b"]
     assert groups.codes.tolist() == [-1, *[0] * 30, *[1] * 29]
     assert "fewer than 2 cells are left out: rare." in caplog.text
     with pytest.raises(ValueError, match="no group of obs\\['type'\\] has min_cells=31"):
-        get_groups(adata, ["type"], np.ones(60, dtype=bool), min_cells=31)
+        get_groups(read(adata), ["type"], min_cells=31)
 
 
 def test_no_cell_left_is_an_error(adata):
     with pytest.raises(ValueError, match=r"adata: no cell has both a label in obs\['type'\] and an embedding"):
-        get_groups(adata, ["type"], np.zeros(60, dtype=bool))
+        get_groups(read(adata), ["type"], np.zeros(60, dtype=bool))
 
 
 def test_shared_genes_are_the_one_to_one_symbols():

@@ -13,11 +13,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
-from univerce.embeddings.cells import Cells, iter_rows
-from univerce.embeddings.labels import get_labels
+from univerce.embeddings.cells import Cells
 
 LOGNORM = "lognorm"
-"""What the baseline in log-normalized expression is called."""
+"""Name of the baseline in log-normalized expression."""
 
 _BLOCK_ROWS = 4096
 _TARGET_SUM = 1e4
@@ -32,28 +31,27 @@ class Groups:
     Parameters
     ----------
     table
-        ``[n_groups]`` the labels of a group, a column for each of the keys, and ``n_cells``; sorted by the labels.
+        ``[n_groups]`` labels, a column for each key, and ``n_cells``; sorted by the labels.
     codes
-        ``[n_obs]`` row of the table of each cell, -1 for a cell that is in none.
+        ``[n_obs]`` row of the table of each cell, -1 for none.
     """
 
     table: pd.DataFrame
     codes: np.ndarray
 
     def take(self, rows: np.ndarray) -> Groups:
-        """Some of the groups."""
-        new = np.full(len(self.table) + 1, -1)  # the last is where the cells of no group look
+        """Select groups."""
+        new = np.full(len(self.table) + 1, -1)  # the last is for cells without a group
         new[rows] = np.arange(len(rows))
         return Groups(self.table.iloc[rows].reset_index(drop=True), new[self.codes])
 
 
 def get_groups(
-    cells: Any,
+    cells: Cells,
     keys: Sequence[str],
     known: np.ndarray | None = None,
     *,
     min_cells: int = 1,
-    name: str = "adata",
     mapping: Mapping[str, str] | None = None,
 ) -> Groups:
     """Group the cells that have a label in each column and an embedding.
@@ -76,9 +74,8 @@ def get_groups(
     ValueError
         If no group is left.
     """
-    name = cells.name if isinstance(cells, Cells) else name
-    known = cells.known if known is None else known
-    labels = pd.DataFrame({key: np.asarray(get_labels(cells.obs, key, name=name), dtype=object) for key in keys})
+    name, known = cells.name, cells.known if known is None else known
+    labels = pd.DataFrame({key: np.asarray(cells.labels(key), dtype=object) for key in keys})
     if mapping:
         labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
     labeled = labels.notna().all(axis=1).to_numpy()
@@ -107,7 +104,7 @@ def get_groups(
 
 
 def group_means(blocks: Iterable[tuple[slice, Any]], groups: Groups) -> np.ndarray:
-    """``[n_groups, n_columns]`` means over the cells of each group, summed up in double precision."""
+    """Compute means ``[n_groups, n_columns]`` over the cells of each group, in double precision."""
     sums: Any = 0.0
     n_groups = len(groups.table)
     for rows, block in blocks:
@@ -119,18 +116,18 @@ def group_means(blocks: Iterable[tuple[slice, Any]], groups: Groups) -> np.ndarr
     return sums / groups.table["n_cells"].to_numpy()[:, None]
 
 
-def embedding_means(rep: Any, groups: Groups) -> np.ndarray:
-    """Compute centroids ``[n_groups, n_dims]`` of :class:`Cells` or an embedding."""
-    return group_means(iter_rows(rep.values if isinstance(rep, Cells) else rep), groups)
+def embedding_means(cells: Cells, groups: Groups) -> np.ndarray:
+    """Compute centroids ``[n_groups, n_dims]``."""
+    return group_means(cells.blocks(), groups)
 
 
 def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, groups: Groups, name: str) -> np.ndarray:
-    """``[n_groups, n_genes]`` means of log(1 + 10,000 x / sum(x)), where the sum runs over the same genes.
+    """Compute means ``[n_groups, n_genes]`` of log(1 + 10,000 x / sum(x)), the sum over the same genes.
 
     Raises
     ------
     ValueError
-        When the values are not counts.
+        If the values are not counts.
     """
     return group_means(lognorm_blocks(adata, layer, genes, name), groups)
 
@@ -138,7 +135,7 @@ def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, group
 def lognorm_blocks(
     adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
-    """Log-normalized counts of some genes, in blocks of rows."""
+    """Log-normalize counts of some genes in blocks of rows."""
     matrix = get_layer(adata, layer)
     for start in range(0, adata.n_obs, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, adata.n_obs))
@@ -156,14 +153,14 @@ def lognorm_blocks(
 
 
 def has_counts(adata: ad.AnnData, layer: str | None) -> bool:
-    """Whether there is expression at all; an atlas may hold embeddings alone."""
+    """Whether there is expression; an atlas may have none."""
     return adata.n_vars > 0 and (layer is not None or adata.X is not None)
 
 
 def shared_genes(names: Iterable[str], others: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the genes that both hold under one name, whatever the case of its letters.
+    """Find the genes of both by name, ignoring case.
 
-    A name that stands for two columns on either side is no pair: across species this leaves one-to-one symbols.
+    Names that occur twice on either side are left out: across species this leaves one-to-one symbols.
 
     Returns
     -------

@@ -7,16 +7,16 @@ import pandas as pd
 
 
 def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Categorical:
-    """The labels of the cells as text; a missing label is NaN, and only categories that occur are kept.
+    """Read labels as text; missing labels are NaN, and unused categories are dropped.
 
-    Whole numbers read the same whether they are stored as integers or, as pandas does when one is missing, as floats.
+    Integers read the same if pandas stores them as floats because one is missing.
 
     Raises
     ------
     KeyError
-        When there is no such column; the message lists those there are.
+        If the column does not exist. The message lists the columns.
     ValueError
-        When no cell has a label, or the column holds fractions.
+        If no cell has a label, or the column holds fractions.
     """
     if key not in obs:
         available = ", ".join(map(repr, obs.columns)) or "none"
@@ -31,12 +31,12 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
         raise ValueError(f"{name}.obs[{key!r}] has no label at all; {why}.")
     names = label_names(labels.categories)
     kept = names.unique() if stated else names.unique().sort_values()
-    codes = np.append(kept.get_indexer(names), -1)  # the last is where a missing label looks
+    codes = np.append(kept.get_indexer(names), -1)  # the last is for missing labels
     return pd.Categorical.from_codes(codes[labels.codes], categories=kept)
 
 
 def label_names(labels: pd.Index) -> pd.Index:
-    """Labels as text; whole numbers have no decimal point."""
+    """Convert labels to text, integers without a decimal point."""
     pairs = zip(labels, labels.astype(str), strict=True)
     return pd.Index(
         [str(int(x)) if isinstance(x, float) and x.is_integer() else text for x, text in pairs], dtype=object

@@ -45,7 +45,7 @@ def find_ancestors(ontology: nx.DiGraph, classes: Sequence[str], ids: Sequence[s
     Parameters
     ----------
     ontology
-        Graph of :func:`univerce.tl.ontology.graph.read_obo`.
+        Graph of :func:`univerce.io.obo.read_obo`.
     classes
         Names of the classes.
     ids

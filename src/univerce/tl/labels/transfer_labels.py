@@ -75,9 +75,9 @@ def transfer_labels(
         which 90 % of the labeled held-out cells (at least 10) are correct, ``{"coverage": 0.9}`` the highest one at
         which 90 % of them get a label. ``None`` labels every cell.
     ontology
-        Path of an OBO file, or the graph of :func:`univerce.datasets.read_ontology`. An uncertain cell then gets the most
-        specific ancestor of its label whose summed probability reaches the threshold, if any. Ancestors of all labels
-        of the reference are never given.
+        Path of an OBO file, or the graph of :func:`univerce.datasets.read_ontology`. An uncertain cell then gets the
+        most specific ancestor of its label whose summed probability reaches the threshold, if any. Ancestors of all
+        labels of the reference are never given.
     ontology_ids
         Ontology term of each label: a column of ``reference.obs``, or a mapping from label to term. Ids, names and
         exact synonyms are understood. ``None`` takes the labels themselves.
