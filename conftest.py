@@ -67,7 +67,7 @@ def _embed_once(embed: Callable, adata: Any, **options: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch):
-    """A test that leaves this machine fails; servers on the loopback interface are fine."""
+    """Fail tests that connect to another machine; servers on the loopback interface are allowed."""
     connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
 
     def guarded_connect(self: socket.socket, address):
@@ -90,7 +90,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch):
 def _check_host(family: int, address) -> None:
     if family not in (socket.AF_INET, socket.AF_INET6) or _is_loopback(address[0]):
         return
-    # pytest's own exception is no Exception: code that catches connection errors cannot swallow it.
+    # Not an Exception, so code that catches connection errors does not catch it.
     pytest.fail(f"A test opened a connection to {address[0]!r}; tests run offline.")
 
 
@@ -106,7 +106,7 @@ def _is_loopback(host: str | bytes | None) -> bool:
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Directory with the real data sets, or a skip that says how to name it."""
+    """Directory with the real data sets, or a skip."""
     path = os.environ.get(DATA)
     if not path:
         pytest.skip(f"needs real data: set {DATA} to the directory that holds it")
@@ -117,7 +117,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def parity(test_data: Path) -> Path:
-    """Directory with outputs recorded from the reference implementation, beside the real data sets."""
+    """Directory with recorded outputs of the reference implementation, next to the real data sets."""
     path = test_data.parent / "parity"
     if not path.is_dir():
         pytest.skip(f"needs recorded outputs of the reference implementation in {path}")
