@@ -1,4 +1,4 @@
-"""uc.tl.search_atlas and uc.tl.transfer_labels on the workers of a dask cluster, beside this process alone."""
+"""Results of uc.tl.search_atlas and uc.tl.transfer_labels on a dask cluster are those of a single process."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.ondisk import OnDisk
 
 pytest.importorskip("distributed", reason="needs the extra dask")
+pytest.importorskip("faiss", reason="needs the extra faiss")
+pytestmark = pytest.mark.slow
 
 N, N_ATLAS, K = 70, 900, 9
 MISSING, MISSING_IN_ATLAS = (4, 33), (0, 450, 899)
@@ -33,7 +35,7 @@ SIZES = {"CD4 T": 60, "CD8 T": 40, "B": 40, "mono": 30}
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    """Blocks of queries and parts of the atlas that divide neither; workers are told which, and choose none."""
+    """Blocks of queries and parts of the atlas that do not divide their numbers of rows."""
     monkeypatch.setattr(_neighbors, "ROUNDED_ROWS", 32)
     monkeypatch.setattr(_neighbors, "_PART_ROWS", 128)
     with uc.settings.override(progress=False):
@@ -41,7 +43,7 @@ def _small_blocks(monkeypatch):
 
 
 def cells(n: int, seed: int, missing: tuple[int, ...], dtype: type = np.float32) -> ad.AnnData:
-    """Few different values, so that many neighbors are equally near."""
+    """Few distinct values, so that distances are tied."""
     rng = np.random.default_rng([8, seed])
     rep = rng.integers(-1, 2, (n, 6)).astype(dtype)
     rep[::5] += rng.normal(size=rep[::5].shape).astype(dtype)
@@ -84,16 +86,15 @@ def check_same(mine: ad.AnnData, theirs: ad.AnnData) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["zarr", "h5ad"])
-@pytest.mark.parametrize("on_disk", [False, True], ids=["cells in memory", "cells on disk"])
-def test_workers_find_the_neighbors_that_this_process_finds(on_disk, suffix, client, tmp_path, caplog):
+def test_workers_find_the_same_neighbors(suffix, client, tmp_path, caplog):
     atlas = write(cells(N_ATLAS, 1, MISSING_IN_ATLAS, np.float16), tmp_path / f"atlas.{suffix}")
     here = search(query(), atlas)
     assert (here.obsm["atlas_indices"][list(MISSING)] == -1).all()
     assert not np.isin(here.obsm["atlas_indices"], MISSING_IN_ATLAS).any()
     assert len(np.unique(here.obsm["atlas_distances"])) < N * K / 2, "there must be ties"
-    with caplog.at_level("INFO", "univerce"):
-        there = search(query(tmp_path / f"query.{suffix}" if on_disk else None), atlas, client=client)
-    check_same(there, here)
+    for cells_on_disk in (None, tmp_path / f"query.{suffix}"):
+        with caplog.at_level("INFO", "univerce"):
+            check_same(search(query(cells_on_disk), atlas, client=client), here)
     assert "3 cells of the atlas have no embedding" in caplog.text
 
 
@@ -117,7 +118,6 @@ def test_an_atlas_that_was_opened_is_as_good_as_its_path(atlas, client):
 
 @pytest.mark.parametrize("method", ["ivf", "hnsw"])
 def test_workers_read_the_index_from_its_file(method, atlas, client, tmp_path, monkeypatch):
-    pytest.importorskip("faiss", reason="needs the extra faiss")
     options = {"method": method, "index": tmp_path / "atlas.faiss", "target_recall": 0.8}
     here = search(query(n=1100), atlas, **options)  # more than one block
     assert here.uns["atlas"]["params"]["recall"] >= 0.8
@@ -136,7 +136,6 @@ def searched_for_tuning(search: Any) -> Any:
 
 
 def test_workers_refuse_the_index_of_another_atlas(atlas, client, tmp_path):
-    pytest.importorskip("faiss", reason="needs the extra faiss")
     path = tmp_path / "atlas.faiss"
     search(query(), atlas, method="ivf", index=path)
     digest = embedding_digest(open_anndata(atlas).obsm["X_uce"])
@@ -194,7 +193,7 @@ def test_what_workers_cannot_read_is_refused(client):
         search(query(), made, client="tcp://127.0.0.1:8786")
 
 
-def test_too_few_embeddings_are_found_out(client, tmp_path):
+def test_too_few_embeddings_are_an_error(client, tmp_path):
     made = cells(12, 1, tuple(range(5)))
     path = write(made, tmp_path / "small.zarr")
     with pytest.raises(ValueError, match="9 neighbors were asked for and the reference has 7 embeddings"):
@@ -219,29 +218,17 @@ def labeled(seed: int = 0, times: int = 1) -> ad.AnnData:
     return made
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"method": "logistic"},
-        {"method": "centroid"},
-        {"method": "knn"},
-        {"method": "knn", "knn_options": {"search": "ivf"}},
-    ],
-    ids=lambda options: " ".join(map(str, options.values())),
-)
-@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
-def test_workers_give_the_labels_that_this_process_gives(options, on_disk, client, tmp_path):
-    if "knn_options" in options:
-        pytest.importorskip("faiss", reason="needs the extra faiss")
+@pytest.mark.parametrize("method", ["logistic", "centroid", "knn", "ivf"])
+def test_workers_predict_the_same_labels(method, client, tmp_path):
+    options = {"method": "knn", "knn_options": {"search": "ivf"}} if method == "ivf" else {"method": method}
     reference, adata = labeled(), labeled(1, 30)
     here = transferred(reference, adata.copy(), **options)
     assert here.obs["t"].isna().sum() == 2
-    if on_disk:
-        reference = write(reference, tmp_path / "reference.zarr")
-        adata = open_anndata(write(adata, tmp_path / "query.h5ad"))
-    there = transferred(reference, adata, client=client, **options)
-    pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
-    assert there.uns["t"]["params"] == here.uns["t"]["params"]
+    stored = write(reference, tmp_path / "reference.zarr"), open_anndata(write(adata, tmp_path / "query.h5ad"))
+    for labels, unlabeled in ((reference, adata), stored):
+        there = transferred(labels, unlabeled, client=client, **options)
+        pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
+        assert there.uns["t"]["params"] == here.uns["t"]["params"]
 
 
 def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatch):
@@ -249,11 +236,11 @@ def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatc
     here = transferred(reference, adata.copy())
     path = write(reference, tmp_path / "reference.zarr")
     query = open_anndata(write(adata, tmp_path / "query.zarr"))
-    monkeypatch.setattr(_rows, "read_rows", lambda *_: pytest.fail("this process must read no row"))
+    monkeypatch.setattr(_rows, "read_rows", lambda *_: pytest.fail("this process must not read rows"))
     there = transferred(path, query, client=client)
     pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
 
 
-def test_what_is_no_client_cannot_transfer_labels():
+def test_transfer_labels_requires_a_client():
     with pytest.raises(TypeError, match=r"client must be a dask\.distributed\.Client, not a str"):
         transferred(labeled(), labeled(seed=1), client="tcp://127.0.0.1:8786")
