@@ -97,7 +97,7 @@ def test_workers_find_the_same_neighbors(suffix, client, tmp_path, caplog):
     for cells_on_disk in (None, tmp_path / f"query.{suffix}"):
         with caplog.at_level("INFO", "univerce"):
             check_same(search(query(cells_on_disk), atlas, client=client), here)
-    assert "3 cells of the atlas have no embedding" in caplog.text
+    assert "3 of 900 cells of the atlas have no embedding" in caplog.text
 
 
 def test_the_atlas_is_not_read_in_this_process(atlas, client, monkeypatch):
