@@ -379,7 +379,7 @@ def test_two_widths_are_refused_even_unchecked(reference, query):
         ({"threshold": "high"}, ValueError, "threshold='high' must be above 0 and at most 1"),
         ({"ontology": "x.obo"}, ValueError, "pass threshold= too"),
         ({"ontology_ids": IDS}, ValueError, "pass ontology= too"),
-        ({"threshold": 0.5, "ontology": "x.obo"}, FileNotFoundError, "There is no ontology at 'x.obo'"),
+        ({"threshold": 0.5, "ontology": "x.obo"}, FileNotFoundError, "No ontology found at 'x.obo'"),
     ],
 )
 def test_invalid_options_are_errors(reference, query, options, error, message):
