@@ -190,7 +190,7 @@ def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
     silent = silent_genes(counts[some], [len(h) for h in hidden], np.arange(len(genes)), rng)
     cells = ad.AnnData(shown, obs=adata.obs.iloc[some], var=pd.DataFrame(index=table.obs_names[genes]))
     cells = methods.embedded(cells)
-    head = uc.tl.predict_expression(cells, cells.var_names, model=methods.model).to_numpy()
+    head = uc.tl.predict_expression(cells, cells.var_names, model=methods.model).X
     scores = {"frequency": np.broadcast_to(frequency, shown.shape), "head": head}
     if methods.model not in RELEASED_MODELS:  # what gene_frequency= would give
         scores["head + frequency"] = logit(head) + logit(frequency.clip(1e-4, 1 - 1e-4))

@@ -61,7 +61,7 @@ def of_two(data: ad.AnnData) -> Any:
 ONE: dict[str, Callable[..., Any]] = {
     "centroids": lambda a, **o: uc.tl.centroids(a, "type", use_rep="X_toy", **o),
     "compare_groups": lambda a, **o: uc.tl.compare_groups(
-        a, condition="condition", donor="donor", reference="control", min_cells=2, **o
+        a, condition_key="condition", donor_key="donor", control="control", min_cells=2, **o
     ),
     "dendrogram": lambda a, **o: dendrogram(a, use_rep="X_toy", **o),
     "evaluate_find_cells": lambda a, **o: uc.tl.evaluate_find_cells(
@@ -93,7 +93,7 @@ MODEL: dict[str, Callable[..., Any]] = {
     "gene_attribution": lambda a, model, **o: uc.tl.gene_attribution(
         a, np.ones(10), model=model, tolerance=1e3, **o
     ),
-    "gene_network": lambda a, model, **o: uc.tl.gene_network(a, context=a, model=model, **o),
+    "gene_network": lambda a, model, **o: uc.tl.gene_network(a, context=True, model=model, **o),
     "predict_expression": lambda a, model, **o: uc.tl.predict_expression(a, a_gene(), model=model, **o),
 }  # fmt: skip
 

@@ -58,6 +58,24 @@ class Space:
         """Content of ``uns[use_rep]``."""
         return {"params": self.params}
 
+    def embed_options(self) -> dict[str, Any]:
+        """Arguments of :func:`univerce.tl.uce_embed` that repeat the embedding; the model has to be found first.
+
+        ``species`` is ``None`` for several species, which ``obs`` names per cell.
+        """
+        details = self.details
+        layer = str(details.get("layer", "X"))
+        gene_keys = set(map(str, details.get("gene_key", {}).values()))
+        gene_key = gene_keys.pop() if len(gene_keys) == 1 else "var_names"
+        return {
+            "species": self.species[0] if len(self.species) == 1 else None,
+            "layer": None if layer == "X" else layer,
+            "gene_key": None if gene_key == "var_names" else gene_key,
+            "sampling": str(details["sampling"]) if "sampling" in details else None,
+            "n_draws": int(details.get("n_draws", 1)),
+            "rng": int(details.get("seed", 0)),
+        }
+
     def without_details(self) -> Self:
         """Drop everything but the model and its gene tables."""
         return replace(self, details={})
@@ -141,13 +159,3 @@ class EmbeddingInfo:
             hint = "If both are in one space, such as that of one scVI model, pass check_space=False."
             raise KeyError(f"{error.args[0]} {hint}") from error
         mine.check_same(theirs, self.use_rep)
-
-
-def recorded_params(adata: Any, name: str, key: str) -> Mapping[str, Any]:
-    """What was recorded of an embedding."""
-    if key not in adata.obsm:
-        raise KeyError(
-            f"{name}.obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}. Embed "
-            f"the cells with uc.tl.uce_embed({name}, key_added={key!r}), or pass use_rep=."
-        )
-    return EmbeddingInfo(0, Space.find(adata.uns, key), key, name).require_space().params

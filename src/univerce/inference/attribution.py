@@ -1,34 +1,39 @@
-"""Integrated gradients of genes (Sundararajan et al. 2017).
+"""Integrated gradients: how far each gene of a cell's sentence and bag moves the cell in a direction.
 
-The gradient of the output, averaged on the straight path from a baseline to the input, times their difference sums to
-the difference of the outputs. The output is the cosine of the embedding with a direction; the input is the encoded
-tokens of a sentence and the bag.
+The gradient of an output, averaged on the straight path from a baseline to the input, times their difference, adds up
+to the difference of the outputs (Sundararajan et al. 2017). The output is the cosine of the embedding with a direction.
+The input is the encoded tokens of the genes and the bag.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from univerce.genes.table import N_SPECIAL
+from univerce.genes.table import N_SPECIAL, n_tokens
+from univerce.inference.inputs import Inputs
 from univerce.inference.runtime import Embedder
+from univerce.inference.sentences import draw_sentences
 from univerce.inference.tokens import Sentences
 from univerce.model.bag import bag_weights
 from univerce.model.network import UCE
 
+_BLOCK_ROWS = 100
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Attributions of cells with sentences of one length."""
+    """Attributions of cells whose sentences have one length."""
 
     tokens: np.ndarray
-    """``[cells, length]`` float64 attribution of every position; zero where input and baseline agree."""
+    """``[cells, length]`` float64 attribution of every position; zero where the baseline is the same."""
     bag_gradient: np.ndarray | None
-    """``[cells, token_dim]`` float64 mean gradient; times a part of the bag it is the attribution of the part."""
+    """``[cells, token_dim]`` float64 mean gradient of the bag; times a part of the bag it is the part's attribution."""
     output: np.ndarray
     """``[cells]`` cosine of the cells."""
     baseline: np.ndarray
@@ -37,8 +42,8 @@ class Attribution:
 
 def gauss_legendre(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Points in (0, 1) and weights of a quadrature that is exact for polynomials of degree ``2 n_steps - 1``."""
-    places, weights = np.polynomial.legendre.leggauss(n_steps)
-    return (places + 1) / 2, weights / 2
+    points, weights = np.polynomial.legendre.leggauss(n_steps)
+    return (points + 1) / 2, weights / 2
 
 
 def integrated_gradients(
@@ -58,13 +63,17 @@ def integrated_gradients(
     network
         In evaluation mode.
     tokens, baseline
-        ``[cells, length, d_model]`` encoded tokens of the cells and of their baselines; the same position in both.
+        ``[cells, length, d_model]`` encoded tokens of the cells and of their baselines, position by position.
     direction
         ``[output_dim]`` of unit length.
     bag, bag_baseline
-        ``[cells, token_dim]``, for a network with a bag.
+        ``[cells, token_dim]``, for networks with a bag.
     n_steps
-        Points on the path with a gradient.
+        Points on the path at which the gradient is evaluated.
+
+    Returns
+    -------
+    The attributions.
     """
     step = tokens - baseline
     bag_step = None if bag is None or bag_baseline is None else bag - bag_baseline
@@ -94,22 +103,44 @@ def integrated_gradients(
 
 
 def _is_silent(network: UCE) -> bool:
-    """Whether sentences add nothing, as in a model with a bag before the transformer is trained."""
+    """Whether sentences contribute nothing, as in an untrained model that starts from its bag."""
     return not any(bool(parameter.any()) for parameter in network.decoder[-1].parameters())
 
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """The average cell, the start of the path."""
+    """The average cell, at which the path starts."""
 
     draws: np.ndarray
-    """``[n_tokens]`` number of occurrences of each gene token in the sentences."""
+    """``[n_tokens]`` number of draws of each gene in all sentences."""
     weights: np.ndarray
     """``[n_tokens]`` mean weight of each gene in the bag, see :func:`~univerce.model.bag.bag_weights`."""
 
+    @classmethod
+    def of(cls, inputs: Inputs) -> Self:
+        """Average the cells of one species that have counts; ``ValueError`` if there are none."""
+        table, config = inputs.genes[0].table, inputs.model.config
+        size = n_tokens(table)
+        draws, weights, n = np.zeros(size), np.zeros(size), 0
+        for _, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
+            for group in groups:
+                draws += np.bincount(group.draws[0].ids.ravel(), minlength=size)
+                n += int((group.draws[0].lengths > 0).sum())
+                if config.bag and group.bag is not None:
+                    weights += np.asarray(bag_weights(group.bag, config.bag_scale).sum(axis=0)).ravel()
+        if n == 0:
+            raise ValueError("No cell has a count in any gene of the model.")
+        draws[:N_SPECIAL] = draws[N_SPECIAL + table.n_obs :] = 0
+        return cls(draws, weights / n)
+
+    def rows(self, n_genes: int) -> np.ndarray:
+        """Rows of the gene table of the genes that occur in any cell."""
+        used = np.flatnonzero((self.draws > 0) | (self.weights > 0)) - N_SPECIAL
+        return used[(used >= 0) & (used < n_genes)]
+
 
 class Attributor(Embedder):
-    """Attribute the output of a network to the genes of one species; see :class:`Embedder`."""
+    """Attribute embeddings to the genes of one species; see :class:`Embedder`."""
 
     def attribute(
         self,
@@ -122,8 +153,8 @@ class Attributor(Embedder):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attribute the cosine of cells with a direction to genes.
 
-        The baseline replaces every drawn gene by the mean of all drawn genes, in place, and the bag by that of the
-        average cell. A gene that a cell expresses less than the average cell has an attribution too.
+        In the baseline every drawn gene is replaced in place by the mean of all drawn genes, and the bag is that of
+        the average cell. Genes that a cell expresses less than the average cell have an attribution too.
 
         Parameters
         ----------
@@ -136,12 +167,12 @@ class Attributor(Embedder):
         average
             The average cell.
         n_steps
-            Points on the path with a gradient.
+            Points on the path at which the gradient is evaluated.
 
         Returns
         -------
-        ``[n_cells, n_genes]`` float64 attributions by row of the gene table, the cosines ``[n_cells]`` and those of the
-        baselines ``[n_cells]``; NaN for cells without a sentence.
+        ``[n_cells, n_genes]`` float64 attributions by row of the gene table, and ``[n_cells]`` cosines of the cells and
+        of their baselines; NaN for cells without a sentence.
         """
         n_cells, n_genes = len(sentences.lengths), self.table.n_obs
         out = np.full((n_cells, n_genes), np.nan)
@@ -163,15 +194,15 @@ class Attributor(Embedder):
                     sums = parts.weights[some] @ parts.features
                     bags["bag"] = torch.from_numpy(sums).float().to(self.device)
                     bags["bag_baseline"] = torch.from_numpy(parts.mean).float().to(self.device).expand(len(some), -1)
-                found = integrated_gradients(self.network, tokens, baseline, unit, n_steps=n_steps, **bags)
+                result = integrated_gradients(self.network, tokens, baseline, unit, n_steps=n_steps, **bags)
                 values = np.zeros((len(some), n_genes))
                 cell, place = np.nonzero(is_gene)
-                np.add.at(values, (cell, ids[cell, place] - N_SPECIAL), found.tokens[cell, place])
-                if parts is not None and found.bag_gradient is not None:
+                np.add.at(values, (cell, ids[cell, place] - N_SPECIAL), result.tokens[cell, place])
+                if parts is not None and result.bag_gradient is not None:
                     less = parts.weights[some].toarray() - parts.average
-                    values[:, parts.genes] += less * (found.bag_gradient @ parts.features.T)
+                    values[:, parts.genes] += less * (result.bag_gradient @ parts.features.T)
                 out[some] = values
-                ends[:, some] = found.output, found.baseline
+                ends[:, some] = result.output, result.baseline
         return out, ends[0], ends[1]
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Contextual embeddings of genes: outputs of the transformer at the positions of each gene."""
+"""Genes as the transformer reads them in the sentences of cells."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from tqdm.auto import tqdm
 
+from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL
+from univerce.inference.embed import BLOCK_ROWS, load_embedders
+from univerce.inference.inputs import Inputs
 from univerce.inference.runtime import Embedder
+from univerce.inference.sentences import draw_sentences
 from univerce.inference.tokens import Sentences
 
 
 class ContextReader(Embedder):
-    """Sum the outputs of the last layer at the positions of each gene; see :class:`Embedder`."""
+    """Sum the outputs of the last layer at the places of each gene; see :class:`Embedder`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -33,12 +38,37 @@ class ContextReader(Embedder):
             for begin in range(0, len(rows), self.batch_size):
                 ids = sentences.ids[rows[begin : begin + self.batch_size], :length]
                 index = torch.from_numpy(ids.astype(np.int64)).to(self.device)
-                read = self.network.read_tokens(self._encoded[index]).double().cpu().numpy()
+                outputs = self.network.read_tokens(self._encoded[index]).double().cpu().numpy()
                 genes = ids - N_SPECIAL
                 cell, place = np.nonzero((genes >= 0) & (genes < self.table.n_obs))
                 used, where, n = np.unique(genes[cell, place], return_inverse=True, return_counts=True)
                 collect = sparse.csr_matrix((np.ones(len(where)), (where, np.arange(len(where)))))
-                self.sums[used] += collect @ read[cell, place]
+                self.sums[used] += collect @ outputs[cell, place]
                 self.n_places[used] += n
                 if done is not None:
                     done(len(ids))
+
+
+def mean_context(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Average the outputs at the places of each gene, over cells of one species.
+
+    Returns
+    -------
+    ``[n_genes, d_model]`` mean of each gene, minus the mean over all drawn genes, and ``[n_genes]`` number of places.
+
+    Raises
+    ------
+    ValueError
+        If no cell has a count in a gene of the model.
+    """
+    (reader,) = load_embedders(inputs, ContextReader, precision="float32")
+    with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not settings.progress) as bar:
+        for _, groups in draw_sentences(inputs, BLOCK_ROWS):
+            for group in groups:
+                reader.add(group.draws[0], bar.update)
+    drawn = reader.n_places > 0
+    if not drawn.any():
+        raise ValueError("No cell has a count in any gene of the model.")
+    means = np.divide(reader.sums, reader.n_places[:, None], out=np.zeros_like(reader.sums), where=drawn[:, None])
+    means[drawn] -= means[drawn].mean(axis=0)
+    return means, reader.n_places

@@ -1,18 +1,27 @@
-"""Delete genes from sentences and keep the rest of each.
+"""Sentences without some genes, which keep as much of the original sentence as possible.
 
-Draws of other genes stay. Draws of a deleted gene are repeated among the remaining genes: for independent draws this is
-exactly the distribution of sentences without the gene, for evenly spaced ones the same expected number of copies.
-Chromosomes keep their order; a new one goes to a random position.
+Draws of other genes stay. Draws of a deleted gene are replaced by draws from the remaining genes. With independent
+draws this gives exactly the distribution of sentences without the gene, with systematic ones the same expected number
+of copies. Chromosomes keep their order; a new chromosome is inserted at a random position.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
-from univerce.inference.tokens import GenomeOrder, Sentences, max_groups
+from univerce.inference.embed import BLOCK_ROWS
+from univerce.inference.inputs import Inputs
+from univerce.inference.runtime import Embedder
+from univerce.inference.sentences import draw_sentences
+from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_groups
 from univerce.model.config import Sampling
+
+_DRAW = -6
 
 
 def delete_from_sentences(
@@ -26,14 +35,14 @@ def delete_from_sentences(
     n_sample: int,
     max_length: int,
 ) -> tuple[Sentences, np.ndarray]:
-    """Delete genes from sentences of :func:`univerce.inference.tokens.tokenize`.
+    """Delete genes from sentences drawn by :func:`univerce.inference.tokens.tokenize`.
 
     Parameters
     ----------
     sentences
         Sentences of local token ids.
     counts
-        ``[n_cells, n_tokens]`` counts of the sentences.
+        ``[n_cells, n_tokens]`` counts they were drawn from.
     tokens
         Token ids of the genes to delete.
     order
@@ -41,11 +50,11 @@ def delete_from_sentences(
     keys
         ``[n_cells]`` seeds of the new draws.
     sampling, n_sample, max_length
-        As the sentences were drawn.
+        Options the sentences were drawn with.
 
     Returns
     -------
-    The sentences, empty if no gene is left, and ``[n_cells]`` whether each changed.
+    The sentences, empty if no gene is left, and ``[n_cells]`` bool which of them changed.
     """
     room = max_groups(n_sample, max_length)
     ids, lengths = sentences.ids.copy(), sentences.lengths.copy()
@@ -76,7 +85,7 @@ def delete_from_sentences(
 
 
 def _draw(ranks: np.ndarray, counts: np.ndarray, n: int, sampling: Sampling, rng: np.random.Generator) -> np.ndarray:
-    """Draw ``[n]`` ranks with probability log(x + 1) / sum log(x + 1)."""
+    """``[n]`` ranks, drawn with probability log(x + 1) / sum log(x + 1)."""
     by_rank = np.argsort(ranks)
     reached = np.cumsum(np.log1p(counts[by_rank].astype(np.float64)))
     points = (np.arange(n) + rng.random()) / n if sampling == "systematic" else rng.random(n)
@@ -85,7 +94,7 @@ def _draw(ranks: np.ndarray, counts: np.ndarray, n: int, sampling: Sampling, rng
 
 
 def _write(drawn: np.ndarray, old: np.ndarray, order: GenomeOrder, room: int, rng: np.random.Generator) -> np.ndarray:
-    """Write the sentence of sorted ranks; old chromosomes keep their order."""
+    """Write the sentence of sorted ranks; ``old`` chromosomes keep their order."""
     chromosome = order.chromosome[drawn]
     group = np.minimum(np.cumsum(np.append(False, chromosome[1:] != chromosome[:-1])), room - 1)
     starts = np.searchsorted(group, np.arange(group[-1] + 2))
@@ -98,3 +107,49 @@ def _write(drawn: np.ndarray, old: np.ndarray, order: GenomeOrder, room: int, rn
             sequence.insert(int(rng.integers(len(sequence) + 1)), k)
     parts = [[[names[k]], order.gene_token[drawn[starts[k] : starts[k + 1]]], [RIGHT]] for k in sequence]
     return np.concatenate([[CLS], *(piece for part in parts for piece in part)]).astype(np.int32)
+
+
+def embed_deleted(
+    inputs: Inputs,
+    embedders: Sequence[Embedder],
+    tokens: Sequence[Mapping[str, np.ndarray]],
+    done: Callable[[int], Any],
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Embed the cells of each block without the genes of each deletion.
+
+    Yields
+    ------
+    Name of the deletion, cells that express its genes, cells whose input changes, and the embeddings
+    ``[n_changed, output_dim]`` of the latter.
+    """
+    drawing, has_bag = inputs.drawing, inputs.model.config.bag
+    orders = [genes.order() for genes in inputs.genes]
+    for rows, groups in draw_sentences(inputs, BLOCK_ROWS, with_bag=True):
+        for group in groups:
+            cells = rows.start + group.cells
+            for name, some in tokens[group.species].items():
+                expressing = np.flatnonzero(np.asarray(group.bag[:, some].sum(axis=1)).ravel() > 0)
+                counts = group.bag[expressing]
+                draws, changed = [], np.full(len(expressing), has_bag)
+                for draw, sentences in enumerate(group.draws):
+                    keys = cell_keys(inputs.names[cells[expressing]], drawing.seed, draw=_DRAW - draw)
+                    without, differs = delete_from_sentences(
+                        sentences.take(expressing), counts, some, orders[group.species], keys,
+                        sampling=drawing.sampling, n_sample=drawing.n_sample, max_length=drawing.max_length,
+                    )  # fmt: skip
+                    draws.append(without)
+                    changed |= differs
+                bag = _without_columns(counts, some)[changed]
+                embedder = embedders[group.species]
+                total: Any = sum(embedder.embed(without.take(np.flatnonzero(changed)), bag) for without in draws)
+                if len(draws) > 1:
+                    total /= np.linalg.norm(total, axis=1, keepdims=True)
+                done(len(group.cells) * len(draws))
+                yield name, cells[expressing], cells[expressing[changed]], total
+
+
+def _without_columns(counts: sparse.csr_matrix, columns: np.ndarray) -> sparse.csr_matrix:
+    out = counts.copy()
+    out.data[np.isin(out.indices, columns)] = 0
+    out.eliminate_zeros()
+    return out

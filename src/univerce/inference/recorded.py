@@ -1,36 +1,42 @@
-"""Find the model of an embedding from what :func:`univerce.tl.uce_embed` recorded."""
+"""The model that made an embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from univerce.embeddings.space import Space
 from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.model.checkpoint import Model, find_model
 
 
-def recorded_model(params: Mapping[str, Any], model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:
-    """Name or directory of the model of an embedding, and the model; a given ``model`` must be the same.
+def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:
+    """Find the model that made an embedding, and the name or directory to load it by.
+
+    Parameters
+    ----------
+    space
+        Record of the embedding.
+    model
+        The model, if given by the caller; it must be the recorded one.
+    use_rep
+        Key of the embedding, for messages.
 
     Raises
     ------
     ValueError
-        If it is another one, or the recorded name is unknown.
+        If ``model`` is another model, or is not given and the recorded one is neither bundled nor released.
     """
-    recorded, digest = str(params["model"]), str(params["model_digest"])
-    if model is None and recorded not in (BUNDLED_MODEL, *RELEASED_MODELS):
+    if model is None and space.model not in (BUNDLED_MODEL, *RELEASED_MODELS):
         raise ValueError(
-            f"The embedding in obsm[{use_rep!r}] comes from the model {recorded!r}, which is not known by name; pass "
-            "model= with its directory."
+            f"The embedding in obsm[{use_rep!r}] was made by the model {space.model!r}, which is neither bundled nor "
+            "released. Pass model= with its directory."
         )
-    name = recorded if model is None else model
+    name = space.model if model is None else model
     found = find_model(name)
-    if found.digest != digest:
+    if found.digest != space.model_digest:
         raise ValueError(
-            f"The embedding in obsm[{use_rep!r}] comes from the model {recorded!r} ({digest[:12]}), not from "
-            f"{found.config.model_id!r} ({found.digest[:12]}), which cannot read it. Pass the model of the embedding "
-            "as model=, or embed again with this one."
+            f"The embedding in obsm[{use_rep!r}] was made by the model {space}, not by {found.config.model_id!r} "
+            f"({found.digest[:12]}). Pass the model that made it as model=, or embed again with this one."
         )
     return name, found

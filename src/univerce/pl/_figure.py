@@ -97,6 +97,17 @@ def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
+def get_panels(ax: Axes | None, size: tuple[float, float], n: int) -> tuple[Figure, list[Axes]]:
+    """``n`` panels side by side in a new figure, or the axes of the caller for one."""
+    if ax is not None:
+        if n > 1:
+            raise ValueError(f"ax= takes one panel, but there are {n}. Choose one, or leave ax out.")
+        figure, one = get_axes(ax, *size)
+        return figure, [one]
+    figure, axes = new_figure(*size, ncols=n, squeeze=False)
+    return figure, list(axes[0])
+
+
 def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fig: bool) -> Any:
     """Show or return a figure.
 
@@ -113,7 +124,7 @@ def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fi
 
     Returns
     -------
-    The figure with ``return_fig``, else the axes unless they were shown.
+    The figure with ``return_fig``, else the axes (an array of several) unless they were shown.
     """
     if return_fig:
         return figure
@@ -122,6 +133,10 @@ def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fi
 
         plt.show()
         return None
+    if isinstance(axes, list):
+        import numpy as np
+
+        return axes[0] if len(axes) == 1 else np.array(axes)
     return axes
 
 

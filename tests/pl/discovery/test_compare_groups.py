@@ -1,4 +1,4 @@
-"""Donors and genes of conditions: what is drawn is what was compared."""
+"""Donors and genes of conditions: drawn values are those of the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def adata():
     names = [f"cell {i}" for i in range(270)]
     out.obs = pd.DataFrame({"condition": condition, "donor": [f"{c} {i % 3}" for i, c in enumerate(condition)]}, names)
     out.obs["found"] = rng.random(270) < 0.7
-    uc.tl.compare_groups(out, condition="condition", donor="donor", reference="control")
+    uc.tl.compare_groups(out, condition_key="condition", donor_key="donor", control="control")
     return out
 
 
@@ -41,24 +41,24 @@ def test_points_are_the_shares_of_the_donors(adata):
     assert [t.get_text() for t in ax.texts] == [f"p = {value:.2g}" for value in p]
 
 
-def test_points_are_the_fold_changes_and_filled_where_they_are_sure(adata):
+def test_points_are_the_fold_changes_and_filled_if_significant(adata):
     ax = uc.pl.compare_groups(adata, view="genes", n_genes=4, show=False)
     genes = [t.get_text() for t in ax.get_yticklabels()]
-    table = adata.uns["compare_groups"]["genes"]
+    table = adata.uns["compare_groups"]["table"]
     wide = table.pivot(index="gene", columns="group", values="log2_fold_change")[list(dict.fromkeys(table["group"]))]
     lowest = table.groupby("gene")["p_value"].min().sort_values().index[:4]
     assert genes == wide.loc[lowest].mean(axis=1).sort_values(ascending=False).index.tolist()
-    sure = table.pivot(index="gene", columns="group", values="p_adjusted") < 0.05
-    assert sure.loc["A_GENE_OF_A_LONG_NAME_0", LONG]
-    lines = [line for line in ax.lines if line.get_marker() != "None"]
+    significant = table.pivot(index="gene", columns="group", values="p_adjusted") < 0.05
+    assert significant.loc["A_GENE_OF_A_LONG_NAME_0", LONG]
+    lines = [line for line in ax.lines if line.get_marker() != "None" and line.get_label() not in wide]
     for group, (filled, hollow) in zip(wide.columns, zip(lines[::2], lines[1::2], strict=True), strict=True):
-        which = sure.loc[genes, group].to_numpy()
+        which = significant.loc[genes, group].to_numpy()
         np.testing.assert_allclose(filled.get_xdata(), wide.loc[genes, group][which])
         np.testing.assert_allclose(hollow.get_xdata(), wide.loc[genes, group][~which])
         assert hollow.get_markerfacecolor() == "white"
 
 
-def test_genes_of_ones_own_come_in_their_order(adata):
+def test_chosen_genes_keep_their_order(adata):
     genes = ["A_GENE_OF_A_LONG_NAME_7", "A_GENE_OF_A_LONG_NAME_0"]
     ax = uc.pl.compare_groups(adata, view="genes", genes=genes, show=False)
     assert [t.get_text() for t in ax.get_yticklabels()] == genes
@@ -71,9 +71,9 @@ def test_the_figure_fits_the_page(adata, view):
     check_page(uc.pl.compare_groups(adata, view=view, return_fig=True))
 
 
-def test_bad_input_is_refused(adata):
+def test_bad_input_is_an_error(adata):
     _, ax = plt.subplots()
-    with pytest.raises(ValueError, match="one view"):
+    with pytest.raises(ValueError, match="one panel"):
         uc.pl.compare_groups(adata, ax=ax)
     with pytest.raises(ValueError, match="view='volcano'"):
         uc.pl.compare_groups(adata, view="volcano")

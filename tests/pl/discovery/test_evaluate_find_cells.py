@@ -1,4 +1,4 @@
-"""The points of hidden types: what is drawn is what was measured."""
+"""The points of hidden types: drawn values are those of the table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def adata():
 
 def test_points_are_average_precisions_and_ticks_are_shares(adata):
     ax = uc.pl.evaluate_find_cells(adata, show=False)
-    scores = adata.uns["evaluate_find_cells"]["scores"]
+    scores = adata.uns["evaluate_find_cells"]["table"]
     table = scores.pivot(index="type", columns="use_rep", values="average_precision")
     order = [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()]
     toy, noise, random = (line.get_xdata() for line in ax.lines)
@@ -35,6 +35,6 @@ def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.evaluate_find_cells(adata, return_fig=True))
 
 
-def test_what_was_not_computed_is_not_drawn(adata):
+def test_missing_results_are_an_error(adata):
     with pytest.raises(KeyError, match=r"uc\.tl\.evaluate_find_cells"):
         uc.pl.evaluate_find_cells(adata, key="lost")

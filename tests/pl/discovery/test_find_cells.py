@@ -1,4 +1,4 @@
-"""The bars of abundances: what is drawn is what was counted."""
+"""The bars of abundances: drawn values are those of the table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.blobs import blobs
+from tests.helpers.page import check_page
 from univerce.pl.discovery.find_cells import find_cells as draw
 from univerce.tl.discovery.find_cells import find_cells
 
@@ -26,7 +27,7 @@ def adata():
 
 def test_bars_intervals_and_names_are_those_of_the_table(adata):
     ax = draw(adata, by="tissue", show=False)
-    table = adata.uns["found"]["abundance"].query("by == 'tissue'")
+    table = adata.uns["found"]["table"].query("by == 'tissue'")
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], 100 * table["share"])
     segments = np.array(ax.collections[0].get_segments())
     np.testing.assert_allclose(segments[:, :, 0], 100 * table[["low", "high"]])
@@ -41,26 +42,18 @@ def test_all_columns_side_by_side_and_no_more_rows_than_asked_for(adata):
     assert "first 2 of 3" in axes[0].get_title("left")
 
 
-def test_nothing_leaves_the_page_or_lies_on_another_label(adata):
-    figure = draw(adata, return_fig=True)
-    figure.canvas.draw()
-    for ax in figure.axes:
-        boxes = [t.get_window_extent() for t in ax.get_yticklabels() if t.get_text()]
-        assert all(not a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
-        for box in (*boxes, ax.xaxis.label.get_window_extent(), *(t.get_window_extent() for t in ax.texts)):
-            assert figure.bbox.x0 - 1 <= box.x0
-            assert box.x1 <= figure.bbox.x1 + 1
-            assert figure.bbox.y0 - 1 <= box.y0
+def test_the_figure_fits_the_page(adata):
+    check_page(draw(adata, return_fig=True))
 
 
 def test_an_empty_group_is_drawn(adata):
-    table = adata.uns["found"]["abundance"]
+    table = adata.uns["found"]["table"]
     table.loc[table["by"] == "tissue", ["share", "low", "high"]] = np.nan
     table.loc[table["by"] == "tissue", "n_cells"] = 0
     assert draw(adata, by="tissue", show=False).texts[0].get_text() == "no embedding"
 
 
-def test_bad_input_is_refused(adata):
+def test_bad_input_is_an_error(adata):
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match="one panel"):
         draw(adata, ax=ax)
@@ -70,6 +63,6 @@ def test_bad_input_is_refused(adata):
         draw(adata, "lost")
     with pytest.raises(ValueError, match="n_top=0"):
         draw(adata, n_top=0)
-    adata.uns["found"]["abundance"] = adata.uns["found"]["abundance"].iloc[:1]
+    adata.uns["found"]["table"] = adata.uns["found"]["table"].iloc[:1]
     with pytest.raises(ValueError, match="abundance_by="):
         draw(adata)

@@ -1,12 +1,12 @@
-"""The heat map of fold changes: what is drawn is what was computed."""
+"""The heat map of fold changes: drawn values are those of the table."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import univerce as uc
+from tests.helpers.page import check_page
 from univerce.pl.discovery.marker_fold_changes import marker_fold_changes as draw
 from univerce.tl.discovery.marker_fold_changes import marker_fold_changes
 
@@ -19,46 +19,58 @@ def adata():
     out.obs["data_set"] = names[np.arange(700) % 3]
     rare = (out.obs["data_set"] == "rare") & out.obs["found"]
     out.obs.loc[rare, "data_set"] = "b"
-    marker_fold_changes(out, n_genes=12)
+    marker_fold_changes(out)
     return out
 
 
-def test_colors_and_dots_are_those_of_the_tables(adata):
-    ax = draw(adata, limit=2, show=False)
-    result = adata.uns["marker_fold_changes"]
+def wide(adata, column, genes):
+    table = adata.uns["marker_fold_changes"]["table"].pivot(index="data_set", columns="gene", values=column)
+    return table.reindex(adata.uns["marker_fold_changes"]["data_sets"].index)[genes]
+
+
+def test_colors_and_dots_are_those_of_the_table(adata):
+    ax = draw(adata, limit=2, n_genes=12, show=False)
+    genes = [t.get_text() for t in ax.get_xticklabels()]
+    assert len(genes) == 12
+    change, adjusted = (wide(adata, column, genes) for column in ("log2_fold_change", "p_adjusted"))
     image = ax.images[0]
-    np.testing.assert_allclose(image.get_array().filled(np.nan), result["log2_fold_change"])
+    np.testing.assert_allclose(image.get_array().filled(np.nan), change)
     assert image.get_clim() == (-2, 2)
     dots = {tuple(xy) for xy in ax.collections[0].get_offsets()}
-    row, column = np.nonzero(result["p_adjusted"].to_numpy() < 0.05)
+    row, column = np.nonzero(adjusted.to_numpy() < 0.05)
     assert dots == set(zip(column.astype(float), row.astype(float), strict=True))
-    assert [t.get_text() for t in ax.get_xticklabels()] == result["log2_fold_change"].columns.tolist()
     assert [t.get_text() for t in ax.texts] == ["0 found cells, too few"]
-    n = result["data_sets"]["n_found"]
+    n = adata.uns["marker_fold_changes"]["data_sets"]["n_found"]
     assert [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()] == [f"{k} ({v})" for k, v in n.items()]
 
 
-def test_nothing_leaves_the_page(adata):
-    figure = draw(adata, return_fig=True)
-    figure.canvas.draw()
-    ax = figure.axes[0]
-    boxes = [label.get_window_extent() for label in (*ax.get_yticklabels(), *ax.get_xticklabels())]
-    for box in boxes:
-        assert figure.bbox.x0 - 1 <= box.x0
-        assert box.x1 <= figure.bbox.x1 + 1
-        assert figure.bbox.y0 - 1 <= box.y0
+def test_genes_that_are_higher_in_most_data_sets_are_chosen(adata):
+    genes = [t.get_text() for t in draw(adata, n_genes=5, show=False).get_xticklabels()]
+    change, adjusted = (wide(adata, column, slice(None)) for column in ("log2_fold_change", "p_adjusted"))
+    n = ((change > 0) & (adjusted < 0.05)).sum()
+    ranked = sorted(change.columns, key=lambda gene: (-n[gene], -change[gene].mean()))
+    assert genes == ranked[:5]
+    ax = draw(adata, genes=["LYZ", "CD79A"], show=False)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["LYZ", "CD79A"]
+
+
+def test_the_figure_fits_the_page(adata):
+    check_page(draw(adata, return_fig=True))
 
 
 def test_one_data_set_without_any_change_is_drawn(adata):
     result = adata.uns["marker_fold_changes"]
-    for name in ("log2_fold_change", "p_adjusted"):
-        result[name] = pd.DataFrame(0.0, index=["b"], columns=["CD79A"])
+    result["table"] = result["table"].query("data_set == 'b' and gene == 'CD79A'").assign(log2_fold_change=0.0)
     result["data_sets"] = result["data_sets"].loc[["b"]]
     assert draw(adata, show=False).images[0].get_clim() == (-1, 1)
 
 
-def test_bad_input_is_refused(adata):
+def test_bad_input_is_an_error(adata):
     with pytest.raises(ValueError, match="limit=0"):
         draw(adata, limit=0)
+    with pytest.raises(ValueError, match="n_genes=0"):
+        draw(adata, n_genes=0)
+    with pytest.raises(KeyError, match="1 genes were not compared: 'XIST'"):
+        draw(adata, genes=["CD79A", "XIST"])
     with pytest.raises(KeyError, match=r"uc\.tl\.marker_fold_changes"):
         draw(adata, "lost")

@@ -1,4 +1,4 @@
-"""Distances of cells as histograms: what is drawn is what was scored."""
+"""Distances of cells as histograms: drawn values are the scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_distances_are_drawn_as_shares_and_cells_without_one_are_left_out(adata)
     assert (adata.uns["ood"]["calibration"] <= ax.lines[0].get_xdata()[0]).mean() == pytest.approx(0.95, abs=1 / 70)
 
 
-def test_shuffled_cells_are_drawn_where_they_are(adata):
+def test_shuffled_cells_are_drawn(adata):
     adata.uns["ood"] |= {"shuffled": np.array([90.0, 100.0]), "auroc": 0.75}
     ax = uc.pl.ood_score(adata, show=False)
     assert "shuffled, AUROC 0.750 (2)" in texts(ax)
@@ -44,7 +44,7 @@ def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.ood_score(adata, return_fig=True))
 
 
-def test_what_was_not_computed_is_not_drawn(adata):
+def test_missing_results_are_an_error(adata):
     with pytest.raises(KeyError, match=r"uc\.tl\.ood_score"):
         uc.pl.ood_score(adata, key="lost")
     del adata.obs["ood_score"]

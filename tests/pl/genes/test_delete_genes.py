@@ -1,4 +1,4 @@
-"""Dots of deletions: what is drawn is what was measured."""
+"""Dots of deletions: drawn values are those of the table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_place_size_and_color_of_a_dot_are_those_of_the_table(adata, value):
     columns, rows = (
         [t.get_text().replace("\n", " ") for t in ts] for ts in (ax.get_xticklabels(), ax.get_yticklabels())
     )
-    means = adata.uns["deleted"]["means"]
+    means = adata.uns["deleted"]["table"]
     assert columns == list(dict.fromkeys(means["deletion"]))
     assert rows == list(dict.fromkeys(means["group"]))
     dots = ax.collections[0]
@@ -53,10 +53,10 @@ def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.delete_genes(adata, return_fig=True))
 
 
-def test_bad_input_is_refused(adata):
-    with pytest.raises(ValueError, match=r"value='shift' is not among the means; choose from 'cosine_shift_exp"):
+def test_bad_input_is_an_error(adata):
+    with pytest.raises(ValueError, match=r"value='shift' is not in the table; choose from 'cosine_shift_exp"):
         uc.pl.delete_genes(adata, value="shift")
-    del adata.uns["deleted"]["means"]["toward"]
+    del adata.uns["deleted"]["table"]["toward"]
     with pytest.raises(ValueError, match="value='toward'"):
         uc.pl.delete_genes(adata, value="toward")
     with pytest.raises(KeyError, match=r"uc\.tl\.delete_genes"):

@@ -1,4 +1,4 @@
-"""Bars of attributions: what is drawn is what was computed."""
+"""Bars of attributions: drawn values are those of the table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_bars_are_the_largest_means_and_lines_the_quartiles(adata):
     assert ax.get_title("left") == "T (10 cells)"
 
 
-def test_groups_stand_side_by_side(adata):
+def test_groups_are_drawn_side_by_side(adata):
     axes = uc.pl.gene_attribution(adata, groups=["T", LONG], n_genes=3, show=False)
     assert [len(ax.patches) for ax in axes] == [3, 3]
     assert LONG in axes[1].get_title("left").replace("\n", " ")
@@ -52,13 +52,13 @@ def test_a_result_from_a_file_is_drawn_alike(adata, tmp_path):
     assert first == second
 
 
-def test_bad_input_is_refused(adata):
+def test_bad_input_is_an_error(adata):
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match="no cells of 'B'"):
         uc.pl.gene_attribution(adata, groups="B")
     with pytest.raises(ValueError, match="n_genes=0"):
         uc.pl.gene_attribution(adata, n_genes=0)
-    with pytest.raises(ValueError, match="one group"):
+    with pytest.raises(ValueError, match="one panel"):
         uc.pl.gene_attribution(adata, groups=["T", LONG], ax=ax)
     with pytest.raises(KeyError, match=r"uc\.tl\.gene_attribution"):
         uc.pl.gene_attribution(tiny_cells(n=3))

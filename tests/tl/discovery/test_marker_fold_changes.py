@@ -1,4 +1,4 @@
-"""uc.tl.marker_fold_changes: fold changes and tests against numpy, scipy and scanpy, and what is refused."""
+"""uc.tl.marker_fold_changes: fold changes and tests against numpy, scipy and scanpy, and bad input."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_fold_changes_are_ratios_of_sums_and_p_values_those_of_scanpy(adata):
     assert last["log2_fold_change"].eq(0).all()
 
 
-def test_with_donors_the_test_is_a_paired_one_between_their_sums(adata):
-    table = marker_fold_changes(adata, donor="donor", min_cells=5)
+def test_donors_are_compared_by_a_paired_test_of_their_sums(adata):
+    table = marker_fold_changes(adata, donor_key="donor", min_cells=5)
     part = table[table["data_set"] == "a"]
     sums = []
     for donor in sorted(adata.obs["donor"].unique()):
@@ -87,25 +87,12 @@ def test_with_donors_the_test_is_a_paired_one_between_their_sums(adata):
 
 def test_one_donor_has_a_fold_change_and_no_p_value(adata):
     adata.obs["donor"] = "only"
-    table = marker_fold_changes(adata, donor="donor")
+    table = marker_fold_changes(adata, donor_key="donor")
     assert table["p_value"].isna().all()
     assert table["log2_fold_change"].notna().all()
 
 
-def test_the_matrix_holds_the_genes_that_are_high_in_most_data_sets(adata):
-    table = marker_fold_changes(adata, n_genes=3)
-    result = adata.uns["marker_fold_changes"]
-    assert result["log2_fold_change"].columns[0] == "g0"
-    assert result["log2_fold_change"].shape == (2, 3)
-    wide = table.pivot(index="data_set", columns="gene", values="log2_fold_change")
-    pd.testing.assert_frame_equal(
-        result["log2_fold_change"], wide[result["log2_fold_change"].columns], check_names=False
-    )
-    marker_fold_changes(adata, genes=["g7", "g1"])
-    assert adata.uns["marker_fold_changes"]["p_adjusted"].columns.tolist() == ["g7", "g1"]
-
-
-def test_data_sets_with_too_few_cells_are_reported_and_not_lost(adata, caplog, tmp_path):
+def test_data_sets_with_too_few_cells_are_reported(adata, caplog, tmp_path):
     column = adata.obs["data_set"].astype(object)
     found = adata.obs["found"]
     column[found.index[found][:3]] = "few found"
@@ -119,13 +106,10 @@ def test_data_sets_with_too_few_cells_are_reported_and_not_lost(adata, caplog, t
     assert status.to_dict() == {
         "a": "ok", "b": "ok", "few found": "3 found cells, too few", "few others": "0 other cells, too few"
     }  # fmt: skip
-    assert adata.uns["marker_fold_changes"]["log2_fold_change"].loc["few found"].isna().all()
     assert "2 of 4 data sets are not compared" in caplog.text
     adata.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad").uns["marker_fold_changes"]
-    pd.testing.assert_frame_equal(
-        back["log2_fold_change"], adata.uns["marker_fold_changes"]["log2_fold_change"], check_names=False
-    )
+    pd.testing.assert_frame_equal(back["table"], table, check_dtype=False)
 
 
 def test_cells_without_a_score_are_left_out(adata):
@@ -135,38 +119,32 @@ def test_cells_without_a_score_are_left_out(adata):
     pd.testing.assert_frame_equal(marker_fold_changes(adata, groupby=None), expected)
 
 
-def test_a_cell_without_counts_is_no_obstacle(adata):
-    X = adata.X.tolil()
-    X[3] = 0
-    adata.X = sp.csr_matrix(X)
-    assert marker_fold_changes(adata, groupby=None)["p_value"].notna().all()
-
-
-def test_counts_in_a_layer_and_dense_ones_give_the_same(adata):
+def test_a_dense_layer_and_a_cell_without_counts(adata):
+    adata.X = sp.diags((np.arange(N) != 3).astype(np.float32)).tocsr() @ adata.X
     expected = marker_fold_changes(adata)
     adata.layers["raw"] = adata.X.toarray()
     adata.X = adata.X * 0.5
     pd.testing.assert_frame_equal(marker_fold_changes(adata, layer="raw"), expected)
+    assert expected["p_value"].notna().all()
 
 
 @pytest.mark.parametrize(
     ("change", "options", "error", "match"),
     [
-        (None, {"found": "lost"}, KeyError, r"uc\.tl\.find_cells"),
-        (None, {"found": "donor"}, ValueError, "holds 'd0'"),
+        (None, {"found_key": "lost"}, KeyError, r"uc\.tl\.find_cells"),
+        (None, {"found_key": "donor"}, ValueError, "holds 'd0'"),
         (None, {"groupby": "batch"}, KeyError, "'batch'"),
-        (None, {"donor": "person"}, KeyError, "'person'"),
+        (None, {"donor_key": "person"}, KeyError, "'person'"),
         (None, {"layer": "raw"}, KeyError, "raw"),
-        (None, {"genes": ["g0", "XIST"]}, KeyError, "1 genes are not in var_names: 'XIST'"),
         (None, {"min_cells": 0}, ValueError, "min_cells=0"),
         (None, {"min_cells": 500}, ValueError, "No data set.*found cells, too few"),
         ("none", {}, ValueError, "0 found cells"),
         ("all", {}, ValueError, "0 other cells"),
         ("logged", {}, ValueError, "not whole"),
-        ("empty", {}, ValueError, "An atlas has embeddings alone"),
+        ("empty", {}, ValueError, "An atlas has embeddings only"),
     ],
 )
-def test_bad_input_is_refused(adata, change, options, error, match):
+def test_bad_input_is_an_error(adata, change, options, error, match):
     if change in ("none", "all"):
         adata.obs["found"] = change == "all"
     if change == "logged":

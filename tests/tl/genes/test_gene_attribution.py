@@ -1,8 +1,6 @@
-"""uc.tl.gene_attribution: completeness, the genes that matter, random weights, and what is refused."""
+"""uc.tl.gene_attribution: completeness, the genes that matter, random weights, and bad input."""
 
 from __future__ import annotations
-
-from importlib import import_module
 
 import anndata as ad
 import numpy as np
@@ -63,7 +61,7 @@ def test_attributions_add_up_and_cosines_are_those_of_the_embeddings(adata, mode
     )
 
 
-def test_a_gene_that_no_cell_expresses_is_not_listed_and_names_are_those_of_the_data(adata, model):
+def test_genes_without_counts_are_left_out_and_names_are_those_of_the_data(adata, model):
     X = adata.X.tolil()
     X[:, 4] = 0
     adata.X = sp.csr_matrix(X)
@@ -74,7 +72,7 @@ def test_a_gene_that_no_cell_expresses_is_not_listed_and_names_are_those_of_the_
     assert (result.var["symbol"] == result.var_names).all()
 
 
-def test_sentences_alone_attribute_nothing_to_genes_that_were_not_drawn(adata, tmp_path):
+def test_genes_that_were_not_drawn_are_zero_without_a_bag(adata, tmp_path):
     path = write_gentle_model(tmp_path)
     result = gene_attribution(adata, "a", groupby="group", model=path, **OPTIONS)
     uc.pp.uce_tokenize(adata, model=path)
@@ -84,9 +82,9 @@ def test_sentences_alone_attribute_nothing_to_genes_that_were_not_drawn(adata, t
     assert (np.asarray(result.X)[drawn] != 0).mean() > 0.9
 
 
-def test_means_are_those_of_the_cells_and_a_group_of_one_counts(adata, model):
+def test_means_are_over_cells_also_in_a_group_of_one(adata, model):
     result = gene_attribution(adata, "alone", groupby="group", model=model, **OPTIONS)
-    means = result.uns["means"]
+    means = result.uns["gene_attribution"]["table"]
     for group, part in means.groupby("group"):
         expected = np.asarray(result[result.obs["group"] == group].X).mean(axis=0)
         np.testing.assert_allclose(part.set_index("gene")["attribution"][result.var_names], expected, atol=1e-6)
@@ -100,10 +98,13 @@ def test_cells_without_counts_are_nan_and_the_result_can_be_written(model, tmp_p
     assert result.obs[["cosine", "residual"]].isna().all(axis=1).sum() == 1
     result.write_h5ad(tmp_path / "x.h5ad")
     back = ad.read_h5ad(tmp_path / "x.h5ad")
-    assert back.uns["means"]["gene"].astype(str).tolist() == result.uns["means"]["gene"].tolist()
+    assert (
+        back.uns["gene_attribution"]["table"]["gene"].astype(str).tolist()
+        == result.uns["gene_attribution"]["table"]["gene"].tolist()
+    )
 
 
-def test_too_few_steps_are_told(adata, model):
+def test_too_few_steps_warn(adata, model):
     with pytest.warns(UserWarning, match="do not add up .* Raise n_steps=1"):
         gene_attribution(adata, "a", groupby="group", model=model, n_steps=1, tolerance=1e-6)
 
@@ -116,11 +117,11 @@ def blood() -> ad.AnnData:
 
 
 def top(result, group, n) -> list[str]:
-    means = result.uns["means"]
+    means = result.uns["gene_attribution"]["table"]
     return means.loc[means["group"] == group, "gene"].head(n).tolist()
 
 
-def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
+def test_markers_rank_first_but_not_with_random_weights(monkeypatch):
     adata = blood()
     trained = gene_attribution(adata, "CD19+ B", groupby="cell_type")
     assert "CD79A" in top(trained, "CD19+ B", 3)
@@ -130,8 +131,7 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     for parameter in network.parameters():
         shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
         parameter.copy_(shuffled.reshape(parameter.shape))
-    module = import_module("univerce.tl.genes.gene_attribution")  # the package has the function under this name
-    monkeypatch.setattr(module, "read_network", lambda *_, **__: network)
+    monkeypatch.setattr("univerce.inference.embed.read_network", lambda *_, **__: network)
     random = gene_attribution(adata, "CD19+ B", groupby="cell_type", tolerance=1)
     assert trained.var_names.equals(random.var_names)
     b_cells = (adata.obs["cell_type"] == "CD19+ B").to_numpy()
@@ -145,8 +145,8 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     ("direction", "options", "error", "match"),
     [
         ("a", {}, ValueError, "groupby="),
-        ("c", {"groupby": "group"}, ValueError, "no label of obs"),
-        ("same", {"groupby": "one"}, ValueError, "12 cells .* labeled 'same' and 0 are not"),
+        ("c", {"groupby": "group"}, ValueError, "not a label of obs"),
+        ("same", {"groupby": "one"}, ValueError, "12 cells .* label 'same' and 0 do not"),
         (np.zeros(10), {}, ValueError, "not all zero"),
         (np.ones(4), {}, ValueError, r"\(4,\)"),
         (np.ones(10), {"n_steps": 0}, ValueError, "n_steps=0"),
@@ -155,13 +155,13 @@ def test_markers_lead_and_random_weights_destroy_it(monkeypatch):
     ],
     ids=str,
 )
-def test_bad_input_is_refused(adata, tiny_model, direction, options, error, match):
+def test_bad_input_is_an_error(adata, tiny_model, direction, options, error, match):
     adata.obs["one"] = "same"
     with pytest.raises(error, match=match):
         gene_attribution(adata, direction, model=tiny_model, **OPTIONS | options)
 
 
-def test_several_species_at_a_time_are_refused(tiny_model):
+def test_several_species_are_an_error(tiny_model):
     adata = ad.concat([tiny_cells("human", 3), tiny_cells("mouse", 3)], join="outer", fill_value=0)
     adata.obs["organism"] = ["human"] * 3 + ["mouse"] * 3
     with pytest.raises(ValueError, match="several species"):

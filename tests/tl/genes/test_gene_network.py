@@ -1,4 +1,4 @@
-"""uc.tl.gene_network: edges against a plain double loop, and what is refused."""
+"""uc.tl.gene_network: edges against a plain double loop and a plain transformer, and bad input."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ from univerce.model.checkpoint import find_model, load_network
 from univerce.tl.genes.gene_network import gene_network
 
 
+def edges(*args, **options) -> pd.DataFrame:
+    return uc.get.table(gene_network(*args, **options), "gene_network")
+
+
+@pytest.fixture
+def human() -> ad.AnnData:
+    return tiny_cells(n=2)
+
+
 @pytest.fixture
 def names(tiny_model) -> list[str]:
     return load_table("human", model=tiny_model).obs["symbol"].astype(str).tolist()[::-1][:40]
@@ -35,61 +44,56 @@ def cosines(names, model) -> np.ndarray:
 
 
 @pytest.mark.parametrize("block", [7, 1000])
-@pytest.mark.parametrize("options", [{"threshold": 0.3}, {"n_neighbors": 3}, {"n_neighbors": 5, "threshold": 0.4}])
-def test_edges_are_those_of_a_double_loop(names, tiny_model, monkeypatch, options, block):
+@pytest.mark.parametrize("options", [{"threshold": 0.3}, {"n_neighbors": 3}, {"n_neighbors": 5, "threshold": 0.4}, {}])
+def test_edges_are_those_of_a_double_loop(human, names, tiny_model, monkeypatch, options, block):
     monkeypatch.setattr(sys.modules[gene_network.__module__], "_BLOCK", block)
-    table = gene_network(names, species="human", model=tiny_model, **options)
+    network = gene_network(human, names, model=tiny_model, **options)
+    table = network.uns["gene_network"]["table"]
     cosine = cosines(names, tiny_model)
     np.fill_diagonal(cosine, -np.inf)
     rank = np.argsort(np.argsort(-cosine, axis=1), axis=1)
+    least = options.get("threshold", -1 if options else 0.5)
     expected = {}
     for i in range(40):
         for j in range(i + 1, 40):
             near = min(rank[i, j], rank[j, i]) < options.get("n_neighbors", 99)
-            if near and cosine[i, j] >= options.get("threshold", -1):
+            if near and cosine[i, j] >= least:
                 expected[names[i], names[j]] = cosine[i, j]
     found = table.set_index(["source", "target"])["similarity"]
-    assert len(found) == len(expected) > 10
+    assert len(found) == len(expected) > 5
     np.testing.assert_allclose(found[list(expected)], list(expected.values()), atol=1e-6)
     assert table["similarity"].is_monotonic_decreasing
+    matrix = pd.DataFrame(network.obsp["similarity"].toarray(), network.obs_names, network.obs_names)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert network.obsp["similarity"].nnz == 2 * len(expected)
+    assert matrix.loc[*table.iloc[0][["source", "target"]]] == table["similarity"].iloc[0]
 
 
-def test_the_default_keeps_what_is_at_least_half_alike(names, tiny_model):
-    table = gene_network(names, species="human", model=tiny_model)
-    assert len(table) == (np.triu(cosines(names, tiny_model), 1) >= 0.5).sum()
-    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
-
-
-def test_the_genes_of_a_data_set_and_several_names_of_one_gene(tiny_model):
-    adata = tiny_cells()
-    table = gene_network(adata, model=tiny_model, threshold=-1)
-    assert len(table) == 60 * 59 // 2
-    assert "no gene" not in {*table["source"], *table["target"]}
-    first, second = adata.var_names[:2]
-    once = gene_network([first, first.lower(), second], species="human", model=tiny_model, threshold=-1)
+def test_genes_of_a_data_set_several_names_of_one_gene_and_any_sequence(human, names, tiny_model, tmp_path):
+    network = gene_network(human, model=tiny_model, threshold=-1)
+    assert len(network.uns["gene_network"]["table"]) == 60 * 59 // 2
+    assert "no gene" not in network.obs_names
+    first, second = human.var_names[:2]
+    once = edges(human, [first, first.lower(), second], model=tiny_model, threshold=-1)
     assert once[["source", "target"]].to_numpy().tolist() == [[first, second]]
+    pd.testing.assert_frame_equal(
+        edges(human, pd.Series(names), model=tiny_model), edges(human, names, model=tiny_model)
+    )
+    empty = gene_network(human, names, model=tiny_model, threshold=1.0)
+    empty.write_h5ad(tmp_path / "x.h5ad")
+    back = uc.get.table(ad.read_h5ad(tmp_path / "x.h5ad"), "gene_network")
+    assert back.columns.tolist() == ["source", "target", "similarity"]
+    assert back.empty
 
 
-@pytest.mark.parametrize("kind", [tuple, pd.Series, pd.Index, np.array])
-def test_names_may_come_in_any_sequence(names, tiny_model, kind):
-    table = gene_network(kind(names), species="human", model=tiny_model)
-    pd.testing.assert_frame_equal(table, gene_network(names, species="human", model=tiny_model))
-
-
-def test_families_are_neighbors_in_the_bundled_model():
+def test_families_are_neighbors_in_the_bundled_model(human):
     genes = ["CD3D", "CD3E", "CD3G", "RPL3", "RPL4", "RPL5", "KRT5", "KRT14"]
-    best = gene_network(genes, species="human", n_neighbors=1)
+    best = edges(human, genes, n_neighbors=1)
     assert (best["source"].str[:2] == best["target"].str[:2]).all()
 
 
-def test_no_edge_leaves_an_empty_table(names, tiny_model):
-    table = gene_network(names, species="human", model=tiny_model, threshold=1.0)
-    assert table.columns.tolist() == ["source", "target", "similarity"]
-    assert table.empty
-
-
 def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Mean output of torch's own transformer at the places of each gene, sentence by sentence, less that of all."""
+    """Mean output of torch's own transformer at the places of each gene, minus the mean over all genes."""
     table, model = load_table("human", model=path), find_model(path)
     uc.pp.uce_tokenize(cells, model=path)
     plain = ReferenceUCE(model.config).eval()
@@ -112,10 +116,12 @@ def plain_context(cells: ad.AnnData, path) -> tuple[dict[str, np.ndarray], list[
     return {gene: mean - middle for gene, mean in means.items()}, symbols
 
 
-def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model):
+def test_genes_in_context_are_the_outputs_of_a_plain_transformer(tiny_model):
     cells = tiny_cells(n=8, empty=(2,))
     vectors, symbols = plain_context(cells.copy(), tiny_model)
-    table = gene_network(symbols, context=cells, model=tiny_model, threshold=-1)
+    network = gene_network(cells, symbols, context=True, model=tiny_model, threshold=-1)
+    np.testing.assert_allclose(network.X, [vectors[gene] for gene in network.obs_names], atol=1e-4)
+    table = network.uns["gene_network"]["table"]
     assert {*table["source"], *table["target"]} == set(vectors)
     expected = [
         vectors[a] @ vectors[b] / np.linalg.norm(vectors[a]) / np.linalg.norm(vectors[b])
@@ -123,54 +129,49 @@ def test_in_context_genes_are_what_a_plain_transformer_makes_of_them(tiny_model)
     ]
     np.testing.assert_allclose(table["similarity"], expected, atol=1e-4)
     assert np.std(expected) > 0.1
-    of_features = gene_network(symbols, species="human", model=tiny_model, threshold=-1)
-    assert not np.allclose(table["similarity"], of_features["similarity"][: len(table)], atol=0.01)
 
 
-def test_in_context_genes_depend_on_the_seed_and_not_on_the_order_of_the_cells(tiny_model):
+def test_genes_in_context_depend_on_the_seed_but_not_on_the_order_of_the_cells(tiny_model):
     cells = tiny_cells(n=8)
     first, again, other = (
-        gene_network(cells, context=a, model=tiny_model, rng=rng)
+        edges(a, context=True, model=tiny_model, rng=rng)
         for a, rng in ((cells, 0), (cells[::-1].copy(), 0), (cells, 1))
     )
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
 
 
-def test_genes_that_no_sentence_holds_are_left_out_and_named(tiny_model, caplog):
+def test_genes_that_occur_in_no_sentence_are_left_out_and_named(tiny_model, caplog):
     cells = tiny_cells(n=4)
     silent = cells.var_names[7]
     cells.X = cells.X @ sp.diags((cells.var_names != silent).astype(np.float32)).tocsr()
-    table = gene_network(cells, context=cells, model=tiny_model, threshold=-1)
-    assert silent not in {*table["source"], *table["target"]}
-    assert "of 60 genes are in no sentence of the cells and left out" in caplog.text
+    network = gene_network(cells, context=True, model=tiny_model, threshold=-1)
+    assert silent not in network.obs_names
+    assert "of 60 genes, which occur in no sentence of the cells" in caplog.text
     assert silent in caplog.text
-    with pytest.raises(ValueError, match="1 genes are in the sentences"):
-        gene_network([silent, cells.var_names[0]], context=cells, model=tiny_model)
+    with pytest.raises(ValueError, match="1 genes occur in the sentences"):
+        gene_network(cells, [silent, cells.var_names[0]], context=True, model=tiny_model)
 
 
 @pytest.mark.parametrize(
     ("genes", "options", "match"),
     [
-        (["CD3D", "no gene"], {"species": "human"}, "1 of 2 genes are not in the gene table of 'human': 'no gene'"),
-        (["CD3D"], {"species": "human"}, "1 genes of 'human' are left"),
-        ("CD3D", {"species": "human"}, "one gene"),
-        (["CD3D", "CD3E"], {}, "species= must say"),
-        (["CD3D", "CD3E"], {"species": "human", "threshold": 2}, "threshold=2"),
-        (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 0}, "n_neighbors=0"),
-        (["CD3D", "CD3E"], {"species": "human", "n_neighbors": 2.5}, "n_neighbors=2.5"),
+        (["CD3D", "no gene"], {}, "1 of 2 genes are not in the gene table of 'human': 'no gene'"),
+        (["CD3D"], {}, "1 genes of 'human' are left"),
+        ("CD3D", {}, "one gene"),
+        (["CD3D", "CD3E"], {"threshold": 2}, "threshold=2"),
+        (["CD3D", "CD3E"], {"n_neighbors": 0}, "n_neighbors=0"),
         (["CD3D", "CD3E"], {"species": "unicorn"}, "unicorn"),
     ],
 )
-def test_bad_input_is_refused(genes, options, match):
+def test_bad_input_is_an_error(human, genes, options, match):
     with pytest.raises(ValueError, match=match):
-        gene_network(genes, **options)
+        gene_network(human, genes, **options)
 
 
-def test_cells_of_several_species_need_a_word(tiny_model):
+def test_cells_of_several_species_need_the_species_of_the_genes(tiny_model):
     adata = ad.concat([tiny_cells("human", 3), tiny_cells("mouse", 3)], join="outer", fill_value=0)
     adata.obs["organism"] = ["human"] * 3 + ["mouse"] * 3
-    with pytest.raises(ValueError, match="pass species="):
+    with pytest.raises(ValueError, match="Pass the species="):
         gene_network(adata, model=tiny_model)
-    assert len(gene_network(adata, species="mouse", model=tiny_model, n_neighbors=1)) > 0
-    assert "human" in uc.genes.available_species(tiny_model)
+    assert len(edges(adata, species="mouse", model=tiny_model, n_neighbors=1)) > 0

@@ -1,4 +1,4 @@
-"""Draw how well hidden types are found again."""
+"""Plot how well hidden types are found again."""
 
 from __future__ import annotations
 
@@ -16,41 +16,36 @@ if TYPE_CHECKING:
 
 def evaluate_find_cells(
     adata: ad.AnnData,
-    *,
     key: str = "evaluate_find_cells",
+    *,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the average precision with which every hidden type is found, in each embedding.
+    """Plot the average precision of every hidden type in each embedding.
 
-    The black tick of a row is the average precision of a random order, which is the share of the cells that are of the
-    type. The legend has the mean over the types.
+    The black tick of a row is the average precision of a random order, the share of cells of the type. The legend
+    states the mean over the types.
 
     Parameters
     ----------
     adata
         AnnData after :func:`univerce.tl.evaluate_find_cells`.
     key
-        Where the results are in ``uns``.
-    figsize
-        Inches; ``None`` is one column wide, and as high as there are types.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
+        Its ``key_added``.
+    figsize, ax, show, return_fig
+        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
+        return it.
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
 
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If the results are not in ``uns``.
 
     Examples
     --------
@@ -61,7 +56,7 @@ def evaluate_find_cells(
     >>> uc.pl.evaluate_find_cells(adata, show=False)
     <Axes: ...>
     """
-    scores = get_result(adata, key, made_by="uc.tl.evaluate_find_cells", needs=("scores", "params"))["scores"]
+    scores = get_result(adata, key, made_by="uc.tl.evaluate_find_cells", needs=("table", "params"))["table"]
     keys = list(dict.fromkeys(scores["use_rep"].astype(str)))
     table = scores.pivot(index="type", columns="use_rep", values="average_precision")[keys]
     chance = scores.drop_duplicates("type").set_index("type")["prevalence"]

@@ -1,4 +1,4 @@
-"""Draw how far out cells lie."""
+"""Plot distances of cells to a reference."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 def ood_score(
     adata: ad.AnnData,
-    *,
     key: str = "ood",
+    *,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the distances of cells to a reference beside those that cells of the reference have to each other.
+    """Plot the distances of cells to a reference, and of reference cells to each other.
 
-    The dashed line is the distance beyond which 5 % of the cells of the reference lie. Shuffled cells are drawn when
-    they were scored, with the AUROC by which the distance tells them from the real ones.
+    The dashed line is the distance beyond which 5 % of the reference cells lie. Shuffled cells are drawn if they were
+    scored, with the AUROC between them and the real cells.
 
     Parameters
     ----------
@@ -34,23 +34,18 @@ def ood_score(
         AnnData after :func:`univerce.tl.ood_score`.
     key
         Its ``key_added``.
-    figsize
-        Inches; ``None`` is one column wide.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
+    figsize, ax, show, return_fig
+        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
+        return it.
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
 
     Raises
     ------
     KeyError
-        When the results are not in ``uns`` and ``obs``.
+        If the results are not in ``uns`` and ``obs``.
 
     Examples
     --------
@@ -58,33 +53,32 @@ def ood_score(
     >>> cells = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(cells)
     >>> adata, reference = cells[:100].copy(), cells[100:].copy()
-    >>> _ = uc.tl.ood_score(adata, reference)
+    >>> uc.tl.ood_score(adata, reference)
     >>> uc.pl.ood_score(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.ood_score", needs=("calibration", "report", "params"))
+    result = get_result(adata, key, made_by="uc.tl.ood_score", needs=("calibration", "table", "params"))
     if f"{key}_score" not in adata.obs:
         raise KeyError(f"adata.obs[{key + '_score'!r}] does not exist. Call uc.tl.ood_score again.")
-    score = adata.obs[f"{key}_score"].to_numpy(float)
-    reference = np.asarray(found["calibration"], float)
-    drawn = [("reference", reference, BASELINE), ("cells", score[~np.isnan(score)], MATCH)]
-    if "shuffled" in found:
-        name = f"shuffled, AUROC {float(found['auroc']):.3f}"
-        drawn.append((name, np.asarray(found["shuffled"], float), MISMATCH))
-    limit = np.quantile(reference, 0.95, method="higher")
-    bins = np.histogram_bin_edges(np.concatenate([values for _, values, _ in drawn]), 40)
+    score = adata.obs[f"{key}_score"].dropna().to_numpy(float)
+    reference = np.asarray(result["calibration"], float)
+    series = [("reference", reference, BASELINE), ("cells", score, MATCH)]
+    if "shuffled" in result:
+        name = f"shuffled, AUROC {float(result['auroc']):.3f}"
+        series.append((name, np.asarray(result["shuffled"], float), MISMATCH))
+    bins = np.histogram_bin_edges(np.concatenate([values for _, values, _ in series]), 40)
     with style():
         own = ax is None
         figure, ax = get_axes(ax, *(figsize or (SINGLE, 0.7 * SINGLE)))
-        for i, (name, values, color) in enumerate(drawn):
+        for i, (name, values, color) in enumerate(series):
             share = 100 * np.histogram(values, bins)[0] / len(values)
-            dashes = (0, (2, 1)) if i == 2 else "-"
             ax.stairs(
-                share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1, linestyle=dashes,
-                label=f"{name} ({len(values):,})",
+                share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1,
+                linestyle=(0, (2, 1)) if i == 2 else "-", label=f"{name} ({len(values):,})",
             )  # fmt: skip
+        limit = np.quantile(reference, 0.95, method="higher")
         ax.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
-        k = int(found["params"]["n_neighbors"])
-        ax.set(xlabel=f"Distance to the k-th nearest cell of the reference, k = {k}", ylabel="Cells (%)")
+        k = int(result["params"]["n_neighbors"])
+        ax.set(xlabel=f"Distance to the k-th nearest reference cell, k = {k}", ylabel="Cells (%)")
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, columnspacing=1)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -1,1 +1,1 @@
-"""Genes as the model sees them."""
+"""Genes as a model reads them."""

@@ -1,12 +1,10 @@
-"""Draw how far cells move without genes."""
+"""Plot how far cells move without genes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
 import anndata as ad
-import numpy as np
-import pandas as pd
 
 from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style, wrap
 
@@ -15,10 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Value = Literal["cosine_shift_expressing", "cosine_shift", "euclidean_shift", "toward"]
-_CELL, _LEFT, _AROUND = 5 * MM, 52 * MM, 30 * MM
+_CELL, _LEFT, _AROUND, _CHARACTER = 5 * MM, 52 * MM, 18 * MM, 1.3 * MM
 _DOT = 40.0
 _LABELS = {
-    "cosine_shift_expressing": "Mean shift (1 - cosine)\nof cells that express it",
+    "cosine_shift_expressing": "Mean shift (1 - cosine)\nof expressing cells",
     "cosine_shift": "Mean shift (1 - cosine)\nof all cells",
     "euclidean_shift": "Mean shift (Euclidean)\nof all cells",
 }
@@ -34,9 +32,7 @@ def delete_genes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw a dot for each group of cells and each deletion: the larger, the more of the cells express a deleted gene.
-
-    The color is how far cells move without the genes, or whether they move toward a direction.
+    """Plot a dot per group of cells and deletion: size is the share of expressing cells, color the shift without them.
 
     Parameters
     ----------
@@ -45,58 +41,52 @@ def delete_genes(
     key
         Its ``key_added``.
     value
-        Column of the means that the color shows; ``None`` is ``"toward"`` where there is a direction, and else
+        Column of the table to color by; ``None`` is ``"toward"`` if there is a direction, else
         ``"cosine_shift_expressing"``.
-    figsize
-        Inches; ``None`` makes room for every group and deletion.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
+    figsize, ax, show, return_fig
+        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
+        return it.
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
 
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If the results are not in ``uns``.
     ValueError
-        When ``value`` is not among the means.
+        If ``value`` is not in the table.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:40].copy()
-    >>> _ = uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type")
+    >>> uc.tl.delete_genes(adata, ["CD79A", "CD3D"], groupby="cell_type")
     >>> uc.pl.delete_genes(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.delete_genes", needs=("means", "params"))
-    means = found["means"]
-    known = [name for name in get_args(Value) if name in means]
+    result = get_result(adata, key, made_by="uc.tl.delete_genes", needs=("table", "params"))
+    table = result["table"]
+    known = [name for name in get_args(Value) if name in table]
     value = value or ("toward" if "toward" in known else "cosine_shift_expressing")
     if value not in known:
-        raise ValueError(f"value={value!r} is not among the means; choose from {', '.join(map(repr, known))}.")
-    table = means.assign(
-        x=pd.factorize(means["deletion"])[0], y=pd.factorize(means["group"])[0],
-        share=means["n_expressing"] / means["n_cells"].where(means["n_cells"] > 0),
-    )  # fmt: skip
+        raise ValueError(f"value={value!r} is not in the table; choose from {', '.join(map(repr, known))}.")
     columns, rows = (list(dict.fromkeys(table[name].astype(str))) for name in ("deletion", "group"))
+    share = table["n_expressing"] / table["n_cells"].where(table["n_cells"] > 0)
+    dots = table.assign(share=share)[share.notna() & table[value].notna()]
+    x, y = (dots[name].astype(str).map(at.index) for name, at in (("deletion", columns), ("group", rows)))
+    limit = float(dots[value].abs().max()) if dots[value].any() else 1.0
     lines = sum(1 + 0.6 * text.count("\n") for text in wrap(rows))
     with style():
         own = ax is None
-        size = (max(SINGLE, len(columns) * _CELL + _LEFT), max(lines * _CELL, 25 * MM) + _AROUND)
+        below = _CHARACTER * max(map(len, columns))
+        size = (max(SINGLE, len(columns) * _CELL + _LEFT), max(lines * _CELL, 25 * MM) + below + _AROUND)
         figure, ax = get_axes(ax, *(figsize or size))
-        drawn = table[table["share"].notna() & table[value].notna()]
-        limit = float(drawn[value].abs().max()) if len(drawn) and drawn[value].any() else 1.0
-        dots = ax.scatter(
-            drawn["x"], drawn["y"], s=_DOT * drawn["share"], c=drawn[value].astype(float), linewidths=0.3,
-            edgecolors="black", cmap=DIVERGING if value == "toward" else f"{SEQUENTIAL}_r",
-            vmin=-limit if value == "toward" else 0, vmax=limit, clip_on=False,
+        toward = value == "toward"
+        image = ax.scatter(
+            x, y, s=_DOT * dots["share"], c=dots[value].astype(float), linewidths=0.3, edgecolors="black",
+            cmap=DIVERGING if toward else f"{SEQUENTIAL}_r", vmin=-limit if toward else 0, vmax=limit, clip_on=False,
         )  # fmt: skip
         ax.set_xticks(range(len(columns)), columns, rotation=90, fontstyle="italic")
         ax.set_yticks(range(len(rows)), wrap(rows))
@@ -104,25 +94,14 @@ def delete_genes(
         ax.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
         ax.grid(color="#EEEEEE", linewidth=0.6)
         ax.spines[:].set_visible(False)
-        bar = figure.colorbar(dots, ax=ax, fraction=0.05, pad=0.02, aspect=12)
-        toward = f"Mean change of the cosine\nwith {found['params']['toward'] or 'the direction'}"
-        bar.set_label(_LABELS.get(value, toward))
+        bar = figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=12)
+        direction = f"Mean change of the cosine\nwith {result['params']['toward'] or 'the direction'}"
+        bar.set_label(_LABELS.get(value, direction))
         bar.outline.set_visible(False)
-        _size_legend(ax)
+        for percent in (10, 50, 100):
+            ax.scatter([], [], s=_DOT * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent)
+        ax.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=3, title="Expressing cells (%)", title_fontsize=6.5,
+            columnspacing=0.8, handletextpad=0.2, borderaxespad=0.2,
+        )  # fmt: skip
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)
-
-
-def _size_legend(ax: Axes) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [], [], linestyle="none", marker="o", color="white", markeredgecolor="black", markeredgewidth=0.3,
-            markersize=np.sqrt(_DOT * share), label=f"{100 * share:.0f}",
-        )
-        for share in (0.1, 0.5, 1.0)
-    ]  # fmt: skip
-    ax.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, title="Cells that express it (%)",
-        title_fontsize=6.5, columnspacing=0.8, handletextpad=0.2, borderaxespad=0.2,
-    )  # fmt: skip

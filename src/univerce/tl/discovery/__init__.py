@@ -1,1 +1,1 @@
-"""Discovery of cells, and what tells them from others."""
+"""Discovery of cells, and how they differ from others."""

@@ -1,40 +1,41 @@
-"""The labeled cells that a search starts from, and the classifier that tells them from the rest."""
+"""Positives and negatives, and the classifier that separates them."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.cells import gather, get_embedding, known_cells
-from univerce.embeddings.labels import get_labels
+from univerce._validate import as_seed
+from univerce.embeddings.cells import Cells
 from univerce.io.files import open_anndata
+from univerce.tl.discovery._thresholds import shift_prior
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.reference import choose_cells
 
 logger = logging.getLogger(__name__)
-SOUGHT, REST = "sought", "rest"
-_LABEL, _BATCH = "sought", "batch"
-_FEWEST = 5
+POSITIVE, NEGATIVE = "positive", "negative"
+FIT_OPTIONS: dict[str, Any] = {"batch_key": None, "max_cells": 5000, "n_folds": 5, "rng": 0}
+_LABEL, _BATCH = "label", "batch"
+_MIN_CELLS = 5
 
 Source: TypeAlias = ad.AnnData | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
-    """Cells of one source."""
+    """Cells with an embedding, some of them positives or negatives."""
 
-    adata: ad.AnnData
-    is_sought: np.ndarray
-    """``[n_obs]`` int8: 1 sought, 0 rest, -1 neither."""
-    name: str
+    cells: Cells
+    is_positive: np.ndarray
+    """``[n]`` int8: 1 positive, 0 negative, -1 neither."""
 
 
 def read(source: Source) -> ad.AnnData:
@@ -43,120 +44,131 @@ def read(source: Source) -> ad.AnnData:
 
 
 def label_cells(
-    positives: ad.AnnData, negatives: ad.AnnData | None, groupby: str | None, groups: str | Sequence[str] | None
+    positives: ad.AnnData,
+    negatives: ad.AnnData | None,
+    groupby: str | None,
+    groups: str | Sequence[str] | None,
+    use_rep: str,
 ) -> list[Labeled]:
-    """Which cells are sought, and which are the rest.
+    """Tell positives from negatives.
 
     Raises
     ------
     KeyError
-        When there is no such column.
+        If an embedding or the column does not exist.
     ValueError
-        When a group does not occur, or cells of one kind are not named at all.
+        If a group does not occur, or either kind of cell is not given.
     """
     if (groupby is None) != (groups is None):
-        raise ValueError("groupby= and groups= go together: a column of positives.obs and the labels that are sought.")
+        raise ValueError("groupby= and groups= go together: a column of positives.obs and the labels of the positives.")
+    cells = Cells.read(positives, use_rep, name="positives")
     if groupby is None or groups is None:
         if negatives is None:
             raise ValueError(
-                "There are positives only. Name the column and the labels that are sought with groupby= and groups=, "
-                "so that the other cells of positives are the rest, or pass negatives=."
+                "There are positives only. Pass groupby= and groups=, so that the other cells of positives are the "
+                "negatives, or pass negatives=."
             )
-        codes = np.ones(positives.n_obs, dtype=np.int8)
+        is_positive = np.ones(len(cells), dtype=np.int8)
     else:
-        labels = get_labels(positives.obs, groupby, name="positives")
+        labels = cells.labels(groupby)
         wanted = [groups] if isinstance(groups, str) else [str(group) for group in groups]
+        if not wanted:
+            raise ValueError("groups is empty. Name at least one label.")
         if unknown := [group for group in wanted if group not in labels.categories]:
             raise ValueError(
-                f"positives.obs[{groupby!r}] has no {', '.join(map(repr, unknown)) or 'groups'}; it has "
+                f"positives.obs[{groupby!r}] has no {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(map(repr, labels.categories[:20]))}."
             )
-        if not wanted:
-            raise ValueError("groups is empty; name at least one label.")
-        codes = np.where(labels.isin(wanted), 1, 0).astype(np.int8)
-        codes[labels.codes < 0] = -1
-        if (codes == -1).any():
-            logger.info("%s of %s cells of positives have no label and are neither sought nor the rest.",
-                        f"{(codes == -1).sum():,}", f"{len(codes):,}")  # fmt: skip
-    found = [Labeled(positives, codes, "positives")]
+        is_positive = np.where(labels.codes < 0, -1, labels.isin(wanted)).astype(np.int8)
+        if n_missing := int((is_positive < 0).sum()):
+            logger.info("Leaving out %s of %s cells of positives without a label.",
+                        f"{n_missing:,}", f"{len(cells):,}")  # fmt: skip
+    labeled = [Labeled(cells, is_positive)]
     if negatives is not None:
-        found.append(Labeled(negatives, np.zeros(negatives.n_obs, dtype=np.int8), "negatives"))
-    return found
+        others = Cells.read(negatives, use_rep, name="negatives")
+        labeled.append(Labeled(others, np.zeros(len(others), dtype=np.int8)))
+    return labeled
 
 
 @dataclass(frozen=True, eq=False)
-class Finder:
-    """A classifier of sought cells, with its held-out scores for the share they make up where it is used."""
+class Detector:
+    """A classifier of positives, and its probabilities for held-out cells."""
 
     classifier: LabelClassifier
-    taught: float
-    """Share of the sought cells among those that it was fitted on."""
+    fitted_prevalence: float
+    """Share of positives among the cells that it was fitted on."""
     prevalence: float
-    """Share of all labeled cells."""
-    n_sought: int
-    n_rest: int
+    """Share of positives among all labeled cells."""
+    n_positives: int
+    n_negatives: int
     held_out: np.ndarray
-    """``[n_held_out]`` probability of being sought, for the share ``taught``."""
-    positive: np.ndarray
-    """``[n_held_out]`` whether it is."""
+    """``[n_held_out]`` probability at ``fitted_prevalence``."""
+    is_positive: np.ndarray
+    """``[n_held_out]`` bool."""
+
+    def score(self, probability: np.ndarray, prevalence: float) -> np.ndarray:
+        """``[n]`` probability of a positive at a prevalence, from ``[n, 2]`` of the classifier."""
+        column = self.classifier.classes.index.get_loc(POSITIVE)
+        return shift_prior(probability[:, column].astype(np.float64), self.fitted_prevalence, prevalence)
+
+    def held_out_scores(self, prevalence: float) -> np.ndarray:
+        """``[n_held_out]`` probability of held-out cells at a prevalence."""
+        return shift_prior(self.held_out, self.fitted_prevalence, prevalence)
 
 
-def fit_finder(
-    sources: Sequence[Labeled],
-    *,
-    use_rep: str,
-    batch: str | None,
-    max_cells: int | None,
-    n_folds: int,
-    seed: int,
-) -> Finder:
-    """Fit and calibrate a logistic classifier on the cells that have an embedding.
+def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None = None) -> Detector:
+    """Fit and calibrate a logistic classifier; ``options`` override :data:`FIT_OPTIONS`.
 
     Raises
     ------
     ValueError
-        When there are fewer than five cells of either kind, or none of a kind can be held out.
+        If an option is unknown, there are fewer than five positives or negatives, or none can be held out.
     KeyError
-        When an embedding or the column of batches does not exist.
+        If the column of batches does not exist.
     """
+    if unknown := sorted(set(options or {}) - set(FIT_OPTIONS)):
+        raise ValueError(f"fit_options has no {unknown[0]!r}; its keys are {', '.join(map(repr, FIT_OPTIONS))}.")
+    chosen = FIT_OPTIONS | dict(options or {})
+    batch_key, max_cells, seed = chosen["batch_key"], chosen["max_cells"], as_seed(chosen["rng"])
     parts, totals = [], np.zeros(2, dtype=np.int64)
+    use_rep = sources[0].cells.use_rep
     for source in sources:
-        rep = get_embedding(source.adata, use_rep, name=source.name)
-        codes = np.where(known_cells(rep), source.is_sought, -1).astype(np.int64)
-        if n_missing := int(((codes < 0) & (source.is_sought >= 0)).sum()):
-            logger.warning("%s cells of %s have no embedding: left out.", f"{n_missing:,}", source.name)
+        cells = source.cells
+        codes = np.where(cells.known, source.is_positive, -1).astype(np.int64)
+        if n_missing := int(((codes < 0) & (source.is_positive >= 0)).sum()):
+            logger.warning("Leaving out %s cells of %s without an embedding.", f"{n_missing:,}", cells.name)
         totals += np.bincount(codes[codes >= 0], minlength=2)
-        rows = choose_cells(codes, source.adata.obs_names, max_cells=max_cells, seed=seed)
+        rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
         obs = pd.DataFrame(
-            {_LABEL: np.where(codes[rows] == 1, SOUGHT, REST)},
-            index=[f"{source.name}:{name}" for name in source.adata.obs_names[rows]],
+            {_LABEL: np.where(codes[rows] == 1, POSITIVE, NEGATIVE)},
+            index=[f"{cells.name}:{name}" for name in cells.names[rows]],
         )
-        if batch is not None:
-            obs[_BATCH] = np.asarray(get_labels(source.adata.obs, batch, name=source.name).astype(object))[rows]
-        parts.append(ad.AnnData(obs=obs, obsm={use_rep: gather(rep, rows)}))
-    for n, kind in zip(totals, ("the rest", "what is sought"), strict=True):
-        if n < _FEWEST:
+        if batch_key is not None:
+            obs[_BATCH] = np.asarray(cells.labels(batch_key).astype(object))[rows]
+        parts.append(ad.AnnData(obs=obs, obsm={use_rep: cells.rows(rows)}))
+    for n, kind in zip(totals, ("negatives", "positives"), strict=True):
+        if n < _MIN_CELLS:
             raise ValueError(
-                f"{n} cells with an embedding are {kind}; at least {_FEWEST} are needed to learn what tells them from "
-                "the others. Check groups= and negatives=."
+                f"{n} {kind} have an embedding; a classifier needs {_MIN_CELLS}. Check groups= and negatives=."
             )
     joint = ad.concat(parts)
-    if use_rep in (entry := sources[0].adata.uns):
-        joint.uns[use_rep] = entry[use_rep]
+    if (space := sources[0].cells.space) is not None:
+        joint.uns[use_rep] = space.to_uns()
     classifier = LabelClassifier.fit(
-        joint, groupby=_LABEL, use_rep=use_rep, batch_key=None if batch is None else _BATCH, max_cells=max_cells,
-        min_cells=2, n_folds=n_folds, rng=seed,
+        joint, groupby=_LABEL, use_rep=use_rep, batch_key=None if batch_key is None else _BATCH, max_cells=max_cells,
+        min_cells=2, n_folds=chosen["n_folds"], rng=seed,
     )  # fmt: skip
-    column = classifier.classes.index.get_loc(SOUGHT)
-    positive = np.asarray(classifier.held_out["label"]) == column
-    if positive.all() or not positive.any():
+    column = classifier.classes.index.get_loc(POSITIVE)
+    is_positive = np.asarray(classifier.held_out["label"]) == column
+    if is_positive.all() or not is_positive.any():
+        kind = "positives" if is_positive.all() else "negatives"
         raise ValueError(
-            f"All held-out cells are {'sought' if positive.all() else 'of the rest'}: cells of the other kind occur in "
-            f"one value of obs[{batch!r}] only. Leave batch= out."
+            f"All held-out cells are {kind}: the others occur in one value of obs[{batch_key!r}] only. Leave batch_key "
+            "out of fit_options."
         )
     n_used = classifier.classes["n_used"]
-    return Finder(
-        classifier, taught=float(n_used[SOUGHT] / n_used.sum()), prevalence=float(totals[1] / totals.sum()),
-        n_sought=int(totals[1]), n_rest=int(totals[0]),
-        held_out=np.asarray(classifier.held_out["probability"], np.float64)[:, column], positive=positive,
+    return Detector(
+        classifier, float(n_used[POSITIVE] / n_used.sum()), prevalence=float(totals[1] / totals.sum()),
+        n_positives=int(totals[1]), n_negatives=int(totals[0]),
+        held_out=np.asarray(classifier.held_out["probability"], np.float64)[:, column], is_positive=is_positive,
     )  # fmt: skip

@@ -1,33 +1,33 @@
-"""Cells whose counts were dealt out anew among the genes: as deep and as sparse as real ones, and no cells at all."""
+"""Shuffled cells: counts permuted over the genes, as deep and as sparse as real cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
-from univerce.embeddings.space import recorded_params
+from univerce.embeddings.space import Space
+from univerce.inference.embed import embed_inputs, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.recorded import recorded_model
+from univerce.inference.runtime import Embedder
 from univerce.inference.tokens import cell_keys
-from univerce.tl.uce_embed import uce_embed
 
 _DRAW = -3
 
 
 def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray) -> sp.csr_matrix:
-    """Counts of each cell permuted over some of the columns, by the cell's own random stream.
+    """Permute the counts of each cell over some columns, by a random stream per cell.
 
     Parameters
     ----------
     counts
         ``[n_cells, n_vars]``.
     columns
-        ``[n_columns]`` columns that take part; the others become zero.
+        ``[n_columns]`` columns to permute; the others become zero.
     keys
         ``[n_cells]`` seeds of the cells.
 
@@ -48,51 +48,32 @@ def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray)
 
 
 def embed_shuffled(
-    adata: ad.AnnData, rows: np.ndarray, use_rep: str, model: str | Path | None, *, seed: int
+    adata: ad.AnnData, rows: np.ndarray, space: Space, use_rep: str, model: str | Path | None, *, seed: int
 ) -> np.ndarray:
-    """Embeddings ``[n_rows, n_dims]`` of shuffled cells, made as those of the real ones were.
+    """Embed shuffled cells as the real ones were embedded, ``[n_rows, n_dims]``.
 
     Raises
     ------
     KeyError
-        When nothing is recorded of the embedding, or its layer is gone.
+        If the layer of the counts does not exist.
     ValueError
-        When the model is not the one that made the embedding, or there are no counts.
+        If the model is not the one that made the embedding, or the values are not counts.
     """
-    params = recorded_params(adata, "adata", use_rep)
-    name, _ = recorded_model(params, model, use_rep)
-    cells = adata[rows].to_memory()
-    options = _options(params, name)
-    inputs = resolve_inputs(cells, mod=None, rng=int(params.get("seed", 0)), **options)
-    shuffled = ad.AnnData(_shuffle(inputs, cells, seed), obs=cells.obs, var=cells.var, uns={
-        key: cells.uns[key] for key in ("organism", "species", "organism_ontology_term_id") if key in cells.uns
-    })  # fmt: skip
-    uce_embed(shuffled, rng=int(params.get("seed", 0)), key_added="shuffled", **options | {"layer": None})
-    return np.asarray(shuffled.obsm["shuffled"])
+    name, _ = recorded_model(space, model, use_rep)
+    inputs = resolve_inputs(adata[rows].to_memory(), model=name, mod=None, **space.embed_options())
+    space.check_same(inputs.space, use_rep)
+    inputs = replace(inputs, X=_shuffle(inputs, seed), where="shuffled counts")
+    return embed_inputs(inputs, load_embedders(inputs, Embedder))
 
 
-def _options(params: Mapping[str, Any], model: str | Path) -> dict[str, Any]:
-    """Arguments of :func:`univerce.tl.uce_embed` from what it recorded."""
-    species = [str(name) for name in np.atleast_1d(params["species"])]
-    layer, keys = str(params.get("layer", "X")), {str(key) for key in params.get("gene_key", {}).values()}
-    gene_key = keys.pop() if len(keys) == 1 else "var_names"
-    return {
-        "species": species[0] if len(species) == 1 else None,
-        "model": model,
-        "layer": None if layer == "X" else layer,
-        "gene_key": None if gene_key == "var_names" else gene_key,
-        "sampling": str(params["sampling"]) if "sampling" in params else None,
-        "n_draws": int(params.get("n_draws", 1)),
-    }
-
-
-def _shuffle(inputs: Inputs, cells: ad.AnnData, seed: int) -> sp.csr_matrix:
+def _shuffle(inputs: Inputs, seed: int) -> sp.csr_matrix:
+    """Shuffle over the genes of each species."""
     keys = cell_keys(inputs.names, seed, draw=_DRAW)
     counts = sp.csr_matrix(inputs.X)
     out = sp.csr_matrix(counts.shape, dtype=counts.dtype)
     for k, genes in enumerate(inputs.genes):
         mine = np.flatnonzero(inputs.species == k)
         ones = np.ones(len(mine), dtype=counts.dtype)
-        place = sp.csr_matrix((ones, (mine, np.arange(len(mine)))), shape=(cells.n_obs, len(mine)))
+        place = sp.csr_matrix((ones, (mine, np.arange(len(mine)))), shape=(counts.shape[0], len(mine)))
         out = out + place @ shuffle_counts(counts[mine], np.flatnonzero(genes.rows >= 0), keys[mine])
     return sp.csr_matrix(out)

@@ -1,4 +1,4 @@
-"""Do found cells differ between conditions, donor by donor?"""
+"""Compare found cells between conditions, with donors as replicates."""
 
 from __future__ import annotations
 
@@ -11,79 +11,72 @@ import pandas as pd
 
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
-from univerce.tl.discovery._pseudobulk import get_found, read_counts
-from univerce.tl.discovery._statistics import FEWEST, benjamini_hochberg, log_cpm, sum_groups
+from univerce.tl.discovery._pseudobulk import adjust, get_found, log_cpm, read_counts, sum_groups, t_test
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-_FEWEST_DONORS = 2
+_MIN_DONORS = 2
 
 
 def compare_groups(
     adata: ad.AnnData | MuData,
-    found: str = "found",
+    found_key: str = "found",
     *,
-    condition: str,
-    donor: str,
-    reference: str,
+    condition_key: str,
+    donor_key: str,
+    control: str,
     groups: Sequence[str] | None = None,
     mod: str | None = None,
     layer: str | None = None,
-    min_cells: int = FEWEST,
+    min_cells: int = 10,
     key_added: str = "compare_groups",
 ) -> pd.DataFrame:
-    """Compare found cells between conditions, such as a disease and controls (Rosen et al. 2024), with donors as units.
+    """Compare found cells between conditions, with donors as replicates (Rosen et al. 2024).
 
-    The cells of a donor are no independent samples of a disease. So the counts of the found cells are summed up for
-    each donor, and the log2 counts per million of the donors of two conditions are compared by Welch's t-test; in the
-    same way the share of the cells that was found, donor by donor, is compared.
+    Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor,
+    and the log2 counts per million of the donors of two conditions are compared by Welch's t-test. The share of found
+    cells per donor is compared in the same way.
 
     Parameters
     ----------
     adata
-        Cells with raw counts, of which some are found.
-    found
-        Column of ``obs`` that says which, as :func:`univerce.tl.find_cells` writes it. Cells without a value, and those
-        without a score in ``obs[f"{found}_score"]``, are left out.
-    condition, donor
-        Columns of ``obs``. Each donor has one condition; cells that lack either are left out.
-    reference
-        The condition that the others are compared with.
+        Cells with raw counts, some of them found.
+    found_key
+        Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without a
+        value, or without a score in ``obs[f"{found_key}_score"]``, are left out.
+    condition_key, donor_key
+        Columns of ``obs``. Each donor has one condition. Cells without either are left out.
+    control
+        Condition to compare the others with.
     groups
-        Conditions to compare with it; ``None`` takes all others.
-    mod
-        Modality, when ``adata`` is a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
+        Conditions to compare with the control; ``None`` takes all others.
+    mod, layer, key_added
+        Modality of a MuData, layer with raw counts (``None`` is ``X``), and key of the results in ``uns``.
     min_cells
-        Fewest found cells of a donor whose expression counts. The abundance is that of all donors.
-    key_added
-        Key of what is written.
+        Donors with fewer found cells are left out of the expression, not of the abundance.
 
     Returns
     -------
-    A row for each condition that is compared and each gene that a found cell expresses: ``group``, ``gene``,
-    ``log2_fold_change`` (of the means over donors; counts per million with a prior count as in edgeR), ``mean_group``
-    and ``mean_reference`` (log2 counts per million), ``p_value`` and ``p_adjusted`` (Benjamini and Hochberg within the
-    group). Written are:
+    DataFrame with a row per condition and gene that a found cell expresses: ``group``, ``gene``, ``log2_fold_change``
+    (of the means over donors; counts per million with a prior count as in edgeR), ``mean_group`` and ``mean_control``
+    (log2 counts per million), ``p_value`` and ``p_adjusted`` (Benjamini and Hochberg within the group). Writes to
+    ``adata``:
 
-    ``uns[key_added]["genes"]``
-        The same table.
+    ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
+        The same table, and parameters.
     ``uns[key_added]["abundance"]``
         ``condition``, ``n_donors``, ``n_donors_compared`` (with ``min_cells`` found cells), ``n_cells``, ``n_found``,
-        ``mean_share`` over donors with its standard error ``sem``, and ``p_value`` against the reference.
+        ``mean_share`` over donors with its standard error ``sem``, and ``p_value`` against the control.
     ``uns[key_added]["donors"]``
         ``donor``, ``condition``, ``n_cells``, ``n_found``, ``share``, ``compared``.
-    ``uns[key_added]["params"]``
-        What was asked for.
 
     Raises
     ------
     KeyError
-        When a column or layer does not exist.
+        If a column or layer does not exist.
     ValueError
-        When a condition is unknown, a donor has two, none of the groups or not the reference has two donors with
+        If a condition is unknown, a donor has two, the control or all groups have fewer than two donors with
         ``min_cells`` found cells, or the values are not counts.
 
     Examples
@@ -94,103 +87,80 @@ def compare_groups(
     >>> adata.obs["found"] = adata.obs["cell_type"] == "CD14+ Monocyte"
     >>> adata.obs["donor"] = [f"donor {i % 6}" for i in range(adata.n_obs)]
     >>> adata.obs["state"] = np.where(adata.obs["donor"] < "donor 3", "control", "disease")
-    >>> table = uc.tl.compare_groups(adata, condition="state", donor="donor", reference="control")
+    >>> table = uc.tl.compare_groups(adata, condition_key="state", donor_key="donor", control="control")
     >>> bool(table["p_adjusted"].min() > 0.001)
     True
     """
     adata = get_modality(adata, mod)
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
-    state = get_found(adata, found)
-    conditions, donors = get_labels(adata.obs, condition), get_labels(adata.obs, donor)
-    others = _groups(conditions, condition, reference, groups)
-    known = (state >= 0) & (donors.codes >= 0) & np.asarray(conditions.isin([reference, *others]))
-    table = _donors(state, conditions, donors, known, donor, int(min_cells))
-    _check_donors(table, reference, others, int(min_cells))
+    is_found = get_found(adata, found_key)
+    conditions, donors = get_labels(adata.obs, condition_key), get_labels(adata.obs, donor_key)
+    others = _groups(conditions, condition_key, control, groups)
+    known = (is_found >= 0) & (donors.codes >= 0) & np.asarray(conditions.isin([control, *others]))
+    table = _donors(is_found, conditions, donors, known, donor_key, int(min_cells))
+    _check_donors(table, control, others, int(min_cells))
     counts = read_counts(adata, layer)
+
     used = table.index[table["compared"]]
     codes = pd.Index(used).get_indexer(np.asarray(donors, dtype=object))
-    sums = sum_groups(counts.X, np.where(known & (state == 1), codes, -1), len(used))
+    sums = sum_groups(counts, np.where(known & (is_found == 1), codes, -1), len(used))
     expressed = np.flatnonzero(sums.any(axis=0))
     logged = log_cpm(sums)[:, expressed]
     of_donor = table.loc[used, "condition"].to_numpy()
-    tables = []
+    parts = []
     for group in others:
-        a, b = logged[of_donor == group], logged[of_donor == reference]
-        if len(a) < _FEWEST_DONORS:
+        a, b = logged[of_donor == group], logged[of_donor == control]
+        if len(a) < _MIN_DONORS:
             continue
-        p = welch(a, b)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "group": group,
-                    "gene": counts.genes[expressed].astype(str),
-                    "log2_fold_change": a.mean(axis=0) - b.mean(axis=0),
-                    "mean_group": a.mean(axis=0),
-                    "mean_reference": b.mean(axis=0),
-                    "p_value": p,
-                    "p_adjusted": benjamini_hochberg(p),
-                }
-            )
-        )
-    result = pd.concat(tables, ignore_index=True)
+        p = t_test(a, b, paired=False)
+        means = a.mean(axis=0), b.mean(axis=0)
+        part = {
+            "group": group, "gene": adata.var_names[expressed].astype(str), "log2_fold_change": means[0] - means[1],
+            "mean_group": means[0], "mean_control": means[1], "p_value": p, "p_adjusted": adjust(p),
+        }  # fmt: skip
+        parts.append(pd.DataFrame(part))
+    result = pd.concat(parts, ignore_index=True).rename(index=str)
     adata.uns[key_added] = {
-        "genes": result,
+        "table": result.copy(),
         "params": {
-            "found": found, "condition": condition, "donor": donor, "reference": reference, "layer": layer or "X",
-            "min_cells": int(min_cells),
+            "found_key": found_key, "condition_key": condition_key, "donor_key": donor_key, "control": control,
+            "layer": layer or "X", "min_cells": int(min_cells),
         },
         "donors": table.rename_axis("donor").reset_index().rename(index=str),
-        "abundance": _abundance(table, reference, others),
+        "abundance": _abundance(table, control, others),
     }  # fmt: skip
-    return result.copy()
+    return result
 
 
-def welch(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Two-sided p-values of Welch's t-test between the rows of ``a`` and ``b``, column by column.
-
-    A column that is constant in both is no evidence of a difference that could be weighed: 1 where the two are equal,
-    else NaN.
-    """
-    from scipy.stats import t
-
-    n, m = len(a), len(b)
-    u, v = a.var(axis=0, ddof=1) / n, b.var(axis=0, ddof=1) / m
-    gap = a.mean(axis=0) - b.mean(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = (u + v) ** 2 / (u**2 / (n - 1) + v**2 / (m - 1))
-        p = 2 * t.sf(np.abs(gap) / np.sqrt(u + v), freedom)
-    return np.where(u + v > 0, p, np.where(gap == 0, 1.0, np.nan))
-
-
-def _groups(conditions: Any, key: str, reference: str, groups: Sequence[str] | None) -> list[str]:
-    there = [str(name) for name in conditions.categories]
-    others = [name for name in there if name != reference] if groups is None else list(dict.fromkeys(map(str, groups)))
-    if unknown := [name for name in (reference, *others) if name not in there]:
-        raise ValueError(f"obs[{key!r}] has no {unknown[0]!r}; it has {', '.join(map(repr, there[:20]))}.")
-    if not others or reference in others:
-        raise ValueError(f"groups must name conditions other than the reference {reference!r}; there is {there}.")
+def _groups(conditions: Any, key: str, control: str, groups: Sequence[str] | None) -> list[str]:
+    available = [str(name) for name in conditions.categories]
+    others = [x for x in available if x != control] if groups is None else list(dict.fromkeys(map(str, groups)))
+    if unknown := [name for name in (control, *others) if name not in available]:
+        raise ValueError(f"obs[{key!r}] has no {unknown[0]!r}; it has {', '.join(map(repr, available[:20]))}.")
+    if not others or control in others:
+        raise ValueError(f"groups must name conditions other than the control {control!r}; choose from {available}.")
     return others
 
 
 def _donors(
-    state: np.ndarray, conditions: Any, donors: Any, known: np.ndarray, key: str, min_cells: int
+    is_found: np.ndarray, conditions: Any, donors: Any, known: np.ndarray, key: str, min_cells: int
 ) -> pd.DataFrame:
     cells = pd.DataFrame(
         {
             "donor": np.asarray(donors, dtype=object)[known],
             "condition": np.asarray(conditions, dtype=object)[known],
-            "found": state[known] == 1,
+            "found": is_found[known] == 1,
         }
     )
     grouped = cells.groupby("donor", sort=True)
-    several = grouped["condition"].nunique()
-    if (several > 1).any():
-        name = several.index[several > 1][0]
+    n_conditions = grouped["condition"].nunique()
+    if (n_conditions > 1).any():
+        name = n_conditions.index[n_conditions > 1][0]
         both = ", ".join(map(repr, sorted(cells.loc[cells["donor"] == name, "condition"].unique())))
         raise ValueError(
-            f"{(several > 1).sum()} donors of obs[{key!r}] have cells of two conditions, such as {name!r} of {both}: "
-            "their samples are paired, which Welch's test does not know. Compare donors of one condition each."
+            f"{(n_conditions > 1).sum()} donors of obs[{key!r}] have cells of two conditions, such as {name!r} of "
+            f"{both}. Welch's test does not support paired samples: compare donors of one condition each."
         )
     table = grouped.agg(condition=("condition", "first"), n_cells=("found", "size"), n_found=("found", "sum"))
     table["share"] = table["n_found"] / table["n_cells"]
@@ -198,34 +168,25 @@ def _donors(
     return table
 
 
-def _check_donors(table: pd.DataFrame, reference: str, others: Sequence[str], min_cells: int) -> None:
+def _check_donors(table: pd.DataFrame, control: str, others: Sequence[str], min_cells: int) -> None:
     n = table[table["compared"]].groupby("condition").size()
-    few = {name: int(n.get(name, 0)) for name in (reference, *others)}
-    if few[reference] < _FEWEST_DONORS or max(few[name] for name in others) < _FEWEST_DONORS:
-        counts = ", ".join(f"{name!r} has {number}" for name, number in few.items())
+    n_donors = {name: int(n.get(name, 0)) for name in (control, *others)}
+    if n_donors[control] < _MIN_DONORS or max(n_donors[name] for name in others) < _MIN_DONORS:
+        counts = ", ".join(f"{name!r} has {number}" for name, number in n_donors.items())
         raise ValueError(
-            f"Two donors with {min_cells} found cells are needed of the reference and of a group: {counts}. Lower "
-            "min_cells; cells of one donor cannot stand for a condition."
+            f"The control and a group need two donors with {min_cells} found cells: {counts}. Lower min_cells; cells "
+            "of one donor cannot represent a condition."
         )
 
 
-def _abundance(table: pd.DataFrame, reference: str, others: Sequence[str]) -> pd.DataFrame:
-    rows = []
-    base = table.loc[table["condition"] == reference, "share"].to_numpy()[:, None]
-    for name in (reference, *others):
-        mine = table[table["condition"] == name]
-        share = mine["share"].to_numpy()
-        testable = name != reference and min(len(share), len(base)) >= _FEWEST_DONORS
-        rows.append(
-            {
-                "condition": name,
-                "n_donors": len(mine),
-                "n_donors_compared": int(mine["compared"].sum()),
-                "n_cells": int(mine["n_cells"].sum()),
-                "n_found": int(mine["n_found"].sum()),
-                "mean_share": float(share.mean()) if len(share) else np.nan,
-                "sem": float(share.std(ddof=1) / np.sqrt(len(share))) if len(share) > 1 else np.nan,
-                "p_value": float(welch(share[:, None], base)[0]) if testable else np.nan,
-            }
-        )
-    return pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
+def _abundance(table: pd.DataFrame, control: str, others: Sequence[str]) -> pd.DataFrame:
+    """Share of found cells per condition, and tests against the control."""
+    columns = {"n_donors": ("share", "size"), "n_donors_compared": ("compared", "sum"), "n_cells": ("n_cells", "sum")}
+    columns |= {"n_found": ("n_found", "sum"), "mean_share": ("share", "mean"), "sem": ("share", "sem")}
+    rows = table.groupby("condition").agg(**columns).reindex([control, *others])
+    counts = [name for name in columns if name.startswith("n_")]
+    rows[counts] = rows[counts].fillna(0).astype(int)
+    shares = {name: table.loc[table["condition"] == name, ["share"]].to_numpy() for name in rows.index}
+    testable = {name: min(len(shares[name]), len(shares[control])) >= _MIN_DONORS for name in others}
+    p = {name: t_test(shares[name], shares[control], paired=False)[0] for name in others if testable[name]}
+    return rows.assign(p_value=pd.Series(p, dtype=float)).reset_index().rename(index=str)

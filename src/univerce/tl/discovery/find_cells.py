@@ -1,9 +1,9 @@
-"""Find the cells of an atlas that are like some cells of yours."""
+"""Find the cells of an atlas that resemble a labeled cluster."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -13,12 +13,11 @@ from tqdm.auto import tqdm
 
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_writable, get_modalities
+from univerce._validate import check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, get_embedding
-from univerce.embeddings.labels import get_labels
-from univerce.tl.discovery import _statistics as kernels
-from univerce.tl.discovery._positives import SOUGHT, Finder, fit_finder, label_cells, read
+from univerce.embeddings.cells import Cells
+from univerce.tl.discovery._positives import Detector, fit_detector, label_cells, read
+from univerce.tl.discovery._thresholds import precision_recall, scores_at, threshold_of_precision
 from univerce.tl.labels.calibration import expected_error, reliability
 from univerce.tl.labels.label_classifier import iter_proba
 
@@ -38,94 +37,80 @@ def find_cells(
     negatives: ad.AnnData | MuData | str | os.PathLike[str] | None = None,
     mod: str | None = None,
     use_rep: str = X_UCE,
-    batch: str | None = None,
     abundance_by: str | Sequence[str] | None = None,
-    threshold: float | None = None,
-    precision: float | None = None,
+    threshold: float | Mapping[str, float] = 0.5,
     prevalence: float | None = None,
-    max_cells: int | None = 5000,
-    n_folds: int = 5,
+    fit_options: Mapping[str, Any] | None = None,
     key_added: str = "found",
     check_space: bool = True,
-    rng: int | np.random.Generator = 0,
-) -> pd.DataFrame:
+    copy: bool = False,
+) -> ad.AnnData | MuData | None:
     """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2024).
 
-    This is how the paper found Norn cells: a logistic classifier learns what tells the cells of a cluster from the
-    others, every cell of the atlas gets its score, and data sets and tissues are ranked by how many of their cells are
-    found. Scores are calibrated and thresholds chosen on held-out cells, which the classifier had not seen.
+    The paper found Norn cells this way. A logistic classifier is fitted to the cluster (positives) and all other
+    labeled cells (negatives), every cell of the atlas gets a calibrated probability, and data sets and tissues are
+    ranked by their share of found cells. Calibration and threshold come from held-out cells.
 
-    A share of found cells is no share of true ones: the rarer the cells, the more of those found are others that look
-    like them. Compare a share with the false positive rate, which a data set without any such cell would show, and look
-    at the marker genes of what was found with :func:`univerce.tl.marker_fold_changes`.
+    The share of found cells overestimates a rare type. Compare it with the false positive rate, the share to expect in
+    a data set without any such cell, and check the genes with :func:`univerce.tl.marker_fold_changes`.
 
     Parameters
     ----------
     adata
-        Cells to search, such as an atlas that :func:`univerce.atlas.open` opened; the embedding is read in blocks.
-        Cells that are among the positives as well are found more easily than they would be otherwise.
+        Cells to search, for example an atlas from :func:`univerce.atlas.open`; the embedding is read in blocks. Cells
+        that are also among the positives are found more easily.
     positives
-        AnnData with cells of the kind that is sought and an embedding, or the path of an ``.h5ad`` or ``.zarr``.
-    groupby
-        Column of ``positives.obs``. ``None``: all of its cells are sought, and ``negatives`` are the rest.
-    groups
-        Label or labels of ``groupby`` that are sought. The cells of other labels are the rest; those without a label
-        are neither.
+        Labeled cells with an embedding: AnnData, or the path of an ``.h5ad`` or ``.zarr``.
+    groupby, groups
+        Column of ``positives.obs``, and its label or labels of positives. Cells with other labels are negatives, cells
+        without a label neither. ``None``: all cells are positives, and ``negatives`` is required.
     negatives
-        AnnData, or path, with further cells of the rest.
-    mod
-        Modality, of each that is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``, in all of them.
-    batch
-        Column of ``obs`` of the positives and negatives with the batch or donor, whose cells are held out together.
+        Further negatives: AnnData or path.
+    mod, use_rep, key_added
+        Modality of each MuData, key of the embedding in ``obsm``, and key of the results.
     abundance_by
         Column or columns of ``adata.obs`` to count found cells by; ``None`` takes ``data_set`` and ``tissue`` where
         they exist.
     threshold
-        Score from which on a cell is found; 0.5 when neither this nor ``precision`` is given.
-    precision
-        Take the lowest threshold at which this share of the found held-out cells is right, at the given ``prevalence``.
+        Probability from which a cell is found, or ``{"precision": 0.9}`` for the lowest threshold with this precision
+        on held-out cells, at ``prevalence``.
     prevalence
-        Share of the sought cells in ``adata``, as far as it is known; scores and precision are those for this share.
-        ``None`` takes that of the labeled cells.
-    max_cells
-        Most cells of each kind that are learned from, of both sources together; ``None`` uses all. It
-        does not change the prevalence.
-    n_folds
-        Folds of the held-out cells.
-    key_added
-        Key of what is written.
+        Expected share of positives in ``adata``, which probabilities and precision depend on. ``None`` takes the share
+        among the labeled cells.
+    fit_options
+        Options of the fit: ``batch_key`` (column of ``obs`` whose values are held out as a whole, default ``None``),
+        ``max_cells`` (most positives and most negatives to fit on, default 5000; ``None`` takes all), ``n_folds``
+        (default 5) and ``rng`` (default 0).
     check_space
-        Demand that all embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
-    rng
-        Seed, or a generator that is drawn from once.
+        Require that all embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
+    copy
+        Return a changed copy and leave ``adata`` as it is.
 
     Returns
     -------
-    The abundances, the highest share first within each column: ``by`` (the column; ``"all"`` in the first row, which
-    counts all cells), ``group``, ``n_cells`` (with an embedding), ``n_found``, ``share`` with its 95 % interval
-    (Wilson) ``low`` and ``high``, and ``mean_score``. Written into ``adata`` are:
+    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
 
     ``obs[f"{key_added}_score"]``
-        Calibrated probability that a cell is of the sought kind, float32; NaN for a cell without an embedding.
+        Calibrated probability of a positive, float32; NaN for cells without an embedding.
     ``obs[key_added]``
-        Whether it is found; False for a cell without an embedding.
-    ``uns[key_added]["abundance"]``
-        The same table.
+        Whether the cell is found; False for cells without an embedding.
+    ``uns[key_added]["table"]``
+        Abundances, the highest share first within each column: ``by`` (the column; ``"all"`` in the first row, which
+        counts all cells), ``group``, ``n_cells`` (with an embedding), ``n_found``, ``share`` with its 95 % Wilson
+        interval ``low`` and ``high``, and ``mean_score``.
     ``uns[key_added]["scores"]``
-        Of held-out cells: ``precision`` (at the prevalence), ``recall`` and ``false_positive_rate`` at the threshold,
-        ``average_precision``, ``calibration_error``, ``n_sought`` and ``n_rest``.
+        On held-out cells: ``precision`` (at the prevalence), ``recall`` and ``false_positive_rate`` at the threshold,
+        ``average_precision``, ``calibration_error``, ``n_positives`` and ``n_negatives``.
     ``uns[key_added]["params"]``
-        What was asked for, the threshold and the prevalence.
+        Parameters, with the threshold and the prevalence.
 
     Raises
     ------
     KeyError
-        When an embedding, a column or the record of a space is missing.
+        If an embedding, a column or the record of a space does not exist.
     ValueError
-        When there are positives only or none, fewer than five cells of either kind, a precision that is out of reach,
-        embeddings of two spaces, or an option is out of range.
+        If there are fewer than five positives or negatives, the precision is out of reach, the spaces differ, or an
+        option is out of range.
 
     Examples
     --------
@@ -133,93 +118,90 @@ def find_cells(
     >>> cells = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(cells)
     >>> adata, known = cells[::2].copy(), cells[1::2].copy()
-    >>> table = uc.tl.find_cells(
-    ...     adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase"
-    ... )
+    >>> uc.tl.find_cells(adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase")
     >>> bool(adata.obs.loc[adata.obs["found"], "cell_type"].eq("Dendritic").mean() > 0.8)
     True
     """
-    adata, positives, negatives = get_modalities(mod, adata, positives, negatives)
+    cutoff, precision = _threshold(threshold)
+    _check_share("prevalence", prevalence)
+    data = adata.copy() if copy else adata
+    adata, positives, negatives = get_modalities(mod, data, positives, negatives)
     check_writable(adata)
-    _check_options(threshold=threshold, precision=precision, prevalence=prevalence)
-    seed = as_seed(rng)
-    columns = _columns(adata, abundance_by)
-    sources = label_cells(read(positives), None if negatives is None else read(negatives), groupby, groups)
+    cells = Cells.read(adata, use_rep)
+    by = [key for key in _ABUNDANCE if key in adata.obs] if abundance_by is None else abundance_by
+    columns = {key: cells.labels(key) for key in ([by] if isinstance(by, str) else by)}
+    sources = label_cells(read(positives), None if negatives is None else read(negatives), groupby, groups, use_rep)
     for source in sources:
-        check_comparable(adata, source.adata, use_rep, check_space=check_space, names=("adata", source.name))
-    finder = fit_finder(sources, use_rep=use_rep, batch=batch, max_cells=max_cells, n_folds=n_folds, seed=seed)
-    prior = finder.prevalence if prevalence is None else float(prevalence)
-    held_out = kernels.shift_prior(finder.held_out, finder.taught, prior)
-    curve = kernels.precision_recall(held_out, finder.positive, prior)
-    if precision is not None:
-        threshold = kernels.threshold_of_precision(curve, precision)
-    chosen = 0.5 if threshold is None else float(threshold)
+        cells.check_comparable(source.cells, check_space=check_space)
 
-    score = _scan(adata, finder, prior, use_rep, settings.progress)
+    detector = fit_detector(sources, fit_options)
+    prior = detector.prevalence if prevalence is None else float(prevalence)
+    curve = precision_recall(detector.held_out_scores(prior), detector.is_positive, prior)
+    cutoff = cutoff if precision is None else threshold_of_precision(curve, precision)
+    score = _scan(cells, detector, prior)
     with np.errstate(invalid="ignore"):
-        found = score >= chosen
-    abundance = _abundance(columns, score, found)
+        is_found = score >= cutoff
+
     adata.obs[f"{key_added}_score"] = score.astype(np.float32)
-    adata.obs[key_added] = found
-    asked = "precision" if precision is not None else "default" if threshold is None else "threshold"
+    adata.obs[key_added] = is_found
     wanted = [] if groups is None else [groups] if isinstance(groups, str) else groups
     adata.uns[key_added] = {
         "params": {
             "use_rep": use_rep, "groupby": groupby or "", "groups": np.array([str(g) for g in wanted], dtype=object),
-            "batch": batch or "", "asked": asked, "threshold": chosen, "prevalence": prior, "seed": seed,
+            "batch_key": (fit_options or {}).get("batch_key") or "", "precision": precision or "",
+            "threshold": cutoff, "prevalence": prior, "seed": int(detector.classifier.params["seed"]),
             "univerce_version": __version__,
         },
         "scores": {
-            **kernels.at(curve, chosen), "average_precision": kernels.average_precision(curve),
-            "calibration_error": _calibration_error(finder), "n_sought": finder.n_sought, "n_rest": finder.n_rest,
+            **scores_at(curve, cutoff),
+            "average_precision": float(np.sum(np.diff(curve["recall"], prepend=0) * curve["precision"])),
+            "calibration_error": expected_error(reliability(detector.held_out, detector.is_positive)),
+            "n_positives": detector.n_positives, "n_negatives": detector.n_negatives,
         },
-        "abundance": abundance.copy(),
+        "table": _abundance(columns, score, is_found),
     }  # fmt: skip
-    return abundance
+    return data if copy else None
 
 
-def _check_options(**shares: float | None) -> None:
-    for name, value in shares.items():
-        if value is not None and not 0 < value < 1:
-            raise ValueError(f"{name}={value!r} must lie between 0 and 1.")
-    if shares["threshold"] is not None and shares["precision"] is not None:
-        raise ValueError("threshold and precision both set the threshold; pass one of them.")
+def _threshold(threshold: float | Mapping[str, float]) -> tuple[float, float | None]:
+    """The threshold, and the precision that replaces it."""
+    if not isinstance(threshold, Mapping):
+        _check_share("threshold", threshold)
+        return float(threshold), None
+    if set(threshold) != {"precision"}:
+        raise ValueError(f'threshold={dict(threshold)!r} must be a number or a mapping such as {{"precision": 0.9}}.')
+    _check_share("precision", threshold["precision"])
+    return 0.5, float(threshold["precision"])
 
 
-def _columns(adata: ad.AnnData, by: str | Sequence[str] | None) -> dict[str, pd.Categorical]:
-    keys = [by] if isinstance(by, str) else [key for key in _ABUNDANCE if key in adata.obs] if by is None else list(by)
-    return {key: get_labels(adata.obs, key) for key in keys}
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < 1:
+        raise ValueError(f"{name}={value!r} must lie between 0 and 1.")
 
 
-def _scan(adata: ad.AnnData, finder: Finder, prior: float, use_rep: str, show: bool) -> np.ndarray:
-    """``[n_obs]`` float64 probability of being sought."""
-    score = np.full(adata.n_obs, np.nan)
-    column = finder.classifier.classes.index.get_loc(SOUGHT)
-    with tqdm(total=adata.n_obs, unit="cell", desc="scan", disable=not show) as bar:
-        for rows, known, proba in iter_proba(finder.classifier, get_embedding(adata, use_rep)):
-            score[rows.start + np.flatnonzero(known)] = kernels.shift_prior(proba[:, column], finder.taught, prior)
+def _scan(cells: Cells, detector: Detector, prevalence: float) -> np.ndarray:
+    """``[n_obs]`` float64 probability of a positive; NaN without an embedding."""
+    score = np.full(len(cells), np.nan)
+    with tqdm(total=len(cells), unit="cell", desc="scan", disable=not settings.progress) as bar:
+        for rows, known, probability in iter_proba(detector.classifier, cells.values):
+            score[rows.start + np.flatnonzero(known)] = detector.score(probability, prevalence)
             bar.update(len(known))
     return score
 
 
-def _abundance(columns: dict[str, pd.Categorical], score: np.ndarray, found: np.ndarray) -> pd.DataFrame:
-    """How many cells of each group were found; groups whose cells all lack an embedding have shares of NaN."""
-    everything = {ALL: pd.Categorical([ALL] * len(score))}
+def _abundance(columns: Mapping[str, pd.Categorical], score: np.ndarray, is_found: np.ndarray) -> pd.DataFrame:
+    """Found cells per group; groups without an embedding have shares of NaN."""
+    from statsmodels.stats.proportion import proportion_confint
+
     parts = []
-    for by, labels in (everything | columns).items():
-        cells = pd.DataFrame({"group": labels, "known": ~np.isnan(score), "found": found, "score": score})
+    for by, labels in ({ALL: pd.Categorical([ALL] * len(score))} | dict(columns)).items():
+        cells = pd.DataFrame({"group": labels, "known": ~np.isnan(score), "found": is_found, "score": score})
         grouped = cells.groupby("group", observed=False)
         part = grouped.agg(n_cells=("known", "sum"), n_found=("found", "sum"), mean_score=("score", "mean"))
-        part.insert(0, "by", by)
-        part["share"] = part["n_found"] / part["n_cells"].where(part["n_cells"] > 0)
-        part["low"], part["high"] = kernels.wilson(part["n_found"].to_numpy(), part["n_cells"].to_numpy())
-        part = part.reset_index().astype({"group": str})
+        n_cells = part["n_cells"].where(part["n_cells"] > 0).to_numpy(float)
+        part["share"] = part["n_found"] / n_cells
+        part["low"], part["high"] = proportion_confint(part["n_found"].to_numpy(float), n_cells, method="wilson")
+        part = part.reset_index().astype({"group": str}).assign(by=by)
         parts.append(part.sort_values(["share", "low"], ascending=False, kind="stable"))
     table = pd.concat(parts)[["by", "group", "n_cells", "n_found", "share", "low", "high", "mean_score"]]
-    return table.set_axis([str(i) for i in range(len(table))])
-
-
-def _calibration_error(finder: Finder) -> float:
-    """Expected calibration error of the probability of being sought, among the cells that were learned from."""
-    table: Any = reliability(finder.held_out, finder.positive)
-    return expected_error(table)
+    return table.reset_index(drop=True).rename(index=str)

@@ -1,10 +1,9 @@
-"""Which genes tell found cells from the others of their data set?"""
+"""Compare the expression of found cells with the other cells of their data set."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -14,87 +13,71 @@ import scipy.sparse as sp
 
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
-from univerce.tl.discovery._pseudobulk import Counts, get_found, read_counts, t_of_means
-from univerce.tl.discovery._statistics import FEWEST, benjamini_hochberg, log_cpm, sum_groups
+from univerce.tl.discovery._pseudobulk import adjust, get_found, log_cpm, read_counts, sum_groups, t_test
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger(__name__)
 OK = "ok"
-_SIGNIFICANT = 0.05
 
 
 def marker_fold_changes(
     adata: ad.AnnData | MuData,
-    found: str = "found",
+    found_key: str = "found",
     *,
     groupby: str | None = "data_set",
-    donor: str | None = None,
+    donor_key: str | None = None,
     mod: str | None = None,
     layer: str | None = None,
-    genes: Sequence[str] | None = None,
-    n_genes: int = 30,
-    min_cells: int = FEWEST,
+    min_cells: int = 10,
     key_added: str = "marker_fold_changes",
 ) -> pd.DataFrame:
-    """Compare the expression of found cells with that of the rest of their data set (Rosen et al. 2024).
+    """Compare the expression of found cells with the other cells of their data set (Rosen et al. 2024).
 
-    A score in an embedding is a claim; that the found cells express the markers of the cells that were sought, in data
-    sets that were not used to find them, is evidence. The fold change of a gene is the log2 ratio of its counts per
-    million in the sum of the found cells to those in the sum of the others, with a prior count of 2 as in ``cpm`` of
-    edgeR, which draws genes of few counts toward no change.
+    Expected markers, in data sets that were not used to find the cells, support a result in the embedding. The fold
+    change is the log2 ratio of counts per million in the summed found cells to the summed other cells, with a prior
+    count of 2 as in ``cpm`` of edgeR, which shrinks genes with few counts.
 
-    With ``donor`` the sums are made per donor, the fold change is the mean over the donors, and the p-value that of a
-    paired t-test between them. Without, p-values are those of Wilcoxon's test between cells
-    (:func:`scanpy.tl.rank_genes_groups` on log-normalized counts), which takes the cells of one donor for independent
-    ones: they rank genes, and say little of what other donors would show.
+    With ``donor_key`` counts are summed per donor, the fold change is the mean over donors, and the p-value is from a
+    paired t-test between them. Without, p-values are from Wilcoxon's test between cells
+    (:func:`scanpy.tl.rank_genes_groups` on log-normalized counts), which treats cells of one donor as independent: they
+    rank genes, and do not generalize to other donors.
 
     Parameters
     ----------
     adata
-        Cells with raw counts, of which some are found.
-    found
-        Column of ``obs`` that says which, as :func:`univerce.tl.find_cells` writes it. Cells without a value, and those
-        without a score in ``obs[f"{found}_score"]``, are left out.
+        Cells with raw counts, some of them found.
+    found_key
+        Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without a
+        value, or without a score in ``obs[f"{found_key}_score"]``, are left out.
     groupby
         Column of ``obs`` with the data sets; ``None`` takes all cells as one.
-    donor
-        Column of ``obs``.
-    mod
-        Modality, when ``adata`` is a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
-    genes
-        Genes of the matrix for the heat map; ``None`` takes the ``n_genes`` that are higher in the found cells of most
-        data sets (adjusted p-value below 0.05, and then the mean fold change).
-    n_genes
-        Number of these genes.
+    donor_key
+        Column of ``obs`` with the donors.
+    mod, layer, key_added
+        Modality of a MuData, layer with raw counts (``None`` is ``X``), and key of the results in ``uns``.
     min_cells
-        Fewest found, and fewest other, cells of a data set, and of a donor; with fewer it is not compared.
-    key_added
-        Key of what is written.
+        Data sets and donors with fewer found cells, or fewer others, are not compared.
 
     Returns
     -------
-    A row for each data set that is compared and each gene: ``data_set``, ``gene``, ``log2_fold_change``, ``p_value``
-    and ``p_adjusted`` (Benjamini and Hochberg within the data set), ``share_found`` and ``share_rest`` (of the cells
-    with a count of the gene). Written are:
+    DataFrame with a row per compared data set and gene: ``data_set``, ``gene``, ``log2_fold_change``, ``p_value``,
+    ``p_adjusted`` (Benjamini and Hochberg within the data set), ``share_found`` and ``share_rest`` (of the cells with a
+    count of the gene). Writes to ``adata``:
 
+    ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
+        The same table, and parameters.
     ``uns[key_added]["data_sets"]``
-        Every data set with ``n_found``, ``n_rest``, ``n_donors`` that are compared (0 without ``donor``) and
-        ``status``: ``"ok"``, or why it is not compared.
-    ``uns[key_added]["log2_fold_change"]``, ``uns[key_added]["p_adjusted"]``
-        ``[n_data_sets, n_genes]`` tables of the chosen genes; NaN for data sets that are not compared.
-    ``uns[key_added]["params"]``
-        What was asked for.
+        Every data set with ``n_found``, ``n_rest``, ``n_donors`` compared (0 without ``donor_key``) and ``status``:
+        ``"ok"``, or why it is not compared.
 
     Raises
     ------
     KeyError
-        When a column, layer or gene does not exist.
+        If a column or layer does not exist.
     ValueError
-        When no data set can be compared, the values are not counts, or an option is out of range.
+        If no data set can be compared, the values are not counts, or an option is out of range.
 
     Examples
     --------
@@ -107,117 +90,85 @@ def marker_fold_changes(
     """
     adata = get_modality(adata, mod)
     check_writable(adata)
-    for name, value in (("n_genes", n_genes), ("min_cells", min_cells)):
-        check_whole(name, value, 1)
-    state = get_found(adata, found)
-    sets = pd.Categorical(np.full(adata.n_obs, "all")) if groupby is None else get_labels(adata.obs, groupby)
-    donors = None if donor is None else np.asarray(get_labels(adata.obs, donor).codes)
+    check_whole("min_cells", min_cells, 1)
+    is_found = get_found(adata, found_key)
+    sets = pd.Categorical(["all"] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)
+    donors = None if donor_key is None else np.asarray(get_labels(adata.obs, donor_key).codes)
     counts = read_counts(adata, layer)
-    if genes is not None and (unknown := [gene for gene in genes if gene not in counts.genes]):
-        raise KeyError(f"{len(unknown)} genes are not in var_names: {', '.join(map(repr, unknown[:10]))}.")
-    overview, tables = [], []
+
+    rows, parts = {}, []
     for code, name in enumerate(sets.categories):
-        mine = np.where(sets.codes == code, state, -1)
-        row, table = _compare(counts, mine, donors, min_cells)
-        overview.append({"data_set": str(name), **row})
-        if table is not None:
-            table.insert(0, "data_set", str(name))
-            tables.append(table)
-    data_sets = pd.DataFrame(overview).set_index("data_set")
-    if not tables:
-        reasons = "; ".join(f"{name}: {status}" for name, status in data_sets["status"].head(5).items())
-        raise ValueError(f"No data set of obs[{groupby!r}] can be compared with min_cells={min_cells}: {reasons}.")
-    if (skipped := data_sets["status"] != OK).any():
-        logger.warning("%s of %s data sets are not compared; uns[%r]['data_sets'] says why.", skipped.sum(),
-                       len(data_sets), key_added)  # fmt: skip
-    result = pd.concat(tables, ignore_index=True)
-    chosen = list(dict.fromkeys(genes)) if genes is not None else _choose(result, n_genes)
-    wide = {
-        value: result[result["gene"].isin(chosen)].pivot(index="data_set", columns="gene", values=value)
-        for value in ("log2_fold_change", "p_adjusted")
-    }
+        mine = np.flatnonzero(sets.codes == code)
+        row, part = _compare(counts[mine], is_found[mine], None if donors is None else donors[mine], min_cells)
+        rows[str(name)] = row
+        if part is not None:
+            parts.append(part.assign(data_set=str(name), gene=adata.var_names.astype(str)))
+    data_sets = pd.DataFrame.from_dict(rows, orient="index")
+    left_out = data_sets.loc[data_sets["status"] != OK, "status"]
+    if not parts:
+        raise ValueError(f"No data set can be compared: {'; '.join(f'{k!r}: {v}' for k, v in left_out[:5].items())}.")
+    if len(left_out):
+        logger.warning(
+            "%d of %d data sets are not compared; see uns[%r]['data_sets'].", len(left_out), len(data_sets), key_added
+        )
+    columns = ["data_set", "gene", "log2_fold_change", "p_value", "p_adjusted", "share_found", "share_rest"]
+    table = pd.concat(parts, ignore_index=True)[columns].rename(index=str)
     adata.uns[key_added] = {
-        "params": {
-            "found": found, "groupby": groupby or "", "donor": donor or "", "layer": layer or "X",
-            "min_cells": int(min_cells), "method": "wilcoxon" if donor is None else "paired t-test of donors",
-        },
+        "table": table.copy(),
         "data_sets": data_sets,
-        **{
-            name: table.reindex(index=data_sets.index, columns=chosen).rename_axis(columns=None)
-            for name, table in wide.items()
+        "params": {
+            "found_key": found_key, "groupby": groupby or "", "donor_key": donor_key or "", "layer": layer or "X",
+            "min_cells": int(min_cells), "method": "wilcoxon" if donor_key is None else "paired t-test of donors",
         },
     }  # fmt: skip
-    return result
+    return table
 
 
 def _compare(
-    counts: Counts, state: np.ndarray, donors: np.ndarray | None, min_cells: int
+    counts: sp.csr_matrix, is_found: np.ndarray, donors: np.ndarray | None, min_cells: int
 ) -> tuple[dict[str, object], pd.DataFrame | None]:
-    """Found cells (1) against others (0) of one data set."""
-    n_found, n_rest = int((state == 1).sum()), int((state == 0).sum())
+    """Compare found cells (1) with others (0) of one data set."""
+    n_found, n_rest = int((is_found == 1).sum()), int((is_found == 0).sum())
     row: dict[str, object] = {"n_found": n_found, "n_rest": n_rest, "n_donors": 0, "status": OK}
-    if n_found < min_cells:
-        return row | {"status": f"{n_found} found cells, too few"}, None
-    if n_rest < min_cells:
-        return row | {"status": f"{n_rest} other cells, too few"}, None
+    for n, kind in ((n_found, "found"), (n_rest, "other")):
+        if n < min_cells:
+            return row | {"status": f"{n} {kind} cells, too few"}, None
     if donors is None:
-        sums = sum_groups(counts.X, state, 2)
-        change = np.subtract(*log_cpm(sums)[::-1])
-        p = _wilcoxon(counts, state)
+        change = np.subtract(*log_cpm(sum_groups(counts, is_found, 2))[::-1])
+        p = _wilcoxon(counts, is_found)
     else:
-        pairs = pd.crosstab(donors[(state >= 0) & (donors >= 0)], state[(state >= 0) & (donors >= 0)])
-        pairs = pairs.reindex(columns=[0, 1], fill_value=0)
+        known = (is_found >= 0) & (donors >= 0)
+        pairs = pd.crosstab(donors[known], is_found[known]).reindex(columns=[0, 1], fill_value=0)
         used = pairs.index[(pairs >= min_cells).all(axis=1)].to_numpy()
         row["n_donors"] = len(used)
         if len(used) == 0:
             return row | {"status": f"no donor with {min_cells} found and other cells"}, None
-        inside = (state >= 0) & np.isin(donors, used)
-        codes = np.where(inside, 2 * np.searchsorted(used, donors) + state, -1)
-        logged = log_cpm(sum_groups(counts.X, codes, 2 * len(used)))
-        differences = logged[1::2] - logged[::2]
-        change = differences.mean(axis=0)
-        spread = differences.var(axis=0, ddof=1) if len(used) > 1 else np.zeros_like(change)
-        p = t_of_means(change, spread, len(used))
-    expressed = counts.X.copy()
-    expressed.data = (expressed.data != 0).astype(np.float64)
-    shares = sum_groups(expressed, state, 2) / np.array([[n_rest], [n_found]])
+        codes = np.where(known & np.isin(donors, used), 2 * np.searchsorted(used, donors) + is_found, -1)
+        logged = log_cpm(sum_groups(counts, codes, 2 * len(used)))
+        change = (logged[1::2] - logged[::2]).mean(axis=0)
+        p = t_test(logged[1::2], logged[::2], paired=True)
+    expressed = sp.csr_matrix((counts.data != 0, counts.indices, counts.indptr), shape=counts.shape)
+    shares = sum_groups(expressed, is_found, 2) / np.array([[n_rest], [n_found]])
     return row, pd.DataFrame(
         {
-            "gene": counts.genes,
-            "log2_fold_change": change,
-            "p_value": p,
-            "p_adjusted": benjamini_hochberg(p),
-            "share_found": shares[1],
+            "log2_fold_change": change, "p_value": p, "p_adjusted": adjust(p), "share_found": shares[1],
             "share_rest": shares[0],
         }
-    )
+    )  # fmt: skip
 
 
-def _wilcoxon(counts: Counts, state: np.ndarray) -> np.ndarray:
-    """``[n_genes]`` p-values of scanpy's Wilcoxon test on log-normalized counts; 1 for genes that no cell expresses."""
+def _wilcoxon(counts: sp.csr_matrix, is_found: np.ndarray) -> np.ndarray:
+    """``[n_genes]`` p-values of scanpy's Wilcoxon test on log-normalized counts; 1 for genes without counts."""
     import scanpy as sc
 
-    rows = np.flatnonzero(state >= 0)
-    cells = ad.AnnData(sp.csr_matrix(counts.X[rows], dtype=np.float32))
-    cells.var_names = counts.genes.astype(str)
-    cells.obs["found"] = pd.Categorical(np.where(state[rows] == 1, "found", "rest"))
+    rows = np.flatnonzero(is_found >= 0)
+    cells = ad.AnnData(sp.csr_matrix(counts[rows], dtype=np.float32))
+    cells.obs["found"] = pd.Categorical(np.where(is_found[rows] == 1, "found", "rest"))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Some cells have zero counts")  # they stay zero
         sc.pp.normalize_total(cells, target_sum=1e4)
     sc.pp.log1p(cells)
-    with np.errstate(invalid="ignore"):  # of genes whose values are all tied
+    with np.errstate(invalid="ignore"):  # genes with tied values only
         sc.tl.rank_genes_groups(cells, "found", groups=["found"], reference="rest", method="wilcoxon", tie_correct=True)
     ranked = sc.get.rank_genes_groups_df(cells, "found").set_index("names")["pvals"]
     return ranked.reindex(cells.var_names).fillna(1.0).to_numpy(np.float64)
-
-
-def _choose(result: pd.DataFrame, n: int) -> list[str]:
-    """Genes that are higher in the found cells of most data sets."""
-    up = result["log2_fold_change"].where((result["p_adjusted"] < _SIGNIFICANT) & (result["log2_fold_change"] > 0))
-    by_gene = pd.DataFrame(
-        {"gene": result["gene"], "n": up.notna(), "change": result["log2_fold_change"]}
-    ).groupby("gene", sort=True)  # fmt: skip
-    ranked = by_gene.agg(n=("n", "sum"), change=("change", "mean")).sort_values(
-        ["n", "change"], ascending=False, kind="stable"
-    )
-    return [str(gene) for gene in ranked.index[:n]]

@@ -1,8 +1,7 @@
-"""How far cells lie from all that a reference holds."""
+"""Score how unlike a reference each cell is."""
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,14 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import check_comparable, gather, get_embedding, known_cells
-from univerce.embeddings.labels import get_labels
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import exact_neighbors
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sampling import shuffled_rows
 from univerce.tl.discovery._positives import read
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
 _LEVELS = (0.1, 0.05, 0.01)
 _DRAW_CALIBRATION, _DRAW_SHUFFLED = -4, -5
 
@@ -37,7 +34,7 @@ def ood_score(
     mod: str | None = None,
     use_rep: str = X_UCE,
     n_neighbors: int = 15,
-    batch: str | None = None,
+    batch_key: str | None = None,
     n_calibration: int = 2000,
     shuffled: bool = False,
     n_shuffled: int = 500,
@@ -45,76 +42,66 @@ def ood_score(
     key_added: str = "ood",
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
-) -> pd.DataFrame:
-    """Score how unlike the cells of a reference each cell is: the distance to its k-th nearest of them.
+    copy: bool = False,
+) -> ad.AnnData | MuData | None:
+    """Score how unlike a reference each cell is, by the distance to its k-th nearest reference cell.
 
-    The distance is calibrated on cells of the reference, whose own k-th nearest other cells are looked up: the p-value
-    of a cell is the share of them that lie as far out (a conformal p-value; Bates et al. 2023, equation 4). For cells
-    like those of the reference it is spread evenly between 0 and 1. Cells of a new laboratory lie further out than
-    those of the reference do from each other, however ordinary they are: with ``batch`` the distances of the reference
-    are to cells of other batches, which is the fairer comparison.
+    The distance is calibrated on reference cells, by the distance to their own k-th nearest other cell: the p-value of
+    a cell is the share of them that lie as far out (a conformal p-value; Bates et al. 2023, equation 4). It is uniform
+    for cells like those of the reference. Cells of another laboratory lie further out whatever their type. For a fairer
+    comparison pass ``batch_key``, which measures the distances of reference cells to cells of other batches.
 
-    With ``shuffled`` the score is put to a test that it has to pass (Rosen et al. 2024): the counts of real cells are
-    permuted over the genes, the cells that never were are embedded by the model that embedded the real ones, and the
-    report says how well the score tells the two apart.
+    ``shuffled`` tests the score (Rosen et al. 2024): the counts of each cell are permuted over the genes, the shuffled
+    cells are embedded by the model that embedded the real ones, and the AUROC states how well the score separates them.
 
     Parameters
     ----------
     adata
-        Cells with an embedding. They should not be among those of the reference, where they would meet themselves.
+        Cells with an embedding, none of them in the reference.
     reference
-        AnnData with cells to compare with, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
-    mod
-        Modality, of each that is a MuData.
-    use_rep
-        Key of the embedding in ``obsm``, in both.
+        Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
+    mod, use_rep, key_added
+        Modality of each MuData, key of the embedding in ``obsm``, and start of the keys of the results.
     n_neighbors
-        Which nearest cell is taken.
-    batch
-        Column of ``reference.obs`` with the data set or batch, for the calibration.
-    n_calibration
-        Most cells of the reference to calibrate on; they are chosen by their names.
-    shuffled
-        Make, embed and score shuffled cells, which needs counts in ``adata``.
-    n_shuffled
-        Most cells to shuffle.
+        Rank k of the neighbor.
+    batch_key, n_calibration
+        Column of ``reference.obs`` with the data set or batch, and most reference cells, for the calibration.
+    shuffled, n_shuffled
+        Embed and score shuffled cells too, which requires raw counts in ``adata``, and most cells to shuffle.
     model
-        The model that made the embedding, when it is not one that the package knows by name; for ``shuffled``.
-    key_added
-        Start of the keys that are written.
+        Directory of the model that made the embedding, if it is neither bundled nor released; for ``shuffled``.
     check_space
-        Demand that both embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
+        Require that both embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
     rng
         Seed, or a generator that is drawn from once.
+    copy
+        Return a changed copy and leave ``adata`` as it is.
 
     Returns
     -------
-    What share of the cells has a p-value of at most 0.1, 0.05 and 0.01: a row for ``"adata"``, and one for
-    ``"shuffled"``; columns ``cells``, ``n_cells``, ``median_score``, ``share_0.1``, ``share_0.05``, ``share_0.01``.
-    Written into ``adata`` are:
+    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
 
     ``obs[f"{key_added}_score"]``
-        Euclidean distance to the k-th nearest cell of the reference, float32; NaN for a cell without an embedding.
+        Euclidean distance to the k-th nearest reference cell, float32; NaN for cells without an embedding.
     ``obs[f"{key_added}_p_value"]``
-        Small for cells that lie further out than those of the reference.
-    ``uns[key_added]["report"]``
-        The same table.
+        Conformal p-value; small for cells further out than reference cells.
+    ``uns[key_added]["table"]``
+        A row for ``"adata"`` and, with ``shuffled``, for ``"shuffled"``: ``cells``, ``n_cells``, ``median_score``, and
+        the shares of cells with a p-value of at most 0.1, 0.05 and 0.01, ``share_0.1``, ``share_0.05``, ``share_0.01``.
     ``uns[key_added]["calibration"]``
-        Sorted distances of the cells of the reference.
-    ``uns[key_added]["auroc"]``
-        Probability that a shuffled cell has a higher score than a real one; only with ``shuffled``.
-    ``uns[key_added]["shuffled"]``
-        Sorted distances of the shuffled cells; only with ``shuffled``.
+        Sorted distances of reference cells.
+    ``uns[key_added]["auroc"]``, ``uns[key_added]["shuffled"]``
+        AUROC between shuffled and real cells, and sorted distances of shuffled cells; only with ``shuffled``.
     ``uns[key_added]["params"]``
-        What was asked for.
+        Parameters.
 
     Raises
     ------
     KeyError
-        When an embedding, the column, or the record of a space or model is missing.
+        If an embedding, the column, or the record of a space or model does not exist.
     ValueError
-        When the spaces or widths differ, the reference has too few cells (outside of a batch), no cell has an
-        embedding, the values are not counts, or an option is out of range.
+        If the spaces or widths differ, the reference has too few cells (outside of a batch), no cell has an embedding,
+        the values are not counts, or an option is out of range.
 
     Examples
     --------
@@ -122,59 +109,54 @@ def ood_score(
     >>> cells = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(cells)
     >>> adata, reference = cells[:100].copy(), cells[100:].copy()
-    >>> report = uc.tl.ood_score(adata, reference, shuffled=True, n_shuffled=50)
+    >>> uc.tl.ood_score(adata, reference, shuffled=True, n_shuffled=50)
     >>> bool(adata.uns["ood"]["auroc"] > 0.5)
     True
     """
-    adata, reference = get_modalities(mod, adata, reference)
-    check_writable(adata)
     for name, value in (("n_neighbors", n_neighbors), ("n_calibration", n_calibration), ("n_shuffled", n_shuffled)):
         check_whole(name, value, 1)
     seed, k = as_seed(rng), int(n_neighbors)
-    where = "AnnData" if isinstance(reference, ad.AnnData) else str(reference)
-    others = read(reference)
-    check_comparable(adata, others, use_rep, check_space=check_space, names=("adata", "reference"))
-    query, cells = get_embedding(adata, use_rep), get_embedding(others, use_rep, name="reference")
-    known = known_cells(query)
-    if not known.any():
+    data = adata.copy() if copy else adata
+    adata, reference = get_modalities(mod, data, reference)
+    check_writable(adata)
+    query, cells = Cells.read(adata, use_rep), Cells.read(read(reference), use_rep, name="reference")
+    query.check_comparable(cells, check_space=check_space)
+    if not query.known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
-    calibration = _calibrate(others, cells, k, batch, int(n_calibration), seed)
-    show = settings.progress
 
-    def score(rep: Any) -> np.ndarray:
-        pairs = rep.shape[0] * cells.shape[0]
-        with tqdm(total=pairs, unit="pair", unit_scale=True, desc="score", disable=not show) as bar:
-            return exact_neighbors(rep, cells, k, done=bar.update)[1][:, -1]
-
-    distance = score(query)
+    calibration = _calibrate(cells, k, batch_key, int(n_calibration), seed)
+    distance = _distances(query.values, cells, k)
     p = p_values(distance, calibration)
-    rows = [_describe("adata", distance[known], p[known])]
+    rows = [_describe("adata", distance[query.known], p[query.known])]
     result: dict[str, Any] = {}
     if shuffled:
+        from sklearn.metrics import roc_auc_score
+
         from univerce.tl.discovery._shuffled import embed_shuffled
 
-        chosen = _choose(adata.obs_names, np.flatnonzero(known), int(n_shuffled), seed, _DRAW_SHUFFLED)
-        false = score(embed_shuffled(adata, chosen, use_rep, model, seed=seed))
-        rows.append(_describe("shuffled", false, p_values(false, calibration)))
-        result |= {"auroc": auroc(false, distance[known]), "shuffled": np.sort(false)}
-    if (~known).any():
-        logger.info("%s of %s cells have no embedding and no score.", f"{(~known).sum():,}", f"{len(known):,}")
-    report = pd.DataFrame(rows, index=[str(i) for i in range(len(rows))])
+        chosen = _choose(query, int(n_shuffled), seed, _DRAW_SHUFFLED)
+        far = _distances(embed_shuffled(adata, chosen, query.require_space(), use_rep, model, seed=seed), cells, k)
+        rows.append(_describe("shuffled", far, p_values(far, calibration)))
+        both = np.concatenate([distance[query.known], far])
+        is_shuffled = np.arange(len(both)) >= len(both) - len(far)
+        result = {"auroc": float(roc_auc_score(is_shuffled, both)), "shuffled": np.sort(far)}
+
     adata.obs[f"{key_added}_score"] = distance
     adata.obs[f"{key_added}_p_value"] = p
     adata.uns[key_added] = result | {
         "params": {
-            "use_rep": use_rep, "n_neighbors": k, "batch": batch or "", "reference": where,
-            "reference_n_obs": others.n_obs, "seed": seed, "univerce_version": __version__,
+            "use_rep": use_rep, "n_neighbors": k, "batch_key": batch_key or "",
+            "reference": "AnnData" if isinstance(reference, ad.AnnData) else str(reference),
+            "reference_n_obs": len(cells), "seed": seed, "univerce_version": __version__,
         },
         "calibration": calibration,
-        "report": report.copy(),
+        "table": pd.DataFrame(rows).rename(index=str),
     }  # fmt: skip
-    return report
+    return data if copy else None
 
 
 def p_values(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
-    """Share of the calibration distances, and of itself, that are at least as large; NaN stays NaN.
+    """Conformal p-values ``[n]``; NaN stays NaN.
 
     Parameters
     ----------
@@ -188,58 +170,52 @@ def p_values(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(distance), np.nan, p)
 
 
-def auroc(high: np.ndarray, low: np.ndarray) -> float:
-    """Probability that one of ``high`` is larger than one of ``low``; equal ones count half."""
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(high, low).statistic / (len(high) * len(low)))
-
-
 def _describe(name: str, distance: np.ndarray, p: np.ndarray) -> dict[str, Any]:
     shares = {f"share_{level}": float(np.mean(p <= level)) for level in _LEVELS}
     return {"cells": name, "n_cells": len(p), "median_score": float(np.median(distance)), **shares}
 
 
-def _calibrate(
-    reference: ad.AnnData, cells: Any, k: int, batch: str | None, n_calibration: int, seed: int
-) -> np.ndarray:
-    """Sorted distances of cells of the reference to their k-th nearest other cell, or cell of another batch."""
-    known = known_cells(cells)
-    if known.sum() <= k:
-        raise ValueError(
-            f"The reference has {known.sum()} cells with an embedding; n_neighbors={k} needs {k + 1} or more."
-        )
-    chosen = _choose(reference.obs_names, np.flatnonzero(known), n_calibration, seed, _DRAW_CALIBRATION)
-    points = gather(cells, chosen)
-    if batch is None:  # a cell is its own nearest, or as near as its copies
-        return np.sort(exact_neighbors(points, cells, k + 1)[1][:, -1])
-    batches = get_labels(reference.obs, batch, name="reference")
-    out = []
+def _distances(values: Any, cells: Cells, k: int) -> np.ndarray:
+    """``[n]`` float32 distance to the k-th nearest of the cells."""
+    pairs = values.shape[0] * len(cells)
+    with tqdm(total=pairs, unit="pair", unit_scale=True, desc="score", disable=not settings.progress) as bar:
+        return exact_neighbors(values, cells.values, k, done=bar.update)[1][:, -1]
+
+
+def _calibrate(cells: Cells, k: int, batch_key: str | None, n_calibration: int, seed: int) -> np.ndarray:
+    """Sorted distances of reference cells to their k-th nearest other cell, or cell of another batch."""
+    if (n_known := int(cells.known.sum())) <= k:
+        raise ValueError(f"The reference has {n_known} cells with an embedding; n_neighbors={k} needs {k + 1} or more.")
+    chosen = _choose(cells, n_calibration, seed, _DRAW_CALIBRATION)
+    points = cells.rows(chosen)
+    if batch_key is None:  # the nearest cell is the cell itself, or a copy of it
+        return np.sort(exact_neighbors(points, cells.values, k + 1)[1][:, -1])
+    batches = cells.labels(batch_key)
+    distances = []
     for code in np.unique(batches.codes[chosen]):
         inside = np.asarray(batches.codes == code)
-        if (n_outside := int((known & ~inside).sum())) < k:
-            name = "cells without one" if code < 0 else repr(batches.categories[code])
+        if (n_outside := int((cells.known & ~inside).sum())) < k:
+            name = "cells without a batch" if code < 0 else repr(batches.categories[code])
             raise ValueError(
-                f"Outside of {name} the reference has {n_outside} cells with an embedding; n_neighbors={k} needs as "
-                f"many. Leave batch={batch!r} out, or lower n_neighbors."
+                f"Outside of {name} the reference has {n_outside} cells with an embedding; n_neighbors={k} needs {k}. "
+                f"Leave batch_key={batch_key!r} out, or lower n_neighbors."
             )
-        out.append(exact_neighbors(points[inside[chosen]], _Without(cells, inside), k)[1][:, -1])
-    return np.sort(np.concatenate(out))
+        distances.append(exact_neighbors(points[inside[chosen]], _Masked(cells.values, inside), k)[1][:, -1])
+    return np.sort(np.concatenate(distances))
 
 
-def _choose(names: pd.Index, rows: np.ndarray, most: int, seed: int, draw: int) -> np.ndarray:
-    """At most so many of the rows, by the names of their cells, in ascending order."""
-    keys = cell_keys(names[rows].astype(str).to_numpy(object), seed, draw=draw)
-    return np.sort(rows[np.argsort(keys, kind="stable")[:most]])
+def _choose(cells: Cells, most: int, seed: int, draw: int) -> np.ndarray:
+    """Rows of a sample of the cells with an embedding, in ascending order."""
+    return np.sort(shuffled_rows(cells.names, np.flatnonzero(cells.known), seed, draw=draw)[:most])
 
 
-class _Without:
-    """An embedding some of whose rows are missing, read by slicing."""
+class _Masked:
+    """An embedding with some rows masked as NaN, read by slicing."""
 
-    def __init__(self, rep: Any, missing: np.ndarray) -> None:
-        self.rep, self.missing, self.shape = rep, missing, rep.shape
+    def __init__(self, values: Any, masked: np.ndarray) -> None:
+        self.values, self.masked, self.shape = values, masked, values.shape
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        block = np.array(self.rep[rows], dtype=np.float32)
-        block[self.missing[rows]] = np.nan
+        block = np.array(self.values[rows], dtype=np.float32)
+        block[self.masked[rows]] = np.nan
         return block

@@ -1,33 +1,29 @@
-"""Which genes take a cell in a direction?"""
+"""Attribute the direction of cells to genes, by integrated gradients."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from univerce._device import choose_device
 from univerce._settings import settings
 from univerce._validate import check_whole, get_modality
-from univerce.embeddings.labels import get_labels
-from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.attribution import Attributor, Average
+from univerce.inference.embed import embed_inputs, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.sentences import draw_sentences
-from univerce.model.bag import bag_weights
-from univerce.model.checkpoint import read_network
-from univerce.tl.genes._deletions import embed_whole
+from univerce.tl.genes._direction import check_direction, get_groups, unit_vector
+from univerce.tl.genes._genes import describe_genes
 
 if TYPE_CHECKING:
     from mudata import MuData
 
 _BLOCK_ROWS = 100
-ALL = "all"
 
 
 def gene_attribution(
@@ -43,189 +39,138 @@ def gene_attribution(
     sampling: Literal["multinomial", "systematic"] | None = None,
     n_steps: int = 8,
     tolerance: float = 0.01,
-    device: str = "auto",
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Attribute to each gene how far it takes each cell in a direction, by integrated gradients.
+    """Attribute to each gene how far it moves each cell in a direction, by integrated gradients.
 
-    The direction may be "from the other cells toward the T cells", and what is attributed is the cosine of a cell's
-    embedding with it. The gradients of the network are averaged on the straight way from a baseline, the average cell
-    of ``adata``, to the cell (Sundararajan et al. 2017): in the baseline every gene of the sentence is replaced by the
-    mean of all drawn genes, where it stands, and the bag, in models with one, is the mean bag. What a gene is
-    attributed is the part of both that is its own. A gene that a cell lacks, and the average cell has, is attributed
-    something too.
+    A direction may lead from the other cells toward T cells; attributed is the cosine of a cell's embedding with it.
+    The gradients of the network are averaged on the straight path from a baseline, the average cell of ``adata``, to
+    the cell (Sundararajan et al. 2017). In the baseline every gene of the sentence is replaced in place by the mean of
+    all drawn genes, and the bag, in models with one, by the mean bag. A gene that the average cell expresses and a cell
+    does not has an attribution too.
 
-    By construction the attributions of a cell add up to its cosine less that of its baseline, but for the error of the
-    average, which is checked. They say what this network does with this cell, not what a gene does.
+    The attributions of a cell add up to its cosine minus that of its baseline, up to a quadrature error that is
+    checked. They explain what this network computes for this cell, not the function of a gene.
 
-    This can take ``3 * n_steps`` times as long as embedding the cells: choose some tens or hundreds.
+    This can take ``3 * n_steps`` times as long as embedding the cells: choose tens or hundreds of cells.
 
     Parameters
     ----------
     adata
-        AnnData with raw counts of cells of one species. It is not changed.
+        AnnData with raw counts of cells of one species.
     direction
-        A label of ``groupby``, for the centroid of its cells less that of the others, or a vector ``[output_dim]``.
+        A label of ``groupby``, for the centroid of its cells minus that of the others, or a vector ``[output_dim]``.
     groupby
         Column of ``obs`` to average over; ``None`` averages over all cells.
     species, model, mod, layer, gene_key, sampling, rng
         As in :func:`univerce.tl.uce_embed`.
     n_steps
-        Places on the way at which gradients are taken (Gauss-Legendre).
+        Points on the path at which gradients are evaluated (Gauss-Legendre).
     tolerance
-        Largest difference between the sum of a cell's attributions and what they should add up to, in units of the
-        cosine, before there is a warning.
-    device
-        ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
+        Warn if the attributions of a cell miss their sum by more than this, in units of the cosine.
 
     Returns
     -------
-    AnnData ``[n_obs, n_genes]`` of the genes that occur in any cell:
+    A new AnnData ``[n_obs, n_genes]`` of the genes that occur in any cell; ``adata`` stays as it is.
 
     ``X``
         Attributions, float32; NaN for cells without counts.
     ``obs``
-        That of ``adata``, and ``cosine``, ``cosine_baseline`` and ``residual``, the cosine less baseline and sum.
+        That of ``adata``, and ``cosine``, ``cosine_baseline`` and ``residual``, the cosine minus baseline and sum.
     ``var``
-        ``symbol`` and ``ensembl_id``; the names are those of ``adata``, of the first of several that are one gene.
-    ``uns["means"]``
-        ``group``, ``gene``, mean ``attribution`` and ``n_cells``, within each group the highest first.
-    ``uns["params"]``
-        What was asked for, and ``max_residual``.
+        ``symbol`` and ``ensembl_id``, indexed by the names in ``adata``; of several names of one gene, by the first.
+    ``uns["gene_attribution"]["table"]``
+        ``group``, ``gene``, mean ``attribution`` and ``n_cells``; the highest first within each group.
+    ``uns["gene_attribution"]["params"]``
+        Parameters and ``max_residual``.
 
     Raises
     ------
     ValueError
-        When the cells are of several species, the direction is no label, zero or does not fit, no other cell is left
+        If the cells are of several species, the direction is not a label, zero or does not fit, no other cell is left
         for a label, the values are not counts, or an option is out of range.
     KeyError
-        When there is no such column or layer.
+        If the column or layer does not exist.
 
     Warns
     -----
     UserWarning
-        When a residual exceeds the tolerance; more steps lower it.
+        If a residual exceeds the tolerance; more steps lower it.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:16].copy()
     >>> result = uc.tl.gene_attribution(adata, "CD19+ B", groupby="cell_type")
-    >>> means = result.uns["means"]
-    >>> bool("CD79A" in means.loc[means["group"] == "CD19+ B", "gene"].head(10).tolist())
+    >>> table = uc.get.table(result, "gene_attribution")
+    >>> "CD79A" in table.loc[table["group"] == "CD19+ B", "gene"].head(10).tolist()
     True
     """
     data, adata = adata, get_modality(adata, mod)
     check_whole("n_steps", n_steps, 1)
     if not tolerance > 0:
-        raise ValueError(f"tolerance={tolerance!r} must lie above 0.")
-    labels: Any = pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)
+        raise ValueError(f"tolerance={tolerance!r} must be above 0.")
+    labels = get_groups(adata, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
     if len(inputs.genes) > 1:
         raise ValueError(
-            f"The cells are of several species ({', '.join(inputs.species_names)}), whose genes cannot be compared; "
-            "attribute one species at a time."
+            f"The cells are of several species ({', '.join(inputs.species_names)}), whose genes are not comparable. "
+            "Attribute one species at a time."
         )
-    _check_direction(direction, labels, groupby, inputs.model.config.output_dim)
-    attributor = Attributor(read_network(inputs.model, choose_device(device)), inputs.genes[0].table)
-    average = _average(inputs)
-    used = np.flatnonzero((average.draws > 0) | (average.weights > 0))
-    rows = used[(used >= N_SPECIAL) & (used < N_SPECIAL + inputs.genes[0].table.n_obs)] - N_SPECIAL
+    check_direction("direction", direction, labels, groupby, inputs.model.config.output_dim)
+    table = inputs.genes[0].table
+    (attributor,) = load_embedders(inputs, Attributor, precision="float32")
+
+    average = Average.of(inputs)
+    rows = average.rows(table.n_obs)
     values = np.full((adata.n_obs, len(rows)), np.nan, dtype=np.float32)
     ends, sums = np.full((2, adata.n_obs), np.nan), np.full(adata.n_obs, np.nan)
-    show = settings.progress
-    with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not show) as bar:
-        unit = _unit(direction, labels, inputs, attributor)
+    with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not settings.progress) as bar:
+        cells = embed_inputs(inputs, [attributor]).astype(np.float64) if isinstance(direction, str) else values
+        unit = unit_vector(direction, labels, cells, contrast=True)
         for block, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
             for group in groups:
-                cells = block.start + group.cells
-                found, output, start = attributor.attribute(
-                    group.draws[0], group.bag, unit, average, n_steps=int(n_steps)
-                )
-                values[cells], ends[:, cells], sums[cells] = found[:, rows], (output, start), found.sum(axis=1)
-                bar.update(len(cells))
-    out = _result(adata, inputs, rows, values, labels)
+                at = block.start + group.cells
+                x, output, start = attributor.attribute(group.draws[0], group.bag, unit, average, n_steps=int(n_steps))
+                values[at], ends[:, at], sums[at] = x[:, rows], (output, start), x.sum(axis=1)
+                bar.update(len(at))
+
+    out = ad.AnnData(values, obs=adata.obs.copy(), var=describe_genes(table, rows, _names(inputs, rows)))
     out.obs["cosine"], out.obs["cosine_baseline"], out.obs["residual"] = *ends, ends[0] - ends[1] - sums
-    residual = np.abs(out.obs["residual"].to_numpy())
-    worst = float(np.nanmax(residual)) if np.isfinite(residual).any() else 0.0
-    if worst > tolerance:
+    residual = np.nan_to_num(np.abs(out.obs["residual"].to_numpy()))
+    if (worst := float(residual.max(initial=0))) > tolerance:
         warnings.warn(
             f"The attributions of {int((residual > tolerance).sum())} of {adata.n_obs} cells do not add up to within "
             f"{tolerance}; the largest error is {worst:.3g}. Raise n_steps={n_steps}.",
             stacklevel=2,
         )
-    out.uns["params"] = inputs.params | {
-        "groupby": groupby or "", "direction": direction if isinstance(direction, str) else "vector",
-        "n_steps": int(n_steps), "max_residual": worst,
+    out.uns["gene_attribution"] = {
+        "table": _means(out, labels),
+        "params": inputs.params | {
+            "groupby": groupby or "", "direction": direction if isinstance(direction, str) else "vector",
+            "n_steps": int(n_steps), "max_residual": worst,
+        },
     }  # fmt: skip
     return out
 
 
-def _check_direction(direction: Any, labels: Any, groupby: str | None, n_dims: int) -> None:
-    if isinstance(direction, str):
-        if groupby is None:
-            raise ValueError(f"direction={direction!r} is a label; say of which column with groupby=.")
-        if direction not in labels.categories:
-            raise ValueError(
-                f"direction={direction!r} is no label of obs[{groupby!r}]; there is "
-                f"{', '.join(map(repr, labels.categories[:20]))}."
-            )
-        return
-    vector = np.asarray(direction, dtype=np.float64)
-    if vector.shape != (n_dims,) or not np.isfinite(vector).all() or not vector.any():
-        raise ValueError(
-            f"direction must be a label or a finite vector of {n_dims} numbers, not all zero; its shape is "
-            f"{vector.shape}."
-        )
+def _names(inputs: Inputs, rows: np.ndarray) -> list[str]:
+    """Names of genes in the data, the first of several."""
+    pairs = zip(inputs.genes[0].rows[::-1], inputs.adata.var_names[::-1], strict=True)
+    first = {int(row): str(name) for row, name in pairs}
+    return [first[int(row)] for row in rows]
 
 
-def _average(inputs: Inputs) -> Average:
-    """The average cell of those that have counts."""
-    size = n_tokens(inputs.genes[0].table)
-    last_gene = N_SPECIAL + inputs.genes[0].table.n_obs
-    draws, weights, n = np.zeros(size), np.zeros(size), 0
-    for _, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
-        for group in groups:
-            draws += np.bincount(group.draws[0].ids.ravel(), minlength=size)
-            n += int((group.draws[0].lengths > 0).sum())
-            if inputs.model.config.bag and group.bag is not None:
-                weights += np.asarray(bag_weights(group.bag, inputs.model.config.bag_scale).sum(axis=0)).ravel()
-    if n == 0:
-        raise ValueError("No cell has a count in any gene of the model.")
-    draws[:N_SPECIAL] = draws[last_gene:] = 0
-    return Average(draws, weights / n)
-
-
-def _unit(direction: Any, labels: Any, inputs: Inputs, attributor: Attributor) -> np.ndarray:
-    if isinstance(direction, str):
-        cells = embed_whole(inputs, [attributor], lambda _: None).astype(np.float64)
-        mine = np.asarray(labels == direction)
-        known = ~np.isnan(cells[:, 0])
-        if not (mine & known).any() or not (~mine & known).any():
-            raise ValueError(
-                f"{int((mine & known).sum())} cells with counts are labeled {direction!r} and "
-                f"{int((~mine & known).sum())} are not; a direction needs both."
-            )
-        direction = cells[mine & known].mean(axis=0) - cells[~mine & known].mean(axis=0)
-    vector = np.asarray(direction, dtype=np.float64)
-    return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _result(adata: ad.AnnData, inputs: Inputs, rows: np.ndarray, values: np.ndarray, labels: Any) -> ad.AnnData:
-    genes = inputs.genes[0]
-    first = {int(row): name for row, name in zip(genes.rows[::-1], adata.var_names[::-1], strict=True)}
-    var = genes.table.obs.iloc[rows][["symbol", "ensembl_id"]].astype(str)
-    var.index = pd.Index([str(first[int(row)]) for row in rows])
-    out = ad.AnnData(values, obs=adata.obs.copy(), var=var)
+def _means(result: ad.AnnData, labels: pd.Categorical) -> pd.DataFrame:
+    """Mean attributions per group, the highest first."""
+    values = np.asarray(result.X, dtype=np.float64)
     known = ~np.isnan(values).any(axis=1)
     parts = []
     for code, group in enumerate(labels.categories):
         mine = known & (labels.codes == code)
-        mean = values[mine].mean(axis=0, dtype=np.float64) if mine.any() else np.full(len(rows), np.nan)
-        part = pd.DataFrame({"group": str(group), "gene": var.index, "attribution": mean, "n_cells": int(mine.sum())})
-        parts.append(part.sort_values("attribution", ascending=False, kind="stable"))
-    means = pd.concat(parts)
-    out.uns["means"] = means.set_axis([str(i) for i in range(len(means))])
-    return out
+        mean = values[mine].mean(axis=0) if mine.any() else np.full(result.n_vars, np.nan)
+        part = {"group": str(group), "gene": result.var_names, "attribution": mean, "n_cells": int(mine.sum())}
+        parts.append(pd.DataFrame(part).sort_values("attribution", ascending=False, kind="stable"))
+    return pd.concat(parts, ignore_index=True).rename(index=str)

@@ -1,4 +1,4 @@
-"""Which genes are alike to the model?"""
+"""Connect genes that are similar to a model."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import check_whole, get_modalities
+from univerce._validate import check_whole, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
 from univerce.genes.lookup import map_names
-from univerce.genes.species import resolve_species
 from univerce.genes.species_of import species_of
-from univerce.genes.table import N_SPECIAL, iter_token_features
-from univerce.tl.genes._context import read_context
+from univerce.inference.context import mean_context
+from univerce.inference.inputs import resolve_inputs
+from univerce.tl.genes._genes import describe_genes, find_rows, gene_features
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -28,9 +28,10 @@ _BLOCK = 1024
 
 
 def gene_network(
-    genes: ad.AnnData | MuData | Sequence[str],
+    adata: ad.AnnData | MuData,
+    genes: Sequence[str] | None = None,
     *,
-    context: ad.AnnData | MuData | None = None,
+    context: bool = False,
     species: str | None = None,
     model: str | Path | None = None,
     threshold: float | None = None,
@@ -39,127 +40,129 @@ def gene_network(
     layer: str | None = None,
     gene_key: str | None = None,
     sampling: Literal["multinomial", "systematic"] | None = None,
-    device: str = "auto",
     rng: int | np.random.Generator = 0,
-) -> pd.DataFrame:
-    """A network of genes that are alike to a model, as a table of edges.
+) -> ad.AnnData:
+    """Connect genes that are similar to a model, by their features or in the context of cells.
 
-    Genes enter a model as features, of their protein or of a text, before it has seen any cell; the similarity is the
-    cosine of two features. So the network says what the model holds for alike from the start: families and orthologues
-    rather than genes of one pathway, and nothing of the cells at hand.
+    A model reads genes as features, of their protein or of a text. The similarity of two genes is the cosine of their
+    features: it connects families and orthologs rather than genes of one pathway, and does not depend on the cells.
 
-    With ``context`` it is that of what the genes have become in the sentences of these cells: the outputs of the last
-    layer of the transformer, averaged over all places of a gene. What all genes have in common, their mean, is taken
-    off, without which every cosine is near one. A gene that is drawn few times has a noisy mean. Two sets of cells give
-    two networks, whose difference is what the cells add, as far as the model reads it.
+    With ``context`` genes are compared as the transformer reads them in the sentences of the cells: by the outputs of
+    its last layer, averaged over all places of a gene. The mean over all genes is subtracted, because otherwise every
+    cosine is near one. The mean of a gene that is drawn rarely is noisy. Differences between the networks of two sets
+    of cells are due to the cells.
 
     Parameters
     ----------
+    adata
+        Cells of one species. Without ``context`` only the names of their genes and their species are read.
     genes
-        Names of genes, as :func:`univerce.genes.map_names` finds them, or AnnData or MuData, of whose variables those
-        that are genes of the model are taken.
+        Names of genes, as in :func:`univerce.genes.map_names`; ``None`` takes the genes of ``adata``.
     context
-        Cells of one species with raw counts. Genes that are in none of their sentences are left out, with a warning in
-        the log.
+        Compare genes in the sentences of the cells, which requires raw counts. Genes that do not occur in any sentence
+        are left out, with a warning in the log.
     species
-        The species of the genes; ``None`` reads it from the AnnData.
+        Species of the genes; ``None`` reads it from ``adata``.
     model
         ``None`` is the bundled ``"uce-mini"``; ``"uce-4l"``, ``"uce-33l"``, or the directory of a model.
     threshold
-        Least similarity of an edge; ``None`` is 0.5, or none when ``n_neighbors`` is given.
+        Least similarity of an edge; ``None`` is 0.5, or -1 with ``n_neighbors``.
     n_neighbors
-        Keep an edge only when one gene is among so many nearest of the other, of equally near ones the first in
-        ``genes``.
-    mod
-        Modality, of each that is a MuData.
-    layer, gene_key, sampling, rng
-        As in :func:`univerce.tl.uce_embed`, for ``context``.
-    device
-        ``"auto"`` takes what ``settings.device`` says, and CUDA, MPS, CPU in this order when that is ``"auto"`` too.
+        Keep an edge only if one gene is among this many nearest of the other; ties go to the first in ``genes``.
+    mod, layer, gene_key, sampling, rng
+        As in :func:`univerce.tl.uce_embed`.
 
     Returns
     -------
-    An edge in each row, the most similar first: ``source``, ``target`` (in the order of ``genes``, each pair once) and
-    ``similarity``. Of names that stand for one gene the first is taken. ``networkx.from_pandas_edgelist(table,
-    edge_attr="similarity")`` makes a graph of it, ``table.to_csv`` a file.
+    A new AnnData of genes; ``adata`` stays as it is. If two names stand for one gene the first is taken.
+
+    ``X``
+        ``[n_genes, n_dims]`` float32 vectors that are compared.
+    ``obs``
+        ``symbol`` and ``ensembl_id``, indexed by ``genes``.
+    ``obsp["similarity"]``
+        ``[n_genes, n_genes]`` symmetric sparse matrix of the cosines of all edges.
+    ``uns["gene_network"]["table"]``
+        An edge per row, the most similar first: ``source``, ``target`` (in the order of ``genes``, each pair once),
+        ``similarity``. ``networkx.from_pandas_edgelist(table, edge_attr="similarity")`` makes it a graph.
+    ``uns["gene_network"]["params"]``
+        Parameters.
 
     Raises
     ------
     ValueError
-        When a gene is not in the gene table, fewer than two are left, the species is not stated or unknown or that of
-        the cells is another, the values of ``context`` are not counts, or an option is out of range.
+        If a gene is not in the gene table, fewer than two are left, the species is not stated or unknown, the values
+        are not counts, or an option is out of range.
     KeyError
-        When ``layer``, ``gene_key`` or ``mod`` does not exist.
+        If ``layer``, ``gene_key`` or ``mod`` does not exist.
 
     Examples
     --------
     >>> import univerce as uc
-    >>> names = ["CD3D", "CD3E", "CD79A", "CD79B", "LYZ"]
-    >>> table = uc.tl.gene_network(names, species="human", n_neighbors=1)
-    >>> sorted(table.columns)
-    ['similarity', 'source', 'target']
     >>> adata = uc.datasets.pbmc68k_reduced()[:50].copy()
-    >>> len(uc.tl.gene_network(names, context=adata, threshold=-1))
-    10
+    >>> network = uc.tl.gene_network(adata, ["CD3D", "CD3E", "CD79A", "CD79B", "LYZ"], n_neighbors=1)
+    >>> uc.get.table(network, "gene_network").columns.tolist()
+    ['source', 'target', 'similarity']
+    >>> network = uc.tl.gene_network(adata, ["CD3D", "CD3E", "CD79A"], context=True, threshold=-1)
+    >>> network.obsp["similarity"].nnz
+    6
     """
     if threshold is not None and not -1 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold!r} must lie between -1 and 1, as a cosine does.")
+        raise ValueError(f"threshold={threshold!r} must lie between -1 and 1.")
     if n_neighbors is not None:
         check_whole("n_neighbors", n_neighbors, 1)
+    data, adata = adata, get_modality(adata, mod)
     name = BUNDLED_MODEL if model is None else model
-    adata, cells = get_modalities(mod, genes, context)
-    listed = not isinstance(adata, ad.AnnData)
-    within = context if listed else genes
-    key = _species(cells if listed else adata, species, name, within)
+    key = _species(adata, species, name, data)
     table = load_table(key, model=name)
-    names, rows = _rows(adata if listed else adata.var_names, table, key, strict=listed)
-    if context is None:
-        vectors = _features(table, rows)
-    else:
-        means, n_places = read_context(
-            context, species=key, model=model, mod=None if cells is context else mod, layer=layer,
-            gene_key=gene_key, sampling=sampling, device=device, rng=rng,
-        )  # fmt: skip
+    names, rows = _rows(adata, genes, gene_key, table, key)
+    if context:
+        inputs = resolve_inputs(
+            data, species=key, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
+        )
+        means, n_places = mean_context(inputs)
         names, rows = _drawn(names, rows, n_places)
         vectors = means[rows]
+    else:
+        vectors = gene_features(table, rows)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     least = threshold if threshold is not None else -1.0 if n_neighbors is not None else 0.5
     edges = _edges(unit, float(least), n_neighbors)
-    return pd.DataFrame(
-        {"source": names[edges.row], "target": names[edges.col], "similarity": edges.data.astype(np.float64)}
-    )
+
+    out = ad.AnnData(vectors.astype(np.float32), obs=describe_genes(table, rows, names))
+    out.obsp["similarity"] = sp.csr_matrix(edges + edges.T)
+    similar = {"source": names[edges.row], "target": names[edges.col], "similarity": edges.data.astype(np.float64)}
+    params = {"species": key, "model": str(name), "context": context, "threshold": least, "n_neighbors": n_neighbors}
+    out.uns["gene_network"] = {
+        "table": pd.DataFrame(similar).rename(index=str),
+        "params": {k: "" if v is None else v for k, v in params.items()},
+    }
+    return out
 
 
-def _species(adata: ad.AnnData | None, species: str | None, model: str | Path, within: Any) -> str:
-    """The species of the genes: that of the cells, of which there may be none."""
-    known = tuple(available_species(model))
-    if adata is None:
-        if species is None:
-            raise ValueError("species= must say which species the genes are of.")
-        return resolve_species(species, extra=known)
-    found, _ = species_of(adata, species, known=known, within=within)
-    if isinstance(found, str):
-        return found
-    keys = sorted(set(map(str, found)))
-    if len(keys) == 1:
-        return keys[0]
-    raise ValueError(f"The cells are of several species ({', '.join(keys)}); pass species= to say whose genes.")
+def _species(adata: ad.AnnData, species: str | None, model: str | Path, within: Any) -> str:
+    keys, _ = species_of(adata, species, known=tuple(available_species(model)), within=within)
+    if isinstance(keys, str):
+        return keys
+    if len(several := sorted(set(map(str, keys)))) > 1:
+        raise ValueError(f"The cells are of several species ({', '.join(several)}). Pass the species= of the genes.")
+    return several[0]
 
 
-def _rows(genes: Any, table: ad.AnnData, species: str, *, strict: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Names of different genes, and their rows in the gene table, of which all must have one when ``strict``."""
+def _rows(
+    adata: ad.AnnData, genes: Sequence[str] | None, gene_key: str | None, table: ad.AnnData, species: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Names of different genes, and their rows in the gene table."""
     if isinstance(genes, str):
         raise ValueError(f"genes={genes!r} is one gene; a network needs two.")
-    names = np.array([str(name) for name in genes], dtype=object)
-    rows = map_names(names, table).rows
-    if strict and (rows < 0).any():
-        unknown = names[rows < 0]
-        raise ValueError(
-            f"{len(unknown):,} of {len(names):,} genes are not in the gene table of {species!r}: "
-            f"{', '.join(map(repr, unknown[:10]))}. Leave them out, or pass the species= they belong to."
-        )
-    names, rows = names[rows >= 0], rows[rows >= 0]
+    if genes is not None:
+        names = np.array([str(name) for name in genes], dtype=object)
+        rows = find_rows(names, table, species)
+    else:
+        names = (adata.var_names if gene_key is None else adata.var[gene_key]).astype(str).to_numpy(object)
+        rows = map_names(names, table).rows
+        names, rows = names[rows >= 0], rows[rows >= 0]
     first = np.sort(np.unique(rows, return_index=True)[1])
     if len(first) < 2:
         raise ValueError(f"{len(first)} genes of {species!r} are left; a network needs two.")
@@ -167,26 +170,20 @@ def _rows(genes: Any, table: ad.AnnData, species: str, *, strict: bool) -> tuple
 
 
 def _drawn(names: np.ndarray, rows: np.ndarray, n_places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The genes that occur in a sentence."""
-    there = n_places[rows] > 0
-    if not there.all():
+    """Genes that occur in a sentence."""
+    drawn = n_places[rows] > 0
+    if not drawn.all():
         logger.warning(
-            "%d of %d genes are in no sentence of the cells and left out: %s.", (~there).sum(), len(there),
-            ", ".join(map(repr, names[~there][:10])),
+            "Leaving out %d of %d genes, which occur in no sentence of the cells: %s.", (~drawn).sum(), len(drawn),
+            ", ".join(map(repr, names[~drawn][:10])),
         )  # fmt: skip
-    if there.sum() < 2:
-        raise ValueError(f"{there.sum()} genes are in the sentences of the cells; a network needs two.")
-    return names[there], rows[there]
-
-
-def _features(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
-    """``[n_genes, token_dim]`` features of rows in any order."""
-    used, places = np.unique(rows, return_inverse=True)
-    return np.concatenate([block for _, block in iter_token_features(table, used + N_SPECIAL)])[places]
+    if drawn.sum() < 2:
+        raise ValueError(f"{drawn.sum()} genes occur in the sentences of the cells; a network needs two.")
+    return names[drawn], rows[drawn]
 
 
 def _edges(unit: np.ndarray, least: float, n_neighbors: int | None) -> sp.coo_matrix:
-    """Pairs ``row < col`` and their cosine, the highest first; products in blocks that bound the memory."""
+    """Pairs ``row < col`` and their cosine, the highest first; products in blocks bound the memory."""
     n = len(unit)
     sources, targets, values = [], [], []
     for start in range(0, n, _BLOCK):
@@ -196,12 +193,11 @@ def _edges(unit: np.ndarray, least: float, n_neighbors: int | None) -> sp.coo_ma
         if n_neighbors is None:
             i, j = np.nonzero(cosine >= least)
             keep = start + i < j
-            i, j = i[keep], j[keep]
         else:
             nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(n_neighbors, n - 1)]
             i, j = np.repeat(row, nearest.shape[1]), nearest.ravel()
             keep = cosine[i, j] >= least
-            i, j = i[keep], j[keep]
+        i, j = i[keep], j[keep]
         values.append(np.einsum("ij,ij->i", unit[start + i], unit[j]))
         sources.append(np.minimum(start + i, j))
         targets.append(np.maximum(start + i, j))
