@@ -7,7 +7,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 import univerce as uc
 
 
-def embed(adata, *, batch, labels, rng, n_dims=30):
+def embed(adata, *, batch_key, groupby, rng, n_dims=30):
     """Counts in, ``[n_obs, n_dims]`` out; what it is not told, it cannot use."""
     weighted = TfidfTransformer(sublinear_tf=True).fit_transform(adata.X)
     svd = TruncatedSVD(n_dims, random_state=rng)
@@ -18,6 +18,6 @@ lsi = uc.bench.Method(
     name="LSI", embed=embed, citation="Deerwester et al. 1990", license="BSD-3-Clause", zero_shot=False
 )
 adata = uc.datasets.pbmc68k_reduced()
-scores = uc.bench.run(adata, labels="cell_type", methods=[lsi, "PCA", "random"], scib=False)
+scores = uc.bench.run(adata, groupby="cell_type", methods=[lsi, "PCA", "random"], scib=False)
 print(scores.query("metric == 'kNN accuracy'").groupby("method")["value"].mean().round(2))
 print(uc.bench.compare(adata, "LSI", "PCA")[["metric", "difference", "low", "high", "winner"]])

@@ -18,10 +18,10 @@ class DataEntry:
 
     name: str
     path: Path
-    labels: str = "cell_type"
-    batch: str | None = None
+    groupby: str = "cell_type"
+    batch_key: str | None = None
     layer: str | None = None
-    gene_symbols: str | None = None
+    gene_key: str | None = None
     score: bool = True
     """Score it by itself; False for data that only take part in transfers."""
 

@@ -66,7 +66,7 @@ def _data(o: Outcome) -> str:
     if "UCE" in set(found["runs"]["method"]) and "PCA" in set(found["runs"]["method"]) and set(best) != {"UCE", "PCA"}:
         parts.append("<h3>UCE and PCA, in pairs</h3>" + _table(_compared(o, "UCE", "PCA")))
     bases = {key.removeprefix("umap "): key for key in adata.obsm if key.startswith("umap ")}
-    color = [str(params["labels"]), *([o.batch] if o.batch else [])]
+    color = [str(params["groupby"]), *([o.batch] if o.batch else [])]
     names = list(bases)
     for start in range(0, len(names), 4):
         part = {name: bases[name] for name in names[start : start + 4]}
@@ -92,7 +92,7 @@ def _transfer(o: Outcome) -> str:
 
 
 def _pairs(transfers: Sequence[Outcome]) -> str:
-    scores = pd.concat([o.adata.uns[o.key]["scores"].assign(pair=o.name) for o in transfers], ignore_index=True)
+    scores = pd.concat([o.adata.uns[o.key]["table"].assign(pair=o.name) for o in transfers], ignore_index=True)
     known = published()
     centroids = known[known["metric"].str.startswith("centroid")]
     parts = ["<h2>All pairs</h2>"]
@@ -125,7 +125,7 @@ def _methods(outcomes: Sequence[Outcome]) -> str:
 def _best(found: Any) -> list[str]:
     runs = found["runs"]
     peers = runs[(runs["status"] == "done") & ~runs["control"] & ~runs["uses_labels"]]["method"].unique()
-    scores = found["scores"]
+    scores = found["table"]
     for metric in ("Total", "kNN accuracy"):
         values = scores[(scores["metric"] == metric) & (scores["group"] == "all") & scores["method"].isin(peers)]
         if values["value"].notna().any():

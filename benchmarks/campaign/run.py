@@ -24,7 +24,7 @@ class Outcome:
     """The data, or the query, with everything in ``obsm`` and ``uns``."""
     key: str
     """In ``uns``."""
-    batch: str | None = None
+    batch_key: str | None = None
     reference: str = ""
     query: str = ""
 
@@ -37,25 +37,23 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             adata = ad.read_h5ad(entry.path)
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
             run(
-                adata, labels=entry.labels, batch=entry.batch, layer=entry.layer, methods=config.methods,
+                adata, groupby=entry.labels, batch_key=entry.batch, layer=entry.layer, methods=config.methods,
                 features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
                 add_umaps(adata)
             suffix = "" if features == "all" else ", 2,000 variable genes"
-            outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch=entry.batch))
+            outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch_key=entry.batch))
     for transfer in config.transfers:
         by_name = {entry.name: entry for entry in config.data}
         query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
         report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labeled")
         methods = [m for m in config.methods if _takes_part(m, transfer)]
-        symbols = {by_name[name].gene_symbols for name in (transfer.query, transfer.reference)}
+        symbols = {by_name[name].gene_key for name in (transfer.query, transfer.reference)}
         if len(symbols) > 1:
-            raise ValueError(
-                f"The transfer {transfer.name!r} needs one gene_symbols for both data sets, not {symbols}."
-            )
+            raise ValueError(f"The transfer {transfer.name!r} needs one gene_key for both data sets, not {symbols}.")
         run_transfer(
-            query, reference, labels=TYPES, methods=methods, gene_symbols=symbols.pop(), seeds=config.seeds,
+            query, reference, groupby=TYPES, methods=methods, gene_key=symbols.pop(), seeds=config.seeds,
             min_cells=config.min_cells, cache=config.cache,
         )  # fmt: skip
         outcomes.append(

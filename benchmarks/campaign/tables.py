@@ -42,7 +42,7 @@ TRANSFER: Final = {
 def summary(outcome: Outcome, columns: dict[str, str], sort_by: Sequence[str]) -> pd.DataFrame:
     """Mean ± standard deviation over the seeds as text, the best method first, controls last; a failed run says so."""
     found = outcome.adata.uns[outcome.key]
-    scores, runs = found["scores"], found["runs"]
+    scores, runs = found["table"], found["runs"]
     rows = scores[scores["group"] == "all"]
     grouped = rows.groupby(["method", "metric"], sort=False)["value"]
     mean, spread, order = grouped.mean().unstack(), grouped.std(ddof=1).unstack(), list(dict.fromkeys(scores["method"]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 _LOG1P_MAX = 20.0
 _MAX_SEED = 2**63 - 1
@@ -28,6 +30,8 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
     TypeError
         If ``data`` is neither.
     """
+    import anndata as ad
+
     if isinstance(data, ad.AnnData):
         if mod is not None:
             raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but this is an AnnData; leave mod out.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,20 @@ import pytest
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+from univerce.bench import _runs
 from univerce.bench._cache import cache_key, cached_numbers, data_digest
-from univerce.bench._runs import run_method, shown
+from univerce.bench._runs import run_method, visible
 
 
 @pytest.fixture
 def data():
     adata = counted_cells()
-    return shown(adata, adata.X)
+    return visible(adata, adata.X)
 
 
 def run(method, data, cache: Path, **change):
-    told = {"digest": data_digest(data), "batch": "batch", "labels": "type", "seed": 0, "cache": cache} | change
-    return run_method(method, data, **told)
+    options = {"digest": data_digest(data), "batch_key": "batch", "groupby": "type", "seed": 0, "cache": cache} | change
+    return run_method(method, data, **options)
 
 
 def test_a_second_run_reads_the_embedding_and_what_it_cost(tmp_path, data):
@@ -40,7 +42,7 @@ def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, t
     method = dataclasses.replace(PLAIN, digest=lambda options: "digest")
 
     def key(method=method, data=data, **change):
-        told = {"batch": "batch", "labels": "type", "seed": 0, "options": {"model": str(weights)}} | change
+        told = {"batch_key": "batch", "groupby": "type", "seed": 0, "options": {"model": str(weights)}} | change
         return cache_key(method, data_digest(data), **told)
 
     changed = data.copy()
@@ -52,8 +54,8 @@ def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, t
     species = data.copy()
     species.uns["organism"] = "mouse"
     keys = [
-        key(), key(seed=1), key(batch=None), key(labels=None), key(options={}), key(data=changed), key(data=renamed),
-        key(data=relabeled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
+        key(), key(seed=1), key(batch_key=None), key(groupby=None), key(options={}), key(data=changed),
+        key(data=renamed), key(data=relabeled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
         key(method=dataclasses.replace(method, name="other")),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
@@ -70,6 +72,20 @@ def test_a_function_that_may_hold_values_of_its_own_is_not_kept(tmp_path, data):
     two = run(method, data, tmp_path)
     np.testing.assert_array_equal(one.embedding + 1, two.embedding)
     assert not list(tmp_path.iterdir())
+
+
+def test_time_and_peak_memory_of_a_run_are_measured(tmp_path, data, monkeypatch):
+    def touch(adata, **_):
+        np.ones(25_000_000)  # 200 MB
+        time.sleep(0.02)
+        return np.ones((adata.n_obs, 2))
+
+    found = run(some_method("touch", touch), data, tmp_path)
+    assert found.seconds > 0.02
+    assert np.isnan(found.peak_mb) or 190 < found.peak_mb < 260
+    for name in ("_RESET", "_STATUS"):
+        monkeypatch.setattr(_runs, name, tmp_path / "none" / "file")
+    assert np.isnan(run(some_method("touch", touch), data, tmp_path).peak_mb)
 
 
 def test_a_failed_run_is_not_kept(tmp_path, data):
@@ -108,7 +124,7 @@ def test_numbers_are_computed_once_for_the_same_arrays(tmp_path):
 
 def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
     adata, again = counted_cells(), counted_cells()
-    options = {"labels": "type", "batch": "batch", "methods": [NOISE, PLAIN], "seeds": [0, 1], "scib": False}
+    options = {"groupby": "type", "batch_key": "batch", "methods": [NOISE, PLAIN], "seeds": [0, 1], "scib": False}
     one = uc.bench.run(adata, cache=tmp_path, **options)
     two = uc.bench.run(again, cache=tmp_path, **options)
     assert again.uns["benchmark"]["runs"]["cached"].all()
@@ -128,7 +144,7 @@ def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
 
     def changed(module):
         text = read(module)
-        return text + "\nCHANGED = 1\n" if module.__name__.endswith("methods._expression") else text
+        return text + "\nCHANGED = 1\n" if module.__name__.endswith("bench._expression") else text
 
     monkeypatch.setattr(inspect, "getsource", changed)
     after = _cache._code(harmony), _cache._code(random)

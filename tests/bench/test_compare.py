@@ -14,13 +14,13 @@ def adata():
     out = counted_cells()
     out.obsm["X_twin"] = out.obsm["X_clear"] @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     out.obsm["X_twin"] = out.obsm["X_twin"].astype(np.float32)
-    uc.bench.run(out, labels="type", batch="batch", methods=["X_clear", "X_twin", NOISE, PLAIN], scib=False)
+    uc.bench.run(out, groupby="type", batch_key="batch", methods=["X_clear", "X_twin", NOISE, PLAIN], scib=False)
     return out
 
 
 def test_a_clear_winner_is_named_and_the_difference_is_that_of_the_table(adata):
     table = uc.bench.compare(adata, "noise", "X_clear").set_index("metric")
-    scores = adata.uns["benchmark"]["scores"].query("group == 'all'").groupby(["metric", "method"])["value"].mean()
+    scores = adata.uns["benchmark"]["table"].query("group == 'all'").groupby(["metric", "method"])["value"].mean()
     for metric in ("kNN accuracy", "transfer logistic accuracy", "silhouette"):
         expected = scores[metric, "noise"] - scores[metric, "X_clear"]
         assert table.loc[metric, "difference"] == pytest.approx(expected, abs=1e-6)
@@ -43,9 +43,11 @@ def test_turning_the_sides_round_turns_the_sign(adata):
 
 
 def test_what_was_not_run_cannot_be_compared(adata):
-    with pytest.raises(ValueError, match="'PCA' has no embedding in this benchmark; there are 'X_clear', 'X_twin'"):
+    with pytest.raises(
+        ValueError, match="'PCA' has no embedding in this benchmark; the methods are 'X_clear', 'X_twin'"
+    ):
         uc.bench.compare(adata, "PCA", "X_clear")
     with pytest.raises(ValueError, match="compared with itself"):
         uc.bench.compare(adata, "noise", "noise")
-    with pytest.raises(KeyError, match="holds no benchmark"):
+    with pytest.raises(KeyError, match="is not a benchmark"):
         uc.bench.compare(adata, "noise", "X_clear", key="other")

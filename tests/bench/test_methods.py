@@ -26,18 +26,9 @@ def test_every_module_of_methods_gives_methods_and_none_is_heavy():
 
 def test_the_list_says_what_a_reader_of_a_table_must_know():
     table = uc.bench.list_methods().set_index("name")
-    assert table.loc["scANVI", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [
-        False,
-        True,
-        True,
-        False,
-    ]
-    assert table.loc["UCE", ["zero_shot", "uses_batch", "uses_labels", "control"]].tolist() == [
-        True,
-        False,
-        False,
-        False,
-    ]
+    seen = table[["zero_shot", "uses_batch", "uses_labels", "control"]]
+    assert seen.loc["scANVI"].tolist() == [False, True, True, False]
+    assert seen.loc["UCE"].tolist() == [True, False, False, False]
     assert table["control"].iloc[-1]
     assert table["citation"].str.len().gt(0).all()
 
@@ -45,16 +36,16 @@ def test_the_list_says_what_a_reader_of_a_table_must_know():
 def test_options_are_bound_and_checked():
     method = uc.bench.method("pca", rename="PCA 5", n_comps=5)
     adata = counted_cells()
-    uc.bench.run(adata, labels="type", methods=[method], scib=False, n_bootstrap=0)
+    uc.bench.run(adata, groupby="type", methods=[method], scib=False, n_bootstrap=0)
     assert adata.obsm["X_PCA_5"].shape == (120, 5)
     with pytest.raises(TypeError, match="PCA has no option 'n_components'; its options are: n_top_genes, n_comps"):
         uc.bench.method("PCA", n_components=3)
-    with pytest.raises(ValueError, match="There is no method 'XYZ'; there are 'Geneformer'"):
+    with pytest.raises(ValueError, match="Unknown method 'XYZ'; the methods are 'Geneformer'"):
         uc.bench.method("XYZ")
 
 
-def embed(name, adata, **told):
-    return find_method(name).embed(adata.copy(), **({"batch": "batch", "labels": "type", "rng": 0} | told))
+def embed(name, adata, **changes):
+    return find_method(name).embed(adata.copy(), **({"batch_key": "batch", "groupby": "type", "rng": 0} | changes))
 
 
 @pytest.mark.parametrize("name", ["shuffled", "shuffled in batch", "shuffled in type"])
@@ -83,7 +74,7 @@ def test_cell_types_are_one_column_each_and_a_missing_label_is_no_cell():
 
 def test_controls_without_what_they_need_say_so():
     adata = counted_cells()
-    with pytest.raises(ValueError, match="pass labels="):
-        embed("cell types", adata, labels=None)
-    with pytest.raises(ValueError, match="pass batch="):
-        embed("shuffled in batch", adata, batch=None)
+    with pytest.raises(ValueError, match="pass groupby="):
+        embed("cell types", adata, groupby=None)
+    with pytest.raises(ValueError, match="pass batch_key="):
+        embed("shuffled in batch", adata, batch_key=None)

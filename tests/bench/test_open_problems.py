@@ -21,7 +21,7 @@ def dataset():
     adata = counted_cells()
     adata.var["symbol"] = [f"S{i}" for i in range(60)]
     return uc.bench.export_open_problems(
-        adata, batch="batch", labels="type", species="mouse", dataset_id="d", feature_name="symbol"
+        adata, batch_key="batch", groupby="type", species="mouse", dataset_id="d", feature_name="symbol"
     )
 
 
@@ -43,7 +43,7 @@ def test_what_is_exported_can_be_read_and_benchmarked(dataset, tmp_path):
     dataset.write_h5ad(tmp_path / "d.h5ad")
     adata = uc.bench.read_open_problems(tmp_path / "d.h5ad")
     assert (adata.var_names[0], adata.uns["organism"]) == ("S0", "mus_musculus")
-    scores = uc.bench.run(adata, batch="batch", labels="cell_type", methods=["PCA"], scib=False)
+    scores = uc.bench.run(adata, batch_key="batch", groupby="cell_type", methods=["PCA"], scib=False)
     assert scores["value"].notna().any()
 
 
@@ -73,13 +73,13 @@ def test_what_is_not_in_the_form_is_refused_by_the_names_of_what_lacks(dataset):
     adata = counted_cells()
     adata.obs.iloc[:2, 0] = np.nan
     with pytest.raises(ValueError, match="missing in 2 cells"):
-        uc.bench.export_open_problems(adata, batch="batch", labels="type", species="human", dataset_id="d")
+        uc.bench.export_open_problems(adata, batch_key="batch", groupby="type", species="human", dataset_id="d")
 
 
 def test_the_component_embeds_every_cell_with_its_dozen_lines(tmp_path, monkeypatch):
     adata = uc.datasets.pbmc68k_reduced()[:60].copy()
     dataset = uc.bench.export_open_problems(
-        adata, batch="phase", labels="cell_type", species="human", dataset_id="pbmc"
+        adata, batch_key="phase", groupby="cell_type", species="human", dataset_id="pbmc"
     )
     monkeypatch.chdir(tmp_path)
     dataset.write_h5ad("dataset.h5ad")

@@ -12,7 +12,7 @@ from sklearn.metrics import silhouette_samples
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
 
-QUICK = {"scib": False, "n_bootstrap": 0, "labels": "type", "batch": "batch"}
+QUICK = {"scib": False, "n_bootstrap": 0, "groupby": "type", "batch_key": "batch"}
 
 
 def value(scores: pd.DataFrame, method: str, metric: str, group: str = "all") -> float:
@@ -34,7 +34,7 @@ def test_every_run_is_in_obsm_and_in_the_tables_and_no_cell_is_lost():
     expected = np.random.default_rng(5).normal(size=(120, 4)).astype(np.float32)
     np.testing.assert_array_equal(adata.obsm["X_noise_5"], expected)
     assert sum(adata.uns["benchmark"]["params"]["n_cells"].values()) == adata.n_obs
-    pd.testing.assert_frame_equal(scores, adata.uns["benchmark"]["scores"])
+    pd.testing.assert_frame_equal(scores, adata.uns["benchmark"]["table"])
     assert set(scores["seed"][scores["method"] == "noise"]) == {3, 5}
 
 
@@ -120,7 +120,7 @@ def test_a_type_of_one_batch_alone_cannot_be_labeled_and_is_counted():
     adata.obs.loc[adata.obs["type"] == "t2", "batch"] = "b0"
     scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
     (row,) = scores.query("metric == 'transfer kNN accuracy' and group == 'all'").itertuples()
-    assert row.note == "40 cells of types that no other batch has"
+    assert row.note == "40 cells of types in one batch only"
     assert row.n_cells == 80
 
 
@@ -148,15 +148,15 @@ def test_the_order_of_the_cells_changes_no_silhouette_and_no_alignment():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"methods": ["nothing"]}, ValueError, "There is no method 'nothing'.*Nor is it a key of obsm: 'X_clear'"),
-        ({"methods": [PLAIN, PLAIN]}, ValueError, "Two methods are called 'plain'"),
+        ({"methods": ["nothing"]}, ValueError, "Unknown method 'nothing'.*The keys of obsm are: 'X_clear'"),
+        ({"methods": [PLAIN, PLAIN]}, ValueError, "Two methods have the name 'plain'"),
         ({"methods": []}, ValueError, "methods is empty"),
         ({"features": "some"}, ValueError, "features='some' is not known"),
-        ({"labels": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
-        ({"batch": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
+        ({"groupby": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
+        ({"batch_key": "no"}, KeyError, "adata.obs\\['no'\\] does not exist"),
         ({"layer": "no"}, KeyError, "layer='no' is not in the AnnData"),
         ({"seeds": [1, 1]}, ValueError, "must be different whole numbers"),
-        ({"min_cells": 100}, ValueError, "needs two types with 100 cells or more; of 120 there are 0 scored"),
+        ({"min_cells": 100}, ValueError, "needs two types with 100 cells or more; of 120 cells there are 0 scored"),
     ],
 )
 def test_what_cannot_be_run_is_refused_with_a_fix(change, error, message):
@@ -185,5 +185,5 @@ def test_the_result_survives_a_file(tmp_path):
     adata = counted_cells()
     scores = uc.bench.run(adata, methods=["X_clear", BROKEN], **QUICK)
     adata.write_h5ad(tmp_path / "a.h5ad")
-    found = ad.read_h5ad(tmp_path / "a.h5ad").uns["benchmark"]["scores"]
+    found = ad.read_h5ad(tmp_path / "a.h5ad").uns["benchmark"]["table"]
     np.testing.assert_array_equal(found["value"], scores["value"])

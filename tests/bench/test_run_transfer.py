@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
 
-QUICK = {"labels": "type", "n_bootstrap": 0}
+QUICK = {"groupby": "type", "n_bootstrap": 0}
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_fitted_methods_see_one_data_set_on_the_shared_genes_without_a_label_of_
     query = query[:, 5:].copy()
     seen = {}
 
-    def look(adata, *, batch, labels, rng):
-        seen.update(obs=adata.obs[[batch, labels]].copy(), var=list(adata.var_names), x=adata.X.toarray())
+    def look(adata, *, batch_key, groupby, rng):
+        seen.update(obs=adata.obs[[batch_key, groupby]].copy(), var=list(adata.var_names), x=adata.X.toarray())
         return adata.X.toarray()
 
     scores = uc.bench.run_transfer(query, reference, methods=[some_method("look", look)], **QUICK)
@@ -73,8 +73,8 @@ def test_a_method_that_knows_all_genes_sees_one_data_set_at_a_time(pair):
     query.var_names = [f"other {i}" for i in range(60)]
     shapes = []
 
-    def look(adata, *, batch, labels, rng):
-        shapes.append((adata.shape, batch, labels, "type" in adata.obs))
+    def look(adata, *, batch_key, groupby, rng):
+        shapes.append((adata.shape, batch_key, groupby, "type" in adata.obs))
         return np.asarray(adata.X[:, :10].toarray())
 
     methods = [some_method("look", look, own_genes=True), PLAIN]
@@ -91,8 +91,8 @@ def test_types_that_the_reference_cannot_teach_are_counted_not_scored(pair):
     scores = uc.bench.run_transfer(query, reference, methods=["X_clear", BROKEN, NOISE], seeds=[0, 1], **QUICK)
     counts = query.uns["benchmark_transfer"]["params"]["n_cells"]
     assert counts == {
-        "scored": 59, "no label": 1, "no embedding": 0, "type not taught": 30,
-        "taught": 120, "reference, not taught": 0,
+        "scored": 59, "no label": 1, "no embedding": 0, "type not in reference": 30,
+        "fitted": 120, "reference, not fitted": 0,
     }  # fmt: skip
     assert scores.query("method == 'noise' and metric == 'kNN accuracy'")["seed"].tolist() == [0, 1]
     confusion = query.uns["benchmark_transfer"]["confusion"]
@@ -109,14 +109,14 @@ def test_two_methods_of_one_pair_are_compared(pair):
 def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):
     query, reference = pair
     query.obsm["X_clear"] = query.obsm["X_clear"][:, :2]
-    with pytest.raises(ValueError, match="2 columns in the query and 3 in the reference are not one space"):
+    with pytest.raises(ValueError, match="2 columns in the query and 3 in the reference are different spaces"):
         uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
 
 
 def test_what_cannot_be_taught_is_refused(pair):
     query, reference = pair
     reference.obs["type"] = pd.Categorical(["x", "y"] * 60)
-    with pytest.raises(ValueError, match=r"can teach 2 types .* and 0 cells of the query"):
+    with pytest.raises(ValueError, match=r"has 2 types .* and 0 cells of adata"):
         uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
-    with pytest.raises(KeyError, match=r"labels='no' is not in query.obs"):
-        uc.bench.run_transfer(query, reference, methods=["X_clear"], **(QUICK | {"labels": "no"}))
+    with pytest.raises(KeyError, match=r"groupby='no' is not in adata.obs"):
+        uc.bench.run_transfer(query, reference, methods=["X_clear"], **(QUICK | {"groupby": "no"}))

@@ -13,10 +13,8 @@ from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
-from univerce.bench._bootstrap import interval, resampled_means
-from univerce.bench._centroids import alignment_of_batches, centroid_hits
-from univerce.bench._features import principal_components, variable_genes
-from univerce.bench._geometry import rotated, separate
+from univerce.bench._expression import open_problems_genes, principal_components
+from univerce.bench._metrics import batch_alignment, centroid_hits, interval, rotated, separated
 from univerce.bench._scib import BATCH, BIO, TOTALS, scib_scores
 
 
@@ -46,7 +44,7 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     adata = counted_cells(150)
     adata.obsm["X_other"] = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
     caplog.set_level(logging.INFO)
-    scores = uc.bench.run(adata, labels="type", batch="batch", methods=["X_clear", "X_other"], n_bootstrap=0)
+    scores = uc.bench.run(adata, groupby="type", batch_key="batch", methods=["X_clear", "X_other"], n_bootstrap=0)
     assert "cell" not in caplog.text  # scib-metrics tells of every type that it skips
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -74,7 +72,7 @@ def test_cells_on_one_point_have_scores_that_do_not_depend_on_their_order(cells)
     order = np.random.default_rng(0).permutation(150)
     found = [
         scib_scores(
-            separate(one_hot[o]), pd.Categorical(cells.obs["type"].to_numpy()[o]),
+            separated(one_hot[o]), pd.Categorical(cells.obs["type"].to_numpy()[o]),
             pd.Categorical(cells.obs["batch"].to_numpy()[o]), principal_components(cells)[o],
         )
         for o in (np.arange(150), order)
@@ -94,13 +92,13 @@ def test_with_one_batch_scib_has_no_total(cells):
 
 def test_only_equal_rows_are_moved_and_only_a_little():
     x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
-    np.testing.assert_array_equal(separate(x), x)
+    np.testing.assert_array_equal(separated(x), x)
     x[10:20] = x[0]
-    moved = separate(x)
+    moved = separated(x)
     assert len(np.unique(moved, axis=0)) == 30
     np.testing.assert_array_equal(moved[np.r_[:10, 20:30]], x[np.r_[:10, 20:30]])
     assert np.abs(moved - x).max() < 1e-3
-    assert len(np.unique(separate(np.zeros((5, 2), np.float32)), axis=0)) == 5
+    assert len(np.unique(separated(np.zeros((5, 2), np.float32)), axis=0)) == 5
 
 
 def test_a_wide_embedding_is_rotated_and_keeps_its_distances():
@@ -118,33 +116,32 @@ def test_centroids_that_find_their_own_type_are_counted():
     hits, n = centroid_hits(query, reference, [1, 2])
     assert (hits.tolist(), n) == ([1, 2], 2)
     x, y = np.concatenate([query[0], reference[0]]), np.concatenate([query[1], reference[1]])
-    shares, n = alignment_of_batches(x, y, np.array([0, 0, 0, 0, 1, 1, 1]), [1, 2])
+    shares, n = batch_alignment(x, y, np.array([0, 0, 0, 0, 1, 1, 1]), [1, 2])
     # Back again: a (0) finds a (1); b (10) finds a (1) at 9 and b (16) at 6.
     assert (shares.tolist(), n) == ([3 / 4, 1.0], 4)
 
 
 def test_no_shared_type_has_no_share():
-    shares, n = alignment_of_batches(np.zeros((2, 1)), np.array([0, 1]), np.array([0, 1]), [1])
+    shares, n = batch_alignment(np.zeros((2, 1)), np.array([0, 1]), np.array([0, 1]), [1])
     assert n == 0
     assert np.isnan(shares).all()
 
 
-def test_resampled_means_spread_like_the_standard_error():
-    values = np.random.default_rng(0).normal(size=(400, 2))
-    means = resampled_means(values, 3000, np.random.default_rng(1))
-    np.testing.assert_allclose(means.std(0), values.std(0) / 20, rtol=0.05)
-    low, high = interval(means)
-    np.testing.assert_allclose([low, high], values.mean(0) + np.outer([-1.96, 1.96], values.std(0) / 20), atol=0.01)
+def test_intervals_spread_like_the_standard_error():
+    values = np.random.default_rng(0).normal(size=400)
+    half = 1.96 * values.std() / 20
+    found = interval(values, 3000, 1)
+    np.testing.assert_allclose(found, [values.mean() - half, values.mean() + half], atol=0.01)
 
 
-def test_strata_are_resampled_one_by_one():
+def test_strata_are_resampled_separately():
     strata = np.repeat([0, 1], [3, 300])
-    values = np.where(strata == 0, 5.0, 1.0)[:, None]  # constant in each: nothing is left to vary
-    np.testing.assert_allclose(resampled_means(values, 20, np.random.default_rng(0), strata), 3.0)
+    values = np.where(strata == 0, 5.0, 1.0)  # constant in each
+    assert interval(values, 20, 0, strata) == (3.0, 3.0)
 
 
 def test_variable_genes_of_open_problems_vary_within_batches():
     adata = counted_cells(80, 2500, types=2)
-    chosen = variable_genes(adata, "batch")
+    chosen = open_problems_genes(adata, "batch")
     assert chosen.sum() == 2000
-    assert variable_genes(adata[:, :1999], "batch").all()
+    assert open_problems_genes(adata[:, :1999], "batch").all()

@@ -313,10 +313,6 @@ def test_knn_accuracy_is_that_of_a_plain_vote_in_stratified_folds() -> None:
     np.testing.assert_allclose(_demo.knn_accuracy(X, labels), expected)
 
 
-def test_colors_and_markers_tell_ten_types_apart() -> None:
-    assert len(set(_demo.COLORS)) == len(set(_demo.MARKERS)) == 10
-
-
 def test_help_and_version_load_nothing_heavy() -> None:
     code = """
 import json, sys

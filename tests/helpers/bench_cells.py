@@ -28,25 +28,25 @@ def counted_cells(
     return adata
 
 
-def counts_as_they_are(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int) -> np.ndarray:
+def counts_as_they_are(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int) -> np.ndarray:
     return np.asarray(adata.X.toarray(), dtype=np.float32)
 
 
-def broken(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int) -> np.ndarray:
+def broken(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int) -> np.ndarray:
     raise RuntimeError("no weights here")
 
 
-def one_row_short(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int) -> np.ndarray:
+def one_row_short(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int) -> np.ndarray:
     return np.zeros((adata.n_obs - 1, 2), np.float32)
 
 
-def noise(adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int) -> np.ndarray:
+def noise(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int) -> np.ndarray:
     return np.random.default_rng(rng).normal(size=(adata.n_obs, 4)).astype(np.float32)
 
 
 def some_method(name: str, embed, **fields) -> Method:
-    told = {"citation": "", "license": "", "zero_shot": True, "seeded": False} | fields
-    return Method(name, embed, **told)
+    values = {"citation": "", "license": "", "zero_shot": True, "seeded": False} | fields
+    return Method(name, embed, **values)
 
 
 PLAIN = some_method("plain", counts_as_they_are)

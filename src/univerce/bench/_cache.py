@@ -1,4 +1,4 @@
-"""Embeddings on disk, under the hash of everything that decides them."""
+"""Embeddings and scores on disk, by the hash of everything that determines them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import json
 import sys
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce.bench import methods
 from univerce.bench._method import Method
 from univerce.bench._record import versions
+from univerce.io.atomic import replacing
 
-METHODS = methods.__name__
+_SHARED = ("univerce.bench.methods.", "univerce.bench._expression")
+"""Modules whose code is part of the key of the methods that import them."""
 
 
 def data_digest(adata: ad.AnnData) -> str:
-    """SHA-256 of what a method is shown: the counts, ``obs``, ``var`` and the texts in ``uns``."""
+    """SHA-256 of what a method sees: the counts, ``obs``, ``var`` and the texts in ``uns``."""
     x = sp.csr_matrix(adata.X)
     digest = hashlib.sha256(repr(adata.shape).encode())
     for part in (x.data, x.indices, x.indptr):
@@ -39,11 +39,11 @@ def data_digest(adata: ad.AnnData) -> str:
 
 
 def cache_key(
-    method: Method, data: str, *, batch: str | None, labels: str | None, seed: int, options: Mapping[str, Any]
+    method: Method, data: str, *, batch_key: str | None, groupby: str | None, seed: int, options: Mapping[str, Any]
 ) -> str | None:
-    """Name of an embedding in the cache; ``None`` for a method whose code cannot be told by its text.
+    """Name of an embedding in the cache; None if the text of the function does not determine it.
 
-    A function that was made inside another one may hold values that are no option, and one that was typed has no file.
+    A function defined inside another one may hold further values, and an interactive one has no file.
     """
     try:
         code = _code(method.embed.__module__)
@@ -51,43 +51,42 @@ def cache_key(
         return None
     if method.embed.__closure__ or method.embed.__module__ == "__main__":
         return None
-    told = {
-        "data": data, "batch": batch, "labels": labels, "seed": seed, "method": method.name,
+    key = {
+        "data": data, "batch_key": batch_key, "groupby": groupby, "seed": seed, "method": method.name,
         "function": method.embed.__qualname__, "code": code,
-        "options": {name: _told(value) for name, value in sorted(options.items())},
+        "options": {name: _content(value) for name, value in sorted(options.items())},
         "weights": None if method.digest is None else method.digest(options),
         "versions": versions(),
     }  # fmt: skip
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 def _code(module: str, seen: frozenset[str] = frozenset()) -> str:
-    """SHA-256 of the code of a module and of what it takes from modules beside it; comments do not count."""
+    """SHA-256 of the code of a module and of the modules of :data:`_SHARED` that it imports, without comments."""
     found = sys.modules[module]
     digest = hashlib.sha256(ast.dump(ast.parse(inspect.getsource(found))).encode())
-    beside = {str(getattr(value, "__module__", "")) for value in vars(found).values()}
-    for name in sorted(beside - {module} - seen):
-        if name.startswith(f"{METHODS}.") and module.startswith(f"{METHODS}."):
+    imported = {str(getattr(value, "__module__", "")) for value in vars(found).values()}
+    for name in sorted(imported - {module} - seen):
+        if name.startswith(_SHARED) and module.startswith(_SHARED):
             digest.update(_code(name, seen | {module}).encode())
     return digest.hexdigest()
 
 
-def _told(value: Any) -> Any:
-    """An option as text; a file or directory stands for its content."""
-    if isinstance(value, str | Path) and str(value) and Path(value).exists():
-        root = Path(value)
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        digest = hashlib.sha256()
-        for path in files:
-            digest.update(str(path.relative_to(root)).encode())
-            with open(path, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
-    return repr(value)
+def _content(value: Any) -> Any:
+    """An option as text; the content of a file or directory in place of its path."""
+    if not (isinstance(value, str | Path) and str(value) and Path(value).exists()):
+        return repr(value)
+    root = Path(value)
+    digest = hashlib.sha256()
+    for path in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(root)).encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def read_cached(directory: Path | None, key: str | None) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """An embedding and what was noted with it, if it is there."""
+    """An embedding and what was recorded with it, or None."""
     if directory is None or key is None or not (path := directory / f"{key}.npz").is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:
@@ -95,37 +94,26 @@ def read_cached(directory: Path | None, key: str | None) -> tuple[np.ndarray, di
 
 
 def write_cached(directory: Path | None, key: str | None, embedding: np.ndarray, info: Mapping[str, Any]) -> None:
-    """Keep an embedding; the file appears when it is whole."""
-    if directory is None or key is None:
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    part = directory / f".{uuid.uuid4().hex}.npz"
-    try:
-        np.savez_compressed(part, embedding=embedding, info=np.array(json.dumps(dict(info), default=str)))
-        part.replace(directory / f"{key}.npz")
-    finally:
-        part.unlink(missing_ok=True)
+    """Write an embedding to the cache."""
+    if directory is not None and key is not None:
+        with replacing(directory / f"{key}.npz") as part:
+            np.savez_compressed(part, embedding=embedding, info=np.array(json.dumps(dict(info), default=str)))
 
 
 def cached_numbers(
     directory: Path | None, parts: Sequence[np.ndarray], compute: Callable[[], Mapping[str, float]]
 ) -> Mapping[str, float]:
-    """Numbers that follow from arrays and the installed versions, computed once."""
+    """Numbers determined by arrays and the installed versions, computed once."""
     if directory is None:
         return compute()
     digest = hashlib.sha256(json.dumps(versions(), sort_keys=True).encode())
-    for part in parts:
-        digest.update(f"{part.dtype.str}{part.shape}".encode())
-        digest.update(np.ascontiguousarray(part).tobytes())
+    for array in parts:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
     path = directory / f"{digest.hexdigest()}.json"
-    if path.is_file():
-        return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
-    found = compute()
-    directory.mkdir(parents=True, exist_ok=True)
-    part_of_file = directory / f".{uuid.uuid4().hex}.json"
-    try:
-        part_of_file.write_text(json.dumps(dict(found)))
-        part_of_file.replace(path)
-    finally:
-        part_of_file.unlink(missing_ok=True)
-    return found
+    if not path.is_file():
+        found = compute()
+        with replacing(path) as part:
+            part.write_text(json.dumps(dict(found)))
+        return found
+    return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}

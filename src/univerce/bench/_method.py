@@ -1,4 +1,4 @@
-"""What a method of the benchmark is."""
+"""A method of the benchmark."""
 
 from __future__ import annotations
 
@@ -11,49 +11,47 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Method:
-    """A way from raw counts to an embedding, and what a reader of a table needs to know of it.
+    """A method that embeds raw counts, and its description.
 
     Examples
     --------
     >>> import numpy as np
     >>> import univerce as uc
-    >>> def depth(adata, *, batch, labels, rng):
+    >>> def depth(adata, *, batch_key, groupby, rng):
     ...     return np.log1p(np.asarray(adata.X.sum(axis=1)))
     >>> method = uc.bench.Method("depth", depth, citation="none", license="none", zero_shot=True, seeded=False)
-    >>> method.embed(uc.datasets.pbmc68k_reduced(), batch=None, labels=None, rng=0).shape
+    >>> method.embed(uc.datasets.pbmc68k_reduced(), batch_key=None, groupby=None, rng=0).shape
     (700, 1)
     """
 
     name: str
-    """Name in the tables, and of the key in ``obsm``."""
+    """Name in the tables and of the key in ``obsm``."""
     embed: Callable[..., np.ndarray]
-    """``embed(adata, *, batch, labels, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` has raw counts in ``X`` and
-    is the method's own to change, ``batch`` and ``labels`` name columns of ``obs`` or are None, ``rng`` is a seed.
+    """``embed(adata, *, batch_key, groupby, rng, **options)`` to ``[n_obs, n_dims]``. ``adata`` is a copy with raw
+    counts in ``X``, ``batch_key`` and ``groupby`` are columns of ``obs`` or None, ``rng`` is a seed.
     """
     citation: str
-    """Where it is described."""
     license: str
-    """Of the code and of the weights."""
+    """Of code and weights."""
     zero_shot: bool
-    """Nothing is fitted to the cells that it embeds."""
+    """Not fitted to the cells."""
     seeded: bool = True
-    """Another seed gives another embedding; without, one run is enough."""
+    """Depends on a seed; otherwise runs once."""
     uses_batch: bool = False
-    """Is told the batches that it is scored on."""
+    """Sees the batches that it is scored on."""
     uses_labels: bool = False
-    """Is told the labels that it is scored on, so that its conservation of biology is no achievement."""
+    """Sees the labels that it is scored on."""
     extra: str = ""
-    """The extra of univerce that installs what it needs, such as ``"bench"``."""
+    """Extra of univerce with its requirements, such as ``"bench"``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of ``embed``, such as the directory of a model."""
     digest: Callable[[Mapping[str, Any]], str] | None = None
-    """What else decides the embedding, given the options: the digest of the weights behind a model's name. A cached
-    embedding is read only when it is the same."""
+    """Digest of the weights, given the options; part of the key in the cache."""
     control: bool = False
-    """An end of the scale, no method."""
+    """A control: random numbers, shuffled cells, or the labels themselves."""
     own_genes: bool = False
-    """Knows the genes of each species by their own names, so that data sets of two species are embedded one at a time,
-    each with all of its genes. Other methods see two data sets as one, with the genes that both have.
+    """Knows the genes of each species. Embeds two data sets separately, with all genes; other methods get both as one
+    data set with the shared genes.
     """
     stored: bool = False
-    """No function of the counts: it finds what was computed elsewhere."""
+    """Reads an embedding computed elsewhere."""

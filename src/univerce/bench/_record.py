@@ -1,4 +1,4 @@
-"""What has to be known to compute a table again: versions, hardware."""
+"""Versions and hardware, recorded with every benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of the installed packages that take part."""
+    """Versions of Python and of the installed packages that a benchmark uses."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -25,15 +25,10 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """Processor, cores that this process may use, and memory."""
+    """Processor and the number of its cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    model = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    model = next(names, platform.processor()) or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{model or platform.machine()}, {cores} core{'s' * (cores != 1)}"
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        text += f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-    threads = os.environ.get("OMP_NUM_THREADS")
-    return text + (f", OMP_NUM_THREADS={threads}" if threads else "")
+    return f"{model}, {cores} core{'s' * (cores != 1)}"

@@ -1,4 +1,4 @@
-"""The methods by their names: whatever the modules of ``bench/methods`` call ``METHOD`` or ``METHODS``."""
+"""Methods by name: ``METHOD`` or ``METHODS`` of each module of ``bench/methods``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from univerce.bench._method import Method
 
 @cache
 def known_methods() -> dict[str, Method]:
-    """Methods by name, the controls last. Their modules import nothing that is heavy."""
+    """Methods by name, controls last. Their modules import nothing heavy."""
     found: list[Method] = []
     for module in pkgutil.iter_modules(methods.__path__):
         if not module.name.startswith("_"):
@@ -22,14 +22,8 @@ def known_methods() -> dict[str, Method]:
 
 
 def find_method(name: str) -> Method:
-    """The method of that name, whatever its case.
-
-    Raises
-    ------
-    ValueError
-        When there is none; the message lists those there are.
-    """
+    """The method of a name, ignoring case; ``ValueError`` if there is none."""
     by_name = {known.lower(): m for known, m in known_methods().items()}
     if name.lower() not in by_name:
-        raise ValueError(f"There is no method {name!r}; there are {', '.join(map(repr, known_methods()))}.")
+        raise ValueError(f"Unknown method {name!r}; the methods are {', '.join(map(repr, known_methods()))}.")
     return by_name[name.lower()]

@@ -1,4 +1,4 @@
-"""Scores of scib-metrics: arrays in, numbers out."""
+"""Scores of scib-metrics."""
 
 from __future__ import annotations
 
@@ -23,27 +23,13 @@ N_NEIGHBORS: Final = 90
 def scib_scores(
     x: np.ndarray, types: pd.Categorical, batches: pd.Categorical | None, before: np.ndarray
 ) -> Mapping[str, float]:
-    """What :class:`scib_metrics.benchmark.Benchmarker` says of one embedding, with its own aggregation.
+    """Score one embedding ``[n, n_dims]`` with :class:`scib_metrics.benchmark.Benchmarker` and exact neighbors.
 
-    Neighbors are exact, where scib-metrics would approximate them. Nothing is scaled between the embeddings of a
-    table, so that a score is the same whatever stands beside it.
-
-    Parameters
-    ----------
-    x
-        ``[n, n_dims]`` float32; without equal rows.
-    types, batches
-        ``[n]``; without batches there is no batch correction and no total.
-    before
-        ``[n, n_comps]`` principal components of the expression, with which the variance that batches explain is
-        compared.
-
-    Returns
-    -------
-    :data:`BIO`, and with batches :data:`BATCH` and :data:`TOTALS`.
+    Scores are not scaled between embeddings. ``before`` are principal components of the expression, for the PCR
+    comparison. Returns :data:`BIO`, and with batches :data:`BATCH` and :data:`TOTALS`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of optional packages that are missing, and of scores that are cut at zero
+        warnings.simplefilter("ignore")  # missing optional packages, scores clipped at zero
         scib, benchmark, neighbors = _import()
         level = scib.settings.verbosity
         logging.getLogger("scib_metrics").setLevel(logging.WARNING)
@@ -56,7 +42,7 @@ def scib_scores(
                 batch_correction_metrics=None if batches is None else benchmark.BatchCorrection(),
                 bio_conservation_metrics=benchmark.BioConservation(isolated_labels=batches is not None),
             )  # fmt: skip
-            bench.prepare(lambda points, k: _neighbors(points, k, neighbors.NeighborsResults))
+            bench.prepare(lambda points, k: neighbors.NeighborsResults(**_neighbors(points, k)))
             bench.benchmark()
             found = bench.get_results(min_max_scale=False).loc["X"]
         finally:
@@ -64,10 +50,10 @@ def scib_scores(
     return {str(name): float(value) for name, value in found.items()}
 
 
-def _neighbors(points: np.ndarray, k: int, results: Any) -> Any:
-    """The cell itself first, as scib-metrics counts it."""
+def _neighbors(points: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    """The cell itself first."""
     indices, distances = exact_neighbors(points, points, k)
-    return results(indices=indices.astype(np.int32), distances=distances)
+    return {"indices": indices.astype(np.int32), "distances": distances}
 
 
 def _import() -> tuple[Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""Which cells are scored, and why the others are not."""
+"""The cells that are scored."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from univerce.embeddings.labels import get_labels
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The cells that all embeddings are compared on."""
+    """The cells on which all embeddings are compared."""
 
     rows: np.ndarray
     """``[n]`` ascending."""
     types: pd.Categorical
     """``[n]``."""
     batches: pd.Categorical | None
-    """``[n]``, None when no batch was named or all cells are of one."""
+    """``[n]``; None with fewer than two batches."""
     table: pd.DataFrame
-    """Every type with its number of cells, how many are scored, and why the others are not."""
+    """Cells of each type by what became of them."""
     counts: dict[str, int]
-    """Cells by what became of them; they add up to all of them."""
-
-    @property
-    def n_batches(self) -> int:
-        return 1 if self.batches is None else len(self.batches.categories)
+    """All cells by what became of them."""
 
 
 def choose_scored(
-    adata: ad.AnnData, labels: str, batch: str | None, embeddings: Sequence[np.ndarray], min_cells: int
+    adata: ad.AnnData, groupby: str, batch_key: str | None, embeddings: Sequence[np.ndarray], min_cells: int
 ) -> Scored:
-    """The cells with a type, a batch and a place in every embedding, of types that have enough of them.
+    """Choose the cells with a type, a batch and an embedding by every method, of types with ``min_cells`` or more.
 
     Raises
     ------
     ValueError
-        When fewer than two types are left; the message has the counts.
+        If fewer than two types are left.
     """
-    types = np.asarray(get_labels(adata.obs, labels), dtype=object)
-    batches = None if batch is None else np.asarray(get_labels(adata.obs, batch), dtype=object)
-    known = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in embeddings])
+    types = np.asarray(get_labels(adata.obs, groupby), dtype=object)
+    batches = None if batch_key is None else np.asarray(get_labels(adata.obs, batch_key), dtype=object)
     state = np.full(adata.n_obs, "scored", dtype=object)
-    state[~known] = "no embedding"
+    state[~embedded(embeddings)] = "no embedding"
     if batches is not None:
         state[pd.isna(batches)] = "no batch"
     state[pd.isna(types)] = "no label"
     sizes = pd.Series(types[state == "scored"]).value_counts()
-    small = set(sizes.index[sizes < min_cells])
-    state[(state == "scored") & np.isin(types, list(small))] = "rare type"
+    state[(state == "scored") & np.isin(types, list(sizes.index[sizes < min_cells]))] = "rare type"
     rows = np.flatnonzero(state == "scored")
-    order = ("scored", "no label", "no batch", "no embedding", "rare type")
+    order = ["scored", "no label", "no batch", "no embedding", "rare type"]
     counts = {name: int((state == name).sum()) for name in order}
     kept = pd.Categorical(types[rows])
     if len(kept.categories) < 2:
         found = ", ".join(f"{n:,} {name}" for name, n in counts.items())
         raise ValueError(
-            f"obs[{labels!r}] needs two types with {min_cells} cells or more; of {adata.n_obs:,} there are {found}. "
-            "Lower min_cells=, or look at the labels and the runs that lack cells."
+            f"obs[{groupby!r}] needs two types with {min_cells} cells or more; of {adata.n_obs:,} cells there are "
+            f"{found}. Lower min_cells=, or check the labels and the runs that lack cells."
         )
     labeled = pd.DataFrame({"type": types, "state": state}).dropna(subset="type")
-    table = pd.crosstab(labeled["type"], labeled["state"]).reindex(columns=list(order), fill_value=0)
-    table = table.drop(columns="no label").rename_axis(columns=None).reset_index()
-    table.insert(1, "n_cells", table[["scored", "no batch", "no embedding", "rare type"]].sum(axis=1))
-    found_batches = None if batches is None else pd.Categorical(batches[rows])
-    if found_batches is not None and len(found_batches.categories) < 2:
-        found_batches = None
-    return Scored(rows, kept, found_batches, table, counts)
+    table = pd.crosstab(labeled["type"], labeled["state"]).reindex(columns=order, fill_value=0)
+    table = table.drop(columns="no label").rename_axis(columns=None)
+    table.insert(0, "n_cells", table.sum(axis=1))
+    scored_batches = None if batches is None else pd.Categorical(batches[rows])
+    if scored_batches is not None and len(scored_batches.categories) < 2:
+        scored_batches = None
+    return Scored(rows, kept, scored_batches, table.reset_index(), counts)
+
+
+def embedded(embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """``[n_obs]`` mask of the cells that every embedding has."""
+    known: np.ndarray = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in embeddings])
+    return known

@@ -1,4 +1,4 @@
-"""The tables that a benchmark writes."""
+"""The tables of a benchmark, and where they are written."""
 
 from __future__ import annotations
 
@@ -9,93 +9,86 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.bench._record import hardware, versions
 from univerce.bench._runs import Run
 from univerce.bench._scores import COLUMNS, Result
 
 
-def table_of_scores(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
-    """The scores of all runs, what they cost, and which failed."""
+def score_table(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
+    """Scores and costs of all runs, and the reasons of those that failed."""
     rows: list[dict[str, Any]] = []
-    for r in runs:
-        who = {"method": r.method.name, "seed": r.seed}
-        if r.embedding is None:
-            rows.append(who | {"kind": "failed", "metric": "failed", "group": "all", "note": r.reason})
-            continue
-        rows += [who | row for row in results[r.key()].rows]
-        for metric, value in (("seconds", r.seconds), ("peak MB", r.peak_mb)):
-            rows.append(who | {"kind": "cost", "metric": metric, "group": "all", "value": value})
+    for run in runs:
+        found = [{"kind": "failed", "metric": "failed", "note": run.reason}]
+        if run.embedding is not None:
+            costs = (("seconds", run.seconds), ("peak MB", run.peak_mb))
+            found = results[run.key()].rows + [{"kind": "cost", "metric": m, "value": v} for m, v in costs]
+        rows += [{"method": run.method.name, "seed": run.seed, "group": "all", "note": ""} | row for row in found]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table[["note", "group"]] = table[["note", "group"]].fillna("")
-    table["n_cells"] = table["n_cells"].fillna(0).astype(int)
-    return table
+    return table.assign(n_cells=table["n_cells"].fillna(0).astype(int))
 
 
 def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
-    """The share of the types in which a method has the best silhouette, averaged over its seeds; of those that were not
-    told the labels, controls apart.
-    """
-    peers = {r.method.name for r in runs if not (r.method.control or r.method.uses_labels)}
+    """Share of the types of which a method has the best silhouette, among methods that see no labels."""
+    peers = {run.method.name for run in runs if not (run.method.control or run.method.uses_labels)}
     mine = scores[(scores["metric"] == "silhouette") & (scores["group"] != "all") & scores["method"].isin(peers)]
     if mine.empty:
         return scores.iloc[:0]
     wide = mine.pivot_table(index="group", columns="method", values="value", sort=False)
     best = wide.eq(wide.max(axis=1), axis=0)
-    won = best.div(best.sum(axis=1), axis=0).mean()
-    rows = [
-        {
-            "method": name, "seed": int(mine["seed"].iloc[0]), "kind": "silhouette", "metric": "types won",
-            "group": "all", "value": value, "low": np.nan, "high": np.nan, "n_cells": 0,
-            "note": f"of {len(wide)} types",
-        }
-        for name, value in won.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    won = best.div(best.sum(axis=1), axis=0).mean().rename("value").reset_index()
+    won = won.assign(seed=int(mine["seed"].iloc[0]), kind="silhouette", metric="types won", group="all", n_cells=0)
+    return won.assign(note=f"of {len(wide)} types").reindex(columns=COLUMNS).astype({"low": float, "high": float})
 
 
-def table_of_cells(adata: ad.AnnData, rows: np.ndarray, results: Mapping[str, Result]) -> pd.DataFrame:
-    """``[n_obs, ...]`` what each cell contributed, a column for each run and metric; NaN for cells that do not
-    count.
+def write(
+    adata: ad.AnnData,
+    key_added: str,
+    scores: pd.DataFrame,
+    *,
+    runs: Sequence[Run],
+    results: Mapping[str, Result],
+    scored: np.ndarray,
+    used: np.ndarray,
+    keys: Mapping[str, str],
+    types: pd.DataFrame,
+    params: Mapping[str, Any],
+) -> None:
+    """Write ``uns[key_added]`` and ``obsm[f"{key_added}_cells"]``.
+
+    ``scored`` are the rows of ``adata`` that are scored, ``used`` those of the embeddings, ``keys`` the keys in
+    ``obsm``.
     """
-    columns = {}
+    cells = {}
     for key, result in results.items():
         for metric, values in result.cells.items():
-            column = np.full(adata.n_obs, np.nan, dtype=np.float32)
-            column[rows] = values
-            columns[f"{key}|{metric}"] = column
-    return pd.DataFrame(columns, index=adata.obs_names)
+            column = cells[f"{keys[key]}|{metric}"] = np.full(adata.n_obs, np.nan, dtype=np.float32)
+            column[scored] = values
+    adata.obsm[f"{key_added}_cells"] = pd.DataFrame(cells, index=adata.obs_names)
+    done = [run for run in runs if run.key() in results]
+    confusions = [results[run.key()].confusion.assign(method=run.method.name, seed=run.seed) for run in done]
+    adata.uns[key_added] = {
+        "table": scores.copy(),
+        "runs": pd.DataFrame([_run_row(run, used) | {"obsm": keys.get(run.key(), "")} for run in runs]),
+        "types": types,
+        "confusion": pd.concat(confusions, ignore_index=True),
+        "params": {**params, "versions": versions(), "hardware": hardware()},
+    }
 
 
-def table_of_confusion(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
-    """Truth and prediction of all runs."""
-    parts = [results[r.key()].confusion.assign(method=r.method.name, seed=r.seed) for r in runs if r.key() in results]
-    return pd.concat(parts, ignore_index=True)
-
-
-def table_of_runs(runs: Sequence[Run], used: np.ndarray) -> pd.DataFrame:
-    """A row for each run."""
-    rows = []
-    for run in runs:
-        x = run.embedding
-        known = np.zeros(len(used), bool) if x is None else np.isfinite(x).all(axis=1)
-        inside = None if x is None else x[used]
-        rows.append(
-            {
-                "method": run.method.name,
-                "seed": run.seed,
-                "status": "failed" if x is None else "done",
-                "reason": run.reason,
-                "obsm": "" if x is None else run.key(),
-                "n_dims": 0 if x is None else x.shape[1],
-                "n_missing": int((~known).sum()),
-                "n_duplicated": 0 if inside is None else len(inside) - len(np.unique(inside, axis=0)),
-                "seconds": run.seconds,
-                "peak_mb": run.peak_mb,
-                "cached": run.cached,
-                "zero_shot": run.method.zero_shot,
-                "uses_batch": run.method.uses_batch,
-                "uses_labels": run.method.uses_labels,
-                "control": run.method.control,
-                "details": ", ".join(f"{k}={v}" for k, v in run.details.items()),
-            }
-        )
-    return pd.DataFrame(rows)
+def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
+    method, x = run.method, run.embedding
+    row: dict[str, Any] = {
+        "method": method.name,
+        "seed": run.seed,
+        "status": "failed",
+        "reason": run.reason,
+        "obsm": "",
+    }
+    row |= {"n_dims": 0, "n_missing": 0, "n_duplicated": 0}
+    if x is not None:
+        n_missing = int((~np.isfinite(x).all(axis=1)).sum())
+        n_duplicated = len(used) - len(np.unique(x[used], axis=0))
+        row |= {"status": "done", "n_dims": x.shape[1], "n_missing": n_missing, "n_duplicated": n_duplicated}
+    row |= {"seconds": run.seconds, "peak_mb": run.peak_mb, "cached": run.cached}
+    row |= {name: getattr(method, name) for name in ("zero_shot", "uses_batch", "uses_labels", "control")}
+    return row | {"details": ", ".join(f"{k}={v}" for k, v in run.details.items())}

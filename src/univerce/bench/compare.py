@@ -1,4 +1,4 @@
-"""Which of two methods is better, by how much, and how sure that is."""
+"""Compare two methods of a benchmark."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ def compare(
     n_bootstrap: int = 2000,
     rng: int | np.random.Generator = 0,
 ) -> pd.DataFrame:
-    """Compare two methods on the same cells.
+    """Compare two methods on the same cells by a paired bootstrap.
 
-    Metrics that are means over cells are compared in pairs: the cells, and the seeds of each method that has several,
-    are drawn with replacement, the same cells for both. The interval is about these cells and these seeds; what another
-    data set would say it does not know, and cells of one donor are more alike than it believes. The totals of scIB are
-    no means over cells: of them there is the difference of the means over the seeds, and no interval.
+    Cells, and the seeds of each method with several, are drawn with replacement, the same cells for both methods. The
+    interval holds for these cells and seeds, not for other data sets, and ignores that cells of one donor are similar.
+    The totals of scIB are not means over cells and have no interval.
 
     Parameters
     ----------
@@ -36,45 +35,45 @@ def compare(
     a, b
         Names of two methods.
     key
-        The ``key_added`` of the benchmark.
+        Its ``key_added``.
     n_bootstrap
-        Resamples.
+        Number of resamples.
     rng
-        Their seed, or a generator.
+        Seed or generator.
 
     Returns
     -------
-    A row for each ``metric``: the means ``value_a`` and ``value_b``, their ``difference`` (a less b), its 95 % interval
-    ``low`` to ``high``, the ``winner`` (empty when the interval holds 0, or there is none), ``sure``, the share of the
-    resamples in which the sign is that of the difference, and the number of cells.
+    A row for each ``metric``: the means ``value_a`` and ``value_b``, their ``difference`` (a - b), its 95 % interval
+    ``low`` to ``high``, the ``winner`` (empty if the interval contains 0 or there is none), ``sure``, the share of the
+    resamples with the sign of the difference, and ``n_cells``.
 
     Raises
     ------
     KeyError
-        When there is no benchmark under ``key``.
+        If ``uns[key]`` is not a benchmark.
     ValueError
-        When a method took no part, or failed, or both are the same.
+        If a method was not run or failed, or both are the same.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
+    >>> _ = uc.bench.run(adata, groupby="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
     >>> pairs = uc.bench.compare(adata, "PCA", "random").set_index("metric")
     >>> pairs.loc["kNN accuracy", "winner"], float(pairs.loc["kNN accuracy", "sure"])
     ('PCA', 1.0)
     """
     if key not in adata.uns or f"{key}_cells" not in adata.obsm:
         raise KeyError(
-            f"adata.uns[{key!r}] holds no benchmark; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. Call "
+            f"adata.uns[{key!r}] is not a benchmark; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. Call "
             "uc.bench.run first, or pass key=."
         )
     check_whole("n_bootstrap", n_bootstrap, 1)
     if a == b:
-        raise ValueError(f"{a!r} is compared with itself; name two methods.")
+        raise ValueError(f"{a!r} is compared with itself; pass two methods.")
     found, cells = adata.uns[key], adata.obsm[f"{key}_cells"]
     sides = [_runs_of(found["runs"], name) for name in (a, b)]
-    types = np.asarray(get_labels(adata.obs, str(found["params"]["labels"])), dtype=object)
+    types = np.asarray(get_labels(adata.obs, str(found["params"]["groupby"])), dtype=object)
     random = np.random.default_rng(as_seed(rng))
     metrics = dict.fromkeys(column.split("|")[1] for column in cells)
     rows = []
@@ -90,7 +89,7 @@ def compare(
         winner = "" if low <= 0 <= high else a if difference > 0 else b
         sure = float((np.sign(drawn) == np.sign(difference)).mean()) if difference else np.nan
         rows.append((metric, a, b, *values, difference, low, high, winner, sure, int(judged.sum())))
-    scores = found["scores"]
+    scores = found["table"]
     for metric in _TOTALS:
         here = scores[scores["metric"] == metric]
         values = [float(here.loc[here["method"] == name, "value"].mean()) for name in (a, b)]
@@ -106,16 +105,14 @@ def _runs_of(runs: pd.DataFrame, name: str) -> list[str]:
     mine = runs[(runs["method"] == name) & (runs["status"] == "done")]
     if mine.empty:
         done = runs.loc[runs["status"] == "done", "method"].unique()
-        raise ValueError(f"{name!r} has no embedding in this benchmark; there are {', '.join(map(repr, done))}.")
+        raise ValueError(f"{name!r} has no embedding in this benchmark; the methods are {', '.join(map(repr, done))}.")
     return list(mine["obsm"])
 
 
 def _paired(
     x: np.ndarray, y: np.ndarray, strata: np.ndarray, n: int, rng: np.random.Generator
 ) -> tuple[list[float], np.ndarray]:
-    """The two means, and ``[n]`` differences over cells, drawn in each stratum, and runs, the columns, drawn with
-    them.
-    """
+    """The two means, and ``[n]`` differences of means over resampled cells of each stratum and resampled seeds."""
     groups = [np.flatnonzero(strata == s) for s in np.unique(strata)]
     values = [float(np.mean([side[g].mean() for g in groups])) for side in (x, y)]
     drawn = np.empty(n)

@@ -1,4 +1,4 @@
-"""A method of the benchmark as a method of Open Problems."""
+"""Run a method in the form of Open Problems."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from univerce.bench.read_open_problems import read_open_problems
 def embed_open_problems(
     adata: ad.AnnData, method: str | Method, *, method_id: str | None = None, rng: int = 0
 ) -> ad.AnnData:
-    """What a method of the Open Problems task *batch integration* writes.
+    """Embed a data set of the Open Problems task *batch integration*.
 
     Parameters
     ----------
     adata
         Data set in the form of :func:`univerce.bench.export_open_problems`.
     method
-        A name that :func:`univerce.bench.list_methods` lists, or what :func:`univerce.bench.method` gives.
+        Name from :func:`univerce.bench.list_methods`, or a :class:`univerce.bench.Method`.
     method_id
-        Name of the component; ``None`` is the name of the method.
+        Name of the component; ``None`` for the name of the method.
     rng
         Seed.
 
     Returns
     -------
     AnnData of every cell, in its order: ``obsm["X_emb"]`` float32; ``uns["dataset_id"]``, ``["normalization_id"]`` and
-    ``["method_id"]``. A cell without an embedding (no count in any gene that the method knows) is at the mean of the
-    others, because the metrics of Open Problems read no missing values; ``uns["n_cells_at_the_mean"]`` counts them.
+    ``["method_id"]``. Cells without an embedding get the mean of the others, because Open Problems accepts no missing
+    values; ``uns["n_cells_at_the_mean"]`` is their number.
 
     Raises
     ------
     KeyError, ValueError
-        When the data are not in the form, or the method fails.
+        If the data are not in the form, or the method fails.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> dataset = uc.bench.export_open_problems(
-    ...     adata, batch="phase", labels="cell_type", species="human", dataset_id="pbmc68k"
+    ...     adata, batch_key="phase", groupby="cell_type", species="human", dataset_id="pbmc68k"
     ... )
     >>> uc.bench.embed_open_problems(dataset, "PCA").obsm["X_emb"].shape
     (700, 50)
     """
     chosen = method if isinstance(method, Method) else named(method)
     data = read_open_problems(adata)
-    labels = "cell_type" if "cell_type" in data.obs else None
-    x = chosen.embed(data.copy(), batch="batch", labels=labels, rng=rng, **chosen.options)
+    groupby = "cell_type" if "cell_type" in data.obs else None
+    x = chosen.embed(data.copy(), batch_key="batch", groupby=groupby, rng=rng, **chosen.options)
     x = np.array(x, dtype=np.float32)
     if x.ndim != 2 or len(x) != adata.n_obs:
         raise ValueError(f"{chosen.name} returned shape {x.shape}; {adata.n_obs} cells are needed.")

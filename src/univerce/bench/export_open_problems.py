@@ -1,4 +1,4 @@
-"""A data set in the form of Open Problems."""
+"""Export a data set to Open Problems."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
-from univerce.bench._features import log_normalized, variable_genes
+from univerce.bench._expression import log_normalized, open_problems_genes
 from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
 
@@ -18,24 +18,24 @@ NORMALIZATION = "log_cp10k"
 def export_open_problems(
     adata: ad.AnnData,
     *,
-    batch: str,
-    labels: str,
+    batch_key: str,
+    groupby: str,
     species: str,
     dataset_id: str,
     layer: str | None = None,
     feature_id: str | None = None,
     feature_name: str | None = None,
 ) -> ad.AnnData:
-    """The data as a method of the Open Problems task *batch integration* reads it; every cell is there, in its order.
+    """Export data to the Open Problems task *batch integration*, with every cell in its order.
 
     Parameters
     ----------
     adata
         Cells with raw counts.
-    batch, labels
-        Columns of ``obs`` with the batch and the type; no cell may lack either.
+    batch_key, groupby
+        Columns of ``obs`` with the batch and the type; no value may be missing.
     species
-        Species of the cells, by any name that univerce knows.
+        Species of the cells.
     dataset_id
         Name of the data set.
     layer
@@ -52,16 +52,16 @@ def export_open_problems(
     Raises
     ------
     KeyError
-        When a column or the layer does not exist.
+        If a column or the layer does not exist.
     ValueError
-        When values are not counts, or a cell lacks a batch or a type.
+        If values are not counts, or a cell lacks a batch or a type.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> dataset = uc.bench.export_open_problems(
-    ...     adata, batch="phase", labels="cell_type", species="human", dataset_id="pbmc68k"
+    ...     adata, batch_key="phase", groupby="cell_type", species="human", dataset_id="pbmc68k"
     ... )
     >>> dataset.uns["dataset_organism"], sorted(dataset.layers)
     ('homo_sapiens', ['counts', 'normalized'])
@@ -70,20 +70,20 @@ def export_open_problems(
     x = get_layer(adata, layer)
     check_counts(x, where=layer_name(layer))
     obs = pd.DataFrame(index=adata.obs_names)
-    for name, key in (("batch", batch), ("cell_type", labels)):
+    for name, key in (("batch", batch_key), ("cell_type", groupby)):
         found = get_labels(adata.obs, key)
         if missing := int((found.codes < 0).sum()):
-            raise ValueError(
-                f"obs[{key!r}] is missing in {missing:,} cells; Open Problems needs it in all. Fill it in."
-            )
+            raise ValueError(f"obs[{key!r}] is missing in {missing:,} cells; Open Problems needs it in all cells.")
         obs[name] = found
     var = pd.DataFrame(index=adata.var_names)
     for name, column in (("feature_id", feature_id), ("feature_name", feature_name)):
         if column is not None and column not in adata.var:
-            raise KeyError(f"{name}={column!r} is not in var; there is {', '.join(map(repr, adata.var)) or 'nothing'}.")
+            raise KeyError(
+                f"{name}={column!r} is not in var; its columns are: {', '.join(map(repr, adata.var)) or 'none'}."
+            )
         var[name] = np.asarray(adata.var_names if column is None else adata.var[column], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
-    var["hvg"] = variable_genes(counts, "batch")
+    var["hvg"] = open_problems_genes(counts, "batch")
     latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")
     uns = {"dataset_id": dataset_id, "dataset_organism": latin, "normalization_id": NORMALIZATION}
     layers = {"counts": counts.X, "normalized": log_normalized(counts).X}

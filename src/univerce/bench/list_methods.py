@@ -1,4 +1,4 @@
-"""What can be benchmarked."""
+"""List the methods of the benchmark."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from univerce.bench._registry import known_methods
 
 
 def list_methods() -> pd.DataFrame:
-    """The methods that are known by name.
+    """List the methods that are known by name.
 
     Returns
     -------
-    A row for each ``name``: ``zero_shot`` (nothing is fitted to the cells), ``uses_batch`` and ``uses_labels`` (it is
-    told what it is scored on), ``control`` (an end of the scale, no method), ``extra`` that installs what it needs and
-    whether that is ``available``, ``license`` and ``citation``. Weights of foundation models are not part of an extra.
+    A row for each ``name``: ``zero_shot`` (not fitted to the cells), ``uses_batch`` and ``uses_labels`` (sees what it
+    is scored on), ``control``, ``extra`` with its requirements and whether it is ``available``, ``license`` and
+    ``citation``. Weights of foundation models are not part of an extra.
 
     Examples
     --------
@@ -25,21 +25,10 @@ def list_methods() -> pd.DataFrame:
     >>> uc.bench.list_methods().set_index("name").loc["PCA", "zero_shot"]
     np.False_
     """
-    rows = [
-        {
-            "name": m.name,
-            "zero_shot": m.zero_shot,
-            "uses_batch": m.uses_batch,
-            "uses_labels": m.uses_labels,
-            "control": m.control,
-            "extra": m.extra,
-            "available": _available(m.extra),
-            "license": m.license,
-            "citation": m.citation,
-        }
-        for m in known_methods().values()
-    ]
-    return pd.DataFrame(rows)
+    fields = ("name", "zero_shot", "uses_batch", "uses_labels", "control", "extra", "license", "citation")
+    table = pd.DataFrame([{name: getattr(m, name) for name in fields} for m in known_methods().values()])
+    table.insert(6, "available", table["extra"].map({extra: _available(extra) for extra in set(table["extra"])}))
+    return table
 
 
 def _available(extra: str) -> bool:

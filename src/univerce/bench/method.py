@@ -11,14 +11,14 @@ from univerce.bench._registry import find_method
 
 
 def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
-    """A method of the benchmark with options of its own.
+    """Set options of a method.
 
     Parameters
     ----------
     name
-        A name that :func:`univerce.bench.list_methods` lists.
+        A name from :func:`univerce.bench.list_methods`.
     rename
-        Name in the tables, such as ``"UCE 33 layers"``; two methods of one table need two names.
+        Name in the tables, such as ``"UCE 33 layers"``.
     **options
         Arguments of the method, such as ``model="uce-33l"`` or ``n_top_genes=4000``.
 
@@ -29,9 +29,9 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
     Raises
     ------
     ValueError
-        When there is no such method.
+        If there is no such method.
     TypeError
-        When it has no such option; the message lists those it has.
+        If it has no such option.
 
     Examples
     --------
@@ -42,7 +42,9 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
     found = find_method(name)
     parameters = inspect.signature(found.embed).parameters
     known = [
-        p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in ("batch", "labels", "rng")
+        p.name
+        for p in parameters.values()
+        if p.kind is p.KEYWORD_ONLY and p.name not in ("batch_key", "groupby", "rng")
     ]
     unknown = sorted(set(options) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

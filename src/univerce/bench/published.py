@@ -1,4 +1,4 @@
-"""Figures of the literature, for orientation."""
+"""Published results."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _CENTROIDS = (
 
 
 def published() -> pd.DataFrame:
-    """What Rosen et al. report of UCE and others: published, not measured here, and on other data.
+    """Results of UCE and other methods in Rosen et al., on other data than those of this package.
 
     Returns
     -------
-    A row for each ``data``, ``method`` and ``metric`` with its ``value``, a ``text`` that says it in words, and its
-    ``source``. Of what is not listed, such as SATURN and SAMap, no figure is known to this package.
+    A row for each ``data``, ``method`` and ``metric`` with its ``value``, the same as ``text``, and its ``source``.
 
     Examples
     --------

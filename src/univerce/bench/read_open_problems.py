@@ -1,4 +1,4 @@
-"""Data and results of Open Problems as univerce reads them."""
+"""Read data and results of Open Problems."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from univerce._validate import check_adata
 
 
 def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData:
-    """Data of the Open Problems task *batch integration*, or what a method made of them, checked.
+    """Read and check data of the Open Problems task *batch integration*, or the output of a method.
 
     Parameters
     ----------
@@ -22,23 +22,22 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
 
     Returns
     -------
-    Of a data set an AnnData with the counts in ``X``, symbols as ``var_names``, ``obs["batch"]``, ``obs["cell_type"]``
-    where the types are not hidden, and ``uns["organism"]``, ready for :func:`univerce.bench.run`. Of an output the
-    AnnData itself, in whose ``obsm["X_emb"]`` every cell has a place.
+    For a data set, an AnnData for :func:`univerce.bench.run` with counts in ``X``, symbols as ``var_names``,
+    ``obs["batch"]``, ``obs["cell_type"]`` if known, and ``uns["organism"]``. For an output, the AnnData itself.
 
     Raises
     ------
     KeyError
-        When something that the task demands is not there; the message lists all of it.
+        If required entries are missing; the message lists them.
     ValueError
-        When ``obsm["X_emb"]`` holds missing values, or two cells have one name.
+        If ``obsm["X_emb"]`` holds missing values, or two cells have one name.
 
     Examples
     --------
     >>> import univerce as uc
     >>> cells = uc.datasets.pbmc68k_reduced()
     >>> dataset = uc.bench.export_open_problems(
-    ...     cells, batch="phase", labels="cell_type", species="human", dataset_id="pbmc68k"
+    ...     cells, batch_key="phase", groupby="cell_type", species="human", dataset_id="pbmc68k"
     ... )
     >>> uc.bench.read_open_problems(dataset).uns["organism"]
     'homo_sapiens'
@@ -49,9 +48,7 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
         if not found.obs_names.is_unique:
             raise ValueError("Two cells have one name; call adata.obs_names_make_unique() first.")
         if missing := int((~np.isfinite(np.asarray(found.obsm["X_emb"])).all(axis=1)).sum()):
-            raise ValueError(
-                f'obsm["X_emb"] is missing in {missing:,} of {found.n_obs:,} cells; every cell needs a place.'
-            )
+            raise ValueError(f'obsm["X_emb"] is missing in {missing:,} of {found.n_obs:,} cells; every cell needs one.')
         return found
     needed = {
         "layers": ("counts",), "obs": ("batch",), "var": ("feature_id", "feature_name"),
@@ -69,4 +66,4 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
 def _check(adata: ad.AnnData, needed: dict[str, tuple[str, ...]]) -> None:
     missing = [f'{slot}["{key}"]' for slot, keys in needed.items() for key in keys if key not in getattr(adata, slot)]
     if missing:
-        raise KeyError(f"This is not what Open Problems exchanges: {', '.join(missing)} is missing.")
+        raise KeyError(f"This is not in the format of Open Problems: {', '.join(missing)} is missing.")

@@ -1,6 +1,6 @@
 """The command line: ``univerce embed``, ``species``, ``pretrain``, ``assets`` and ``demo``.
 
-What takes long to import is imported by the command that needs it.
+Commands import what is slow to import.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        Arguments; those of the process by default.
+        Arguments; ``None`` for those of the process.
 
     Returns
     -------
-    Exit status: 0, or 2 when the arguments or the data are at fault (one line on stderr says how).
+    Exit status: 0, or 2 after an error of arguments or data (one line on stderr).
 
     Examples
     --------

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from univerce.cli._commands import add_command
-from univerce.cli._files import replacing, say, write
+from univerce.cli._files import say, write
+from univerce.io.atomic import replacing
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# Paul Tol's "muted" scheme and black: ten colors that color-blind readers can tell apart; the markers say it again.
+# Paul Tol's "muted" scheme and black: ten colors that color-blind readers can distinguish.
 COLORS = (
     "#332288", "#88CCEE", "#000000", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#44AA99",
 )  # fmt: skip
-MARKERS = "osX^vDP<>h"
 NEIGHBORS, FOLDS = 15, 5
 
 
@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
 def _demo(args: argparse.Namespace) -> None:
     import scanpy as sc
 
-    from univerce import datasets, tl
+    from univerce import datasets, pl, tl
 
     args.output.mkdir(parents=True, exist_ok=True)
     adata = datasets.pbmc68k_reduced()
@@ -61,53 +61,22 @@ def _demo(args: argparse.Namespace) -> None:
         sc.pp.neighbors(adata, use_rep=key, n_neighbors=NEIGHBORS, key_added=key, random_state=0)
         sc.tl.umap(adata, neighbors_key=key, key_added=name, random_state=0)
     panels = {
-        f"UCE, uce-mini (kNN accuracy {scores['X_uce'].mean():.2f})": adata.obsm["X_umap_uce"],
-        f"PCA, log-normalized (kNN accuracy {scores['X_pca'].mean():.2f})": adata.obsm["X_umap_pca"],
+        f"UCE, uce-mini (kNN accuracy {scores['X_uce'].mean():.2f})": "X_umap_uce",
+        f"PCA, log-normalized (kNN accuracy {scores['X_pca'].mean():.2f})": "X_umap_pca",
     }
     adata.uns["cell_type_colors"] = list(COLORS[: labels.cat.categories.size])
+    figure = pl.embedding_grid(adata, panels, ["cell_type"], size=8, figsize=(7.09, 2.9), return_fig=True)
     with replacing(args.output / "umap.png") as part:
-        draw_umaps(panels, labels, part)
+        figure.savefig(part, dpi=300)
     with replacing(args.output / "pbmc68k_uce.h5ad") as part:
         write(adata, part, zarr=False)
     print(f"Wrote {args.output / 'umap.png'} and {args.output / 'pbmc68k_uce.h5ad'}.")
 
 
 def knn_accuracy(embedding: np.ndarray, labels: pd.Series) -> np.ndarray:
-    """Accuracy of a nearest-neighbor classifier in every fold of a stratified cross-validation, ``[n_folds]``."""
+    """``[n_folds]`` accuracy of nearest neighbors in each fold of a stratified cross-validation."""
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.neighbors import KNeighborsClassifier
 
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     return cross_val_score(KNeighborsClassifier(NEIGHBORS), embedding, labels.astype(str), cv=folds)
-
-
-def draw_umaps(panels: dict[str, np.ndarray], labels: pd.Series, path: Path) -> None:
-    """Draw embeddings ``[n_cells, 2]`` side by side under their titles, a color and a marker per label, as PNG.
-
-    The figure is as wide as a page of two columns, 180 mm.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.09, 2.9), dpi=300, layout="constrained")
-    axes = figure.subplots(1, len(panels))
-    for ax, (title, points) in zip(axes, panels.items(), strict=True):
-        for i, label in enumerate(labels.cat.categories):
-            inside = (labels == label).to_numpy()
-            ax.scatter(
-                *points[inside].T,
-                s=8,
-                zorder=2 - inside.mean(),  # rare types on top
-                marker=MARKERS[i % len(MARKERS)],
-                color=COLORS[i % len(COLORS)],
-                linewidths=0,
-                label=f"{label} ({inside.sum()})",
-            )
-        ax.set_title(title, fontsize=8)
-        ax.set_xlabel("UMAP 1", fontsize=7)
-        ax.set_ylabel("UMAP 2", fontsize=7)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[["top", "right"]].set_visible(False)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", fontsize=7, frameon=False, markerscale=1.5)
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})

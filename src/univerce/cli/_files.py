@@ -1,12 +1,9 @@
-"""Files in, files out: nothing is half-written."""
+"""Check, read and write the files of a command."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> None:
-    """Refuse what cannot end well before anything is computed."""
+    """Refuse paths that cannot be read or written before anything is computed."""
     for path in (source, out):
         if path.suffix not in (".h5ad", ".zarr"):
             raise ValueError(f"{path} must end in .h5ad or .zarr.")
@@ -32,6 +29,7 @@ def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> No
 
 
 def read(path: Path, *, backed: bool) -> ad.AnnData:
+    """Read an .h5ad or .zarr."""
     import anndata as ad
 
     if path.suffix == ".zarr":
@@ -40,19 +38,19 @@ def read(path: Path, *, backed: bool) -> ad.AnnData:
 
 
 def write(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:
+    """Write an .h5ad, or a zarr of version 2, which every version of anndata reads."""
     if not zarr:
         adata.write_h5ad(path)
         return
     from anndata.io import write_elem
     from zarr import consolidate_metadata, open_group
 
-    # Version 2 is what every anndata of today reads.
     write_elem(open_group(path, mode="w", zarr_format=2), "/", adata)
     consolidate_metadata(path, zarr_format=2)
 
 
-def write_beside(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> None:
-    """Copy the file ``source`` and put what an embedding adds into the copy, so that X never is in memory."""
+def write_copy(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> None:
+    """Copy the file ``source`` and add the embedding, without reading X into memory."""
     import h5py
     from anndata.io import write_elem
 
@@ -63,33 +61,6 @@ def write_beside(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> No
         write_elem(file, f"obsm/{key}", adata.obsm[key])
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes ``path`` when the block succeeds and is removed when it fails."""
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
-    try:
-        yield part
-        if path.is_dir() or part.is_dir():  # a directory cannot be replaced in one step
-            if path.exists():
-                path.rename(old)
-            part.rename(path)
-            _remove(old)
-        else:
-            part.replace(path)
-    finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def say(text: str) -> None:
+    """Print to stderr."""
     print(text, file=sys.stderr)
-
-
-def say_nothing(text: str) -> None:
-    """What all processes but the first say."""

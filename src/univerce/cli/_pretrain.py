@@ -28,7 +28,7 @@ def _pretrain(args: argparse.Namespace) -> None:
 
     recipe = read_recipe(args.config)
     config = recipe.pretrain
-    report = say if is_first() else say_nothing
+    report = say if is_first() else lambda text: None
     sets = []
     for entry in recipe.data:
         s = pp.training_set(

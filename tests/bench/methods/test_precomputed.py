@@ -29,7 +29,7 @@ def _save(path, values=VALUES, names=None, key="X_emb"):
 
 
 def embed(cells, **options):
-    return METHOD.embed(cells, batch=None, labels=None, rng=0, **options)
+    return METHOD.embed(cells, batch_key=None, groupby=None, rng=0, **options)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -61,7 +61,7 @@ def test_names_that_are_numbers_keep_their_zeros(tmp_path):
 def test_the_key_of_an_h5ad_can_be_chosen_and_an_unknown_one_is_answered_with_those_there_are(tmp_path):
     path = _save(tmp_path / "m.h5ad", key="embeddings")
     np.testing.assert_array_equal(embed(typed_cells(), path=path, key="embeddings"), VALUES)
-    with pytest.raises(KeyError, match=r"key='X_emb' is not in obsm .* there are 'embeddings'"):
+    with pytest.raises(KeyError, match=r"key='X_emb' is not in obsm .* its keys are 'embeddings'"):
         embed(typed_cells(), path=path)
 
 
@@ -91,7 +91,7 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path):
 
 @pytest.mark.parametrize("values", [np.array([["a"] * 2] * 120), np.empty((120, 0))], ids=["text", "no column"])
 def test_what_is_no_matrix_of_numbers_is_refused(tmp_path, values):
-    with pytest.raises(ValueError, match="holds no matrix of numbers"):
+    with pytest.raises(ValueError, match="not a matrix of numbers"):
         embed(typed_cells(), path=_save(tmp_path / "m.csv", values))
 
 
@@ -100,10 +100,10 @@ def test_what_is_no_matrix_of_numbers_is_refused(tmp_path, values):
     [
         (None, ValueError, "needs the option path="),
         ("no.csv", FileNotFoundError, "does not exist"),
-        ("m.pkl", ValueError, r"no known format; save it as one of \.npy"),
+        ("m.pkl", ValueError, r"an unknown format; save it as one of \.npy"),
     ],
 )
-def test_a_missing_or_unknown_file_is_told(tmp_path, name, error, message):
+def test_a_missing_or_unknown_file_is_an_error(tmp_path, name, error, message):
     (tmp_path / "m.pkl").write_bytes(b"")
     with pytest.raises(error, match=message):
         embed(typed_cells(), path=name and tmp_path / name)

@@ -62,7 +62,7 @@ def cells():
 
 
 def embed(cells, rng=0, **options):
-    return METHOD.embed(cells, batch=None, labels=None, rng=rng, **options)
+    return METHOD.embed(cells, batch_key=None, groupby=None, rng=rng, **options)
 
 
 def plainly(state: dict[str, torch.Tensor], tokens: list[int], values: list[float]) -> np.ndarray:

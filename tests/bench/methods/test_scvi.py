@@ -12,12 +12,14 @@ import pytest
 
 import univerce as uc
 from tests.helpers.typed_cells import typed_cells
-from univerce.bench.methods import scanvi, scarches, scvi
+from univerce.bench._registry import find_method
 from univerce.bench.methods._scvi import in_rows, place, seeded_scvi
 from univerce.bench.methods.scarches import _reference
 
-METHODS = [scvi.METHOD, scanvi.METHOD, scarches.METHOD]
-CALL = {"batch": "batch", "labels": "type", "rng": 0, "max_epochs": 2}
+pytestmark = pytest.mark.slow
+
+SCVI, SCANVI, SCARCHES = METHODS = [find_method(name) for name in ("scVI", "scANVI", "scArches")]
+CALL = {"batch_key": "batch", "groupby": "type", "rng": 0, "max_epochs": 2}
 each = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
 
 
@@ -108,44 +110,44 @@ def _separation(x, labels):
 
 def test_scvi_trained_longer_tells_types_apart_and_batches_no_longer():
     cells = typed_cells(n=240)
-    got = scvi.METHOD.embed(cells.copy(), **CALL | {"max_epochs": 30})
+    got = SCVI.embed(cells.copy(), **CALL | {"max_epochs": 30})
     assert _separation(got, cells.obs["type"]) > 0.2
     assert _separation(got, cells.obs["batch"]) < 0.1
 
 
 def test_scvi_is_not_told_the_labels():
-    got = scvi.METHOD.embed(typed_cells(), **CALL | {"labels": None})
-    np.testing.assert_array_equal(got, scvi.METHOD.embed(typed_cells(), **CALL))
+    got = SCVI.embed(typed_cells(), **CALL | {"groupby": None})
+    np.testing.assert_array_equal(got, SCVI.embed(typed_cells(), **CALL))
 
 
 def test_scvi_does_without_batches():
-    assert scvi.METHOD.embed(typed_cells(), **CALL | {"batch": None}).shape == (120, 30)
+    assert SCVI.embed(typed_cells(), **CALL | {"batch_key": None}).shape == (120, 30)
 
 
 def test_a_cell_without_a_batch_is_an_error_that_names_the_column():
     cells = typed_cells()
     cells.obs["batch"] = cells.obs["batch"].where(np.arange(120) > 3)
     with pytest.raises(ValueError, match=r"obs\['batch'\] is missing in 4 cells; scVI needs it in all"):
-        scvi.METHOD.embed(cells, **CALL)
+        SCVI.embed(cells, **CALL)
 
 
 def test_the_labels_may_be_in_a_column_of_any_name():
     cells, renamed = typed_cells(), typed_cells()
     renamed.obs = renamed.obs.rename(columns={"batch": "label", "type": "batch"})
-    expected = scanvi.METHOD.embed(cells, **CALL)
-    got = scanvi.METHOD.embed(renamed, **CALL | {"batch": "label", "labels": "batch"})
+    expected = SCANVI.embed(cells, **CALL)
+    got = SCANVI.embed(renamed, **CALL | {"batch_key": "label", "groupby": "batch"})
     np.testing.assert_array_equal(got, expected)
 
 
 def test_training_that_has_not_converged_is_in_the_log(caplog):
-    scvi.METHOD.embed(typed_cells(), **CALL)
+    SCVI.embed(typed_cells(), **CALL)
     assert "SCVI has not converged after 2 epochs" in caplog.text
 
 
 def test_training_ends_by_itself_when_the_loss_no_longer_falls(caplog, monkeypatch):
     monkeypatch.setattr("univerce.bench.methods._scvi._PATIENCE", 2)
     cells = typed_cells(n=40, n_genes=5)
-    scvi.METHOD.embed(cells, **CALL | {"max_epochs": 400})
+    SCVI.embed(cells, **CALL | {"max_epochs": 400})
     assert 2 < cells.uns["details"]["epochs"] < 400
     assert "has not converged" not in caplog.text
 
@@ -153,14 +155,14 @@ def test_training_ends_by_itself_when_the_loss_no_longer_falls(caplog, monkeypat
 def test_scanvi_uses_the_labels_and_takes_cells_without_one():
     cells = typed_cells()
     cells.obs["type"] = cells.obs["type"].where(np.arange(120) % 3 > 0)
-    got = scanvi.METHOD.embed(cells, **CALL)
+    got = SCANVI.embed(cells, **CALL)
     assert np.isfinite(got).all()
-    assert np.abs(got - scanvi.METHOD.embed(typed_cells(), **CALL)).max() > 1e-4
+    assert np.abs(got - SCANVI.embed(typed_cells(), **CALL)).max() > 1e-4
 
 
 def test_scanvi_without_labels_says_so():
-    with pytest.raises(ValueError, match="scANVI needs labels: pass labels="):
-        scanvi.METHOD.embed(typed_cells(), **CALL | {"labels": None})
+    with pytest.raises(ValueError, match="scANVI needs labels: pass groupby="):
+        SCANVI.embed(typed_cells(), **CALL | {"groupby": None})
 
 
 def test_mapping_the_query_does_not_move_the_reference():
@@ -170,7 +172,7 @@ def test_mapping_the_query_does_not_move_the_reference():
     x = other.X.toarray()
     x[query] = np.random.default_rng(5).permutation(x[query], axis=1)
     other.X = x
-    first, second = (scarches.METHOD.embed(c, **CALL, reference=["b0", "b1"]) for c in (cells, other))
+    first, second = (SCARCHES.embed(c, **CALL, reference=["b0", "b1"]) for c in (cells, other))
     np.testing.assert_allclose(first[~query], second[~query], atol=1e-5)
     assert np.abs(first[query] - second[query]).max() > 1e-2
 
@@ -188,18 +190,17 @@ def test_the_reference_is_chosen(reference, expected):
 
 @pytest.mark.parametrize(
     "reference, message",
-    [(["x"], "'x' is none of them"), ([], "some of them, and not all"), (["b0", "b1", "b2"], "not all")],
+    [(["x"], "'x' is not among them"), ([], "some of them, and not all"), (["b0", "b1", "b2"], "not all")],
     ids=["unknown", "none", "all"],
 )
 def test_a_reference_that_leaves_nothing_to_map_is_refused(reference, message):
     with pytest.raises(ValueError, match=message):
-        scarches.METHOD.embed(typed_cells(), **CALL, reference=reference)
+        SCARCHES.embed(typed_cells(), **CALL, reference=reference)
 
 
-@pytest.mark.parametrize("method", [scarches.METHOD], ids=lambda m: m.name)
-def test_scarches_needs_batches(method):
+def test_scarches_needs_batches():
     with pytest.raises(ValueError, match="scArches needs batches"):
-        method.embed(typed_cells(), **CALL | {"batch": None})
+        SCARCHES.embed(typed_cells(), **CALL | {"batch_key": None})
 
 
 def test_the_device_of_the_settings_is_used():

@@ -45,7 +45,7 @@ def cells():
 
 
 def embed(cells, **options):
-    return METHOD.embed(cells, batch=None, labels=None, rng=0, **options)
+    return METHOD.embed(cells, batch_key=None, groupby=None, rng=0, **options)
 
 
 def plainly(directory, model, cells, n_genes: int) -> np.ndarray:

@@ -17,7 +17,7 @@ def adata():
     names = ["natural killer cell of the peripheral blood", "B", "T"]
     out.obs["type"] = out.obs["type"].cat.rename_categories(names)
     uc.bench.run(
-        out, labels="type", batch="batch", methods=["X_clear", "PCA", NOISE, BROKEN, "cell types", "random"],
+        out, groupby="type", batch_key="batch", methods=["X_clear", "PCA", NOISE, BROKEN, "cell types", "random"],
         seeds=[0, 1],
         scib=False, n_bootstrap=0,
     )  # fmt: skip
@@ -30,7 +30,7 @@ def texts(ax) -> list[str]:
 
 def test_the_table_has_a_row_for_every_method_and_the_means_over_the_seeds(adata):
     ax = uc.pl.benchmark_table(adata, show=False)
-    scores = adata.uns["benchmark"]["scores"]
+    scores = adata.uns["benchmark"]["table"]
     mean = scores.query("method == 'noise' and metric == 'kNN accuracy'")["value"].mean()
     shown = texts(ax)
     assert f"{mean:.2f}".replace("0.", ".") in shown
@@ -59,18 +59,18 @@ def test_silhouettes_are_drawn_where_they_are_and_peers_alone_take_part(adata):
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
     assert {label.rsplit(" (", 1)[0] for label in labels} == {"X_clear", "PCA", "noise"}
     drawn = {c.get_label().rsplit(" (", 1)[0]: c.get_offsets()[:, 0] for c in ax.collections if "(" in c.get_label()}
-    scores = adata.uns["benchmark"]["scores"].query("method == 'PCA' and metric == 'silhouette' and group != 'all'")
+    scores = adata.uns["benchmark"]["table"].query("method == 'PCA' and metric == 'silhouette' and group != 'all'")
     np.testing.assert_allclose(sorted(drawn["PCA"]), sorted(scores["value"]))
 
 
-def test_a_row_of_the_confusion_adds_up_to_one(adata):
+def test_a_row_of_the_confusion_sums_to_one(adata):
     ax = uc.pl.benchmark_confusion(adata, "noise", show=False)
     (image,) = ax.images
     np.testing.assert_allclose(image.get_array().sum(axis=1), 1)
     table = adata.uns["benchmark"]["confusion"].query("method == 'noise'")
     right = table.loc[table["truth"] == table["predicted"], "n_cells"].sum() / table["n_cells"].sum()
-    assert ax.get_title("left") == f"noise: {right:.0%} right"
-    with pytest.raises(ValueError, match="'broken' gave no labels"):
+    assert ax.get_title("left") == f"noise: {right:.0%} correct"
+    with pytest.raises(ValueError, match="'broken' has no labels"):
         uc.pl.benchmark_confusion(adata, "broken", show=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce.genes.release.unpickle import load_pickle_plain
+from univerce.io.atomic import write_whole
 
 _SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 _FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ensembl": "gene_name_id_dict"}
@@ -19,7 +19,7 @@ _FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ense
 
 @dataclass(frozen=True)
 class Dictionaries:
-    """What Geneformer knows of genes."""
+    """The dictionaries of Geneformer."""
 
     token: dict[str, int]
     """Token of each Ensembl identifier and of the special tokens."""
@@ -32,14 +32,8 @@ class Dictionaries:
     def read(cls, directory: Path) -> Dictionaries:
         """Read ``token_dictionary*``, ``gene_median_dictionary*`` and ``gene_name_id_dict*``, JSON before pickles.
 
-        A pickle is read without running what is in it.
-
-        Raises
-        ------
-        FileNotFoundError
-            When one is missing.
-        ValueError
-            When there are several of one kind, or they do not belong together.
+        Pickles are read without running code. ``FileNotFoundError`` if one is missing, ``ValueError`` if there are
+        several of one kind or they do not match.
         """
         found = cls(**{field: _read(directory, stem) for field, stem in _FILES.items()})
         if sorted(found.token.values()) != list(range(len(found.token))):
@@ -53,11 +47,9 @@ class Dictionaries:
         return found
 
     def write(self, directory: Path) -> None:
-        """Keep them as JSON, which :meth:`read` prefers."""
+        """Write JSON, which :meth:`read` prefers."""
         for field, stem in _FILES.items():
-            part = directory / f".{stem}.part"
-            part.write_text(json.dumps(getattr(self, field)))
-            os.replace(part, directory / f"{stem}.json")
+            write_whole(directory / f"{stem}.json", json.dumps(getattr(self, field)).encode())
 
     @property
     def has_ends(self) -> bool:
@@ -97,21 +89,10 @@ def _read(directory: Path, stem: str) -> Any:
 
 
 def rank_tokens(counts: sp.csr_matrix, n_counts: np.ndarray, medians: np.ndarray, length: int) -> list[np.ndarray]:
-    """The tokens of each cell by falling ``counts / n_counts * 10,000 / median``, at most ``length`` of them.
+    """Tokens of each cell in descending order of ``counts / n_counts * 10,000 / median``, at most ``length``.
 
-    Genes of equal value come by their tokens. The reference leaves their order to an unstable sort, so that it depends
-    on the order of the variables; nothing else differs.
-
-    Parameters
-    ----------
-    counts
-        ``[n_obs, n_tokens]`` counts, with sorted columns and no stored zero.
-    n_counts
-        ``[n_obs]`` all counts of the cell, also of genes without a token.
-    medians
-        ``[n_tokens]``.
-    length
-        How many tokens are kept.
+    Ties are sorted by token; the reference uses an unstable sort. ``counts`` ``[n_obs, n_tokens]`` have sorted columns
+    and no stored zero, ``n_counts`` ``[n_obs]`` include genes without a token.
     """
     sentences = []
     for i, total in enumerate(n_counts):

@@ -1,4 +1,4 @@
-"""Networks of transformers over sequences of genes, averaged over the genes."""
+"""Mean pooling of the hidden states of networks of transformers."""
 
 from __future__ import annotations
 
@@ -12,22 +12,9 @@ from univerce.bench.methods._sequences import embed_by_length
 def mean_of_genes(
     network: Any, sequences: list[np.ndarray], *, pad: int, ends: bool, layer: int, batch_size: int
 ) -> np.ndarray:
-    """``[n_obs, hidden_size]`` mean of a layer's hidden states over the tokens that are genes.
+    """``[n_obs, hidden_size]`` mean of the hidden states of a layer over the genes of each sequence.
 
-    Parameters
-    ----------
-    network
-        A model of transformers.
-    sequences
-        Tokens of each cell; empty for a cell without any.
-    pad
-        Token of the pads, which are masked.
-    ends
-        The first and the last token of a sequence are no genes.
-    layer
-        Index into the hidden states: -1 for what comes out last.
-    batch_size
-        Cells a batch.
+    With ``ends`` the first and last token of a sequence are not genes. ``pad`` is the token of masked positions.
     """
     import torch
 

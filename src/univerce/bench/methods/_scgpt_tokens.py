@@ -23,22 +23,11 @@ def bin_values(values: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 def sentences(
     counts: sp.csr_matrix, keys: np.ndarray, *, cls: int, cls_value: float, max_length: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Tokens and values of each cell, ``<cls>`` first; empty for a cell without a count.
+    """Tokens and values of each cell, ``<cls>`` first; empty for a cell without counts.
 
-    All genes are binned first. When there are more than ``max_length - 1``, as many are drawn without replacement.
-    Both random choices come from a stream of the cell's own and go along the tokens in ascending order, so that
-    neither other cells nor the order of the variables matters.
-
-    Parameters
-    ----------
-    counts
-        ``[n_obs, n_tokens]`` counts, with sorted columns and no stored zero.
-    keys
-        ``[n_obs]`` key of each cell's stream.
-    cls, cls_value
-        Token and value at the start.
-    max_length
-        Longest sentence, with ``<cls>``.
+    All genes are binned, then at most ``max_length - 1`` are drawn without replacement. ``keys`` ``[n_obs]`` seed each
+    cell, so that results depend neither on other cells nor on the order of the variables. ``counts`` ``[n_obs,
+    n_tokens]`` have sorted columns and no stored zero.
     """
     tokens, values = [], []
     for i, key in enumerate(keys):

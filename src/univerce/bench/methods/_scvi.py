@@ -1,4 +1,4 @@
-"""Training a model of scvi-tools: seeded, to convergence, in silence, and without a trace in the process."""
+"""Train models of scvi-tools: seeded, until they converge, without side effects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
-from univerce.bench.methods._expression import batch_names, with_variable_genes
+from univerce.bench._expression import batch_names, log_normalized, variable_genes
 
 logger = logging.getLogger("univerce")
 
 LATENT = {"n_latent": 30, "n_layers": 2, "gene_likelihood": "nb"}
-"""What the authors of scvi-tools use to integrate data sets."""
+"""Parameters that the authors of scvi-tools use for integration."""
 _PATIENCE = 45  # the default of scvi-tools
 _LOGGERS = ("scvi", "lightning", "lightning.pytorch", "lightning.fabric")
 _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
@@ -28,19 +29,19 @@ _VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "XLA_FLAGS")
 
 @contextmanager
 def seeded_scvi(rng: int) -> Iterator[Any]:
-    """The module ``scvi`` with its seed set; on leaving, generators, loggers and environment are as they were."""
+    """Yield the seeded module ``scvi``; generators, loggers and environment are restored."""
     try:
         import scvi
     except ImportError as error:
         raise ImportError('This method needs scvi-tools: pip install "univerce[bench]"') from error
     seed = scvi.settings.seed
     with _isolated(), warnings.catch_warnings():
-        # Advice on how to train faster, which the hardware of a reader may or may not follow.
+        # Advice on faster training.
         warnings.filterwarnings("ignore", module=r"lightning\.|scvi\.")
         for name in _LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            scvi.settings.seed = rng % 2**32  # the largest that lightning takes
+            scvi.settings.seed = rng % 2**32  # the largest seed of lightning
             yield scvi
         finally:
             scvi.settings.seed = seed
@@ -48,10 +49,10 @@ def seeded_scvi(rng: int) -> Iterator[Any]:
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Put back what seeding changes, also when training fails, where ``lightning``'s own context would not."""
+    """Restore what seeding changes, also if training fails, unlike the context of ``lightning``."""
     import torch
 
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that is not ours
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     environment = {name: os.environ.get(name) for name in _VARIABLES}
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
@@ -71,16 +72,20 @@ def _isolated() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def counts_for_scvi(adata: ad.AnnData, n_top_genes: int, batch: str | None) -> ad.AnnData:
-    """The counts of variable genes of the cells that have any; a mean of nothing cannot be modeled."""
-    if batch is not None:
-        batch_names(adata, batch, "scVI")
-    subset = with_variable_genes(adata, n_top_genes, batch=batch)
+def counts_for_scvi(
+    adata: ad.AnnData, n_top_genes: int, batch_key: str | None, reference: np.ndarray | None = None
+) -> ad.AnnData:
+    """CSR float32 counts of variable genes (of the cells of ``reference``) and of the cells that express any."""
+    if batch_key is not None:
+        batch_names(adata, batch_key, "scVI", at_least=1)
+    logs = log_normalized(adata if reference is None else adata[reference])
+    subset = adata[:, variable_genes(logs, n_top_genes, batch_key=batch_key)].copy()
+    subset.X = sp.csr_matrix(subset.X, dtype=np.float32)
     return subset[np.asarray(subset.X.sum(axis=1)).ravel() > 0].copy()
 
 
 def place() -> dict[str, Any]:
-    """The accelerator that ``settings.device`` means, in the words of lightning."""
+    """``settings.device`` as arguments of lightning."""
     from univerce._device import choose_device
 
     device = choose_device()
@@ -89,11 +94,11 @@ def place() -> dict[str, Any]:
 
 
 def train(model: Any, max_epochs: int, **options: Any) -> int:
-    """Train until the validation loss has not fallen for 45 epochs; the epochs it took.
+    """Train until the validation loss has not fallen for 45 epochs, and return the number of epochs.
 
-    ``max_epochs`` is the end in any case, and a warning in the log says that it came first.
+    Logs a warning if ``max_epochs`` comes first.
     """
-    with redirect_stdout(io.StringIO()):  # the news that it stopped is printed
+    with redirect_stdout(io.StringIO()):  # early stopping prints
         model.train(
             max_epochs=max_epochs,
             early_stopping=True,
@@ -110,7 +115,7 @@ def train(model: Any, max_epochs: int, **options: Any) -> int:
 
 
 def in_rows(adata: ad.AnnData, names: pd.Index, latent: np.ndarray) -> np.ndarray:
-    """``[n_obs, n_latent]`` in the rows of ``adata``, NaN for a cell that is not among ``names``."""
+    """``[n_obs, n_latent]`` in the order of ``adata``; NaN for cells not in ``names``."""
     out = np.full((adata.n_obs, latent.shape[1]), np.nan, dtype=np.float32)
     out[adata.obs_names.get_indexer(names)] = latent
     return out

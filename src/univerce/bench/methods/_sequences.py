@@ -1,4 +1,4 @@
-"""Counts of cells as sequences of tokens, and sequences through a network in batches of like length."""
+"""Sequences of tokens, embedded in batches of similar length."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ import scipy.sparse as sp
 
 
 def counts_of_tokens(x: Any, token: np.ndarray, n_tokens: int) -> sp.csr_matrix:
-    """Counts by token, with sorted columns and no stored zero; variables of one token add up.
+    """``[n_obs, n_tokens]`` counts by token, with sorted columns and no stored zero; variables of one token are summed.
 
-    Parameters
-    ----------
-    x
-        ``[n_obs, n_vars]`` counts.
-    token
-        ``[n_vars]`` token of each variable; -1 for none.
-    n_tokens
-        Width of the result.
+    ``x`` are counts ``[n_obs, n_vars]``, ``token`` ``[n_vars]`` the token of each variable, -1 for none.
     """
     known = np.flatnonzero(token >= 0)
     collect = sp.csr_matrix((np.ones(len(known)), (known, token[known])), shape=(len(token), n_tokens))
@@ -30,7 +23,7 @@ def counts_of_tokens(x: Any, token: np.ndarray, n_tokens: int) -> sp.csr_matrix:
 
 
 def require_coverage(counts: sp.csr_matrix, x: Any, least: float, what: str) -> float:
-    """The share of the counts that have a token; ``ValueError`` when it is below ``least``."""
+    """Share of the counts that have a token; ``ValueError`` if it is below ``least``."""
     share = float(counts.sum() / max(x.sum(), 1))
     if share < least:
         raise ValueError(
@@ -59,20 +52,10 @@ def embed_by_length(
     n_dims: int,
     batch_size: int,
 ) -> np.ndarray:
-    """``[n_obs, n_dims]`` float32 in the order of the cells; NaN for a cell whose sequence is empty.
+    """``[n_obs, n_dims]`` float32 in the order of the cells; NaN for cells with an empty sequence.
 
-    Parameters
-    ----------
-    sequences
-        For each input of the network, such as tokens and values, an array a cell.
-    pads
-        What fills up each input.
-    forward
-        Gets each input as ``[n, longest]`` and the mask ``[n, longest]`` that is False on pads.
-    n_dims
-        Width of what it returns.
-    batch_size
-        Cells a batch; the longest come first, so that running out of memory does not wait.
+    ``sequences`` and ``pads`` have one entry for each input, such as tokens and values. ``forward`` gets the padded
+    inputs ``[n, longest]`` and a mask, False on pads. The longest batch comes first, to fail early.
     """
     lengths = np.array([len(s) for s in sequences[0]], dtype=np.int64)
     out = np.full((len(lengths), n_dims), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Weights of others from a local directory, into a network that they must fit to the last key."""
+"""Load published weights from a local directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def model_directory(model: str | Path | None, method: str, source: str, files: Iterable[str]) -> Path:
-    """The directory ``model``; ``ValueError`` or ``FileNotFoundError`` says what has to be in it and where from."""
+    """Check that ``model`` is a directory with ``files``; errors say where to download them."""
     needed = f"a directory with {', '.join(files)}, downloaded from {source}"
     if model is None:
         raise ValueError(f"{method} needs the option model=, {needed}.")
@@ -27,7 +27,7 @@ def model_directory(model: str | Path | None, method: str, source: str, files: I
 
 
 def read_state(directory: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a model of transformers: ``model.safetensors``, else ``pytorch_model.bin`` (weights only)."""
+    """Tensors of ``model.safetensors`` or ``pytorch_model.bin`` (weights only)."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -36,7 +36,7 @@ def read_state(directory: Path) -> dict[str, torch.Tensor]:
             try:
                 return load_file(path)
             except SafetensorError as error:
-                raise ValueError(f"{path} is damaged or no safetensors file: {error}") from error
+                raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
         if path.is_file():
             return dict(load_torch(path))
     raise FileNotFoundError(f"{directory} has neither {' nor '.join(_FILES)}.")
@@ -45,30 +45,15 @@ def read_state(directory: Path) -> dict[str, torch.Tensor]:
 def load_strictly(
     network: torch.nn.Module, state: dict[str, torch.Tensor], *, unused: tuple[str, ...], where: Path
 ) -> None:
-    """Give ``network`` its weights.
+    """Load weights; ``ValueError`` lists those that are unknown, missing or of another shape.
 
-    Parameters
-    ----------
-    network
-        What they must fit.
-    state
-        Weights under the names of the network.
-    unused
-        How the names of weights begin, or end when they start with ``*``, that are known and not needed.
-    where
-        Named in messages.
-
-    Raises
-    ------
-    ValueError
-        When a weight is unknown, missing or of another shape; the message lists them.
+    ``unused`` are prefixes, or suffixes after ``*``, of weights that are not needed.
     """
     known = network.state_dict()
-    unknown = [
-        name
-        for name in state
-        if name not in known and not any(name.endswith(u[1:]) if u[0] == "*" else name.startswith(u) for u in unused)
-    ]
+    prefixes = tuple(u for u in unused if u[0] != "*")
+    suffixes = tuple(u[1:] for u in unused if u[0] == "*")
+    extra = [name for name in state if name not in known]
+    unknown = [name for name in extra if not name.startswith(prefixes) and not name.endswith(suffixes)]
     missing = [name for name in known if name not in state]
     shapes = [
         f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"

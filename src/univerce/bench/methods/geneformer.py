@@ -22,8 +22,8 @@ _UNUSED = ("cls.", "pooler.", "embeddings.position_ids")
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     model: str | Path | None = None,
     dictionaries: str | Path | None = None,

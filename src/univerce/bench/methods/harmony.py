@@ -1,25 +1,30 @@
-"""Harmony: principal components, shifted cluster by cluster until the batches mix."""
+"""Harmony: principal components, corrected for batches."""
 
 from __future__ import annotations
 
 import anndata as ad
 import numpy as np
 
+from univerce.bench._expression import batch_names, principal_components
 from univerce.bench._method import Method
-from univerce.bench.methods._expression import require_batches
-from univerce.bench.methods.pca import principal_components
 
 
 def _embed(
-    adata: ad.AnnData, *, batch: str | None, labels: str | None, rng: int, n_top_genes: int = 2000, n_comps: int = 50
+    adata: ad.AnnData,
+    *,
+    batch_key: str | None,
+    groupby: str | None,
+    rng: int,
+    n_top_genes: int = 2000,
+    n_comps: int = 50,
 ) -> np.ndarray:
     try:
         import harmonypy
     except ImportError as error:
         raise ImportError('Harmony needs harmonypy: pip install "univerce[bench]"') from error
-    batches = require_batches(adata, batch, "Harmony")
-    components = principal_components(adata, batch=batch, rng=rng, n_top_genes=n_top_genes, n_comps=n_comps)
-    result = harmonypy.run_harmony(components, batches.to_frame("batch"), "batch", random_state=rng, verbose=False)
+    batches = batch_names(adata, batch_key, "Harmony").to_frame("batch")
+    x = principal_components(adata, n_top_genes=n_top_genes, batch_key=batch_key, n_comps=n_comps, rng=rng)
+    result = harmonypy.run_harmony(x, batches, "batch", random_state=rng, verbose=False)
     return np.asarray(result.Z_corr, dtype=np.float32)
 
 

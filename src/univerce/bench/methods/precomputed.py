@@ -1,7 +1,6 @@
-"""An embedding that was made elsewhere, brought to the cells by their names.
+"""An embedding computed elsewhere, matched to the cells by their names.
 
-A system with an installation of its own (GeneCompass, scFoundation, scBERT, SCimilarity, TranscriptFormer) is run
-there, and what it returns is saved with the names of the cells beside it, in whatever order it came:
+Save the output of a system with its own installation with the names of the cells, in any order:
 
 .. code-block:: python
 
@@ -11,16 +10,14 @@ there, and what it returns is saved with the names of the cells beside it, in wh
     pd.Series(adata.obs_names).to_csv("method.txt", index=False, header=False)
 
 ================  ================================================================================================
-system            what to save
+system            what to save (check the names against your version)
 ================  ================================================================================================
 GeneCompass       mean of the last hidden states over the genes of a cell
 scFoundation      the ``.npy`` of ``get_embedding.py --input_type singlecell --output_type cell --pool_type all``
-scBERT            mean over the genes of what the Performer returns, before the head that classifies
+scBERT            mean over the genes of the output of the Performer, before the classification head
 SCimilarity       ``CellEmbedding(model).get_embeddings(x)`` after its ``align_dataset`` and ``lognorm_counts``
 TranscriptFormer  the h5ad of ``transcriptformer inference``, with ``key="embeddings"``
 ================  ================================================================================================
-
-These are the names that the systems give it in the versions known to us; check them against the one that you run.
 """
 
 from __future__ import annotations
@@ -40,66 +37,55 @@ _FORMATS = (".npy", ".csv", ".tsv", ".h5ad")
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     path: str | Path | None = None,
     key: str = "X_emb",
 ) -> np.ndarray:
-    """``key`` is where an h5ad file has the embedding in ``obsm``; the other formats have no keys."""
+    """``key`` in ``obsm`` of an h5ad."""
     if path is None:
         raise ValueError(f"precomputed needs the option path=, a file with an embedding: one of {', '.join(_FORMATS)}.")
-    names, values = _read(Path(path), key)
-    return values[_rows(adata.obs_names, names, len(values), path)]
+    names, found = _read(Path(path), key)
+    values = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+    if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {values.dtype} of shape {values.shape}, not a matrix of numbers.")
+    if len(names) != len(values):
+        raise ValueError(f"{path} has {len(values)} rows and {len(names)} names of cells.")
+    if not names.is_unique:
+        raise ValueError(f"{path} names {names[names.duplicated()][0]!r} more than once.")
+    rows = names.get_indexer(adata.obs_names)
+    if (rows < 0).any():
+        missing = adata.obs_names[rows < 0]
+        raise ValueError(
+            f"{path} lacks {len(missing)} of the {adata.n_obs} cells, such as {missing[0]!r}; it has {len(names)}, "
+            f"such as {names[0]!r}. Every cell must be there under its name in obs_names."
+        )
+    return values[rows].astype(np.float32)
 
 
-def _read(path: Path, key: str) -> tuple[pd.Index, np.ndarray]:
+def _read(path: Path, key: str) -> tuple[pd.Index, Any]:
     """Names of the cells, and their embedding."""
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r} does not exist.")
     if path.suffix == ".npy":
-        beside = path.with_suffix(".txt")
-        if not beside.is_file():
-            raise FileNotFoundError(f"{path} needs {beside} with the name of the cell of every row, one a line.")
-        names = pd.Index(beside.read_text(encoding="utf-8").splitlines())
-        return names, _numbers(np.load(path, allow_pickle=False), path)
+        names = path.with_suffix(".txt")
+        if not names.is_file():
+            raise FileNotFoundError(f"{path} needs {names} with the name of the cell of every row, one a line.")
+        return pd.Index(names.read_text(encoding="utf-8").splitlines()), np.load(path, allow_pickle=False)
     if path.suffix in (".csv", ".tsv"):
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # 007 is no 7
-        return pd.Index(table.iloc[:, 0]), _numbers(table.iloc[:, 1:], path)
+        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # keep 007
+        return pd.Index(table.iloc[:, 0]), table.iloc[:, 1:]
     if path.suffix == ".h5ad":
         stored = ad.read_h5ad(path, backed="r")
         try:
             if key not in stored.obsm:
                 available = ", ".join(map(repr, stored.obsm)) or "none"
-                raise KeyError(f"key={key!r} is not in obsm of {path}; there are {available}.")
-            return stored.obs_names, _numbers(stored.obsm[key], path)
+                raise KeyError(f"key={key!r} is not in obsm of {path}; its keys are {available}.")
+            return stored.obs_names, stored.obsm[key]
         finally:
             stored.file.close()
-    raise ValueError(f"path={str(path)!r} is of no known format; save it as one of {', '.join(_FORMATS)}.")
-
-
-def _numbers(values: Any, path: Path) -> np.ndarray:
-    """``[n, n_dims]`` float32, or ``ValueError`` when it is no matrix of numbers."""
-    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
-    if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind not in "fiu":
-        raise ValueError(f"{path} holds no matrix of numbers, but {values.dtype} of shape {values.shape}.")
-    return values.astype(np.float32)
-
-
-def _rows(cells: pd.Index, names: pd.Index, n_rows: int, path: str | Path) -> np.ndarray:
-    """Where each cell is in the file."""
-    if len(names) != n_rows:
-        raise ValueError(f"{path} has {n_rows} rows and {len(names)} names of cells.")
-    if not names.is_unique:
-        raise ValueError(f"{path} names {names[names.duplicated()][0]!r} more than once.")
-    rows = names.get_indexer(cells)
-    if (rows < 0).any():
-        missing = cells[rows < 0]
-        raise ValueError(
-            f"{path} lacks {len(missing)} of the {len(cells)} cells, such as {missing[0]!r}; it has {len(names)}, such "
-            f"as {names[0]!r}. Every cell must be there under its name in obs_names."
-        )
-    return rows
+    raise ValueError(f"path={str(path)!r} has an unknown format; save it as one of {', '.join(_FORMATS)}.")
 
 
 METHOD = Method(

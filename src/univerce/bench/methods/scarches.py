@@ -1,4 +1,4 @@
-"""scArches: scVI is trained on reference batches alone, and the other batches are mapped onto it."""
+"""scArches: scVI trained on reference batches; the other batches are mapped onto it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.bench._expression import batch_names
 from univerce.bench._method import Method
-from univerce.bench.methods._expression import log_normalize, require_batches, variable_genes
 from univerce.bench.methods._scvi import LATENT, counts_for_scvi, in_rows, seeded_scvi, train
 
 _SURGERY = {"use_layer_norm": "both", "use_batch_norm": "none", "encode_covariates": True, "dropout_rate": 0.2}
-"""What the authors train a reference with: weights of new batches can be added, and nothing else moves."""
+"""Parameters that the authors use for a reference, so that only weights of new batches are trained."""
 
 
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     reference: Sequence[str] | None = None,
     n_top_genes: int = 2000,
     max_epochs: int = 1000,
 ) -> np.ndarray:
-    """``reference`` names the batches of the reference; None takes the largest ones that hold half of the cells."""
-    batches = require_batches(adata, batch, "scArches")
+    """``reference`` are batches; None takes the largest ones with half of the cells. Genes are those variable in it."""
+    batches = batch_names(adata, batch_key, "scArches")
     chosen = _reference(batches, reference)
-    in_reference = batches.isin(chosen).to_numpy()
     with seeded_scvi(rng) as scvi:
-        counts = adata[:, _genes(adata[in_reference], n_top_genes, batch)].copy()
-        counts = counts_for_scvi(counts, counts.n_vars, None)
+        counts = counts_for_scvi(adata, n_top_genes, batch_key, reference=batches.isin(chosen).to_numpy())
         counts.obs["batch"] = batches.loc[counts.obs_names].to_numpy()
         is_reference = counts.obs["batch"].isin(chosen).to_numpy()
         first, query = counts[is_reference].copy(), counts[~is_reference].copy()
@@ -47,7 +45,7 @@ def _embed(
 
 
 def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]:
-    """The batches of the reference, as told or the largest ones; ``ValueError`` when that leaves nothing to map."""
+    """The batches of the reference; ``ValueError`` if no other batch is left."""
     sizes = batches.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     if reference is None:
         n_chosen = int((sizes.cumsum() < len(batches) / 2).sum()) + 1
@@ -55,18 +53,11 @@ def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]
     chosen = [str(name) for name in ([reference] if isinstance(reference, str) else reference)]
     unknown = sorted(set(chosen) - set(sizes.index))
     if unknown or not chosen or set(chosen) == set(sizes.index):
-        problem = f"{unknown[0]!r} is none of them" if unknown else "it must name some of them, and not all"
+        problem = f"{unknown[0]!r} is not among them" if unknown else "pass some of them, but not all"
         raise ValueError(
             f"reference={reference!r} does not choose among the batches {', '.join(sizes.index)}: {problem}."
         )
     return chosen
-
-
-def _genes(reference: ad.AnnData, n_top_genes: int, batch: str | None) -> np.ndarray:
-    """Variable genes of the reference: what the query looks like is not known when a reference is made."""
-    scaled = ad.AnnData(reference.X.copy(), obs=reference.obs)
-    log_normalize(scaled)
-    return variable_genes(scaled, n_top_genes, batch=batch)
 
 
 METHOD = Method(

@@ -25,8 +25,8 @@ _ARGS = ("embsize", "nheads", "d_hid", "nlayers", "pad_token", "pad_value")
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     model: str | Path | None = None,
     gene_key: str | None = None,

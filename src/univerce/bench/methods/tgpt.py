@@ -27,8 +27,8 @@ _UNUSED = ("lm_head.", "*.attn.bias", "*.attn.masked_bias")
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     model: str | Path | None = None,
     gene_key: str | None = None,

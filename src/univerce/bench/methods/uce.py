@@ -1,4 +1,4 @@
-"""Universal Cell Embedding, with any model that univerce knows."""
+"""Universal Cell Embedding with any model of univerce."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from univerce.bench._method import Method
 def _embed(
     adata: ad.AnnData,
     *,
-    batch: str | None,
-    labels: str | None,
+    batch_key: str | None,
+    groupby: str | None,
     rng: int,
     model: str | Path | None = None,
     species: str | None = None,
     **options: Any,
 ) -> np.ndarray:
-    """Further options are those of :func:`univerce.tl.uce_embed`; a cell without a known gene has a row of NaN."""
+    """``options`` are those of :func:`univerce.tl.uce_embed`; a cell without a known gene is NaN."""
     from univerce.tl.uce_embed import uce_embed
 
     uce_embed(adata, model=model, species=species, rng=rng, key_added="X_uce", **options)

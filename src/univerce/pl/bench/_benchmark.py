@@ -1,4 +1,4 @@
-"""What the figures of a benchmark share: means over seeds, and the order of the methods."""
+"""Means over seeds and the order of methods, for all figures of a benchmark."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import pandas as pd
 
 
 def means_over_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean and standard deviation over the seeds, of the rows about all cells: a row for each method, a column for each
-    metric.
-    """
+    """Mean and standard deviation over the seeds: a row for each method, a column for each metric."""
     rows = scores[(scores["group"] == "all") & (scores["kind"] != "failed")]
     grouped = rows.groupby(["method", "metric"], sort=False)["value"]
     order = list(dict.fromkeys(scores["method"]))
@@ -19,17 +17,17 @@ def means_over_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def marked(runs: pd.DataFrame) -> dict[str, str]:
-    """Names of the methods with what a reader must not miss: ``*`` was told the labels."""
-    told = runs.groupby("method", sort=False)["uses_labels"].any()
-    return {str(name): f"{name} *" if uses else str(name) for name, uses in told.items()}
+    """Names of the methods, with ``*`` if they saw the labels."""
+    seen = runs.groupby("method", sort=False)["uses_labels"].any()
+    return {str(name): f"{name} *" if uses else str(name) for name, uses in seen.items()}
 
 
 def is_control(runs: pd.DataFrame) -> dict[str, bool]:
-    """Which methods are ends of the scale."""
+    """Which methods are controls."""
     return {str(k): bool(v) for k, v in runs.groupby("method", sort=False)["control"].any().items()}
 
 
 def ranked(values: pd.Series, control: dict[str, bool]) -> list[str]:
-    """Names from the best to the worst, controls after the methods, failed ones at the end of each."""
+    """Names from best to worst, controls after methods, failed ones last."""
     keyed = [(control.get(str(n), False), -np.inf if np.isnan(v) else v, str(n)) for n, v in values.items()]
     return [name for _, _, name in sorted(keyed, key=lambda k: (k[0], -k[1]))]

@@ -1,4 +1,4 @@
-"""Draw which types a method takes for which."""
+"""Draw the confusion matrix of a method."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def benchmark_confusion(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw what logistic regression calls the cells of a batch, or of a data set, that it has not seen.
+    """Draw the labels that logistic regression predicts in a held-out batch or a query.
 
-    A row is a type and adds up to 1, over all seeds; the number of its cells stands at the right. Shares below a half
-    percent have no number.
+    Each row is a type and sums to 1 over all seeds, with the number of cells at the right.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def benchmark_confusion(
     key
         The ``key_added`` of the benchmark.
     figsize
-        Inches; ``None`` follows the number of types.
+        Inches; ``None`` depends on the number of types.
     ax
         Draw into these axes.
     show
@@ -57,16 +56,16 @@ def benchmark_confusion(
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If ``uns[key]`` is not a benchmark.
     ValueError
-        When the method gave no labels across batches.
+        If the method has no labels across batches.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> _ = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA"])
+    >>> _ = uc.bench.run_transfer(query, reference, groupby="cell_type", methods=["PCA"])
     >>> uc.pl.benchmark_confusion(query, "PCA", key="benchmark_transfer", show=False)
     <Axes: ...>
     """
@@ -75,7 +74,7 @@ def benchmark_confusion(
     mine = table[table["method"] == method]
     if mine.empty:
         names = ", ".join(map(repr, table["method"].unique())) or "none"
-        raise ValueError(f"{method!r} gave no labels across batches or data sets; there are {names}.")
+        raise ValueError(f"{method!r} has no labels across batches or data sets; the methods are {names}.")
     counts = mine.pivot_table(index="truth", columns="predicted", values="n_cells", aggfunc="sum", fill_value=0)
     types = sorted(set(counts.index) | set(counts.columns))
     counts = counts.reindex(columns=types, fill_value=0)
@@ -93,9 +92,9 @@ def benchmark_confusion(
         axes.set_yticks(range(len(share)), wrap(share.index, 24))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set(xlabel="Called", ylabel="Type")
+        axes.set(xlabel="Predicted", ylabel="Type")
         right = float(np.sum([counts.loc[t, t] for t in counts.index]) / counts.to_numpy().sum())
-        axes.set_title(f"{method}: {right:.0%} right")
+        axes.set_title(f"{method}: {right:.0%} correct")
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 

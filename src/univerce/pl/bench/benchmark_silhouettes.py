@@ -1,4 +1,4 @@
-"""Draw which method separates which type."""
+"""Draw the silhouettes of types."""
 
 from __future__ import annotations
 
@@ -28,11 +28,9 @@ def benchmark_silhouettes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the silhouette of each type in every embedding, means over the seeds; the largest mark of a type is its
-    winner.
+    """Draw the silhouette of each type in every embedding, as means over the seeds, with a large mark for the best.
 
-    Methods that were told the labels, and controls, take no part. The legend says which share of the types a method
-    wins.
+    Controls and methods that saw the labels are left out. The legend shows the share of types that a method wins.
 
     Parameters
     ----------
@@ -41,7 +39,7 @@ def benchmark_silhouettes(
     key
         Its ``key_added``.
     figsize
-        Inches; ``None`` is as wide as a column.
+        Inches; ``None`` for the width of a column.
     ax
         Draw into these axes.
     show
@@ -56,20 +54,20 @@ def benchmark_silhouettes(
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If ``uns[key]`` is not a benchmark.
     ValueError
-        When no method was scored by types.
+        If no method was scored by types.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "HVG"], seeds=[0], scib=False)
+    >>> _ = uc.bench.run(adata, groupby="cell_type", methods=["PCA", "HVG"], seeds=[0], scib=False)
     >>> uc.pl.benchmark_silhouettes(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.bench.run", needs=("scores", "runs"))
-    scores = found["scores"]
+    found = get_result(adata, key, made_by="uc.bench.run", needs=("table", "runs"))
+    scores = found["table"]
     control = is_control(found["runs"])
     won = (
         scores[scores["metric"] == "types won"].set_index("method")["value"].sort_values(ascending=False, kind="stable")

@@ -1,4 +1,4 @@
-"""Draw the scores of a benchmark as a table."""
+"""Draw the scores of a benchmark."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ def benchmark_table(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the scores of each method, as scIB does: a disc for each metric, a bar for each total.
+    """Draw the scores of each method as scIB does: a disc for each metric, a bar for each total.
 
-    Numbers are means over the seeds; beside a total stands the standard deviation over them. Colors are scaled within
-    a column between the controls and the methods that were drawn, numbers are not scaled. Methods are sorted, controls
-    stand below them, ``*`` marks what was told the labels, and a run that failed keeps its row.
+    Numbers are means over the seeds, with the standard deviation for totals. Colors are scaled within a column. Methods
+    are sorted, with controls below; ``*`` marks methods that saw the labels.
 
     Parameters
     ----------
@@ -59,11 +58,11 @@ def benchmark_table(
     key
         Its ``key_added``.
     sort_by
-        Metric by which the methods are sorted; without it (one batch) the accuracy of neighbors is taken.
+        Metric to sort by; if it was not computed (one batch), the accuracy of neighbors.
     metrics
-        Which metrics to draw; ``None`` draws those that were computed.
+        Metrics to draw; ``None`` for all.
     figsize
-        Inches; ``None`` is as wide as a page.
+        Inches; ``None`` for the width of a page.
     ax
         Draw into these axes.
     show
@@ -78,25 +77,25 @@ def benchmark_table(
     Raises
     ------
     KeyError
-        When the results are not in ``uns``.
+        If ``uns[key]`` is not a benchmark.
     ValueError
-        When a metric was not computed.
+        If a metric was not computed.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, labels="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
+    >>> _ = uc.bench.run(adata, groupby="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
     >>> uc.pl.benchmark_table(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.bench.run", needs=("scores", "runs", "params"))
-    mean, spread = means_over_seeds(found["scores"])
+    found = get_result(adata, key, made_by="uc.bench.run", needs=("table", "runs", "params"))
+    mean, spread = means_over_seeds(found["table"])
     kinds = _kinds(mean, metrics)
     columns = [name for names in kinds.values() for name in names]
     by = sort_by if sort_by in mean and mean[sort_by].notna().any() else "kNN accuracy"
     if by not in mean:
-        raise ValueError(f"sort_by={sort_by!r} was not computed; there is {', '.join(map(repr, mean.columns))}.")
+        raise ValueError(f"sort_by={sort_by!r} was not computed; there are {', '.join(map(repr, mean.columns))}.")
     control, names = is_control(found["runs"]), marked(found["runs"])
     order = ranked(mean[by], control)
     n_methods = sum(not control.get(name, False) for name in order)
@@ -140,7 +139,7 @@ def _kinds(mean: pd.DataFrame, metrics: Sequence[str] | None) -> dict[str, list[
         return {kind: names for kind, names in kept.items() if names}
     unknown = [m for m in metrics if m not in mean]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} was not computed; there is {', '.join(map(repr, mean.columns))}.")
+        raise ValueError(f"{unknown[0]!r} was not computed; there are {', '.join(map(repr, mean.columns))}.")
     return {"": list(metrics)}
 
 
@@ -202,6 +201,6 @@ def _caption(params: Any, spread: pd.DataFrame, names: dict[str, str]) -> str:
     counts = params["n_cells"]
     text = f"{int(counts['scored']):,} cells scored, {int(params['n_vars']):,} genes ({params['features']})"
     left = {k: int(v) for k, v in counts.items() if k != "scored" and int(v)}
-    text += f"; left out: {', '.join(f'{v:,} {k}' for k, v in left.items())}" if left else ""
+    text += f"; not scored: {', '.join(f'{v:,} {k}' for k, v in left.items())}" if left else ""
     text += "; ± sd over seeds" if spread.notna().any(axis=None) else ""
-    return text + ("; * was told the labels" if any(n.endswith(" *") for n in names.values()) else "")
+    return text + ("; * saw the labels" if any(n.endswith(" *") for n in names.values()) else "")

@@ -1,4 +1,4 @@
-"""Draw labels carried between data sets and species, and what was published beside them."""
+"""Draw scores of label transfer between data sets."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ def transfer_table(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw one score of every method for each pair of data sets, means over the seeds.
+    """Draw one score of every method for each pair of data sets, as means over the seeds.
 
-    What was published stands below a line, in gray and italics: it was measured by others on other data, and no row of
-    it is to be compared with a row above.
+    Published scores are below a line, in gray italics. They are of other data and not comparable with the rows above.
 
     Parameters
     ----------
     scores
-        What :func:`univerce.bench.run_transfer` returned, of several pairs with their names in a column ``pair``.
+        Scores of :func:`univerce.bench.run_transfer`, concatenated, with the names of the pairs in a column ``pair``.
     metric
-        Which score.
+        Score to draw.
     published
-        Rows of :func:`univerce.bench.published` with their names in ``data`` and ``method``, and ``value``.
+        Rows of :func:`univerce.bench.published`.
     figsize
-        Inches; ``None`` is as wide as a page.
+        Inches; ``None`` for the width of a page.
     ax
         Draw into these axes.
     show
@@ -57,21 +56,21 @@ def transfer_table(
     Raises
     ------
     ValueError
-        When the metric is not among the scores.
+        If the metric is not among the scores.
 
     Examples
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> scores = uc.bench.run_transfer(query, reference, labels="cell_type", methods=["PCA", "HVG"])
+    >>> scores = uc.bench.run_transfer(query, reference, groupby="cell_type", methods=["PCA", "HVG"])
     >>> uc.pl.transfer_table(scores.assign(pair="halves"), show=False)
     <Axes: ...>
     """
     mine = scores[(scores["metric"] == metric) & (scores["group"] == "all")]
     if mine.empty:
         known = ", ".join(map(repr, scores["metric"].unique()))
-        raise ValueError(f"metric={metric!r} is not among the scores; there is {known}.")
+        raise ValueError(f"metric={metric!r} is not among the scores; there are {known}.")
     wide = mine.pivot_table(index="pair", columns="method", values="value", sort=False)
     wide = wide[wide.mean().sort_values(ascending=False, kind="stable").index]
     below = [] if published is None else list(published.itertuples(index=False))
