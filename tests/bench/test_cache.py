@@ -55,7 +55,8 @@ def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, t
     species.uns["organism"] = "mouse"
     keys = [
         key(), key(seed=1), key(batch_key=None), key(groupby=None), key(options={}), key(data=changed),
-        key(data=renamed), key(data=relabeled), key(data=species), key(method=dataclasses.replace(method, digest=lambda o: "another")),
+        key(data=renamed), key(data=relabeled), key(data=species),
+        key(method=dataclasses.replace(method, digest=lambda o: "another")),
         key(method=dataclasses.replace(method, name="other")),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)

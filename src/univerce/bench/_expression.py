@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
@@ -78,7 +78,7 @@ def principal_components(
     return np.asarray(sc.pp.pca(x, n_comps=n_comps, svd_solver="arpack", random_state=rng), dtype=np.float32)
 
 
-def dense(x: sp.spmatrix | np.ndarray) -> np.ndarray:
+def dense(x: Any) -> np.ndarray:
     """Float32 numpy array."""
     return np.asarray(x.toarray() if sp.issparse(x) else x, dtype=np.float32)
 

@@ -82,9 +82,9 @@ def score(
         rows.append(row("centroids across batches", f"alignment top {k}", share, note=note))
     cells |= {f"{n} accuracy": np.where(p < 0, np.nan, p == y) for n, p in predicted.items()}
     _add_intervals(rows, cells, y, n_bootstrap, seed)
-    names = np.asarray(scored.types.categories, dtype=object)
+    types = np.asarray(scored.types.categories, dtype=object)
     given = predicted.get("transfer logistic", np.full(len(y), -1))
-    return Result([{"n_cells": len(x)} | r for r in rows], cells, confusion(names, y[given >= 0], given[given >= 0]))
+    return Result([{"n_cells": len(x)} | r for r in rows], cells, confusion(types, y[given >= 0], given[given >= 0]))
 
 
 def confusion(names: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def make_sides(
             if key is not None and key not in frame:
                 found = ", ".join(map(repr, frame.columns)) or "none"
                 raise KeyError(f"{option}={key!r} is not in {name}.{slot}; its columns are: {found}.")
-    alone = [visible(a, get_layer(a, layer), methods) for _, a in pairs]
+    alone = visible(query, get_layer(query, layer), methods), visible(reference, get_layer(reference, layer), methods)
     for a in alone:
         a.obs = a.obs.drop(columns=groupby)
     genes = [a.var_names if gene_key is None else a.var[gene_key] for a in alone]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import anndata as ad
 import numpy as np
@@ -15,8 +15,8 @@ from univerce.bench import _scib
 from univerce.bench._cache import data_digest
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._method import Method
-from univerce.bench._runs import as_methods, as_seeds, run_all, run_method, visible
-from univerce.bench._scored import choose_scored
+from univerce.bench._runs import Run, as_methods, as_seeds, run_all, run_method, visible
+from univerce.bench._scored import Scored, choose_scored
 from univerce.bench._scores import score
 from univerce.bench._tables import score_table, types_won, write
 from univerce.embeddings.labels import get_labels
@@ -142,9 +142,12 @@ def run(
     if features == "open_problems":
         data = data[:, open_problems_genes(data, batch_key)].copy()
     digest, directory = data_digest(data), None if cache is None else Path(cache).expanduser()
-    common = {"digest": digest, "batch_key": batch_key, "groupby": groupby, "cache": directory}
 
-    def choose(done):
+    def embed(method: Method, seed: int) -> Run:
+        asked: dict[str, Any] = {"batch_key": batch_key, "groupby": groupby}
+        return run_method(method, data, digest=digest, seed=seed, cache=directory, **asked)
+
+    def choose(done: list[Run]) -> tuple[Scored, np.ndarray | None]:
         scored = choose_scored(adata, groupby, batch_key, [r.values for r in done], min_cells)
         enough = scib and len(scored.rows) > _scib.N_NEIGHBORS
         return scored, principal_components(data[scored.rows]) if enough else None
@@ -152,7 +155,7 @@ def run(
     runs, (scored, _), results = run_all(
         chosen,
         chosen_seeds,
-        embed=lambda method, seed: run_method(method, data, seed=seed, **common),
+        embed=embed,
         choose=choose,
         score=lambda run, c: score(run.values, *c, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=directory),
     )

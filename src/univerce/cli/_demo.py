@@ -65,7 +65,7 @@ def _demo(args: argparse.Namespace) -> None:
         f"PCA, log-normalized (kNN accuracy {scores['X_pca'].mean():.2f})": "X_umap_pca",
     }
     adata.uns["cell_type_colors"] = list(COLORS[: labels.cat.categories.size])
-    figure = pl.embedding_grid(adata, panels, ["cell_type"], size=8, figsize=(7.09, 2.9), return_fig=True)
+    figure: Any = pl.embedding_grid(adata, panels, ["cell_type"], size=8, figsize=(7.09, 2.9), return_fig=True)
     with replacing(args.output / "umap.png") as part:
         figure.savefig(part, dpi=300)
     with replacing(args.output / "pbmc68k_uce.h5ad") as part:
