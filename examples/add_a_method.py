@@ -1,4 +1,4 @@
-"""A method of one's own: latent semantic indexing, beside principal components."""
+"""Add a method: latent semantic indexing, compared with principal components."""
 
 import numpy as np
 from sklearn.decomposition import TruncatedSVD
@@ -8,7 +8,7 @@ import univerce as uc
 
 
 def embed(adata, *, batch_key, groupby, rng, n_dims=30):
-    """Counts in, ``[n_obs, n_dims]`` out; what it is not told, it cannot use."""
+    """Embed counts as ``[n_obs, n_dims]``."""
     weighted = TfidfTransformer(sublinear_tf=True).fit_transform(adata.X)
     svd = TruncatedSVD(n_dims, random_state=rng)
     return svd.fit_transform(weighted).astype(np.float32)

@@ -81,12 +81,12 @@ def test_time_and_peak_memory_of_a_run_are_measured(tmp_path, data, monkeypatch)
         time.sleep(0.02)
         return np.ones((adata.n_obs, 2))
 
-    found = run(some_method("touch", touch), data, tmp_path)
+    found = run(some_method("touch", touch), data, None)
     assert found.seconds > 0.02
     assert np.isnan(found.peak_mb) or 190 < found.peak_mb < 260
     for name in ("_RESET", "_STATUS"):
         monkeypatch.setattr(_runs, name, tmp_path / "none" / "file")
-    assert np.isnan(run(some_method("touch", touch), data, tmp_path).peak_mb)
+    assert np.isnan(run(some_method("touch", touch), data, None).peak_mb)
 
 
 def test_a_failed_run_is_not_kept(tmp_path, data):

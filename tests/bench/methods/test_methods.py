@@ -23,7 +23,10 @@ def test_what_a_method_sees_is_stated():
     assert fitted == {"HVG", "PCA", "Harmony", *OPTIONS}
 
 
-@pytest.mark.parametrize("name", BY_COUNTS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in OPTIONS else name for name in BY_COUNTS]
+
+
+@pytest.mark.parametrize("name", SLOW)
 def test_other_names_of_the_genes_do_not_matter(name):
     call = {"batch_key": "batch", "groupby": "type", "rng": 0} | OPTIONS.get(name, {})
     cells, renamed = typed_cells(), typed_cells(names=[f"x{j}" for j in range(60)])

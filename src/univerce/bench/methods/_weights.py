@@ -50,21 +50,11 @@ def load_strictly(
     ``unused`` are prefixes, or suffixes after ``*``, of weights that are not needed.
     """
     known = network.state_dict()
-    prefixes = tuple(u for u in unused if u[0] != "*")
-    suffixes = tuple(u[1:] for u in unused if u[0] == "*")
-    extra = [name for name in state if name not in known]
-    unknown = [name for name in extra if not name.startswith(prefixes) and not name.endswith(suffixes)]
-    missing = [name for name in known if name not in state]
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in known.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    problems = [
-        f"{what}: {', '.join(names)}"
-        for what, names in (("unknown", unknown), ("missing", missing), ("of another shape", shapes))
-        if names
-    ]
-    if problems:
-        raise ValueError(f"The weights in {where} are not those of this model. {'; '.join(problems)}.")
-    network.load_state_dict({name: state[name] for name in known})
+    prefixes, suffixes = tuple(u for u in unused if u[0] != "*"), tuple(u[1:] for u in unused if u[0] == "*")
+    needed = {n: w for n, w in state.items() if n in known or not (n.startswith(prefixes) or n.endswith(suffixes))}
+    try:
+        network.load_state_dict(needed)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights in {where} are not those of this model. {' '.join(str(error).split())}"
+        ) from error
