@@ -1,4 +1,4 @@
-"""The benchmark: what fills ``obsm`` from raw counts, and how good it is beside its baselines."""
+"""Benchmark embeddings against baselines."""
 
 from univerce.bench._method import Method
 from univerce.bench.compare import compare

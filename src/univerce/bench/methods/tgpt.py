@@ -1,10 +1,8 @@
 """tGPT, zero-shot: the symbols of the 64 most expressed genes, read by GPT-2, averaged over the genes.
 
-As in the published example: ``-`` and ``.`` in a symbol become ``_``, the tokenizer of the model cuts to 64 tokens, and
-the last hidden states are averaged without the first and the last token. That these are special tokens is up to the
-published tokenizer, which could not be looked at here. What the publication leaves open is decided so: ties are broken
-by the symbol, genes without a count are left out, and a symbol that the tokenizer does not know keeps its place as the
-unknown token.
+As in the published example, ``-`` and ``.`` in symbols become ``_``, the tokenizer truncates to 64 tokens, and the last
+hidden states are averaged without the first and last token, assumed to be special tokens. Ties are sorted by symbol,
+genes without counts are left out, and unknown symbols become the unknown token.
 """
 
 from __future__ import annotations
