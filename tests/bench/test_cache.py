@@ -139,8 +139,8 @@ def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
     from univerce.bench import _cache
     from univerce.bench._registry import find_method
 
-    harmony, random = (find_method(name).embed.__module__ for name in ("Harmony", "random"))
-    before = _cache._code(harmony), _cache._code(random)
+    harmony, uce = (find_method(name).embed.__module__ for name in ("Harmony", "UCE"))
+    before = _cache._code(harmony), _cache._code(uce)
     read = inspect.getsource
 
     def changed(module):
@@ -148,6 +148,6 @@ def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
         return text + "\nCHANGED = 1\n" if module.__name__.endswith("bench._expression") else text
 
     monkeypatch.setattr(inspect, "getsource", changed)
-    after = _cache._code(harmony), _cache._code(random)
+    after = _cache._code(harmony), _cache._code(uce)
     assert after[0] != before[0]
     assert after[1] == before[1]
