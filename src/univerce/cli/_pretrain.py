@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from univerce.cli._commands import add_command
-from univerce.cli._files import say, say_nothing
+from univerce.cli._files import say
 from univerce.io.atomic import replacing
 
 
