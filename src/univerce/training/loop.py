@@ -115,7 +115,8 @@ def pretrain(
         ),
         devices,
     )  # fmt: skip
-    average: Any = AveragedModel(UCE(model))
+    with seeded(torch.device("cpu"), config.seed):
+        average: Any = AveragedModel(UCE(model))
     average.load_state_dict(_load(out_dir / "checkpoint.pt", "cpu")["average"])
     network: UCE = average.module
     return network.requires_grad_(requires_grad=False).eval()
