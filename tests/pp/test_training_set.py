@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -84,9 +85,10 @@ def test_names_species_and_modality_are_found_as_elsewhere(tiny_model):
     adata.var["name"] = adata.var_names
     adata.var_names = [f"v{i}" for i in range(adata.n_vars)]
     del adata.uns["organism"]
-    s = uc.pp.training_set(
-        MuData({"rna": adata}), name="cells", species="Homo sapiens", gene_key="name", mod="rna", model=tiny_model
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MuData
+        data = MuData({"rna": adata})
+    s = uc.pp.training_set(data, name="cells", species="Homo sapiens", gene_key="name", mod="rna", model=tiny_model)
     assert (s.rows >= 0).sum() == adata.n_vars - 1
 
 
