@@ -71,7 +71,7 @@ def test_gradients_are_those_of_finite_differences():
         np.testing.assert_allclose(found.tokens[:, place], ((high - low) / (2 * eps)).numpy(), rtol=2e-2, atol=2e-3)
 
 
-def test_a_silent_sentence_is_attributed_nothing():
+def test_a_sentence_without_effect_has_no_attribution():
     network = gentle_network(bag=True)
     for parameter in network.decoder[-1].parameters():
         parameter.zero_()

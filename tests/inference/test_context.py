@@ -1,4 +1,4 @@
-"""What the transformer makes of genes: sums over sentences, whatever the batches."""
+"""Sums of contextual gene vectors over sentences, whatever the batches."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_two_calls_add_up(sentences):
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_the_first_position_is_what_the_cell_is_made_of(norm_first):
+def test_the_first_position_gives_the_embedding(norm_first):
     network = tiny_network(norm_first=norm_first)
     tokens = network.encode_tokens(torch.randn(7, 12, generator=torch.Generator().manual_seed(0)))[None]
     read = network.read_tokens(tokens)

@@ -1,4 +1,4 @@
-"""Sentences without some genes: what stays, what is drawn again, and by which law."""
+"""Sentences without some genes: draws that stay, draws that are repeated, and their distribution."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_other_draws_and_the_order_of_chromosomes_stay(sampling):
 
 
 @pytest.mark.parametrize("sampling", ["multinomial", "systematic"])
-def test_copies_follow_the_law_of_sentences_drawn_without_the_gene(sampling):
+def test_copies_have_the_distribution_of_sentences_without_the_gene(sampling):
     counts = np.tile(toy_counts(1, N_GENES, seed=2).toarray(), (3000, 1))
     gene = int(counts[0].argmax())
     after, _ = delete(draw(counts, sampling), sp.csr_matrix(counts), [gene], sampling)
@@ -96,7 +96,7 @@ def test_copies_follow_the_law_of_sentences_drawn_without_the_gene(sampling):
         np.testing.assert_allclose(mine.var(axis=0), fresh.var(axis=0), rtol=0.2, atol=0.1)
 
 
-def test_a_cell_of_nothing_but_the_gene_has_no_sentence():
+def test_a_cell_with_no_other_gene_has_no_sentence():
     counts = sp.csr_matrix(([5.0, 2.0], ([0, 0], [4, 9])), shape=(2, N_GENES))
     after, changed = delete(draw(counts, "multinomial"), counts, [4, 9], "multinomial")
     assert after.lengths.tolist() == [0, 0]

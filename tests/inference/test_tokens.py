@@ -56,7 +56,7 @@ def slow_sentence(
     counts: dict[int, float], key: int, *, chromosome=CHROMOSOME, start=START, n_sample=100, sampling="multinomial",
     max_length=1536,
 ) -> tuple[list[int], bool]:  # fmt: skip
-    """The sentence of one cell, without any of the tricks."""
+    """The sentence of one cell, slow and plain."""
     genes = [g for g in genome_order(chromosome, start) if counts.get(g, 0) > 0]
     if not genes:
         return [], False
@@ -146,11 +146,8 @@ def test_genes_are_ranked_by_size_of_chromosome_then_start_then_row():
 def test_genome_order_agrees_with_a_sort_of_tuples():
     assert (ORDER.gene_token - N_SPECIAL).tolist() == genome_order(CHROMOSOME, START)
     np.testing.assert_array_equal(ORDER.gene_token[ORDER.rank] - N_SPECIAL, ROWS)
-
-
-def test_chromosomes_of_equal_size_come_by_index():
-    order = GenomeOrder.build(np.array([1, 0, 1, 0]), np.array([1, 1, 2, 2]))
-    assert order.chromosome_token.tolist() == [8, 9]
+    equal = GenomeOrder.build(np.array([1, 0, 1, 0]), np.array([1, 1, 2, 2]))
+    assert equal.chromosome_token.tolist() == [8, 9]
 
 
 def test_token_ids_can_be_those_of_another_vocabulary():
@@ -166,31 +163,21 @@ def test_token_ids_can_be_those_of_another_vocabulary():
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize(
-    "n_sample, max_length",
-    [
-        pytest.param(100, 1536, id="room for all chromosomes"),
-        pytest.param(20, 29, id="room for four chromosomes"),
-        pytest.param(20, 30, id="an odd place is left over"),
-        pytest.param(50, 53, id="room for one chromosome"),
-        pytest.param(1, 1536, id="one draw"),
-    ],
-)
-def test_sentences_equal_those_of_the_plain_implementation(sampling, n_sample, max_length):
+def test_sentences_equal_those_of_the_plain_implementation(sampling):
     counts = toy_counts(40, N_GENES, seed=3).toarray()
     counts[5] = 0
     counts[6, 0] = 10_000  # beyond the table of logarithms
     keys = keys_of(40)
-    sentences = tokenize(
-        sp.csr_matrix(counts), ROWS, ORDER, keys, n_sample=n_sample, sampling=sampling, max_length=max_length
-    )
-    slow = [
-        slow_sentence(dict(enumerate(row)), key, n_sample=n_sample, sampling=sampling, max_length=max_length)
-        for row, key in zip(counts.tolist(), keys, strict=True)
-    ]
-    assert cut(sentences) == [sentence for sentence, _ in slow]
-    assert sentences.pooled.tolist() == [pooled for _, pooled in slow]
-    assert (max_length < 60) == sentences.pooled.any()
+    # places for all chromosomes, for four, for four and a half, for one; one draw
+    for n_sample, max_length in ((100, 1536), (20, 29), (20, 30), (50, 53), (1, 1536)):
+        options = {"n_sample": n_sample, "sampling": sampling, "max_length": max_length}
+        sentences = tokenize(sp.csr_matrix(counts), ROWS, ORDER, keys, **options)
+        slow = [
+            slow_sentence(dict(enumerate(row)), key, **options) for row, key in zip(counts.tolist(), keys, strict=True)
+        ]
+        assert cut(sentences) == [sentence for sentence, _ in slow]
+        assert sentences.pooled.tolist() == [pooled for _, pooled in slow]
+        assert (max_length < 60) == sentences.pooled.any()
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -208,68 +195,41 @@ def test_a_sentence_is_cls_then_chromosomes_with_their_genes_by_start(sampling):
             assert (row[genes] > 0).all()
 
 
-def test_the_matrix_of_ids_is_as_wide_as_the_longest_sentence_that_can_occur():
+def test_the_matrix_of_ids_is_as_wide_as_the_longest_possible_sentence():
     sentences = tokenize(toy_counts(3, N_GENES), ROWS, ORDER, keys_of(3), n_sample=80)
     assert sentences.ids.shape == (3, 1 + 80 + 2 * N_CHROMOSOMES)
     assert sentences.ids.dtype == sentences.lengths.dtype == np.int32
+    assert max_sentence_length(1024, 25, 1536) == 1075
+    assert max_sentence_length(1024, 2000, 1536) == 1536
+    assert max_sentence_length(3, 25, 1536) == 10
 
 
-@pytest.mark.parametrize(
-    "n_sample, n_chromosomes, max_length, expected",
-    [
-        pytest.param(1024, 25, 1536, 1075, id="human"),
-        pytest.param(1024, 2000, 1536, 1536, id="scaffolds reach the cap"),
-        pytest.param(3, 25, 1536, 10, id="no more chromosomes than draws"),
-    ],
-)
-def test_longest_sentence(n_sample, n_chromosomes, max_length, expected):
-    assert max_sentence_length(n_sample, n_chromosomes, max_length) == expected
-
-
-def test_the_sentences_of_some_cells_can_be_taken():
-    sentences = tokenize(toy_counts(6, N_GENES), ROWS, ORDER, keys_of(6), n_sample=30)
-    assert cut(sentences.take(np.array([4, 1]))) == [cut(sentences)[4], cut(sentences)[1]]
-
-
-# What counts
+# Counts
 
 
 def same(one: Sentences, other: Sentences) -> bool:
     return all(np.array_equal(getattr(one, k), getattr(other, k)) for k in ("ids", "lengths", "pooled"))
 
 
-def test_variables_that_share_a_gene_are_added_and_others_ignored():
-    dense = toy_counts(20, N_GENES, seed=5).toarray()
+def test_shared_genes_are_added_and_order_type_and_storage_do_not_matter():
+    counts = toy_counts(20, N_GENES, seed=5)
+    dense, keys = counts.toarray(), keys_of(20)
+    expected = tokenize(counts, ROWS, ORDER, keys, n_sample=50)
     split = np.hstack([dense - dense // 2, dense // 2, np.full((20, 3), 7.0)]).astype(np.float32)
     rows = np.concatenate([ROWS, ROWS, [-1, -1, -1]])
-    expected = tokenize(sp.csr_matrix(dense), ROWS, ORDER, keys_of(20), n_sample=50)
-    assert same(tokenize(sp.csr_matrix(split), rows, ORDER, keys_of(20), n_sample=50), expected)
-
-
-def test_the_order_of_variables_does_not_matter():
-    counts = toy_counts(20, N_GENES, seed=6)
+    assert same(tokenize(sp.csr_matrix(split), rows, ORDER, keys, n_sample=50), expected)
     shuffled = np.random.default_rng(1).permutation(N_GENES)
-    expected = tokenize(counts, ROWS, ORDER, keys_of(20), n_sample=50)
-    assert same(tokenize(counts[:, shuffled].tocsr(), shuffled, ORDER, keys_of(20), n_sample=50), expected)
+    assert same(tokenize(counts[:, shuffled].tocsr(), shuffled, ORDER, keys, n_sample=50), expected)
+    for dtype in ("uint16", "int64", "float64"):
+        assert same(tokenize(counts.astype(dtype), ROWS, ORDER, keys, n_sample=50), expected)
+    coo = counts.tocoo()
+    order = np.argsort(np.concatenate([coo.row, coo.row]), kind="stable")  # each entry twice, the second one zero
+    data, columns = np.concatenate([coo.data, 0 * coo.data])[order], np.concatenate([coo.col, coo.col])[order]
+    stored = sp.csr_matrix((data, columns, 2 * counts.indptr), shape=counts.shape)
+    assert same(tokenize(stored, ROWS, ORDER, keys, n_sample=50), expected)
 
 
-def test_entries_stored_twice_are_added_and_stored_zeros_are_none():
-    dense = np.array([[3, 0, 5, 1]], dtype=np.float32)
-    stored = sp.csr_matrix((np.array([2, 4, 0, 1, 1, 1], dtype=np.float32), [0, 2, 1, 0, 3, 2], [0, 6]), shape=(1, 4))
-    np.testing.assert_array_equal(stored.toarray(), dense)
-    args = (np.arange(4), GenomeOrder.build(np.array([0, 0, 1, 1]), np.arange(4)), keys_of(1))
-    assert same(tokenize(stored, *args, n_sample=60), tokenize(sp.csr_matrix(dense), *args, n_sample=60))
-    assert gene_counts(tokenize(stored, *args, n_sample=60), 4)[0, 1] == 0
-
-
-@pytest.mark.parametrize("dtype", ["uint16", "int64", "float64"])
-def test_the_type_of_the_counts_does_not_matter(dtype):
-    counts = toy_counts(10, N_GENES, seed=7)
-    expected = tokenize(counts, ROWS, ORDER, keys_of(10), n_sample=50)
-    assert same(tokenize(counts.astype(dtype), ROWS, ORDER, keys_of(10), n_sample=50), expected)
-
-
-def test_fractions_weigh_by_their_own_logarithm():
+def test_fractions_have_the_weight_of_their_logarithm():
     counts = np.zeros((1, N_GENES))
     counts[0, [3, 9, 20]] = 0.5, 2.5, 17.25
     keys = keys_of(1)
@@ -282,43 +242,33 @@ def test_fractions_weigh_by_their_own_logarithm():
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_a_cell_without_a_count_in_any_gene_has_no_sentence(sampling):
+def test_cells_without_a_count_have_no_sentence(sampling):
     counts = sp.csr_matrix(np.array([[0, 0, 4], [1, 0, 4], [0, 0, 0]], dtype=np.float32))
-    order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
-    sentences = tokenize(counts, np.array([0, 1, -1]), order, keys_of(3), n_sample=5, sampling=sampling)
+    order, rows = GenomeOrder.build(np.array([0, 0]), np.array([1, 2])), np.array([0, 1, -1])
+    sentences = tokenize(counts, rows, order, keys_of(3), n_sample=5, sampling=sampling)
     assert sentences.lengths.tolist() == [0, 8, 0]
     assert (sentences.ids[[0, 2]] == PAD).all()
+    zeros = sp.csr_matrix((np.zeros(2, dtype=np.float32), [0, 1], [0, 2]), shape=(1, 3))
+    assert tokenize(zeros, rows, order, keys_of(1), n_sample=5, sampling=sampling).lengths.tolist() == [0]
+    no_genes = GenomeOrder.build(np.empty(0, dtype=int), np.empty(0, dtype=int))
+    empty = tokenize(counts, np.full(3, -1), no_genes, keys_of(3), n_sample=5, sampling=sampling)
+    assert empty.lengths.tolist() == [0, 0, 0]
+    assert tokenize(toy_counts(0, N_GENES), ROWS, ORDER, keys_of(0), n_sample=5, sampling=sampling).ids.shape[0] == 0
 
 
-def test_a_cell_of_stored_zeros_has_no_sentence():
-    stored = sp.csr_matrix((np.zeros(2, dtype=np.float32), [0, 1], [0, 2]), shape=(1, 2))
-    order = GenomeOrder.build(np.array([0, 0]), np.array([1, 2]))
-    assert tokenize(stored, np.arange(2), order, keys_of(1), n_sample=5).lengths.tolist() == [0]
+# A sentence depends on the cell, its name and the seed alone
 
 
-def test_a_table_without_genes_gives_empty_sentences():
-    order = GenomeOrder.build(np.empty(0, dtype=int), np.empty(0, dtype=int))
-    sentences = tokenize(sp.csr_matrix(np.ones((2, 3), np.float32)), np.full(3, -1), order, keys_of(2), n_sample=5)
-    assert sentences.lengths.tolist() == [0, 0]
-
-
-def test_no_cells_give_no_sentences():
-    assert tokenize(toy_counts(0, N_GENES), ROWS, ORDER, keys_of(0), n_sample=5).ids.shape[0] == 0
-
-
-# Nothing but the cell, its name and the seed decides
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_what_was_in_memory_before_never_shows(monkeypatch, threads):
+def test_uninitialized_memory_never_shows(monkeypatch):
     counts = sp.vstack([toy_counts(6, N_GENES), sp.csr_matrix((2, N_GENES), dtype=np.float32)], format="csr")
     keys = cell_keys([str(i) for i in range(8)], seed=0)
     expected = tokenize(counts, ROWS, ORDER, keys, n_sample=50)
     monkeypatch.setattr(np, "empty", lambda shape, dtype=float: np.full(shape, 99, dtype=dtype))
-    found = tokenize(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
-    assert same(found, expected)
-    for ids, length in zip(found.ids, found.lengths, strict=True):
-        assert (ids[length:] == PAD).all()
+    for threads in (1, 2):
+        found = tokenize(counts, ROWS, ORDER, keys, n_sample=50, threads=threads)
+        assert same(found, expected)
+        for ids, length in zip(found.ids, found.lengths, strict=True):
+            assert (ids[length:] == PAD).all()
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -327,20 +277,16 @@ def test_order_subset_blocks_and_threads_do_not_change_a_sentence(sampling):
     every = tokenize(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling)
     cells = np.random.default_rng(2).permutation(31)[:17]
     assert same(tokenize(counts[cells], ROWS, ORDER, keys[cells], n_sample=50, sampling=sampling), every.take(cells))
-    alone = tokenize(counts[7], ROWS, ORDER, keys[7:8], n_sample=50, sampling=sampling)
-    assert same(alone, every.take(np.array([7])))
+    assert cut(every.take(np.array([4, 1]))) == [cut(every)[4], cut(every)[1]]
     for threads in (2, 3, 40):
         assert same(tokenize(counts, ROWS, ORDER, keys, n_sample=50, sampling=sampling, threads=threads), every)
 
 
 def test_a_key_is_a_hash_of_seed_draw_and_name():
-    expected = hashlib.blake2b("Zelle ä".encode(), digest_size=8, key=b"3:1").digest()
-    assert cell_keys(["x", "Zelle ä"], 3, draw=1)[1] == int.from_bytes(expected, "little")
-
-
-def test_names_seeds_and_draws_give_different_keys():
     keys = np.concatenate([cell_keys(["a", "b"], seed, draw=draw) for seed in range(3) for draw in range(3)])
     assert len(np.unique(keys)) == 18
+    expected = hashlib.blake2b("Zelle ä".encode(), digest_size=8, key=b"3:1").digest()
+    assert cell_keys(["x", "Zelle ä"], 3, draw=1)[1] == int.from_bytes(expected, "little")
 
 
 # Distribution
@@ -434,7 +380,7 @@ def same_distribution(one: list[int], other: list[int]) -> bool:
 
 
 def first_is_uniform(sentences: list[list[tuple[int, list[int]]]]) -> bool:
-    """Sum over chromosomes of squared standardized deviations, each Bernoulli variable with its own 1 / groups."""
+    """Test standardized deviations of every chromosome, a Bernoulli variable of 1 / groups in each sentence."""
     seen, expected, variance = Counter(), Counter(), Counter()
     for groups in sentences:
         seen[groups[0][0]] += 1
@@ -486,20 +432,15 @@ def test_the_smallest_chromosomes_are_pooled_when_a_sentence_would_overflow(samp
 # Arguments
 
 
-@pytest.mark.parametrize("n_sample", [0, -1, 98, 99, 2000])
-def test_a_number_of_draws_that_leaves_no_room_is_refused(n_sample):
-    with pytest.raises(ValueError, match=rf"n_sample={n_sample} must be between 1 and 97"):
-        tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=n_sample, max_length=100)
-
-
-def test_the_largest_number_of_draws_puts_all_genes_into_one_group():
-    sentences = tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), n_sample=97, max_length=100)
-    assert [len(genes) for _, genes in parse(sentences.ids[0])] == [97]
-
-
-def test_an_unknown_sampling_is_refused_with_those_known():
+def test_bad_arguments_are_refused():
+    args = (toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1))
+    for n_sample in (0, -1, 98, 2000):
+        with pytest.raises(ValueError, match=rf"n_sample={n_sample} must be between 1 and 97"):
+            tokenize(*args, n_sample=n_sample, max_length=100)
+    largest = tokenize(*args, n_sample=97, max_length=100)
+    assert [len(genes) for _, genes in parse(largest.ids[0])] == [97]
     with pytest.raises(ValueError, match="sampling='stratified' is not known; use one of multinomial, systematic"):
-        tokenize(toy_counts(1, N_GENES), ROWS, ORDER, keys_of(1), sampling="stratified")
+        tokenize(*args, sampling="stratified")
 
 
 # Recorded sentences of the reference implementation

@@ -1,4 +1,4 @@
-"""uc.pp.uce_tokenize: what a sentence says, and what it depends on."""
+"""uc.pp.uce_tokenize: the content of a sentence, and what it depends on."""
 
 from __future__ import annotations
 
@@ -71,18 +71,6 @@ def test_every_sentence_follows_the_rules_of_the_paper(cells, tiny_model):
     assert len(orders) > 5, "the order of the chromosomes is random"
 
 
-def test_what_decides_the_sentences_is_recorded(cells, tiny_model):
-    uc.pp.uce_tokenize(cells, model=tiny_model, rng=4, sampling="systematic")
-    params = cells.uns["uce_sentences"]["params"]
-    found = find_model(tiny_model)
-    expected = {
-        "model": "tiny", "model_digest": found.digest, "species": ["human"], "seed": 4, "sampling": "systematic",
-        "n_sample": CONFIG.n_sample, "n_draws": 1, "layer": "X", "gene_key": {"human": "var_names"},
-        "table_digest": {"human": tiny_table("human").uns["gene_table"]["digest"]},
-    }  # fmt: skip
-    assert {key: params[key] for key in expected} == expected
-
-
 def sentences(cells: ad.AnnData, model: Path, **options) -> np.ndarray:
     adata = uc.pp.uce_tokenize(cells, model=model, copy=True, **options)
     return adata.obsm["uce_sentences"]
@@ -114,17 +102,24 @@ def test_a_sentence_depends_on_the_seed_the_name_and_the_sampling(cells, tiny_mo
     np.testing.assert_array_equal(padded(sentences(cells, tiny_model)), whole)
 
 
-def test_a_generator_gives_the_seed_that_is_recorded(cells, tiny_model):
+def test_the_parameters_and_the_seed_of_a_generator_are_recorded(cells, tiny_model):
     rng = np.random.default_rng(8)
-    first = uc.pp.uce_tokenize(cells, model=tiny_model, rng=rng, copy=True)
-    second = uc.pp.uce_tokenize(cells, model=tiny_model, rng=rng, copy=True)
-    seeds = [a.uns["uce_sentences"]["params"]["seed"] for a in (first, second)]
-    assert seeds[0] != seeds[1]
-    for adata, seed in zip((first, second), seeds, strict=True):
-        np.testing.assert_array_equal(adata.obsm["uce_sentences"], sentences(cells, tiny_model, rng=seed))
+    first, second = (
+        uc.pp.uce_tokenize(cells, model=tiny_model, rng=rng, sampling="systematic", copy=True) for _ in range(2)
+    )
+    params = first.uns["uce_sentences"]["params"]
+    assert params["seed"] != second.uns["uce_sentences"]["params"]["seed"]
+    again = sentences(cells, tiny_model, rng=params["seed"], sampling="systematic")
+    np.testing.assert_array_equal(first.obsm["uce_sentences"], again)
+    expected = {
+        "model": "tiny", "model_digest": find_model(tiny_model).digest, "species": ["human"], "sampling": "systematic",
+        "n_sample": CONFIG.n_sample, "n_draws": 1, "layer": "X", "gene_key": {"human": "var_names"},
+        "table_digest": {"human": tiny_table("human").uns["gene_table"]["digest"]},
+    }  # fmt: skip
+    assert {key: params[key] for key in expected} == expected
 
 
-def test_ids_are_those_of_each_cells_own_species(tiny_model):
+def test_cells_of_several_species_are_as_each_species_alone(tiny_model):
     parts = [tiny_cells("human", 8), tiny_cells("mouse", 8)]
     both = ad.concat(parts, join="outer", fill_value=0, label="organism", keys=["Homo sapiens", "NCBITaxon:10090"])
     both = both[np.random.default_rng(2).permutation(16)].copy()
@@ -137,23 +132,16 @@ def test_ids_are_those_of_each_cells_own_species(tiny_model):
     assert both.uns["uce_sentences"]["params"]["species"] == ["human", "mouse"]
 
 
-def test_a_copy_and_a_key_of_its_own(cells, tiny_model):
-    before = cells.copy()
+def test_a_copy_and_a_modality_of_a_mudata(cells, tiny_model):
     copied = uc.pp.uce_tokenize(cells, model=tiny_model, key_added="words", copy=True)
-    assert (list(copied.obsm), list(copied.obs), list(copied.uns)) == (
-        ["words"], ["words_length"], ["organism", "words"],
-    )  # fmt: skip
-    assert not cells.obsm
-    assert cells.obs.columns.empty
-    assert list(cells.uns) == list(before.uns)
-
-
-def test_a_modality_of_a_mudata(cells, tiny_model):
+    assert (list(copied.obsm), list(copied.obs)) == (["words"], ["words_length"])
+    assert list(copied.uns) == ["organism", "words"]
+    assert (list(cells.obsm), list(cells.obs), list(cells.uns)) == ([], [], ["organism"])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mudata's own
+        warnings.simplefilter("ignore")  # from mudata
         data = MuData({"rna": cells, "protein": cells[:, :3].copy()})
     assert uc.pp.uce_tokenize(data, model=tiny_model, mod="rna") is None
-    np.testing.assert_array_equal(data["rna"].obsm["uce_sentences"], sentences(tiny_cells(empty=EMPTY), tiny_model))
+    np.testing.assert_array_equal(data["rna"].obsm["uce_sentences"], copied.obsm["words"])
     assert not data["protein"].obsm
 
 
@@ -173,19 +161,16 @@ def test_a_thousand_scaffolds_fit_a_sentence_of_the_released_shape(tmp_path):
         assert fish.obs["chromosome"].iloc[genes].nunique() > 300, "no scaffold is left out"
 
 
-@pytest.mark.parametrize(
-    "options, error, said",
-    [
-        pytest.param({"sampling": "all"}, ValueError, "sampling='all'.*multinomial, systematic", id="unknown sampling"),
-        pytest.param({"model": "uce-5l"}, ValueError, "no model 'uce-5l'.*uce-mini", id="unknown model"),
-        pytest.param({"layer": "counts"}, KeyError, "layer='counts'", id="missing layer"),
-        pytest.param({"rng": None}, TypeError, "rng=None", id="no seed"),
-        pytest.param({"species": "rat"}, ValueError, "'rat'.*human, mouse, zebrafish", id="a species without table"),
-    ],
-)
-def test_bad_options_are_refused_and_nothing_is_written(cells, tiny_model, options, error, said):
-    with pytest.raises(error, match=said):
-        uc.pp.uce_tokenize(cells, **({"model": tiny_model} | options))
+def test_bad_options_are_refused_and_nothing_is_written(cells, tiny_model):
+    for options, error, said in (
+        ({"sampling": "all"}, ValueError, "sampling='all'.*multinomial, systematic"),
+        ({"model": "uce-5l"}, ValueError, "no model 'uce-5l'.*uce-mini"),
+        ({"layer": "counts"}, KeyError, "layer='counts'"),
+        ({"rng": None}, TypeError, "rng=None"),
+        ({"species": "rat"}, ValueError, "'rat'.*human, mouse, zebrafish"),
+    ):
+        with pytest.raises(error, match=said):
+            uc.pp.uce_tokenize(cells, **({"model": tiny_model} | options))
     assert not cells.obsm
 
 

@@ -1,4 +1,4 @@
-"""uc.tl.uce_embed on the workers of a dask cluster: real processes on this machine, some of which die."""
+"""uc.tl.uce_embed on the workers of a dask cluster, some of which are killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 import univerce as uc
 from tests.helpers.tiny import tiny_cells, tiny_table
 from univerce.inference import cluster as engine
-from univerce.inference import inputs as _inputs
+from univerce.inference import inputs
 from univerce.io.cluster import map_blocks
 
 pytest.importorskip("distributed", reason="needs the extra dask")
@@ -74,41 +74,27 @@ def embedded(adata: ad.AnnData, model: Path, **options: Any) -> np.ndarray:
     return adata.obsm["X_uce"]
 
 
-CONTAINERS = {
-    "backed h5ad": backed,
-    "lazy h5ad": lambda files: lazy(files, "cells.h5ad"),
-    "lazy zarr": lambda files: lazy(files, "cells.zarr"),
-    "a dask graph": graph,
-    "memory": lambda files: backed(files).to_memory(),
-}
-
-
-@pytest.mark.parametrize("open_cells", CONTAINERS.values(), ids=CONTAINERS.keys())
-def testengine_give_the_bytes_of_this_process(open_cells, files, tiny_model, client):
+def test_workers_give_the_bytes_of_this_process(files, tiny_model, client):
     here = embedded(backed(files), tiny_model)
-    there = embedded(open_cells(files), tiny_model, client=client)
-    assert there.tobytes() == here.tobytes()
+    cells = backed(files), lazy(files, "cells.h5ad"), lazy(files, "cells.zarr"), graph(files), backed(files).to_memory()
+    for adata in cells:
+        assert embedded(adata, tiny_model, client=client).tobytes() == here.tobytes()
 
 
-@pytest.mark.parametrize("options", [{"n_draws": 3}, {"padding": "official"}, {"rng": 7}])
-def test_options_reach_theengine(options, files, tiny_model, client, monkeypatch):
+def test_options_and_several_species_reach_the_workers(files, tiny_model, client, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_ROWS", 25)
-    here, there = backed(files), backed(files)
-    assert embedded(there, tiny_model, client=client, **options).tobytes() == (
-        embedded(here, tiny_model, **options).tobytes()
-    )
-    assert there.uns["X_uce"] == here.uns["X_uce"]
-    assert there.obs["X_uce_missing"].equals(here.obs["X_uce_missing"])
-
-
-def test_cells_of_several_species_are_embedded_by_the_sameengine(tiny_model, client):
+    for options in ({"n_draws": 3}, {"padding": "official", "rng": 7}):
+        here, there = backed(files), backed(files)
+        values = embedded(here, tiny_model, **options)
+        assert embedded(there, tiny_model, client=client, **options).tobytes() == values.tobytes()
+        assert there.uns["X_uce"] == here.uns["X_uce"]
+        assert there.obs["X_uce_missing"].equals(here.obs["X_uce_missing"])
     cells = ad.concat([tiny_cells("human", 20), tiny_cells("zebrafish", 20)], join="outer", fill_value=0)
     cells.obs["organism"] = ["human"] * 20 + ["zebrafish"] * 20
     cells = cells[np.random.default_rng(0).permutation(40)].copy()
-    uc.tl.uce_embed(cells, species="organism", model=tiny_model)
-    here = cells.obsm["X_uce"].copy()
+    values = uc.tl.uce_embed(cells, species="organism", model=tiny_model, copy=True).obsm["X_uce"]
     uc.tl.uce_embed(cells, species="organism", model=tiny_model, client=client)
-    assert cells.obsm["X_uce"].tobytes() == here.tobytes()
+    assert cells.obsm["X_uce"].tobytes() == values.tobytes()
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -121,31 +107,23 @@ def in_store(files: Path, model: Path, path: Path, **options: Any) -> dict[str, 
     return contents(path)
 
 
-def testengine_write_the_store_that_this_process_would(files, tiny_model, client, tmp_path, monkeypatch):
+def test_workers_write_the_same_store_and_digest_the_counts(files, tiny_model, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "_DIGEST_ROWS", 7)
+    monkeypatch.setattr(inputs, "_DIGEST_SPAN", 2)
     monkeypatch.chdir(tmp_path)
     here = in_store(files, tiny_model, Path("here.zarr"))
+    monkeypatch.setattr(inputs, "iter_blocks", lambda *_: pytest.fail("this process must read no counts"))
     monkeypatch.setattr(engine.EmbeddingStore, "write", lambda *_: pytest.fail("this process must write no block"))
     assert in_store(files, tiny_model, Path("there.zarr"), client=client) == here
-    assert ad.read_zarr("there.zarr").obsm["X_uce"].shape == (N, 10)
-
-
-def testengine_make_the_digest_of_counts_in_a_file(files, tiny_model, client, tmp_path, monkeypatch):
-    monkeypatch.setattr(_inputs, "_DIGEST_ROWS", 7)
-    monkeypatch.setattr(_inputs, "_DIGEST_SPAN", 2)
-    here = in_store(files, tiny_model, tmp_path / "here.zarr")
-    monkeypatch.setattr(_inputs, "iter_blocks", lambda *_: pytest.fail("this process must read no counts"))
-    assert in_store(files, tiny_model, tmp_path / "there.zarr", client=client) == here
     other = backed(files).to_memory()
     other.X[50, 3] += 1
-    other.write_h5ad(tmp_path / "other.h5ad")
+    other.write_h5ad("other.h5ad")
+    other = ad.read_h5ad("other.h5ad", backed="r")
     with pytest.raises(ValueError, match="inputs_digest was"):
-        uc.tl.uce_embed(
-            ad.read_h5ad(tmp_path / "other.h5ad", backed="r"), model=tiny_model, store=tmp_path / "there.zarr",
-            client=client,
-        )  # fmt: skip
+        uc.tl.uce_embed(other, model=tiny_model, store="there.zarr", client=client)
 
 
-def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, tmp_path, monkeypatch):
+def test_only_missing_blocks_are_sent(files, tiny_model, client, tmp_path, monkeypatch):
     path = tmp_path / "s.zarr"
     whole = in_store(files, tiny_model, path)
     for k in (2, 7):
@@ -163,7 +141,7 @@ def test_only_blocks_that_are_not_done_are_sent_out(files, tiny_model, client, t
 
 
 class Dying:
-    """Work that notes which blocks it begins, and kills its process in the middle of one, the first time."""
+    """Work that records the blocks it begins, and kills its process during one, the first time."""
 
     def __init__(self, work: Any, block: int, begun: Path) -> None:
         self.work, self.block, self.begun = work, block, begun
@@ -177,7 +155,7 @@ class Dying:
         return self.work(k, *item)
 
 
-def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model, client, tmp_path, monkeypatch):
+def test_only_the_blocks_of_a_killed_worker_are_repeated(files, tiny_model, client, tmp_path, monkeypatch):
     whole = in_store(files, tiny_model, tmp_path / "here.zarr")
     begun = tmp_path / "begun"
     begun.mkdir()
@@ -192,9 +170,9 @@ def test_a_worker_that_is_killed_costs_only_what_it_was_doing(files, tiny_model,
     assert sorted(times) == list(range(N_BLOCKS))
     assert times[5] == 2
     again = [k for k, n in times.items() if n > 1]
-    assert len(again) <= 2, f"a worker of two threads was at two blocks, but {again} were computed again"
-    client.wait_forengine(2, timeout=60)
-    assert len(set(client.run(os.getpid).values()) - pids) == 1, "one worker was killed and started anew"
+    assert len(again) <= 2, f"a worker has two threads, but {again} were repeated"
+    client.wait_for_workers(2, timeout=60)
+    assert len(set(client.run(os.getpid).values()) - pids) == 1, "one worker was killed and restarted"
 
 
 def test_a_process_loads_the_model_once(files, tiny_model, client):
@@ -216,7 +194,7 @@ def test_a_process_loads_the_model_once(files, tiny_model, client):
     assert max(client.run(loaded).values()) == 1
 
 
-def test_a_dask_array_takes_the_active_client_and_others_do_not(files, tiny_model, client, monkeypatch):
+def test_only_a_dask_array_uses_the_active_client(files, tiny_model, client, monkeypatch):
     with pytest.raises(ValueError, match="No clients found"):
         default_client()
     here = embedded(graph(files), tiny_model)
@@ -233,22 +211,18 @@ def test_an_error_of_a_worker_is_raised_here(files, tiny_model, client, monkeypa
         other = replace(work, inputs=replace(work.inputs, model=model))
         return map_blocks(client, other, items, name=name)
 
+    with pytest.raises(TypeError, match=r"client must be a dask.distributed.Client, not a str"):
+        uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
     monkeypatch.setattr(engine, "map_blocks", wrong)
     with pytest.raises(ValueError, match=r"on the worker is another one .*all workers must see the same files"):
         uc.tl.uce_embed(backed(files), model=tiny_model, client=client)
 
 
-def test_something_that_is_no_client_is_refused(files, tiny_model):
-    with pytest.raises(TypeError, match=r"client must be a dask.distributed.Client, not a str"):
-        uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
-
-
-@pytest.mark.parametrize("on_disk", [False, True], ids=["in memory", "on disk"])
-def test_a_table_that_is_handed_over_is_sent_to_theengine(on_disk, files, tiny_model, client, tmp_path):
+def test_a_given_table_is_sent_to_the_workers(files, tiny_model, client, tmp_path):
     table = tiny_table("human", seed=5)
     usual = embedded(backed(files), tiny_model)
     here = embedded(backed(files), tiny_model, species=table)
     assert not np.array_equal(here, usual, equal_nan=True)
-    given = uc.genes.write_table(table, tmp_path / "human.h5ad") if on_disk else table
-    assert embedded(backed(files), tiny_model, client=client, species=given).tobytes() == here.tobytes()
+    for given in (table, uc.genes.write_table(table, tmp_path / "human.h5ad")):
+        assert embedded(backed(files), tiny_model, client=client, species=given).tobytes() == here.tobytes()
     assert embedded(backed(files), tiny_model, client=client).tobytes() == usual.tobytes(), "workers keep both"

@@ -1,4 +1,4 @@
-"""uc.tl.uce_embed with store=: killed, resumed, mixed up."""
+"""uc.tl.uce_embed with store=: killed, resumed, damaged, and with other inputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -49,7 +48,7 @@ def times(path: Path) -> dict[str, int]:
     return {str(file): file.stat().st_mtime_ns for file in path.rglob("*")}
 
 
-def test_a_store_holds_what_memory_would_byte_for_byte(tiny_model, tmp_path):
+def test_a_store_holds_the_bytes_of_the_result_in_memory(tiny_model, tmp_path):
     cells = tiny_cells(n=N, empty=EMPTY)
     with pytest.warns(UserWarning, match="2 of 30 cells"):
         assert uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "s.zarr", key_added="e") is None
@@ -95,17 +94,22 @@ for point in map(int, sys.argv[4:]):
     print(point, -os.waitstatus_to_exitcode(status))
 """
 # 3 files create the store, 2 are written for each of the 4 blocks, the last one by finish()
-KILLED_AT = {
-    1: "while the store is created",
-    4: "between a block and its marker",
-    7: "in the middle",
-    11: "before the last file",
-}
+KILLED_AT = (1, 4, 7, 11)  # creation, between a block and its marker, the middle, before the last file
 
 
-@pytest.fixture(scope="module")
-def killed(tiny_model, tmp_path_factory) -> Path:
-    directory = tmp_path_factory.mktemp("killed")
+@pytest.fixture
+def one_thread():
+    """As in the killed processes: sums round differently when threads share them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def killed(tiny_model, tmp_path) -> Path:
+    directory = tmp_path / "killed"
+    directory.mkdir()
     command = [sys.executable, "-c", _KILL, tiny_model, directory, BLOCK, *KILLED_AT]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -115,28 +119,11 @@ def killed(tiny_model, tmp_path_factory) -> Path:
     return directory
 
 
-@pytest.fixture
-def _one_thread():
-    """The killed processes have one thread, and sums round differently when threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes made by os.fork")
-@pytest.mark.usefixtures("_one_thread")
-@pytest.mark.parametrize("point", KILLED_AT, ids=KILLED_AT.values())
-def test_a_killed_call_is_taken_up_by_the_same_call(cells, tiny_model, tmp_path, killed, monkeypatch, point):
+def test_a_killed_call_resumes_to_the_same_bytes(cells, tiny_model, tmp_path, killed, monkeypatch, one_thread):
     uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "whole.zarr")
-    path = killed / f"{point}.zarr"
-    n_done = max(0, (point - 3) // 2)
-    assert path.exists() == (point >= 3)
-    if path.exists():
-        assert len(list(path.glob("univerce-blocks/*.sha256"))) == n_done
-        assert not (path / ".zattrs").exists() or point == 11, "an unfinished store is no AnnData"
-    embedded = []
-    embed_blocks = runtime.embed_blocks
+    embedded, embed_blocks = [], runtime.embed_blocks
 
     def recording(*arguments):
         for block in embed_blocks(*arguments):
@@ -144,10 +131,18 @@ def test_a_killed_call_is_taken_up_by_the_same_call(cells, tiny_model, tmp_path,
             yield block
 
     monkeypatch.setattr(runtime, "embed_blocks", recording)
-    uc.tl.uce_embed(cells, model=tiny_model, store=path)
-    assert embedded == list(range(n_done, 4)), "what is done is not done again"
-    assert files(path) == files(tmp_path / "whole.zarr")
-    assert ad.read_zarr(path).obsm["X_uce"].shape == (N, 10)
+    for point in KILLED_AT:
+        path = killed / f"{point}.zarr"
+        n_done = max(0, (point - 3) // 2)
+        assert path.exists() == (point >= 3)
+        if path.exists():
+            assert len(list(path.glob("univerce-blocks/*.sha256"))) == n_done
+            assert not (path / ".zattrs").exists() or point == 11, "an unfinished store opened as an AnnData"
+        embedded.clear()
+        uc.tl.uce_embed(cells, model=tiny_model, store=path)
+        assert embedded == list(range(n_done, 4)), "finished blocks were computed again"
+        assert files(path) == files(tmp_path / "whole.zarr")
+        assert ad.read_zarr(path).obsm["X_uce"].shape == (N, 10)
 
 
 def test_a_complete_store_is_left_as_it_is(tiny_model, tmp_path, monkeypatch):
@@ -174,52 +169,40 @@ def test_a_damaged_block_is_computed_again(cells, tiny_model, tmp_path):
     assert files(path) == before
 
 
-def _one_more_count(cells: ad.AnnData) -> ad.AnnData:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sp.SparseEfficiencyWarning)
-        cells.X[12, 0] += 1
-    return cells
-
-
-def _same(cells: ad.AnnData) -> ad.AnnData:
-    return cells
-
-
-def _bfloat16(cells: ad.AnnData) -> ad.AnnData:
-    uc.settings.precision = "bfloat16"
-    return cells
-
-
-@pytest.mark.parametrize(
-    "change, options, said",
-    [
-        pytest.param(_one_more_count, {}, "inputs_digest was '.*' and is '", id="one count of one cell"),
-        pytest.param(lambda cells: cells[::-1].copy(), {}, "store obs_names was", id="another order of the cells"),
-        pytest.param(lambda cells: cells[:-1].copy(), {}, "store n_obs was 30 and is 29", id="fewer cells"),
-        pytest.param(lambda cells: cells[:, :50].copy(), {}, "inputs_digest", id="fewer genes"),
-        pytest.param(_same, {"rng": 1}, "seed was 0 and is 1", id="another seed"),
-        pytest.param(_same, {"n_draws": 2}, "n_draws was 1 and is 2", id="more draws"),
-        pytest.param(
-            _same, {"sampling": "systematic"}, "sampling was 'multinomial' and is 'systematic'", id="sampling"
-        ),
-        pytest.param(_same, {"padding": "official"}, "padding was 'masked' and is 'official'", id="padding"),
-        pytest.param(_bfloat16, {}, "precision was 'float32' and is 'bfloat16'", id="precision"),
-        pytest.param(_same, {"key_added": "e"}, "store key was 'X_uce' and is 'e'", id="another key"),
-        pytest.param(_same, {"model": "other"}, "model_digest was '.*' and is '", id="another model"),
-    ],
-)
-def test_a_store_of_other_inputs_is_refused_and_kept(cells, tiny_model, tmp_path, change, options, said):
+def test_a_store_of_other_inputs_is_refused_and_kept(cells, tiny_model, tmp_path):
     path = tmp_path / "s.zarr"
     uc.tl.uce_embed(cells, model=tiny_model, store=path)
     before = files(path)
-    if "model" in options:
-        options = {"model": write_tiny_model(tmp_path / "other", seed=1, tables=[tiny_table("human")]).path}
-    with pytest.raises(ValueError, match=rf"started from other inputs: .*{said}.*Choose another path, or remove"):
-        uc.tl.uce_embed(change(cells), **({"model": tiny_model, "store": path} | options))
+    one_more = cells.copy()
+    one_more.X.data[one_more.X.indptr[12]] += 1
+    other = write_tiny_model(tmp_path / "other", seed=1, tables=[tiny_table("human")]).path
+    for adata, options, said in (
+        (one_more, {}, "inputs_digest was '.*' and is '"),
+        (cells[::-1].copy(), {}, "store obs_names was"),
+        (cells[:-1].copy(), {}, "store n_obs was 30 and is 29"),
+        (cells[:, :50].copy(), {}, "inputs_digest"),
+        (cells, {"rng": 1}, "seed was 0 and is 1"),
+        (cells, {"n_draws": 2}, "n_draws was 1 and is 2"),
+        (cells, {"sampling": "systematic"}, "sampling was 'multinomial' and is 'systematic'"),
+        (cells, {"padding": "official"}, "padding was 'masked' and is 'official'"),
+        (cells, {"key_added": "e"}, "store key was 'X_uce' and is 'e'"),
+        (cells, {"model": other}, "model_digest was '.*' and is '"),
+        (cells, {"precision": "bfloat16"}, "precision was 'float32' and is 'bfloat16'"),
+    ):
+        with (
+            uc.settings.override(precision=options.pop("precision", "auto")),
+            pytest.raises(ValueError, match=rf"started from other inputs: .*{said}.*Choose another path, or remove"),
+        ):
+            uc.tl.uce_embed(adata, **({"model": tiny_model, "store": path} | options))
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="exists and is not a store of embeddings; it is left alone"):
+        uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "t")
+    assert [file.name for file in (tmp_path / "t").iterdir()] == ["thesis.txt"]
     assert files(path) == before
 
 
-def test_what_does_not_change_the_values_may_change(cells, tiny_model, tmp_path, monkeypatch):
+def test_a_store_ignores_container_layer_gene_key_and_version(cells, tiny_model, tmp_path, monkeypatch):
     path = tmp_path / "s.zarr"
     uc.tl.uce_embed(cells, model=tiny_model, store=path)
     before = files(path)
@@ -231,13 +214,6 @@ def test_what_does_not_change_the_values_may_change(cells, tiny_model, tmp_path,
     assert files(path) == before
 
 
-def test_a_directory_of_something_else_is_left_alone(cells, tiny_model, tmp_path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="exists and is not a store of embeddings; it is left alone"):
-        uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
-
-
 def test_official_padding_is_the_same_in_a_store(cells, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_ROWS", 25)
     uc.tl.uce_embed(cells, model=tiny_model, padding="official", store=str(tmp_path / "s.zarr"))
@@ -245,11 +221,11 @@ def test_official_padding_is_the_same_in_a_store(cells, tiny_model, tmp_path, mo
     np.testing.assert_array_equal(ad.read_zarr(tmp_path / "s.zarr").obsm["X_uce"], cells.obsm["X_uce"])
 
 
-def test_the_log_tells_what_each_stage_took(cells, tiny_model, tmp_path, caplog):
+def test_the_log_holds_the_seconds_of_each_stage(cells, tiny_model, tmp_path, caplog):
     with caplog.at_level("INFO", logger="univerce"):
         uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "s.zarr")
     (record,) = [r for r in caplog.records if hasattr(r, "stages")]
     assert set(record.stages) == {"read", "tokenize", "forward", "write", "all"}
     assert all(0 < seconds <= record.stages["all"] for seconds in record.stages.values())
     assert "forward" in record.getMessage()
-    assert set(ad.read_zarr(tmp_path / "s.zarr").uns["X_uce"]) == {"params"}, "times would make each result another"
+    assert set(ad.read_zarr(tmp_path / "s.zarr").uns["X_uce"]) == {"params"}, "seconds would change the result"
