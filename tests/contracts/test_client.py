@@ -19,7 +19,7 @@ import univerce as uc
 from tests.helpers.blobs import blobs
 from univerce.embeddings import index as _index
 from univerce.embeddings import neighbors as _neighbors
-from univerce.io import rows as _rows
+from univerce.io import cluster as _cluster
 from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.ondisk import OnDisk
 
@@ -102,7 +102,7 @@ def test_workers_find_the_same_neighbors(suffix, client, tmp_path, caplog):
 
 def test_the_atlas_is_not_read_in_this_process(atlas, client, monkeypatch):
     here = search(query(), atlas)
-    for module, name in ((_neighbors, "collect"), (_rows, "read_rows")):
+    for module, name in ((_neighbors, "collect"), (_cluster, "read_rows")):
         real = getattr(module, name)
 
         def only_queries(first, *rest, real=real):
@@ -238,7 +238,7 @@ def test_a_reference_on_disk_is_read_by_the_workers(client, tmp_path, monkeypatc
     here = transferred(reference, adata.copy())
     path = write(reference, tmp_path / "reference.zarr")
     query = open_anndata(write(adata, tmp_path / "query.zarr"))
-    monkeypatch.setattr(_rows, "read_rows", lambda *_: pytest.fail("this process must not read rows"))
+    monkeypatch.setattr(_cluster, "read_rows", lambda *_: pytest.fail("this process must not read rows"))
     there = transferred(path, query, client=client)
     pd.testing.assert_frame_equal(there.obs.filter(regex=WRITTEN), here.obs.filter(regex=WRITTEN), check_exact=True)
 

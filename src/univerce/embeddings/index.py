@@ -16,7 +16,7 @@ import numpy as np
 from univerce.embeddings.cells import gather, iter_rows, known_cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
 from univerce.io.atomic import replacing
-from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, map_rows
+from univerce.io.cluster import ROUNDED_ROWS, blocks_of_rows, map_rows
 
 IndexKind = Literal["ivf", "hnsw"]
 

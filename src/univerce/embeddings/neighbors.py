@@ -16,9 +16,8 @@ import numpy as np
 
 from univerce._validate import check_whole
 from univerce.embeddings.cells import iter_rows
-from univerce.io.cluster import as_is, map_blocks
+from univerce.io.cluster import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks, read_rows
 from univerce.io.ondisk import OnDisk
-from univerce.io.rows import ROUNDED_ROWS, blocks_of_rows, read_rows
 
 Metric = Literal["euclidean", "cosine"]
 

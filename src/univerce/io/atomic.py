@@ -15,26 +15,9 @@ from pathlib import Path
 def replacing(path: Path | str, *, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary path of the same name, which replaces ``path`` if the block succeeds and is removed otherwise.
 
-    The block writes a file or a directory, which is on disk before it is renamed. A directory cannot be replaced in one
-    step: a process killed in between leaves the old one for :func:`recover`.
-
-    Parameters
-    ----------
-    path
-        The target. Missing parents are created.
-    keep
-        Raise ``OSError`` instead of replacing a directory that is not empty.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from univerce.io.atomic import replacing
-    >>> path = Path(tempfile.mkdtemp()) / "numbers.txt"
-    >>> with replacing(path) as part:
-    ...     _ = part.write_text("1 2 3")
-    >>> path.read_text(), len(list(path.parent.iterdir()))
-    ('1 2 3', 1)
+    The block writes a file or a directory, which is on disk before it is renamed; parents of ``path`` are created. A
+    directory cannot be replaced in one step: a process killed in between leaves the old one for :func:`recover`. With
+    ``keep``, ``OSError`` is raised instead of replacing a directory that is not empty.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,15 +27,7 @@ Rows = Callable[[int, int], sp.csr_matrix]
 
 
 def n_rows(X: Any) -> int:
-    """Number of rows of a matrix that :func:`iter_blocks` reads.
-
-    Raises
-    ------
-    TypeError
-        If ``X`` is not such a matrix.
-    ValueError
-        If ``X`` is not two-dimensional, or a dask array with chunks of unknown size.
-    """
+    """Number of rows of a matrix that :func:`iter_blocks` reads; an error if it is not such a matrix."""
     if not (isinstance(X, ad.AnnData | np.ndarray | CSRDataset | CSCDataset) or sp.issparse(X) or library(X)):
         raise TypeError(_TYPE_ERROR.format(name=type(X).__name__))
     if len(X.shape) != 2:
@@ -62,16 +54,15 @@ def iter_blocks(
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
     """Read the rows of ``X`` in the fixed blocks ``[k * block_rows, (k + 1) * block_rows)``.
 
-    Backed and dense matrices are read a block at a time. A dask array is computed one row of chunks at a time, each
-    chunk once if the blocks are in order. A sparse matrix in memory is converted to CSR once. A backed CSC matrix is
-    read as a whole for every group of blocks with about ``CSC_BUDGET`` entries, so store large matrices as CSR.
+    Dense matrices and CSR on disk are read a block at a time, a dask array one row of chunks at a time. A sparse matrix
+    in memory is converted to CSR once. CSC on disk is read as a whole for each group of blocks with ``CSC_BUDGET``
+    entries, so store large matrices as CSR.
 
     Parameters
     ----------
     X
-        ``[n_cells, n_genes]``: numpy array (or matrix, memory map), scipy sparse matrix or array, dask array with dense
-        or sparse chunks, h5py or zarr array, backed sparse matrix of AnnData, or an AnnData in place of its ``X`` (a
-        backed view is then read block by block, unlike ``view.X``).
+        ``[n_cells, n_genes]``: numpy, h5py, zarr or dask array, scipy sparse matrix, backed matrix of AnnData, or
+        an AnnData in place of its ``X`` (a backed view is then read by blocks, unlike ``view.X``).
     block_rows
         Rows in a block.
     start, stop
@@ -81,13 +72,12 @@ def iter_blocks(
 
     Yields
     ------
-    The rows of a block and its values as canonical CSR, ``[rows, n_genes]``, in the dtype of ``X`` (float16 becomes
-    float32).
+    The rows of a block and its values as canonical CSR in the dtype of ``X`` (float16 becomes float32).
 
     Raises
     ------
     TypeError
-        If ``X`` is none of the above or does not hold numbers.
+        If ``X`` is none of these or does not hold numbers.
     ValueError
         If ``X`` is not two-dimensional, or the rows or blocks do not exist.
 
@@ -165,54 +155,44 @@ def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Row
 def _csc_reader(X: Any, block_rows: int) -> Rows:
     n, n_cols = X.shape
     data, indices, indptr = X.group["data"], X.group["indices"], X.group["indptr"][:].astype(np.int64)
-    nnz = int(indptr[-1])
-    group = max(1, CSC_BUDGET * n // (max(nnz, 1) * block_rows)) * block_rows
-    held: tuple[int, sp.csr_matrix] | None = None
+    nnz = max(int(indptr[-1]), 1)
+    group = max(1, CSC_BUDGET * n // (nnz * block_rows)) * block_rows
 
     def load(low: int, high: int) -> sp.csr_matrix:
         pieces = []
         for begin in range(0, nnz, CSC_READ):
-            end = min(begin + CSC_READ, nnz)
+            end = min(begin + CSC_READ, int(indptr[-1]))
             row = indices[begin:end]
             inside = np.flatnonzero((row >= low) & (row < high))
-            lengths = np.diff(np.clip(indptr, begin, end))  # how much of each column lies in this read
+            lengths = np.diff(np.clip(indptr, begin, end))  # entries of each column in this read
             columns = np.repeat(np.arange(n_cols, dtype=np.int32), lengths)
             pieces.append((data[begin:end][inside], row[inside] - low, columns[inside]))
         values, rows, columns = (np.concatenate(part) for part in zip(*pieces, strict=True))
         return sp.csr_matrix((_numeric(values), (rows, columns)), shape=(high - low, n_cols))
 
-    def read(first: int, last: int) -> sp.csr_matrix:
-        nonlocal held
-        if nnz == 0:
-            return sp.csr_matrix((last - first, n_cols), dtype=X.dtype)
-        parts = []
-        while first < last:
-            low = first // group * group
-            high = min(low + group, n)
-            if held is None or held[0] != low:
-                held = None  # free the old group before the next one is read
-                held = low, load(low, high)
-            parts.append(held[1][first - low : min(last, high) - low])
-            first = min(last, high)
-        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
-
-    return read
+    edges = np.append(np.arange(0, n, group), n)
+    return _group_reader(edges, lambda i: load(edges[i], edges[i + 1]))
 
 
 def _dask_reader(X: Any) -> Rows:
-    edges = np.concatenate([[0], np.cumsum(X.chunks[0])])
+    def load(i: int) -> sp.csr_matrix:
+        columns = [_as_csr(X.blocks[i, j].compute()) for j in range(X.numblocks[1])]
+        return columns[0] if len(columns) == 1 else sp.hstack(columns, format="csr")
+
+    return _group_reader(np.concatenate([[0], np.cumsum(X.chunks[0])]), load)
+
+
+def _group_reader(edges: np.ndarray, load: Callable[[int], sp.csr_matrix]) -> Rows:
+    """Read rows of groups that are loaded as a whole; group ``i`` has the rows ``[edges[i], edges[i + 1])``."""
     held: tuple[int, sp.csr_matrix] | None = None
 
     def read(first: int, last: int) -> sp.csr_matrix:
         nonlocal held
         parts = []
-        for i in range(int(np.searchsorted(edges, first, side="right")) - 1, X.numblocks[0]):
-            if edges[i] >= last:
-                break
+        for i in range(int(np.searchsorted(edges, first, side="right")) - 1, int(np.searchsorted(edges, last))):
             if held is None or held[0] != i:
-                held = None
-                columns = [_as_csr(X.blocks[i, j].compute()) for j in range(X.numblocks[1])]
-                held = i, columns[0] if len(columns) == 1 else sp.hstack(columns, format="csr")
+                held = None  # free the old group before the next one is loaded
+                held = i, load(i)
             parts.append(held[1][max(first - edges[i], 0) : last - edges[i]])
         return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 

@@ -1,4 +1,4 @@
-"""Map over blocks, here or on the workers of a dask cluster."""
+"""Map over blocks of a matrix, here or on the workers of a dask cluster."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from univerce.io.blocks import Rows, library, row_reader
 from univerce.io.ondisk import OnDisk
+
+READ_ROWS = 4096  # a multiple of the next, and the chunks of an atlas
+ROUNDED_ROWS = 1024
+"""Rows of one product where sums round with their number, and rows that are sent together: a few megabytes."""
 
 _AHEAD = 2  # blocks waiting for every thread of the workers
 
@@ -30,13 +36,7 @@ def _reader(matrix: OnDisk, block_rows: int) -> Rows:
 
 
 def find_client(client: Any, X: Any) -> Any:
-    """The given client, or, as in dask itself, the active one if ``X`` is a dask array.
-
-    Raises
-    ------
-    TypeError
-        If ``client`` is something else.
-    """
+    """The given client, or, as in dask itself, the active one if ``X`` is a dask array; ``TypeError`` otherwise."""
     if client is None and not (library(X) == "dask" and "distributed" in sys.modules):
         return None
     from distributed import Client, default_client
@@ -44,7 +44,7 @@ def find_client(client: Any, X: Any) -> Any:
     if client is None:
         try:
             return default_client()
-        except ValueError:  # none is active
+        except ValueError:  # no client is active
             return None
     if not isinstance(client, Client):
         raise TypeError(f"client must be a dask.distributed.Client, not a {type(client).__name__}.")
@@ -52,25 +52,21 @@ def find_client(client: Any, X: Any) -> Any:
 
 
 def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any, ...]], *, name: str) -> Iterator[Any]:
-    """Apply ``work(*item)`` to every item.
+    """Apply ``work(*item)`` to every item and yield the results: in order here, as they finish on workers.
 
-    A few items per thread are under way at any time, so that neither the scheduler nor this process holds many. The
-    work of a worker that dies is done again by another.
+    A few items per thread are taken at a time, so that neither the scheduler nor this process holds many. The work of a
+    worker that dies is repeated by another.
 
     Parameters
     ----------
     client
-        A ``dask.distributed.Client``; ``None`` works here, in order.
+        A ``dask.distributed.Client``; ``None`` works here.
     work
         A callable that can be pickled; it is sent to every worker once.
     items
-        Arguments, taken when there is room for them.
+        Arguments of each call.
     name
         Name of the work in the dashboard of dask.
-
-    Yields
-    ------
-    Results as they finish.
     """
     if client is None:
         yield from (work(*item) for item in items)
@@ -101,6 +97,45 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
             yield result
     finally:
         client.cancel([*outstanding, shared])
+
+
+def blocks_of_rows(n: int, block_rows: int) -> Iterator[slice]:
+    """Split the rows ``[0, n)`` into blocks."""
+    for start in range(0, n, block_rows):
+        yield slice(start, min(start + block_rows, n))
+
+
+def read_rows(rep: Any, rows: slice) -> np.ndarray:
+    """Read ``[rows, n_dims]`` as float32."""
+    return np.asarray(rep[rows], dtype=np.float32)
+
+
+def map_rows(
+    work: Callable[..., Any],
+    rep: Any,
+    parts: Iterable[tuple[Any, ...]] | None = None,
+    *,
+    client: Any = None,
+    name: str,
+) -> Iterator[tuple[slice, Any]]:
+    """Apply ``work(block, *rest)`` to blocks of rows of an embedding.
+
+    Workers open an embedding on disk themselves; rows in memory are sent, by default fewer at a time. ``parts`` gives
+    the rows of each block and further arguments of ``work``, by default all rows. Other parameters and the order of the
+    results are as in :func:`map_blocks`; the rows of each block come with its result.
+    """
+    on_disk = None if client is None else OnDisk.find(rep)
+    if parts is None:
+        sent = client is not None and on_disk is None
+        parts = ((rows,) for rows in blocks_of_rows(rep.shape[0], ROUNDED_ROWS if sent else READ_ROWS))
+    items = ((rows, read_rows(rep, rows) if on_disk is None else None, *rest) for rows, *rest in parts)
+    yield from map_blocks(client, partial(_on_rows, work, on_disk), items, name=name)
+
+
+def _on_rows(
+    work: Callable[..., Any], on_disk: OnDisk | None, rows: slice, block: np.ndarray | None, *rest: Any
+) -> tuple[slice, Any]:
+    return rows, work(read_rows(on_disk.open(), rows) if block is None and on_disk is not None else block, *rest)
 
 
 def as_is(value: Any) -> Any:

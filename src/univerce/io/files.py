@@ -18,19 +18,7 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
     """Open a ``.zarr`` or ``.h5ad``; ``obs``, ``var`` and ``uns`` are read, matrices stay on disk.
 
-    Parameters
-    ----------
-    path
-        Zarr directory or h5ad file. A file stays open as long as its matrices are in use.
-    expression
-        Whether to open ``X``, ``layers`` and ``var`` too.
-
-    Raises
-    ------
-    FileNotFoundError
-        If ``path`` does not exist.
-    ValueError
-        If it does not hold an AnnData.
+    ``X``, ``layers`` and ``var`` are opened only for ``expression``. A file stays open while its matrices are in use.
     """
     path = Path(path)
     if not path.exists():

@@ -15,19 +15,7 @@ from univerce.io.blocks import library
 
 @dataclass(frozen=True, eq=False)  # a zarr array has no hash, and readers are cached by this object
 class OnDisk:
-    """Where a matrix is; it travels to other processes instead of the matrix.
-
-    Examples
-    --------
-    >>> import anndata as ad, numpy as np, tempfile
-    >>> from pathlib import Path
-    >>> from univerce.io.ondisk import OnDisk
-    >>> path = Path(tempfile.mkdtemp()) / "cells.h5ad"
-    >>> ad.AnnData(np.eye(3)).write_h5ad(path)
-    >>> matrix = OnDisk.find(ad.read_h5ad(path, backed="r").X)
-    >>> matrix.element, matrix.shape, matrix.open().shape
-    ('/X', (3, 3), (3, 3))
-    """
+    """The place of a matrix; it is sent to other processes instead of the matrix."""
 
     path: Any
     """Path of an HDF5 file or a zarr directory, as text; a zarr array or group if it is elsewhere."""
@@ -40,15 +28,8 @@ class OnDisk:
     def find(cls, X: Any) -> Self | None:
         """Locate a matrix whose rows can be read from a file.
 
-        Parameters
-        ----------
-        X
-            Any matrix that :func:`~univerce.io.blocks.iter_blocks` reads.
-
-        Returns
-        -------
-        ``None`` for a matrix in memory, a view, CSC (which has no cheap rows), and a dask array unless it is an
-        unchanged matrix of ``anndata.experimental.read_lazy``.
+        ``None`` for a matrix in memory, a view, CSC (whose rows are expensive to read), and a dask array unless it is
+        an unchanged matrix of ``anndata.experimental.read_lazy``.
         """
         if library(X) == "dask":
             return cls._find_lazy(X)

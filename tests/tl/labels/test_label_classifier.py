@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale, blobs
 from univerce.embeddings import cells as _cells
-from univerce.io import rows as _rows
+from univerce.io import cluster as _cluster
 from univerce.tl.labels import calibration
 from univerce.tl.labels.calibration import fit_temperature, soften
 from univerce.tl.labels.label_classifier import LabelClassifier
@@ -160,7 +160,7 @@ def test_cells_are_read_in_blocks_from_any_container(reference, query, method, m
     whole = classifier.predict_proba(query)
     assert np.flatnonzero(np.isnan(whole).any(axis=1)).tolist() == [5, 17]
     np.testing.assert_allclose(np.delete(whole, [5, 17], axis=0).sum(axis=1), 1, rtol=1e-6)
-    monkeypatch.setattr(_rows, "READ_ROWS", 11)
+    monkeypatch.setattr(_cluster, "READ_ROWS", 11)
     monkeypatch.setattr(calibration, "ROUNDED_ROWS", 7)
     stored = zarr.create_array(tmp_path / "z.zarr", shape=query.shape, dtype="f4", chunks=(20, 8))
     stored[:] = query
