@@ -30,7 +30,6 @@ FIRST = {  # first parameter of functions of atlas, bench and pl that do not act
     "bench.list_methods": None,
     "bench.method": "name",
     "bench.published": None,
-    "bench.run_transfer": "query",
     "pl.transfer_table": "scores",
 }
 SETTINGS = {"progress", "device", "precision", "batch_size"}
@@ -89,30 +88,8 @@ def _documented_fields(cls: type) -> set[str]:
     }
 
 
-# Offenders that are still allowed. An entry that offends no more fails the test as well.
-ALLOWED: dict[str, set[str]] = {
-    "imperative": {
-        "bench.embed_open_problems",
-        "bench.export_open_problems",
-        "bench.list_methods",
-        "bench.method",
-        "bench.published",
-        "bench.read_open_problems",
-    },
-    "words": {
-        "bench.export_open_problems: batch",
-        "bench.export_open_problems: labels",
-        "bench.run: batch",
-        "bench.run: labels",
-        "bench.run_transfer: labels",
-    },
-}
-
-
 def check(rule: str, offenders: Iterable[str]) -> None:
-    found, allowed = set(offenders), ALLOWED.get(rule, set())
-    assert not found - allowed, f"{rule}: {sorted(found - allowed)}"
-    assert not allowed - found, f"{rule}: remove from ALLOWED {sorted(allowed - found)}"
+    assert not (found := sorted(set(offenders))), f"{rule}: {found}"
 
 
 def test_a_subpackage_exports_its_functions_and_classes_once_and_nothing_private():

@@ -31,6 +31,7 @@ class Method:
     counts in ``X``, ``batch_key`` and ``groupby`` are columns of ``obs`` or None, ``rng`` is a seed.
     """
     citation: str
+    """Paper or software to cite."""
     license: str
     """Of code and weights."""
     zero_shot: bool

@@ -24,7 +24,7 @@ _CENTROIDS = (
 
 
 def published() -> pd.DataFrame:
-    """Results of UCE and other methods in Rosen et al., on other data than those of this package.
+    """Tabulate results of UCE and other methods in Rosen et al., on other data than those of this package.
 
     Returns
     -------
