@@ -84,7 +84,7 @@ def test_large_objects_have_a_repr_of_one_line():
         assert "\n" not in repr(one)
         assert len(repr(one)) < 300
     assert repr(cells) == "TrainingSet 'blood': 700 cells of human, 690 of 765 variables are genes"
-    assert "10 labels of 'cell_type' by logistic on obsm['X_toy']" in repr(classifier)
+    assert "9 labels of 'cell_type' by logistic on obsm['X_toy']" in repr(classifier)
     expected = "2 of 3 names are genes (1 by symbol, 1 by symbol_case), 0 ambiguous, 1 genes under several names"
     assert repr(mapping) == f"NameMapping: {expected}"
     assert "Model 'uce-mini'" in repr(uc.model.find_model())

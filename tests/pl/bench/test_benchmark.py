@@ -81,7 +81,7 @@ def test_the_grid_draws_every_cell_in_every_panel(adata):
     for ax in axes.ravel():
         points = np.concatenate([c.get_offsets() for c in ax.collections])
         np.testing.assert_allclose(np.sort(points, axis=0), np.sort(adata.obsm["flat"], axis=0), rtol=1e-6)
-    with pytest.raises(ValueError, match="has 3 columns; two can be drawn"):
+    with pytest.raises(ValueError, match="has 3 columns; two are needed"):
         uc.pl.embedding_grid(adata, ["X_clear"], ["type"], show=False)
     with pytest.raises(KeyError, match="its columns are"):
         uc.pl.embedding_grid(adata, ["flat"], ["no"], show=False)

@@ -111,7 +111,7 @@ def centroid_alignment(
     Examples
     --------
     >>> import univerce as uc
-    >>> adata = uc.datasets.pbmc68k_reduced()[:160]
+    >>> adata = uc.datasets.pbmc68k_reduced()[:160].copy()
     >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.tl.centroid_alignment(query, reference, min_cells=3)
