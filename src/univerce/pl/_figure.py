@@ -12,38 +12,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MM: Final = 1 / 25.4
-"""A millimeter in inches."""
-
-SINGLE: Final = 85 * MM
-"""Width of one column of a journal."""
-
-DOUBLE: Final = 180 * MM
-"""Width of a page of a journal."""
+MM: Final = 1 / 25.4  # a millimeter in inches
+SINGLE: Final = 85 * MM  # width of one column of a journal
+DOUBLE: Final = 180 * MM  # width of a page of a journal
 
 PALETTE: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito (2008), in the order of the series."""
-
-MARKERS: Final = "osD^vP*X<>"
-"""Shapes, in the order of the series."""
-
+MARKERS: Final = "osD^vP*X<>"  # in the order of the series
 MATCH: Final = "#0072B2"
-"""Agreement. Next to :data:`MISMATCH`, use different shapes too."""
-
-MISMATCH: Final = "#D55E00"
-"""Disagreement."""
-
+MISMATCH: Final = "#D55E00"  # use another shape than for a match, too
 BASELINE: Final = "#999999"
-"""A baseline."""
-
 CHANCE: Final = "#D9D9D9"
-"""Shuffled labels."""
-
-SEQUENTIAL: Final = "cividis"
-"""Color map of ordered values."""
-
-DIVERGING: Final = "RdBu_r"
-"""Color map of values around a center."""
+SEQUENTIAL: Final = "cividis"  # ordered values
+DIVERGING: Final = "RdBu_r"  # values around a center
 
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 7,
@@ -97,35 +78,22 @@ def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
-def get_panels(ax: Axes | None, size: tuple[float, float], n: int) -> tuple[Figure, list[Axes]]:
-    """``n`` panels side by side in a new figure, or the axes of the caller for one."""
-    if ax is not None:
-        if n > 1:
-            raise ValueError(f"ax= takes one panel, but there are {n}. Choose one, or leave ax out.")
-        figure, one = get_axes(ax, *size)
-        return figure, [one]
-    figure, axes = new_figure(*size, ncols=n, squeeze=False)
-    return figure, list(axes[0])
+def get_panels(
+    ax: Axes | None, size: tuple[float, float], n: int, *, below: bool = False, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """``n`` panels side by side (or ``below`` each other) in a new figure, or the axes of the caller for one."""
+    if ax is None:
+        shape = {"nrows": n} if below else {"ncols": n}
+        figure, axes = new_figure(*size, squeeze=False, **shape, **subplots)
+        return figure, list(axes.ravel())
+    if n > 1:
+        raise ValueError(f"ax= takes one panel, but there are {n}. Choose one, or leave ax out.")
+    figure, ax = get_axes(ax, *size)
+    return figure, [ax]
 
 
 def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fig: bool) -> Any:
-    """Show or return a figure.
-
-    Parameters
-    ----------
-    figure, axes
-        What was drawn.
-    own
-        Whether the figure was created here, not by the caller.
-    show
-        ``None`` shows an own figure only.
-    return_fig
-        Return the figure instead.
-
-    Returns
-    -------
-    The figure with ``return_fig``, else the axes (an array of several) unless they were shown.
-    """
+    """Return the figure with ``return_fig``; else show it (by default if it is ``own``), or return its axes."""
     if return_fig:
         return figure
     if show if show is not None else own:

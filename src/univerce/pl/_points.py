@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.pl._figure import BASELINE, MARKERS, PALETTE, wrap
+from univerce.pl._parts import add_legend, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,18 +28,8 @@ def draw_points(
 ) -> None:
     """Draw a row per cell type, the one with the highest value on top.
 
-    Parameters
-    ----------
-    ax
-        Axes.
-    table
-        ``[n_types, n_series]``; NaN is not drawn.
-    names
-        Name of each column in the legend.
-    label
-        Label of the horizontal axis.
-    chance
-        Value of each type in a random order, drawn as a tick.
+    ``table`` is ``[n_types, n_series]``, where NaN is not drawn, ``names`` has the entries of the legend, and
+    ``chance`` the value of each type in a random order, drawn as a tick.
     """
     table = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]
     y = np.arange(len(table))
@@ -51,8 +42,6 @@ def draw_points(
         )  # fmt: skip
     if chance is not None:
         ax.plot(chance.reindex(table.index), y, "k|", markersize=5, markeredgewidth=0.8, label="random order")
-    ax.set_yticks(y, wrap(table.index))
-    ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlabel(label, loc="right")  # this and the legend may extend over the names of the types
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)
+    set_rows(ax, table.index)
+    ax.set_xlabel(label, loc="right")  # may extend over the names of the types
+    add_legend(ax)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import wrap
+from univerce.pl._figure import BASELINE, MATCH, wrap
+from univerce.pl._parts import add_legend, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,12 @@ class Series(NamedTuple):
     color: str
 
 
+def by_representation(scores: pd.DataFrame) -> list[Series]:
+    """Bars of the embedding and of the baseline."""
+    parts = scores.groupby(scores["representation"].astype(str), sort=False)
+    return [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
+
+
 def shares_height(series: Sequence[Series], names: Sequence[str]) -> float:
     """Height in inches of the bars, the axis below and the legend above."""
     return _AROUND + _ROW * sum(max(len(series), 1.3, 0.7 * (1 + text.count("\n"))) for text in wrap(names))
@@ -33,18 +40,7 @@ def shares_height(series: Sequence[Series], names: Sequence[str]) -> float:
 def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, label: str, chance: str) -> None:
     """Draw bars of ``share`` with ``hits / n``, and chance as a tick on its 95 % interval.
 
-    Parameters
-    ----------
-    ax
-        Axes.
-    series
-        A bar of each in every group.
-    names
-        Names of the groups of bars.
-    label
-        Label of the horizontal axis.
-    chance
-        Name of chance in the legend.
+    Each of ``names`` has a bar of every series. ``chance`` is the entry in the legend.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -62,11 +58,10 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
         for end, place, hits, n in zip(ends, y, table["hits"], table["n"], strict=True):
             text = f"{int(hits)} / {int(n)}"
             ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=6)
-    ax.set_yticks(np.arange(len(names)), wrap(names))
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100], ylim=(len(names) - 0.4, -0.6))
-    ax.set_xlabel(label, loc="right")  # this and the legend may extend over the names
+    set_rows(ax, names)
+    ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100])
+    ax.set_xlabel(label, loc="right")  # may extend over the names
     handles: list[Line2D | Patch] = [Patch(color=color, label=name) for name, _, color in series]
     if any(table["chance"].notna().any() for _, table, _ in series):
         handles.append(Line2D([], [], color="black", linewidth=0.8, marker="|", markersize=4, label=chance))
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)
+    add_legend(ax, handles=handles)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND = 42 * MM
-_LEAST = 42 * MM  # height of a legend of 14 lines
-_LINES = 14
+_LEAST, _LINES = 42 * MM, 14  # height of a legend with so many lines
 
 
 @document
@@ -45,11 +44,7 @@ def embedding_grid(
         Columns of ``obs``.
     size
         Size of a cell in square points.
-    figsize
-        Inches; ``None`` is a page wide.
-    show
-        Show the figure; ``None`` does.
-    %(return_fig)s
+    %(figsize, show, return_fig)s
 
     Returns
     -------

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce.pl._figure import BASELINE, DOUBLE, MATCH, MM, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl._shares import Series, draw_shares, shares_height
+from univerce.pl._figure import DOUBLE, MM, SINGLE, finish, get_axes, get_result, style, wrap
+from univerce.pl._shares import Series, by_representation, draw_shares, shares_height
 from univerce.pl.alignment._heatmap import draw_heatmap
 
 if TYPE_CHECKING:
@@ -124,9 +124,7 @@ def _bars(scores: pd.DataFrame, score: str, k: int) -> tuple[list[Series], list[
     else:
         names = "top " + scores["k"].astype(str) + " " + scores["score"].map(_AMONG).astype(str)
         label = "Types with a match in the top k (%)"
-    parts = scores.groupby(scores["representation"].astype(str), sort=False)
-    series = [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
-    return series, list(dict.fromkeys(names)), label
+    return by_representation(scores), list(dict.fromkeys(names)), label
 
 
 def _heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:

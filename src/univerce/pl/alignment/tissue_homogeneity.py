@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import Series, draw_shares, shares_height
+from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
+from univerce.pl._shares import by_representation, draw_shares, shares_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,8 +63,7 @@ def tissue_homogeneity(
         raise ValueError(f"k={k!r} is not in the result; choose from {', '.join(map(str, ks))}.")
     table = scores[(scores["k"] == k) & scores["by"].isin(["overall", by])]
     names = list(dict.fromkeys(table["name"].astype(str)))
-    parts = table.groupby(table["representation"].astype(str), sort=False)
-    series = [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
+    series = by_representation(table)
     with style():
         own = ax is None
         figure, ax = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))

@@ -1,4 +1,4 @@
-"""Draw the confusion matrix of a method."""
+"""Plot the confusion matrix of a method."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 
+from univerce._docs import document
 from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_result, style, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CELL = 5 * MM
-_AROUND = 38 * MM
+_CELL, _AROUND = 5 * MM, 38 * MM
 
 
+@document
 def benchmark_confusion(
     adata: ad.AnnData,
     method: str,
@@ -28,35 +28,18 @@ def benchmark_confusion(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the labels that logistic regression predicts in a held-out batch or a query.
+    """Plot the labels that logistic regression predicts in a held-out batch or a query.
 
     Each row is a type and sums to 1 over all seeds, with the number of cells at the right.
 
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
+        Annotated data, after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
     method
         Name of the method.
-    key
-        The ``key_added`` of the benchmark.
-    figsize
-        Inches; ``None`` depends on the number of types.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If ``uns[key]`` is not a benchmark.
+    %(figure)s
+    %(drawn)s
     ValueError
         If the method has no labels across batches.
 
@@ -82,10 +65,13 @@ def benchmark_confusion(
     sizes = counts.sum(axis=1)
     share = counts.div(sizes, axis=0)
     with style():
-        size = figsize or (_AROUND + len(types) * _CELL + 12 * MM, _AROUND + len(share) * _CELL)
-        figure, axes = get_axes(ax, *size)
+        size = (_AROUND + len(types) * _CELL + 12 * MM, _AROUND + len(share) * _CELL)
+        figure, axes = get_axes(ax, *(figsize or size))
         axes.imshow(share, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
-        _numbers(axes, share)
+        for (row, column), value in np.ndenumerate(share.to_numpy()):
+            if value >= 0.005:
+                text, color = f"{value:.2f}".replace("0.", "."), "black" if value > 0.6 else "white"
+                axes.text(column, row, text, ha="center", va="center", size=5, color=color)
         for row, n in enumerate(sizes):
             axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=5.5)
         axes.set_xticks(range(len(types)), wrap(types, 60), rotation=45, ha="right", rotation_mode="anchor")
@@ -96,10 +82,3 @@ def benchmark_confusion(
         right = float(np.sum([counts.loc[t, t] for t in counts.index]) / counts.to_numpy().sum())
         axes.set_title(f"{method}: {right:.0%} correct")
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
-
-
-def _numbers(ax: Axes, share: pd.DataFrame) -> None:
-    for (row, column), value in np.ndenumerate(share.to_numpy()):
-        if value >= 0.005:
-            text = f"{value:.2f}".replace("0.", ".")
-            ax.text(column, row, text, ha="center", va="center", size=5, color="black" if value > 0.6 else "white")

@@ -1,24 +1,21 @@
-"""Draw the silhouettes of types."""
+"""Plot the silhouettes of types in a benchmark."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anndata as ad
-import numpy as np
 
-from univerce.pl._figure import BASELINE, MM, PALETTE, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl.bench._benchmark import is_control
+from univerce._docs import document
+from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW = 4.2 * MM
-_AROUND = 24 * MM
-_MARKERS = "osD^vP*X"
 
-
+@document
 def benchmark_silhouettes(
     adata: ad.AnnData,
     key: str = "benchmark",
@@ -28,33 +25,17 @@ def benchmark_silhouettes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the silhouette of each type in every embedding, as means over the seeds, with a large mark for the best.
+    """Plot the silhouette of each type in every embedding, as means over the seeds.
 
-    Controls and methods that saw the labels are left out. The legend shows the share of types that a method wins.
+    The vertical line is a cell between two types. The legend has the share of types that a method wins. Controls and
+    methods that saw the labels are left out.
 
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.bench.run`.
-    key
-        Its ``key_added``.
-    figsize
-        Inches; ``None`` for the width of a column.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If ``uns[key]`` is not a benchmark.
+        Annotated data, after :func:`univerce.bench.run`.
+    %(figure)s
+    %(drawn)s
     ValueError
         If no method was scored by types.
 
@@ -68,40 +49,17 @@ def benchmark_silhouettes(
     """
     found = get_result(adata, key, made_by="uc.bench.run", needs=("table", "runs"))
     scores = found["table"]
-    control = is_control(found["runs"])
-    won = (
-        scores[scores["metric"] == "types won"].set_index("method")["value"].sort_values(ascending=False, kind="stable")
-    )
+    won = scores[scores["metric"] == "types won"].set_index("method")["value"]
+    won = won.sort_values(ascending=False, kind="stable")
     mine = scores[(scores["metric"] == "silhouette") & (scores["group"] != "all") & scores["method"].isin(won.index)]
     if mine.empty:
-        raise ValueError(f"No method of uns[{key!r}] has silhouettes by type; {len(control)} took part.")
-    wide = mine.pivot_table(index="group", columns="method", values="value", sort=False)[list(won.index)]
-    wide = wide.loc[wide.max(axis=1).sort_values(ascending=False).index]
-    with style():
-        size = figsize or (SINGLE * 1.25, _AROUND + len(wide) * _ROW)
-        figure, axes = get_axes(ax, *size)
-        y = np.arange(len(wide))
-        best = wide.eq(wide.max(axis=1), axis=0)
-        for i, name in enumerate(wide):
-            color, marker = PALETTE[i % len(PALETTE)], _MARKERS[i // len(PALETTE) % len(_MARKERS)]
-            sizes = np.where(best[name], 34, 11)
-            axes.scatter(
-                wide[name], y, s=sizes, color=color, marker=marker, edgecolors="white", linewidths=0.4, zorder=3,
-                label=f"{name} ({won[name]:.0%})",
-            )  # fmt: skip
-        axes.hlines(y, wide.min(axis=1), wide.max(axis=1), color="#DDDDDD", linewidth=0.8, zorder=1)
-        axes.axvline(0.5, color=BASELINE, linestyle=(0, (4, 3)), linewidth=0.8, zorder=0)
-        axes.set_yticks(y, wrap(wide.index))
-        axes.tick_params(axis="y", length=0)
-        axes.set(ylim=(len(wide) - 0.4, -0.6), xlabel="Silhouette (dashed: between two types)")
-        legend = axes.legend(
-            title="Share of the types won",
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1),
-            borderaxespad=0,
-            alignment="left",
+        raise ValueError(
+            f"No method of uns[{key!r}] has silhouettes by type; {found['runs']['method'].nunique()} took part."
         )
-        handles: Any = legend.legend_handles
-        for handle in handles:
-            handle.set_sizes([20])
+    table = mine.pivot_table(index="group", columns="method", values="value", sort=False)[list(won.index)]
+    with style():
+        figure, axes = get_axes(ax, *(figsize or (SINGLE * 1.25, points_height(table))))
+        axes.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
+        names = {name: f"{name}: wins {100 * share:.0f} %" for name, share in won.items()}
+        draw_points(axes, table, names, label="Mean silhouette, scaled to [0, 1]")
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

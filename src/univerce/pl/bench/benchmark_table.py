@@ -1,4 +1,4 @@
-"""Draw the scores of a benchmark."""
+"""Plot the scores of a benchmark."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce.pl._figure import BASELINE, DOUBLE, MATCH, MM, SEQUENTIAL, finish, get_axes, get_result, style
 from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked
 
@@ -30,11 +31,10 @@ _SHORT = {
     "alignment top 1": "centroids, other batch",
 }
 _WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
-_ROW = 5.2 * MM
-_ABOVE = 27 * MM
-_BELOW = 7 * MM
+_ROW, _AROUND = 5.2 * MM, 34 * MM
 
 
+@document
 def benchmark_table(
     adata: ad.AnnData,
     key: str = "benchmark",
@@ -46,7 +46,7 @@ def benchmark_table(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw the scores of each method as scIB does: a disc for each metric, a bar for each total.
+    """Plot the scores of each method as scIB does: a disc for each metric, a bar for each total.
 
     Numbers are means over the seeds, with the standard deviation for totals. Colors are scaled within a column. Methods
     are sorted, with controls below; ``*`` marks methods that saw the labels.
@@ -54,30 +54,14 @@ def benchmark_table(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.bench.run`.
-    key
-        Its ``key_added``.
+        Annotated data, after :func:`univerce.bench.run`.
+    %(key)s
     sort_by
         Metric to sort by; if it was not computed (one batch), the accuracy of neighbors.
     metrics
         Metrics to draw; ``None`` for all.
-    figsize
-        Inches; ``None`` for the width of a page.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
-
-    Returns
-    -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If ``uns[key]`` is not a benchmark.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
     ValueError
         If a metric was not computed.
 
@@ -100,8 +84,7 @@ def benchmark_table(
     order = ranked(mean[by], control)
     n_methods = sum(not control.get(name, False) for name in order)
     with style():
-        size = figsize or (DOUBLE, _ABOVE + _BELOW + (len(order) + 0.5) * _ROW)
-        figure, axes = get_axes(ax, *size)
+        figure, axes = get_axes(ax, *(figsize or (DOUBLE, _AROUND + (len(order) + 0.5) * _ROW)))
         x = _places(kinds)
         for row, name in enumerate(order):
             y = row + 0.4 * (row >= n_methods)
@@ -110,15 +93,13 @@ def benchmark_table(
                 axes.text(x[columns[0]] - 0.4, y, "failed", va="center", color=BASELINE)
                 continue
             for column in columns:
-                _draw(
-                    axes,
-                    x[column],
-                    y,
-                    float(mean[column][name]),
-                    float(spread[column][name]),
-                    mean[column],
-                    bar=column in _BARS,
-                )
+                value, deviation = float(mean[column][name]), float(spread[column][name])
+                if np.isnan(value):
+                    axes.text(x[column], y, "–", ha="center", va="center", color=BASELINE)
+                elif column in _BARS:
+                    _draw_bar(axes, x[column], y, value, deviation)
+                else:
+                    _draw_disc(axes, x[column], y, value, mean[column])
         _head(axes, kinds, x)
         last = len(order) - 1 + 0.4 * (n_methods < len(order))
         if 0 < n_methods < len(order):
@@ -127,8 +108,7 @@ def benchmark_table(
         axes.spines[:].set_visible(False)
         axes.annotate(
             _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction",
-            textcoords="offset points",
-            va="top", size=5.5, color="#444444", wrap=True,
+            textcoords="offset points", va="top", size=5.5, color="#444444", wrap=True,
         )  # fmt: skip
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
@@ -155,31 +135,21 @@ def _places(kinds: dict[str, list[str]]) -> dict[str, float]:
     return places
 
 
-def _draw(ax: Axes, x: float, y: float, value: float, spread: float, column: pd.Series, *, bar: bool) -> None:
+def _draw_bar(ax: Axes, x: float, y: float, value: float, spread: float) -> None:
+    left = x - _WIDE / 2 + 0.05
+    ax.barh(y, 0.9 * np.clip(value, 0, 1), left=left, height=0.62, color=MATCH, alpha=0.75, linewidth=0)
+    text = f"{value:.2f}" + (f" ±{spread:.2f}".replace("0.", ".") if not np.isnan(spread) else "")
+    ax.text(left + 0.95, y, text, ha="left", va="center", size=5.5)
+
+
+def _draw_disc(ax: Axes, x: float, y: float, value: float, column: pd.Series) -> None:
     import matplotlib as mpl
 
-    if np.isnan(value):
-        ax.text(x, y, "–", ha="center", va="center", color=BASELINE)
-        return
-    if bar:
-        left = x - _WIDE / 2 + 0.05
-        ax.barh(y, 0.9 * np.clip(value, 0, 1), left=left, height=0.62, color=MATCH, alpha=0.75, linewidth=0)
-        text = f"{value:.2f}" + (f" ±{spread:.2f}".replace("0.", ".") if not np.isnan(spread) else "")
-        ax.text(left + 0.95, y, text, ha="left", va="center", size=5.5)
-        return
     low, high = column.min(), column.max()
     share = 0.5 if high <= low else (value - low) / (high - low)
-    color = mpl.colormaps[SEQUENTIAL](share)
-    ax.plot(x, y, "o", markersize=10.5, color=color, markeredgewidth=0)
-    ax.text(
-        x,
-        y,
-        f"{value:.2f}".replace("0.", "."),
-        ha="center",
-        va="center",
-        size=5.5,
-        color="white" if share < 0.6 else "black",
-    )
+    ax.plot(x, y, "o", markersize=10.5, color=mpl.colormaps[SEQUENTIAL](share), markeredgewidth=0)
+    text = f"{value:.2f}".replace("0.", ".")
+    ax.text(x, y, text, ha="center", va="center", size=5.5, color="white" if share < 0.6 else "black")
 
 
 def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
@@ -192,8 +162,7 @@ def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
         for name in names:
             ax.annotate(
                 _SHORT.get(name, name), (x[name], 1.01), (0, 2), xycoords=transform, textcoords="offset points",
-                rotation=50,
-                rotation_mode="anchor", ha="left", va="bottom", size=6, annotation_clip=False,
+                rotation=50, rotation_mode="anchor", ha="left", va="bottom", size=6, annotation_clip=False,
             )  # fmt: skip
 
 

@@ -1,23 +1,23 @@
-"""Draw scores of label transfer between data sets."""
+"""Plot scores of label transfer between data sets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, style, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS: Final = ("kNN accuracy", "logistic accuracy", "centroid top 1", "centroid top 3")
-_ROW = 5.2 * MM
-_AROUND = 26 * MM
+_ROW, _AROUND = 5.2 * MM, 26 * MM
 
 
+@document
 def transfer_table(
     scores: pd.DataFrame,
     *,
@@ -28,7 +28,7 @@ def transfer_table(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Draw one score of every method for each pair of data sets, as means over the seeds.
+    """Plot one score of every method for each pair of data sets, as means over the seeds.
 
     Published scores are below a line, in gray italics. They are of other data and not comparable with the rows above.
 
@@ -40,14 +40,7 @@ def transfer_table(
         Score to draw.
     published
         Rows of :func:`univerce.bench.published`.
-    figsize
-        Inches; ``None`` for the width of a page.
-    ax
-        Draw into these axes.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
+    %(figsize, ax, show, return_fig)s
 
     Returns
     -------
@@ -90,12 +83,11 @@ def transfer_table(
         places = list(np.arange(len(wide), dtype=float))
         if below:
             at = len(wide) + 0.2
+            look: dict[str, Any] = {"va": "center", "color": "#666666", "style": "italic"}
             axes.axhline(at - 0.3, color=BASELINE, linewidth=0.6)
-            axes.text(
-                -0.48, at + 0.15, "Published, not measured; other data", color="#666666", style="italic", va="center"
-            )
+            axes.text(-0.48, at + 0.15, "Published, not measured; other data", **look)
             for i, row in enumerate(below):
-                axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", va="center", color="#666666", style="italic")
+                axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", **look)
                 labels.append(str(row.data))
                 places.append(at + 1 + i)
         axes.set_yticks(places, [wrap([label], 44)[0] for label in labels])

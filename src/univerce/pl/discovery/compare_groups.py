@@ -9,8 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import check_whole
-from univerce.pl._figure import BASELINE, DOUBLE, MM, PALETTE, SINGLE, finish, get_panels, get_result, style, wrap
+from univerce.pl._figure import BASELINE, DOUBLE, MARKERS, MM, PALETTE, SINGLE, finish, get_panels, get_result, style
+from univerce.pl._parts import add_legend, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
 View = Literal["both", "donors", "genes"]
 _ROW, _ENTRY, _AROUND = 4.2 * MM, 3 * MM, 24 * MM
-_MARKERS = "osD^vP*X"
 
 
+@document
 def compare_groups(
     adata: ad.AnnData,
     key: str = "compare_groups",
@@ -42,27 +44,17 @@ def compare_groups(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.compare_groups`.
-    key
-        Its ``key_added``.
+        Annotated data, after :func:`univerce.tl.compare_groups`.
+    %(key)s
     view
         ``"donors"``, ``"genes"``, or ``"both"`` side by side.
     genes
         Genes to plot, in this order; ``None`` takes those with the lowest p-values, highest fold change first.
     n_genes
         Number of these genes.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into (for one view), whether to show the figure (by default unless ``ax`` is
-        given), whether to return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes (an array of several), or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns``, or a gene was not compared.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
+        Also if a gene was not compared.
     ValueError
         If ``view`` is unknown, ``n_genes`` is below 1, or ``ax`` is given for both views.
 
@@ -125,9 +117,8 @@ def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame) -> Non
     ax.vlines(100 * means, rows - 0.38, rows + 0.38, color="black", linewidth=1)
     ax.hlines(rows, 100 * (means - errors), 100 * (means + errors), color="black", linewidth=0.8)
     names = [f"{name} ({n} donors)" for name, n in zip(abundance["condition"], abundance["n_donors"], strict=True)]
-    ax.set_yticks(range(len(names)), wrap(names, 20))
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(-0.02 * right, 1.4 * right), ylim=(len(names) - 0.5, -0.5))
+    set_rows(ax, names, width=20)
+    ax.set_xlim(-0.02 * right, 1.4 * right)
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= min(100, 1.4 * right)])
     ax.set_xlabel("Found cells of a donor (%)", loc="right")
 
@@ -138,14 +129,12 @@ def _draw_genes(ax: Axes, changes: pd.DataFrame, control: str) -> None:
     for i, group in enumerate(groups):
         value, significant = changes["log2_fold_change", group], changes["p_adjusted", group].to_numpy() < 0.05
         place = y + min(0.2, 0.9 / len(groups)) * (i - (len(groups) - 1) / 2)
-        marker = _MARKERS[(i + i // len(PALETTE)) % len(_MARKERS)]  # more conditions than colors
+        marker = MARKERS[(i + i // len(PALETTE)) % len(MARKERS)]  # more conditions than colors
         look: dict[str, Any] = {"marker": marker, "color": PALETTE[i % len(PALETTE)], "markersize": 4}
         ax.hlines(place, 0, value, color=look["color"], linewidth=0.6, alpha=0.5)
         for which, face in ((significant, look["color"]), (~significant, "white")):
             ax.plot(value[which], place[which], linestyle="none", markerfacecolor=face, markeredgewidth=0.7, **look)
         ax.plot([], [], linestyle="none", label=str(group), **look)
-    ax.set_yticks(y, changes.index, fontstyle="italic")
-    ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(changes) - 0.4, -0.6)
+    set_rows(ax, changes.index, italic=True)
     ax.set_xlabel(f"log2 fold change against {control}\nfilled: adjusted p-value below 0.05", loc="right")
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, labelspacing=0.3)
+    add_legend(ax)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import anndata as ad
 
+from univerce._docs import document
 from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
 from univerce.pl._points import draw_points, points_height
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@document
 def evaluate_find_cells(
     adata: ad.AnnData,
     key: str = "evaluate_find_cells",
@@ -31,21 +33,9 @@ def evaluate_find_cells(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.evaluate_find_cells`.
-    key
-        Its ``key_added``.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
-        return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns``.
+        Annotated data, after :func:`univerce.tl.evaluate_find_cells`.
+    %(figure)s
+    %(drawn)s
 
     Examples
     --------

@@ -8,8 +8,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import BASELINE, CHANCE, DOUBLE, MATCH, MM, SINGLE, finish, get_panels, get_result, style, wrap
+from univerce.pl._parts import set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ _ROW, _LINE, _AROUND = 4.2 * MM, 2.8 * MM, 22 * MM
 _MIN_ROWS = 3
 
 
+@document
 def find_cells(
     adata: ad.AnnData,
     key: str = "found",
@@ -38,25 +41,14 @@ def find_cells(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.find_cells`.
-    key
-        Its ``key_added``.
+        Annotated data, after :func:`univerce.tl.find_cells`.
+    %(key)s
     by
         Column that cells were counted by; ``None`` plots all of them side by side.
     n_top
         Most rows of a column; the title states if there are more.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into (for one ``by``), whether to show the figure (by default unless ``ax`` is
-        given), whether to return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes (an array of several), or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns``.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
     ValueError
         If cells were not counted by ``by``, or by any column, or ``ax`` is given for several.
 
@@ -103,9 +95,8 @@ def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, fal
     for row, end, n_found, n_cells in zip(y, np.nan_to_num(high), top["n_found"], top["n_cells"], strict=True):
         text = f"{int(n_found):,} / {int(n_cells):,}" if n_cells else "no embedding"
         ax.annotate(text, (end, row), (3, 0), textcoords="offset points", va="center", size=6)
-    ax.set_yticks(y, wrap(top["group"]))
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1.35 * right), ylim=(n_rows - 0.4, -0.6))
+    set_rows(ax, top["group"], n_rows=n_rows)
+    ax.set_xlim(0, 1.35 * right)
     ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false_rate:.2g} %, as of held-out negatives")
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(100, 1.35 * right)])
     ax.set_title(name + (f" (first {len(top)} of {len(table)})" if len(table) > len(top) else ""))

@@ -9,8 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import CHANCE, DIVERGING, DOUBLE, MM, SINGLE, finish, get_axes, get_result, style, wrap
+from univerce.pl._parts import add_colorbar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +22,7 @@ _CELL, _LINE, _LEFT, _AROUND = 4.2 * MM, 3 * MM, 55 * MM, 32 * MM
 _SIGNIFICANT = 0.05
 
 
+@document
 def marker_fold_changes(
     adata: ad.AnnData,
     key: str = "marker_fold_changes",
@@ -40,9 +43,8 @@ def marker_fold_changes(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.marker_fold_changes`.
-    key
-        Its ``key_added``.
+        Annotated data, after :func:`univerce.tl.marker_fold_changes`.
+    %(key)s
     genes
         Genes to plot; ``None`` takes those that are higher in the found cells of most data sets (adjusted p-value below
         0.05, then mean fold change).
@@ -51,18 +53,9 @@ def marker_fold_changes(
     limit
         Fold change at the ends of the colors; ``None`` is the 98th percentile of the absolute values. Triangles at the
         color bar mark values beyond.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
-        return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns``, or a gene is not among them.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
+        Also if a gene was not compared.
     ValueError
         If ``limit`` is not above zero or ``n_genes`` below 1.
 
@@ -117,9 +110,7 @@ def marker_fold_changes(
         ax.spines[:].set_visible(False)
         beyond = np.nanmin(values, initial=0) < -limit, np.nanmax(values, initial=0) > limit
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-        bar = figure.colorbar(image, ax=ax, extend=extend, fraction=0.05, pad=0.02, aspect=12)
-        bar.set_label("log2 fold change\nof found cells")
-        bar.outline.set_visible(False)
+        add_colorbar(ax, image, "log2 fold change\nof found cells", extend=extend)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)
 
 

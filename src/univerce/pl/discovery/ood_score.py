@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import anndata as ad
 import numpy as np
 
+from univerce._docs import document
 from univerce.pl._figure import BASELINE, MATCH, MISMATCH, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._parts import add_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@document
 def ood_score(
     adata: ad.AnnData,
     key: str = "ood",
@@ -31,21 +34,9 @@ def ood_score(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.ood_score`.
-    key
-        Its ``key_added``.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
-        return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns`` and ``obs``.
+        Annotated data, after :func:`univerce.tl.ood_score`.
+    %(figure)s
+    %(drawn)s
 
     Examples
     --------
@@ -80,5 +71,5 @@ def ood_score(
         ax.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
         k = int(result["params"]["n_neighbors"])
         ax.set(xlabel=f"Distance to the k-th nearest reference cell, k = {k}", ylabel="Cells (%)")
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, columnspacing=1)
+        add_legend(ax, ncols=2, columnspacing=1)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import anndata as ad
 
+from univerce._docs import document
 from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style, wrap
+from univerce.pl._parts import add_colorbar, add_legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ _LABELS = {
 }
 
 
+@document
 def delete_genes(
     adata: ad.AnnData,
     key: str = "deleted",
@@ -37,24 +40,13 @@ def delete_genes(
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.delete_genes`.
-    key
-        Its ``key_added``.
+        Annotated data, after :func:`univerce.tl.delete_genes`.
+    %(key)s
     value
         Column of the table to color by; ``None`` is ``"toward"`` if there is a direction, else
         ``"cosine_shift_expressing"``.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into, whether to show the figure (by default unless ``ax`` is given), whether to
-        return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes, or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If the results are not in ``uns``.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
     ValueError
         If ``value`` is not in the table.
 
@@ -94,14 +86,10 @@ def delete_genes(
         ax.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
         ax.grid(color="#EEEEEE", linewidth=0.6)
         ax.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=12)
         direction = f"Mean change of the cosine\nwith {result['params']['toward'] or 'the direction'}"
-        bar.set_label(_LABELS.get(value, direction))
-        bar.outline.set_visible(False)
+        add_colorbar(ax, image, _LABELS.get(value, direction))
         for percent in (10, 50, 100):
             ax.scatter([], [], s=_DOT * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent)
-        ax.legend(
-            loc="lower right", bbox_to_anchor=(1, 1), ncols=3, title="Expressing cells (%)", title_fontsize=6.5,
-            columnspacing=0.8, handletextpad=0.2, borderaxespad=0.2,
-        )  # fmt: skip
+        legend = {"title": "Expressing cells (%)", "title_fontsize": 6.5, "columnspacing": 0.8, "handletextpad": 0.2}
+        add_legend(ax, ncols=3, **legend)
         return finish(figure, ax, own=own, show=show, return_fig=return_fig)

@@ -9,8 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import DOUBLE, MATCH, MISMATCH, MM, SINGLE, finish, get_panels, get_result, style, wrap
+from univerce.pl._parts import set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 _ROW, _AROUND = 3.6 * MM, 24 * MM
 
 
+@document
 def gene_attribution(
     adata: ad.AnnData,
     key: str = "gene_attribution",
@@ -39,24 +42,13 @@ def gene_attribution(
     ----------
     adata
         Result of :func:`univerce.tl.gene_attribution`.
-    key
-        Key of its table in ``uns``.
+    %(key)s
     groups
         A group, or several side by side; ``None`` is the group that the direction leads to, or the first.
     n_genes
         Genes of each group.
-    figsize, ax, show, return_fig
-        Size in inches, axes to draw into (for one group), whether to show the figure (by default unless ``ax`` is
-        given), whether to return it.
-
-    Returns
-    -------
-    ``None`` if the figure is shown, else the axes (an array of several), or the figure with ``return_fig``.
-
-    Raises
-    ------
-    KeyError
-        If ``adata`` is not a result of :func:`univerce.tl.gene_attribution`.
+    %(figsize, ax, show, return_fig)s
+    %(drawn)s
     ValueError
         If a group is unknown or has no cells, ``n_genes`` is below 1, or ``ax`` is given for several groups.
 
@@ -100,7 +92,5 @@ def _draw(ax: Axes, cells: ad.AnnData, means: pd.DataFrame, n: int) -> None:
     ax.barh(y, mean, color=np.where(mean > 0, MATCH, MISMATCH), height=0.72)
     ax.hlines(y, low, high, color="black", linewidth=0.7)
     ax.axvline(0, color="black", linewidth=0.6)
-    ax.set_yticks(y, top["gene"], fontstyle="italic")
-    ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(top) - 0.4, -0.6)
+    set_rows(ax, top["gene"], italic=True)
     ax.spines["left"].set_visible(False)

@@ -8,20 +8,7 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import (
-    CHANCE,
-    MATCH,
-    MM,
-    PALETTE,
-    SINGLE,
-    category_looks,
-    finish,
-    get_axes,
-    get_result,
-    new_figure,
-    style,
-    wrap,
-)
+from univerce.pl._figure import CHANCE, MATCH, MM, SINGLE, category_looks, finish, get_panels, get_result, style, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _VIEWS = ("both", "tree", "ari")
-_LINE = 2.9 * MM
+_LINE, _HEIGHT_ARI = 2.9 * MM, 38 * MM
+_MAX_TERMS = 8  # one color each
 
 
 @document
@@ -87,31 +75,26 @@ def dendrogram(
             f"adata.uns[{key!r}] has no comparison with an ontology. Call uc.tl.dendrogram with ontology= and "
             'ontology_ids=, or pass view="tree".'
         )
-    if view == "both" and ax is not None:
-        raise ValueError('ax= takes one view; pass view="tree" or view="ari".')
     terms = None if table is None else _terms_at(table, found["terms"], depth)
 
     with style():
         labels = wrap(found["categories_ordered"])
         height = len(labels) * max(label.count("\n") + 1 for label in labels) * _LINE + 12 * MM
         height += 0 if terms is None else (terms.nunique() + 1) // 2 * _LINE
-        if view == "both":
-            size = figsize or (SINGLE, height + 38 * MM)
-            figure, axes = new_figure(*size, nrows=2, height_ratios=[height, 38 * MM])
-        else:
-            figure, one = get_axes(ax, *(figsize or (SINGLE, height if view == "tree" else 42 * MM)))
-            axes = np.array([one])
+        heights = {"tree": [height], "ari": [_HEIGHT_ARI], "both": [height, _HEIGHT_ARI]}[view]
+        size = figsize or (SINGLE, sum(heights))
+        figure, axes = get_panels(ax, size, len(heights), below=True, height_ratios=heights)
         if view != "ari":
             _draw_tree(axes[0], found, labels, terms)
         if table is not None and view != "tree":
             _draw_ari(axes[-1], table)
-        return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 
 def _terms_at(table: pd.DataFrame, terms: pd.DataFrame, depth: int | None) -> pd.Series:
     """Term of each type at a depth."""
     if depth is None:
-        few = table[table["n_clusters"] <= len(PALETTE)]
+        few = table[table["n_clusters"] <= _MAX_TERMS]
         depth = int((few if len(few) else table.iloc[:1])["depth"].max())
     if str(depth) not in terms:
         raise ValueError(f"depth={depth!r} is not in the result; choose from {', '.join(terms.columns)}.")
