@@ -86,7 +86,7 @@ def test_both_views_are_drawn_when_there_is_an_ontology(compared):
     assert len(plot(compared, show=False)) == 2
     _, ax = plt.subplots()
     assert plot(compared, ax=ax) is ax
-    with pytest.raises(ValueError, match="ax= takes one view"):
+    with pytest.raises(ValueError, match="ax= takes one panel"):
         plot(compared, ax=ax, view="both")
 
 

@@ -1,4 +1,4 @@
-"""The representation an embedding is compared with: log-normalized expression, or another embedding."""
+"""Baseline of an embedding: log-normalized expression, or another embedding."""
 
 from __future__ import annotations
 
@@ -17,15 +17,12 @@ _FEW_GENES = 0.1
 
 @dataclass(frozen=True)
 class Baseline:
-    """Options of a baseline: neither ``use_rep`` nor ``lognorm`` is none."""
+    """Another embedding in ``obsm``, or log-normalized expression; by default there is no baseline."""
 
     use_rep: str | None = None
-    """Key of another embedding in ``obsm``."""
     lognorm: bool = False
-    layer: str | None = None
-    """Layer with the counts; ``None`` for ``X``."""
-    gene_key: str | None = None
-    """Column of ``var`` with the names of genes; ``None`` for ``var_names``."""
+    layer: str | None = None  # None is X
+    gene_key: str | None = None  # None is var_names
 
     @classmethod
     def parse(cls, baseline: str | Mapping[str, str] | None, use_rep: str, options: Sequence[str]) -> Baseline:

@@ -88,16 +88,16 @@ def centroid_alignment(
     as a ``share``; the mean share ``chance`` of shuffled types, its 95 % interval ``chance_low`` to ``chance_high`` and
     the one-sided ``p_value``, (1 + shuffles at least as good) / (1 + shuffles). NaN is undefined. Writes:
 
-    ``adata.uns[key_added]["table"]``
+    ``uns[key_added]["table"]``
         The same table.
-    ``adata.uns[key_added]["types"]``
+    ``uns[key_added]["types"]``
         A row per representation, tissue and type of the query: ``in_reference``, ``n_cells`` in both, the nearest
         centroid (``nearest``, of ``"query"`` or ``"reference"`` by ``nearest_data``), the nearest one of each side with
         its distance, and distance and ranks of the matching centroid.
-    ``adata.uns[key_added]["pairs"]``
+    ``uns[key_added]["pairs"]``
         Distance and ranks of each type of the ``query`` and the ``reference``, for
         :func:`univerce.pl.centroid_alignment`.
-    ``adata.uns[key_added]["params"]``
+    ``uns[key_added]["params"]``
         Parameters, and the number of shared genes.
 
     Raises

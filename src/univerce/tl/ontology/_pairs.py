@@ -34,19 +34,9 @@ def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, me
 
 
 def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Describe the values of each group, and compare each group with the one before.
+    """Describe the values ``[n]`` of each of the groups ``[n]``, and compare each group with the one before.
 
-    Parameters
-    ----------
-    groups
-        ``[n]`` ontology distances.
-    values
-        ``[n]`` distances in the embedding.
-
-    Returns
-    -------
-    A row per group, in ascending order. ``t`` and ``p_value`` are of Welch's one-sided test, ``d`` is Cohen's with the
-    pooled standard deviation.
+    ``t`` and ``p_value`` are of Welch's one-sided test, ``d`` is Cohen's with the pooled standard deviation.
     """
     from scipy.stats import ttest_ind
 
@@ -58,7 +48,8 @@ def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFram
         row["std"] = here.std(ddof=1) if len(here) > 1 else np.nan
         row |= zip(_QUANTILES, np.quantile(here, list(_QUANTILES.values())), strict=True)
         row |= dict.fromkeys(("t", "p_value", "d"), np.nan)
-        if min(len(here), len(before)) > 1 and (spread := _pooled_std(here, before)) > 0:
+        n, m = len(here), len(before)
+        if min(n, m) > 1 and (spread := np.sqrt((n * here.var() + m * before.var()) / (n + m - 2))) > 0:
             test = ttest_ind(here, before, equal_var=False, alternative="greater")
             row |= {"t": test.statistic, "p_value": test.pvalue, "d": (here.mean() - before.mean()) / spread}
         rows.append(row)
@@ -66,18 +57,8 @@ def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
-def _pooled_std(a: np.ndarray, b: np.ndarray) -> float:
-    squares = (len(a) - 1) * a.var(ddof=1) + (len(b) - 1) * b.var(ddof=1)
-    return float(np.sqrt(squares / (len(a) + len(b) - 2)))
-
-
 def density(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Estimate the density of the values of each group with a Gaussian kernel.
-
-    Returns
-    -------
-    ``[200, 1 + n_groups]``: the grid in ``x`` and a column per group, NaN for a group without variance.
-    """
+    """``[200, 1 + n_groups]`` Gaussian kernel densities on the grid ``x``, NaN for a group without variance."""
     from scipy.stats import gaussian_kde
 
     margin = 0.05 * (np.ptp(values) or 1)

@@ -35,25 +35,8 @@ def describe(ontology: nx.DiGraph) -> dict[str, str]:
 def resolve_terms(ontology: nx.DiGraph, names: Iterable[str], *, what: str = "names") -> dict[str, str]:
     """Find the id of each name: an id, an alternative or replaced id, a name, or an exact synonym.
 
-    Names and synonyms are matched without regard to case, names before synonyms.
-
-    Parameters
-    ----------
-    ontology
-        Graph of :func:`univerce.datasets.read_ontology`.
-    names
-        Names to resolve.
-    what
-        What the error message calls them.
-
-    Returns
-    -------
-    ``{name: id}`` in the order of ``names``.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, obsolete without a replacement, or a synonym of several terms.
+    Names and synonyms are matched without regard to case, names before synonyms. ``ValueError`` names those that are
+    unknown, obsolete without a replacement, or a synonym of several terms; ``what`` is their kind.
     """
     names = list(dict.fromkeys(names))
     by_name, by_synonym = defaultdict(set), defaultdict(set)

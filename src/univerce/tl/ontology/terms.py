@@ -30,24 +30,7 @@ def stated_terms(ids: Mapping[str, str] | pd.Series) -> dict[str, str]:
 def cell_terms(
     obs: pd.DataFrame, ontology: nx.DiGraph, ontology_ids: str | Mapping[str, str], groupby: str
 ) -> np.ndarray:
-    """``[n_obs]`` id of the term of each cell, NaN for a cell without one.
-
-    Parameters
-    ----------
-    obs
-        Labels of the cells.
-    ontology
-        Graph of :func:`univerce.datasets.read_ontology`.
-    ontology_ids
-        Column of ``obs`` with ids or names of terms, or a mapping from labels of ``groupby`` to terms.
-    groupby
-        Column of ``obs`` with the labels of the mapping.
-
-    Raises
-    ------
-    ValueError
-        If a term is unknown, or no label has one.
-    """
+    """``[n_obs]`` id of the term of each cell, NaN for a cell without one; ``ValueError`` if no label has one."""
     if isinstance(ontology_ids, str):
         labels = get_labels(obs, ontology_ids)
         names = {label: label for label in labels.categories}
@@ -105,11 +88,9 @@ def tree_paths(ontology: nx.DiGraph, terms: Sequence[str]) -> list[list[str]]:
 
 
 def depth_cuts(paths: Sequence[Sequence[str]]) -> pd.DataFrame:
-    """Term of each path at each depth; a path that has ended keeps its last term.
+    """``[n_terms, n_cuts]`` term of each path at each depth, without trivial or repeated partitions.
 
-    Returns
-    -------
-    ``[n_terms, n_cuts]`` with the depths as columns. Each partition occurs once; trivial ones are left out.
+    A path that has ended keeps its last term.
     """
     cuts: dict[int, list[str]] = {}
     seen: set[tuple[int, ...]] = set()
