@@ -40,6 +40,10 @@ def _entry(name: str) -> str:
 
 
 BLOCKS: Final = {
+    "written": """``uns[key_added]["table"]``
+    The same table.
+``uns[key_added]["params"]``
+    Parameters.""",
     "figure": "\n".join(map(_entry, ("key", "figsize", "ax", "show", "return_fig"))),
     "drawn": """
 Returns

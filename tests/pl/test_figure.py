@@ -8,7 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from univerce.pl._figure import PALETTE, finish, get_axes, get_result, new_figure, style, wrap
+import univerce as uc
+from univerce.pl._figure import finish, get_axes, get_result, new_figure, style, wrap
 
 
 @pytest.fixture
@@ -60,13 +61,18 @@ def test_a_missing_result_names_the_function_to_call():
     assert get_result(adata, "other", made_by="uc.tl.x", needs=["params"]) == {"params": {}}
 
 
+@pytest.mark.parametrize(
+    "name", sorted(set(uc.pl.__all__) - {"benchmark_confusion", "embedding_grid", "transfer_table"})
+)
+def test_every_plot_names_the_function_to_call(name):
+    made_by = r"uc\.bench\.run" if name.startswith("benchmark") else rf"uc\.tl\.({name}|transfer_labels)"
+    with pytest.raises(KeyError, match=f"Call {made_by} first"):
+        getattr(uc.pl, name)(ad.AnnData(np.ones((2, 2))), key="lost")
+
+
 def test_wrapping_loses_no_word():
     label = "CD4-positive, CD25-positive, alpha-beta regulatory T cell"
     (wrapped,) = wrap([label], 20)
     assert max(map(len, wrapped.split("\n"))) <= 20
     assert wrapped.replace("-\n", "-").replace("\n", " ") == label
     assert wrap([""]) == [""]
-
-
-def test_the_colors_are_distinct():
-    assert len({mpl.colors.to_hex(c) for c in PALETTE}) == len(PALETTE)

@@ -150,8 +150,6 @@ def test_invalid_choices_are_named(query, reference, choice, message):
 
 
 def test_results_from_a_file_are_drawn_alike(query, reference, tmp_path):
-    with pytest.raises(KeyError, match=r"Call uc\.tl\.centroid_alignment first"):
-        plot(query)
     centroid_alignment(query, reference, **REP)
     query.write_h5ad(tmp_path / "a.h5ad")
     read = plot(ad.read_h5ad(tmp_path / "a.h5ad"), view="types", show=False)

@@ -35,8 +35,3 @@ def test_points_are_the_silhouettes_the_best_type_first(adata):
 
 def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.silhouette_by_type(adata, return_fig=True))
-
-
-def test_what_was_not_computed_is_not_drawn(adata):
-    with pytest.raises(KeyError, match=r"uc\.tl\.silhouette_by_type"):
-        uc.pl.silhouette_by_type(adata, key="lost")

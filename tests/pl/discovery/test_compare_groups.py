@@ -79,5 +79,3 @@ def test_bad_input_is_an_error(adata):
         uc.pl.compare_groups(adata, view="volcano")
     with pytest.raises(ValueError, match="n_genes=0"):
         uc.pl.compare_groups(adata, n_genes=0)
-    with pytest.raises(KeyError, match=r"uc\.tl\.compare_groups"):
-        uc.pl.compare_groups(adata, "lost")

@@ -33,8 +33,3 @@ def test_points_are_average_precisions_and_ticks_are_shares(adata):
 
 def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.evaluate_find_cells(adata, return_fig=True))
-
-
-def test_missing_results_are_an_error(adata):
-    with pytest.raises(KeyError, match=r"uc\.tl\.evaluate_find_cells"):
-        uc.pl.evaluate_find_cells(adata, key="lost")

@@ -59,8 +59,6 @@ def test_bad_input_is_an_error(adata):
         draw(adata, ax=ax)
     with pytest.raises(ValueError, match="by='organ'"):
         draw(adata, by="organ")
-    with pytest.raises(KeyError, match=r"uc\.tl\.find_cells"):
-        draw(adata, "lost")
     with pytest.raises(ValueError, match="n_top=0"):
         draw(adata, n_top=0)
     adata.uns["found"]["table"] = adata.uns["found"]["table"].iloc[:1]

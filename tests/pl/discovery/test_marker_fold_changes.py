@@ -72,5 +72,3 @@ def test_bad_input_is_an_error(adata):
         draw(adata, n_genes=0)
     with pytest.raises(KeyError, match="1 genes were not compared: 'XIST'"):
         draw(adata, genes=["CD79A", "XIST"])
-    with pytest.raises(KeyError, match=r"uc\.tl\.marker_fold_changes"):
-        draw(adata, "lost")

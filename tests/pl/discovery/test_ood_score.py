@@ -37,16 +37,10 @@ def test_shuffled_cells_are_drawn(adata):
     values, edges = ax.patches[-1].get_data().values, ax.patches[-1].get_data().edges
     assert values[-1] == 50
     assert (edges[0] <= adata.obs["ood_score"].min(), edges[-1]) == (True, 100)
+    check_page(ax.figure)
 
 
-def test_the_figure_fits_the_page(adata):
-    adata.uns["ood"] |= {"shuffled": np.array([90.0, 100.0]), "auroc": 0.75}
-    check_page(uc.pl.ood_score(adata, return_fig=True))
-
-
-def test_missing_results_are_an_error(adata):
-    with pytest.raises(KeyError, match=r"uc\.tl\.ood_score"):
-        uc.pl.ood_score(adata, key="lost")
+def test_missing_scores_are_an_error(adata):
     del adata.obs["ood_score"]
     with pytest.raises(KeyError, match="ood_score"):
         uc.pl.ood_score(adata)

@@ -41,8 +41,3 @@ def test_bars_are_the_shares_of_nearest_types_and_then_the_accuracies(adata):
 
 def test_the_figure_fits_the_page(adata):
     check_page(uc.pl.lineage_colocalization(adata, return_fig=True))
-
-
-def test_what_was_not_computed_is_not_drawn(adata):
-    with pytest.raises(KeyError, match=r"uc\.tl\.lineage_colocalization"):
-        uc.pl.lineage_colocalization(adata, key="lost")

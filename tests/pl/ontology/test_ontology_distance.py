@@ -51,8 +51,3 @@ def test_a_distance_of_one_pair_has_no_ridge(adata, tmp_path):
     _, ax = plt.subplots()
     assert plot(ad.read_h5ad(tmp_path / "a.h5ad"), ax=ax) is ax
     assert len([line for line in ax.lines if line.get_color() == "white"]) == 5
-
-
-def test_without_results_the_function_to_call_is_named(adata):
-    with pytest.raises(KeyError, match=r"Call uc\.tl\.ontology_distance first"):
-        plot(adata, key="none")

@@ -60,12 +60,9 @@ def silhouette_by_type(
     for the best embedding of the type, an equal part if several are tied, else 0. A type of one cell has no silhouette,
     and both are NaN. Writes:
 
-    ``uns[key_added]["table"]``
-        The same table.
+    %(written)s
     ``uns[key_added]["summary"]``
         For each ``use_rep`` the mean ``silhouette`` over the types, and ``share_won``.
-    ``uns[key_added]["params"]``
-        Parameters.
 
     Raises
     ------

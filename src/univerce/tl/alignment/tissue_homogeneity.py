@@ -65,13 +65,10 @@ def tissue_homogeneity(
     (``by="type"``) or a tissue (``by="tissue"``). ``hits`` of ``n`` centroids as a ``share``; the mean share ``chance``
     of shuffled types, its 95 % interval ``chance_low`` to ``chance_high``, and the one-sided ``p_value``. Writes:
 
-    ``uns[key_added]["table"]``
-        The same table.
+    %(written)s
     ``uns[key_added]["centroids"]``
         A row per representation and centroid: ``type``, ``tissue``, ``n_cells``, and the ``rank`` of the nearest one of
         its type, NaN if there is none.
-    ``uns[key_added]["params"]``
-        Parameters.
 
     Raises
     ------

@@ -137,7 +137,7 @@ def dendrogram(
         "categories_ordered": info["ivl"],
         "categories_idx_ordered": info["leaves"],
         "dendrogram_info": info,
-        "correlation_matrix": _correlations(means),
+        "correlation_matrix": pd.DataFrame(means.T).corr().to_numpy(),  # NaN for a centroid without variance
     }
     if ontology is not None and ontology_ids is not None:
         graph = as_ontology(ontology)
@@ -155,14 +155,6 @@ def dendrogram(
         entry |= {"table": table, "terms": names}
     adata.uns[key_added] = entry
     return data if copy else None
-
-
-def _correlations(means: np.ndarray) -> np.ndarray:
-    """``[n_types, n_types]`` Pearson correlations, NaN for a centroid without variance."""
-    centered = means - means.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centered, axis=1, keepdims=True)
-    scaled = centered / np.where(length > 0, length, np.nan)
-    return np.asarray(scaled @ scaled.T)
 
 
 def _compare_cuts(tree: np.ndarray, cuts: pd.DataFrame, n_permutations: int, rng: np.random.Generator) -> pd.DataFrame:

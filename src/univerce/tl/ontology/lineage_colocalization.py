@@ -77,13 +77,10 @@ def lineage_colocalization(
     ``p_value`` are of shuffled lineages. ``accuracy`` is that of the classifier on left-out types, ``majority`` that of
     always predicting the most frequent lineage. Writes:
 
-    ``uns[key_added]["table"]``
-        The same table.
+    %(written)s
     ``uns[key_added]["types"]``
         A row per type: ``term``, ``lineage``, the ``nearest`` type, its ``nearest_lineage``, and the ``predicted``
         lineage.
-    ``uns[key_added]["params"]``
-        Parameters.
 
     Raises
     ------

@@ -69,14 +69,11 @@ def ontology_distance(
     ``q95`` of the distances in the embedding. Compared with the ontology distance before: Welch's ``t``, its one-sided
     ``p_value`` (farther apart than before) and Cohen's ``d``, NaN if undefined. Writes:
 
-    ``uns[key_added]["table"]``
-        The same table.
+    %(written)s
     ``uns[key_added]["density"]``
         Densities for :func:`univerce.pl.ontology_distance`, a column per ontology distance.
     ``uns[key_added]["spearman"]``, ``uns[key_added]["spearman_types"]``
         Spearman's rank correlation of both distances, over pairs of cells and over means of pairs of types.
-    ``uns[key_added]["params"]``
-        Parameters.
 
     Raises
     ------
