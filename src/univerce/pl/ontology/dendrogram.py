@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _VIEWS = ("both", "tree", "ari")
-_LINE, _HEIGHT_ARI = 2.9 * MM, 38 * MM
+_LINE = 2.9 * MM
 _MAX_TERMS = 8  # one color each
 
 
@@ -81,7 +81,7 @@ def dendrogram(
         labels = wrap(found["categories_ordered"])
         height = len(labels) * max(label.count("\n") + 1 for label in labels) * _LINE + 12 * MM
         height += 0 if terms is None else (terms.nunique() + 1) // 2 * _LINE
-        heights = {"tree": [height], "ari": [_HEIGHT_ARI], "both": [height, _HEIGHT_ARI]}[view]
+        heights = {"tree": [height], "ari": [42 * MM], "both": [height, 38 * MM]}[view]
         size = figsize or (SINGLE, sum(heights))
         figure, axes = get_panels(ax, size, len(heights), below=True, height_ratios=heights)
         if view != "ari":
