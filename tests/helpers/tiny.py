@@ -86,7 +86,7 @@ def write_tiny_model(
 def tiny_cells(species: str = "human", n: int = 30, *, seed: int = 0, empty: tuple[int, ...] = ()) -> ad.AnnData:
     """Cells with counts of the genes of :func:`tiny_table` and one unknown variable; ``empty`` cells have no counts."""
     rng = np.random.default_rng(seed)
-    symbols = tiny_table(species).obs["symbol"].tolist()
+    symbols = _real_names(species)["symbol"].tolist()
     X = rng.poisson(np.exp(rng.normal(-0.5, 1, (n, len(symbols) + 1))))
     X[list(empty), : len(symbols)] = 0
     adata = ad.AnnData(sp.csr_matrix(X.astype(np.float32)), var=pd.DataFrame(index=[*symbols, "no gene"]))

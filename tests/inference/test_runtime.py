@@ -14,14 +14,13 @@ import torch
 
 from tests.helpers.drawn import EMPTY, N, counts, drawn, names, prepared
 from tests.helpers.reference import ReferenceUCE
-from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, tiny_network, tiny_table
+from tests.helpers.tiny import CONFIG, tiny_network, tiny_table
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL, n_tokens
 from univerce.inference.inputs import Drawing, Genes
 from univerce.inference.runtime import OFFICIAL_BATCH, Embedder, embed_blocks
 from univerce.inference.tokens import Sentences, cell_keys, tokenize
-from univerce.model import UCE, save_model
-from univerce.model.checkpoint import read_network
+from univerce.model import UCE
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +90,6 @@ def test_official_equals_the_plain_network_on_padded_batches_of_25_rows(network,
         np.testing.assert_allclose(out[rows], expected, atol=1e-5)
     assert np.isnan(out[list(empty)]).all()
     assert np.nanmax(np.abs(embedder(network, table).embed(s) - out)) > 1e-3
-
-
-def test_bfloat16_weights_stay_near_float32(network, table, genes, tmp_path):
-    s = drawn(genes, empty=())
-    model = save_model(network, tmp_path / "m")
-    low = read_network(model, precision="bfloat16")
-    assert low.transformer_encoder.layers[0].linear1.weight.dtype == torch.bfloat16
-    a, b = embedder(network, table).embed(s), embedder(low, table).embed(s)
-    assert b.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(b, axis=1), 1, atol=1e-5)
-    assert (a * b).sum(1).min() > 0.99
 
 
 # --- memory
@@ -295,16 +283,6 @@ def test_the_bag_sums_the_log_shares_of_every_gene(table, genes):
         without(group.draws[0])
 
 
-def test_a_gene_table_on_disk_serves_as_one_in_memory(network, table, genes, tmp_path):
-    from univerce.genes import read_table, write_table
-
-    s = drawn(genes)
-    backed = read_table(write_table(table, tmp_path / "human.h5ad"))
-    assert backed.isbacked
-    np.testing.assert_array_equal(embedder(network, backed).embed(s), embedder(network, table).embed(s))
-    backed.file.close()
-
-
 # --- blocks of embeddings
 
 
@@ -326,20 +304,6 @@ def test_draws_are_averaged_and_brought_back_to_unit_length(network, table, gene
     np.testing.assert_allclose(out, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
     assert np.isnan(out[list(EMPTY)]).all()
     assert sum(done) == 3 * N
-
-
-def test_pooled_cells_are_counted(network):
-    fish = tiny_table("zebrafish")
-    genes = Genes(fish, np.arange(fish.n_obs, dtype=np.int32))
-    X = sp.csr_matrix(np.ones((5, fish.n_obs), dtype=np.float32))
-    X[0] = 0
-    X[0, 0] = 5
-    X.eliminate_zeros()
-    (block,) = embed_blocks(iter(prepared([genes], X)), [embedder(network, fish)])
-    room = (CONFIG.max_length - 1 - CONFIG.n_sample) // 2
-    assert room < CONFIG.n_sample < N_CHROMOSOMES["zebrafish"]
-    assert block.n_pooled == 4
-    assert np.isfinite(block.values).all()
 
 
 def test_an_error_while_reading_surfaces_after_the_blocks_before_it(network, table, genes):

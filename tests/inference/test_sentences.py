@@ -24,7 +24,7 @@ def genes(table: ad.AnnData) -> Genes:
     return Genes(table, np.array([*range(table.n_obs), 0, -1], dtype=np.int32))
 
 
-def test_blocks_are_split_by_species_and_each_cell_is_drawn_from_its_own_table(genes):
+def test_blocks_are_split_by_species(genes):
     other = Genes(tiny_table("mouse"), genes.rows[::-1].copy())
     X = counts(genes, empty=())
     species = np.random.default_rng(1).integers(0, 2, N)
@@ -46,7 +46,7 @@ def test_blocks_are_split_by_species_and_each_cell_is_drawn_from_its_own_table(g
     assert (seen == 1).all()
 
 
-def test_chosen_blocks_alone_are_read(genes):
+def test_only_chosen_blocks_are_read(genes):
     X = counts(genes)
     whole, some = prepared([genes], X), prepared([genes], X, blocks=[1, 3])
     assert [rows for rows, _ in some] == [slice(16, 32), slice(48, 60)]
@@ -54,14 +54,14 @@ def test_chosen_blocks_alone_are_read(genes):
         np.testing.assert_array_equal(group.draws[0].ids, whole[k][1][0].draws[0].ids)
 
 
-def test_given_sentences_are_handed_on(genes):
+def test_given_sentences_are_used(genes):
     s = drawn(genes)
     for rows, (group,) in prepared([genes], counts(genes), sentences=s):
         np.testing.assert_array_equal(group.draws[0].ids, s.ids[rows])
         np.testing.assert_array_equal(group.draws[0].lengths, s.lengths[rows])
 
 
-def test_a_value_that_is_no_count_is_found_in_the_last_block(genes):
+def test_an_invalid_count_is_found_in_the_last_block(genes):
     X = counts(genes, empty=())
     X.data[-1] = 0.5
     with pytest.raises(ValueError, match=r"adata\.X holds values that are not whole, such as 0\.5"):

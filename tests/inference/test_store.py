@@ -1,10 +1,8 @@
-"""The resumable store: killed, damaged, and with other inputs."""
+"""The resumable store: incomplete, damaged, and with other inputs."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +14,10 @@ import pandas as pd
 import pytest
 import zarr
 
+from tests.helpers.files import contents
 from univerce.inference.store import MANIFEST, EmbeddingStore
 
+ROOT = Path(__file__).parents[2]
 N, DIM, ROWS = 23, 6, 5
 NAMES = [f"cell {i}" for i in range(N)]
 FINGERPRINT = {"model": "abc", "seed": 0, "sampling": "systematic", "shape": (N, 100)}
@@ -35,12 +35,6 @@ def opened(path: Path, **changes: Any) -> EmbeddingStore:
 def fill(store: EmbeddingStore) -> None:
     for k in store.missing():
         store.write(k, values()[store.rows(k)])
-
-
-def files(path: Path) -> dict[str, str]:
-    """SHA-256 of every file below ``path``."""
-    found = (file for file in path.rglob("*") if file.is_file())
-    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in found}
 
 
 def test_a_complete_store_is_an_anndata(tmp_path: Path) -> None:
@@ -80,91 +74,8 @@ def test_a_store_that_lacks_blocks_opens_only_as_a_store(tmp_path: Path) -> None
         store.values()
 
 
-WRITER = """
-import os, signal, sys
-from pathlib import Path
-import anndata.io, numpy as np
-from univerce.inference import store as module
-sys.path.insert(0, {tests!r})
-from test_store import fill, opened
-
-calls = 0
-def dying(call, before):
-    def wrapper(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == {at} and before:
-            os.kill(os.getpid(), signal.SIGKILL)
-        out = call(*args, **kwargs)
-        if calls == {at}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return out
-    return wrapper
-
-{patch}
-store = opened(Path({path!r}))
-{opened}
-fill(store)
-store.finish({{"seed": 0}})
-"""
-
-# Opening makes 3 files; then each block makes a chunk and a marker.
-BLOCKS = {
-    "before a chunk has its name": ("Path.replace = dying(Path.replace, True)", 3),
-    "between a chunk and its marker": ("Path.replace = dying(Path.replace, False)", 3),
-    "before a marker is on disk": ("os.fsync = dying(os.fsync, True)", 6),
-    "after the last marker": ("Path.replace = dying(Path.replace, False)", 10),
-    "while finishing": ("anndata.io.write_elem = dying(anndata.io.write_elem, False)", 2),
-}
-
-
-def run_writer(path: Path, patch: str, at: int, *, opening: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run to the end in another process, which kills itself at the ``at``-th call of what ``patch`` replaces."""
-    code = WRITER.format(
-        at=at,
-        tests=str(Path(__file__).parent),
-        path=str(path),
-        patch=patch if opening else "",
-        opened="" if opening else patch,
-    )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
-@pytest.fixture
-def uninterrupted(tmp_path: Path) -> dict[str, str]:
-    path = tmp_path / "whole"
-    store = opened(path)
-    fill(store)
-    store.finish({"seed": 0})
-    return files(path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("patch, at", BLOCKS.values(), ids=BLOCKS.keys())
-def test_a_killed_run_resumes_to_the_same_bytes(
-    tmp_path: Path, uninterrupted: dict[str, str], patch: str, at: int
-) -> None:
-    done = run_writer(tmp_path / "s", patch, at)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    store = opened(tmp_path / "s")
-    assert not store.is_complete
-    marked = list((tmp_path / "s" / "univerce-blocks").glob("*.sha256"))
-    assert len(store.missing()) == store.n_blocks - len(marked)
-    fill(store)
-    store.finish({"seed": 0})
-    assert files(tmp_path / "s") == uninterrupted
-
-
-@pytest.mark.slow
-def test_a_run_killed_while_it_creates_the_store_leaves_no_half_store(tmp_path: Path) -> None:
-    done = run_writer(tmp_path / "s", "Path.replace = dying(Path.replace, True)", 1, opening=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert not (tmp_path / "s").exists()
-    assert opened(tmp_path / "s").missing() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.slow
-def test_two_processes_complete_one_store(tmp_path: Path, uninterrupted: dict[str, str]) -> None:
+def test_two_processes_complete_one_store(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -176,20 +87,25 @@ for k in range({first}, store.n_blocks, 2):
 """
     tests, store = str(Path(__file__).parent), opened(tmp_path / "s")
     writers = [
-        subprocess.Popen([sys.executable, "-c", code.format(tests=tests, path=str(tmp_path / "s"), first=first)])
+        subprocess.Popen(
+            [sys.executable, "-c", code.format(tests=tests, path=str(tmp_path / "s"), first=first)], cwd=ROOT
+        )
         for first in (0, 1)
     ]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert store.missing() == []
     store.finish({"seed": 0})
-    assert files(tmp_path / "s") == uninterrupted
+    whole = opened(tmp_path / "whole")
+    fill(whole)
+    whole.finish({"seed": 0})
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
 def test_a_damaged_or_missing_chunk_or_marker_is_written_again(tmp_path: Path) -> None:
     store = opened(tmp_path / "s")
     fill(store)
     store.finish({"seed": 0})
-    before = files(tmp_path / "s")
+    before = contents(tmp_path / "s")
     chunks, data = tmp_path / "s" / "obsm" / "X_uce", (tmp_path / "s" / "obsm" / "X_uce" / "2.0").read_bytes()
     for damaged in (bytes([data[0] ^ 1]) + data[1:], data[:-5], b""):
         (chunks / "2.0").write_bytes(damaged)
@@ -204,12 +120,12 @@ def test_a_damaged_or_missing_chunk_or_marker_is_written_again(tmp_path: Path) -
     (tmp_path / "s" / "univerce-blocks" / "4.sha256").unlink()
     assert opened(tmp_path / "s").missing() == [0, 4]
     fill(opened(tmp_path / "s"))
-    assert files(tmp_path / "s") == before
+    assert contents(tmp_path / "s") == before
 
 
 def test_a_store_of_other_inputs_is_refused_with_what_differs(tmp_path: Path) -> None:
     fill(opened(tmp_path / "s"))
-    before = files(tmp_path / "s")
+    before = contents(tmp_path / "s")
     for changes, message in (
         ({"fingerprint": FINGERPRINT | {"padding": "masked"}}, "padding was None and is 'masked'"),
         ({"fingerprint": FINGERPRINT | {"seed": 1, "model": "x"}}, "model was 'abc' and is 'x'; seed was 0"),
@@ -222,7 +138,7 @@ def test_a_store_of_other_inputs_is_refused_with_what_differs(tmp_path: Path) ->
         with pytest.raises(ValueError, match="started from other inputs") as error:
             opened(tmp_path / "s", **changes)
         assert message in str(error.value)
-    assert files(tmp_path / "s") == before
+    assert contents(tmp_path / "s") == before
 
 
 def test_numbers_of_numpy_and_tuples_are_the_same_inputs(tmp_path: Path) -> None:
@@ -238,11 +154,11 @@ def test_only_an_empty_directory_becomes_a_store(tmp_path: Path) -> None:
     for name, manifest in (("other", json.dumps({"format": "x"})), ("unreadable", "{")):
         (tmp_path / name).mkdir()
         (tmp_path / name / MANIFEST).write_text(manifest)
-    before = files(tmp_path)
+    before = contents(tmp_path)
     for name in ("file", "zarr", "other", "unreadable"):
         with pytest.raises(ValueError, match="not a store of embeddings"):
             opened(tmp_path / name)
-    assert files(tmp_path) == before
+    assert contents(tmp_path) == before
     (tmp_path / "empty").mkdir()
     assert opened(tmp_path / "empty").missing() == [0, 1, 2, 3, 4]
 

@@ -151,12 +151,6 @@ def test_the_dtype_passes_through_and_half_precision_becomes_float32(tmp_path: P
         check(h5_elem(tmp_path, dense(np.float16)), dense(np.float32), 4)
 
 
-def test_values_that_are_not_counts_pass_through_for_the_validator() -> None:
-    X = np.array([[np.nan, 0.0], [-1.5, np.inf]])
-    [(_, block)] = iter_blocks(X, 2)
-    np.testing.assert_array_equal(block.toarray(), X)
-
-
 def test_no_rows_give_no_blocks() -> None:
     assert list(iter_blocks(np.zeros((0, 3)), 4)) == []
     assert n_blocks(0, 4) == 0

@@ -12,7 +12,7 @@ import pytest
 from mudata import MuData
 
 import univerce as uc
-from tests.helpers.tiny import CONFIG, tiny_cells, tiny_table, write_tiny_model
+from tests.helpers.tiny import CONFIG, tiny_cells, tiny_table
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
 from univerce.model import UCEConfig, find_model
 
@@ -80,26 +80,16 @@ def padded(ids: np.ndarray) -> np.ndarray:
     return np.pad(ids, ((0, 0), (0, CONFIG.max_length - ids.shape[1])))
 
 
-def test_a_sentence_does_not_depend_on_the_other_cells(cells, tiny_model):
+def test_a_sentence_depends_on_the_cell_its_name_the_seed_and_the_sampling_alone(cells, tiny_model):
     whole = padded(sentences(cells, tiny_model))
-    shuffled = np.random.default_rng(0).permutation(cells.n_obs)
-    np.testing.assert_array_equal(padded(sentences(cells[shuffled].copy(), tiny_model)), whole[shuffled])
-    np.testing.assert_array_equal(padded(sentences(cells[4:6].copy(), tiny_model)), whole[4:6])
-
-
-def test_a_sentence_depends_on_the_seed_the_name_and_the_sampling(cells, tiny_model):
-    whole = padded(sentences(cells, tiny_model))
+    for rows in (np.random.default_rng(0).permutation(cells.n_obs), slice(4, 6)):
+        np.testing.assert_array_equal(padded(sentences(cells[rows].copy(), tiny_model)), whole[rows])
     filled = np.setdiff1d(np.arange(cells.n_obs), EMPTY)
     renamed = cells.copy()
     renamed.obs_names = [f"{name}'" for name in cells.obs_names]
-    others = [
-        sentences(cells, tiny_model, rng=1),
-        sentences(cells, tiny_model, sampling="systematic"),
-        sentences(renamed, tiny_model),
-    ]
-    for other in others:
-        assert (padded(other)[filled] != whole[filled]).any(axis=1).mean() > 0.9
-    np.testing.assert_array_equal(padded(sentences(cells, tiny_model)), whole)
+    for adata, options in ((cells, {"rng": 1}), (cells, {"sampling": "systematic"}), (renamed, {})):
+        other = padded(sentences(adata, tiny_model, **options))
+        assert (other[filled] != whole[filled]).any(axis=1).mean() > 0.9
 
 
 def test_the_parameters_and_the_seed_of_a_generator_are_recorded(cells, tiny_model):
@@ -143,22 +133,6 @@ def test_a_copy_and_a_modality_of_a_mudata(cells, tiny_model):
     assert uc.pp.uce_tokenize(data, model=tiny_model, mod="rna") is None
     np.testing.assert_array_equal(data["rna"].obsm["uce_sentences"], copied.obsm["words"])
     assert not data["protein"].obsm
-
-
-def test_a_thousand_scaffolds_fit_a_sentence_of_the_released_shape(tmp_path):
-    fish = tiny_table("zebrafish")
-    model = write_tiny_model(tmp_path / "m", tables=[fish], n_sample=1024, max_length=1536)
-    full = ad.AnnData(np.ones((4, fish.n_obs), dtype=np.int32), var={"symbol": fish.obs["symbol"].to_numpy()})
-    full.obs_names = [f"fish {i}" for i in range(4)]
-    uc.pp.uce_tokenize(full, species="zebrafish", gene_key="symbol", model=model.path)
-    lengths = full.obs["uce_sentences_length"]
-    assert fish.obs["chromosome"].nunique() == 1111
-    assert (lengths == 1 + 1024 + 2 * 255).all()
-    for ids in full.obsm["uce_sentences"]:
-        assert np.sum(ids >= N_SPECIAL + fish.n_obs) == 255
-        genes = ids[(ids >= N_SPECIAL) & (ids < N_SPECIAL + fish.n_obs)] - N_SPECIAL
-        assert len(genes) == 1024
-        assert fish.obs["chromosome"].iloc[genes].nunique() > 300, "no scaffold is left out"
 
 
 def test_bad_options_are_refused_and_nothing_is_written(cells, tiny_model):

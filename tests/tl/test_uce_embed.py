@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +75,10 @@ def test_a_cell_is_its_sentence_through_the_plain_network(cells, expected, tiny_
         with torch.no_grad():
             alone = plain.eval()(tokens, torch.ones(1, length))[0]
         np.testing.assert_allclose(got, alone, atol=1e-5)
-
-
-def test_embeddings_are_float32_of_unit_length_and_tell_cells_apart(expected):
     assert (expected.dtype, expected.shape) == (np.float32, (N, CONFIG.output_dim))
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-6)
     distance = np.linalg.norm(expected[:, None] - expected[None], axis=2)
-    assert distance[~np.eye(N, dtype=bool)].min() > 1e3 * CLOSE["atol"]
+    assert distance[~np.eye(N, dtype=bool)].min() > 1e3 * CLOSE["atol"], "the embeddings must differ"
 
 
 def test_other_cells_blocks_and_batches_do_not_matter(cells, expected, tiny_model, monkeypatch):
@@ -100,11 +96,6 @@ def test_other_genes_and_their_order_do_not_matter(cells, expected, tiny_model):
     np.testing.assert_allclose(embed(cells[:, cells.var_names != "no gene"].copy(), tiny_model), expected, **CLOSE)
 
 
-def test_the_name_of_a_cell_decides_its_draws(cells, expected, tiny_model):
-    cells.obs_names = [f"{name}'" for name in cells.obs_names]
-    assert np.linalg.norm(embed(cells, tiny_model) - expected, axis=1).min() > 1e-4
-
-
 # --- containers and numbers
 
 
@@ -113,75 +104,51 @@ def _backed(adata: ad.AnnData, path: Path) -> ad.AnnData:
     return ad.read_h5ad(path / "cells.h5ad", backed="r")
 
 
-def _backed_csc(adata: ad.AnnData, path: Path) -> ad.AnnData:
-    adata.X = adata.X.tocsc()
-    return _backed(adata, path)
-
-
 def _write_zarr(adata: ad.AnnData, path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of future formats
+        warnings.simplefilter("ignore")  # about future formats
         adata.write_zarr(path)
 
 
-def _lazy_zarr(adata: ad.AnnData, path: Path) -> ad.AnnData:
-    _write_zarr(adata, path / "cells.zarr")
-    group = zarr.open_group(path / "cells.zarr", mode="r")
-    return ad.AnnData(ad.io.sparse_dataset(group["X"]), obs=adata.obs, var=adata.var, uns=adata.uns)
+def _lazy_zarr(X: Any, path: Path) -> Any:
+    _write_zarr(ad.AnnData(X), path / "cells.zarr")
+    return ad.io.sparse_dataset(zarr.open_group(path / "cells.zarr", mode="r")["X"])
 
 
-def _dask(adata: ad.AnnData, path: Path) -> ad.AnnData:
+def _dask(X: Any, path: Path) -> Any:
     da = pytest.importorskip("dask.array", reason="needs dask")
-    chunks = [da.from_array(adata.X[a:b], chunks=-1, asarray=False) for a, b in ((0, 11), (11, 12), (12, N))]
-    adata.X = da.concatenate(chunks)
-    return adata
-
-
-def _changed(change: Callable[[Any], Any]) -> Callable[[ad.AnnData, Path], ad.AnnData]:
-    def make(adata: ad.AnnData, path: Path) -> ad.AnnData:
-        adata.X = change(adata.X)
-        return adata
-
-    return make
-
-
-def _unsorted(X: sp.csr_matrix) -> sp.csr_matrix:
-    """The same matrix with the entries of each row backwards, split in two, and stored zeros."""
-    coo = X.tocoo()
-    half = coo.data // 2
-    parts = [
-        (coo.row, coo.col, half),
-        (coo.row, coo.col, coo.data - half),
-        (coo.row, (coo.col + 1) % X.shape[1], 0 * half),
-    ]
-    row, col, data = (np.concatenate(part) for part in zip(*parts, strict=True))
-    order = np.lexsort((-col, row))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=X.shape[0]))])
-    return sp.csr_matrix((data[order], col[order], indptr), shape=X.shape)
+    return da.concatenate([da.from_array(X[a:b], chunks=-1, asarray=False) for a, b in ((0, 11), (11, 12), (12, N))])
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(_changed(sp.csr_matrix.tocsc), id="CSC"),
-        pytest.param(_changed(sp.csr_matrix.toarray), id="dense"),
-        pytest.param(_changed(lambda X: np.asfortranarray(X.toarray())), id="dense in columns"),
-        pytest.param(_changed(_unsorted), id="unsorted CSR with repeated entries and stored zeros"),
-        pytest.param(_changed(lambda X: X.astype("uint16")), id="uint16"),
-        pytest.param(_changed(lambda X: X.toarray().astype("float16")), id="dense float16"),
-        pytest.param(_backed, id="backed CSR"),
-        pytest.param(_backed_csc, id="backed CSC"),
-        pytest.param(_lazy_zarr, id="a matrix in zarr, read lazily"),
+        pytest.param(lambda X, _: np.asfortranarray(X.toarray().astype("float16")), id="dense float16 in columns"),
+        pytest.param(lambda X, _: X.astype("uint16").tocsc(), id="CSC of uint16"),
+        pytest.param(_lazy_zarr, id="zarr"),
         pytest.param(_dask, id="dask"),
     ],
 )
 def test_container_and_dtype_of_the_counts_do_not_matter(cells, expected, tiny_model, tmp_path, monkeypatch, change):
     monkeypatch.setattr(module, "BLOCK_ROWS", 8)
-    adata = change(cells, tmp_path)
+    adata = ad.AnnData(change(cells.X, tmp_path), obs=cells.obs, var=cells.var, uns=cells.uns)
     assert uc.tl.uce_embed(adata, model=tiny_model) is None
     np.testing.assert_allclose(adata.obsm["X_uce"], expected, **CLOSE)
-    if adata.isbacked:
-        adata.file.close()
+
+
+@pytest.mark.parametrize("convert", [sp.csr_matrix, sp.csc_matrix], ids=["CSR", "CSC"])
+def test_a_backed_file_and_its_view(cells, expected, tiny_model, tmp_path, monkeypatch, convert):
+    monkeypatch.setattr(module, "BLOCK_ROWS", 8)
+    cells.X = convert(cells.X)
+    backed = _backed(cells, tmp_path)
+    view = backed[[4, 20, 5]]
+    with pytest.raises(ValueError, match=r"view of a backed AnnData.*to_memory\(\)"):
+        uc.tl.uce_embed(view, model=tiny_model)
+    uc.tl.uce_embed(view, model=tiny_model, store=tmp_path / "s.zarr")
+    np.testing.assert_allclose(ad.read_zarr(tmp_path / "s.zarr").obsm["X_uce"], expected[[4, 20, 5]], **CLOSE)
+    uc.tl.uce_embed(backed, model=tiny_model)
+    np.testing.assert_allclose(backed.obsm["X_uce"], expected, **CLOSE)
+    backed.file.close()
 
 
 def test_a_view_becomes_a_copy_as_in_anndata(cells, expected, tiny_model):
@@ -190,16 +157,6 @@ def test_a_view_becomes_a_copy_as_in_anndata(cells, expected, tiny_model):
         uc.tl.uce_embed(view, model=tiny_model)
     np.testing.assert_allclose(view.obsm["X_uce"], expected[5:12], **CLOSE)
     assert not cells.obsm
-
-
-def test_a_view_of_a_file_can_be_embedded_into_a_store_only(cells, expected, tiny_model, tmp_path):
-    backed = _backed(cells, tmp_path)
-    view = backed[[4, 20, 5]]
-    with pytest.raises(ValueError, match=r"view of a backed AnnData.*to_memory\(\)"):
-        uc.tl.uce_embed(view, model=tiny_model)
-    uc.tl.uce_embed(view, model=tiny_model, store=tmp_path / "s.zarr")
-    np.testing.assert_allclose(ad.read_zarr(tmp_path / "s.zarr").obsm["X_uce"], expected[[4, 20, 5]], **CLOSE)
-    backed.file.close()
 
 
 def test_a_modality_of_a_mudata(cells, expected, tiny_model):
@@ -229,9 +186,12 @@ def test_a_layer_instead_of_x(cells, expected, tiny_model):
 # --- randomness
 
 
-def test_seed_and_generator(cells, expected, tiny_model):
+def test_the_seed_and_the_name_of_a_cell_decide_its_draws(cells, expected, tiny_model):
     np.testing.assert_array_equal(embed(cells, tiny_model, rng=0), expected)
     assert np.linalg.norm(embed(cells, tiny_model, rng=1) - expected, axis=1).min() > 1e-4
+    renamed = cells.copy()
+    renamed.obs_names = [f"{name}'" for name in cells.obs_names]
+    assert np.linalg.norm(embed(renamed, tiny_model) - expected, axis=1).min() > 1e-4
     drawn = uc.tl.uce_embed(cells, model=tiny_model, rng=np.random.default_rng(5), copy=True)
     seed = drawn.uns["X_uce"]["params"]["seed"]
     assert seed not in (0, 5)
@@ -245,29 +205,6 @@ def test_global_random_state_is_neither_read_nor_changed(cells, expected, tiny_m
     np.testing.assert_array_equal(embed(cells, tiny_model), expected)
     np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[1])
-
-
-def test_draws_are_the_mean_of_single_draws_by_hand(with_empty, tiny_model, monkeypatch):
-    cell_keys, single = sentences.cell_keys, []
-    for draw in range(3):
-        with monkeypatch.context() as patch:
-            patch.setattr(sentences, "cell_keys", lambda names, seed, draw, d=draw: cell_keys(names, seed, draw=d))
-            with pytest.warns(UserWarning, match="no count"):
-                single.append(embed(with_empty, tiny_model))
-    mean = np.mean(single, axis=0)
-    with pytest.warns(UserWarning, match="no count"):
-        got = embed(with_empty, tiny_model, n_draws=3)
-    np.testing.assert_allclose(got, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-5)
-    assert np.nanmax(np.abs(got - single[0])) > 1e-3
-    assert np.isnan(got[list(EMPTY)]).all()
-
-
-def test_systematic_draws_vary_less_between_seeds(cells, tiny_model):
-    spread = {}
-    for sampling in ("multinomial", "systematic"):
-        many = [embed(cells, tiny_model, rng=seed, sampling=sampling) for seed in range(4)]
-        spread[sampling] = np.mean(np.var(many, axis=0))
-    assert spread["systematic"] < spread["multinomial"]
 
 
 # --- genes and species
@@ -310,23 +247,6 @@ def test_ensembl_identifiers_in_var_names_or_in_a_column(cells, expected, tiny_m
     np.testing.assert_array_equal(embed(cells, tiny_model, gene_key="ensembl_id"), expected)
     cells.var_names = [f"{name}.7" for name in ids]
     np.testing.assert_array_equal(embed(cells, tiny_model), expected)
-
-
-def test_counts_of_repeated_variables_are_added(cells, expected, tiny_model):
-    half = np.floor(cells.X.toarray() / 2)
-    X = sp.csr_matrix(np.hstack([half, cells.X.toarray() - half]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # anndata says that the names repeat
-        twice = ad.AnnData(X, obs=cells.obs, var=pd.DataFrame(index=[*cells.var_names, *cells.var_names]))
-    uc.tl.uce_embed(twice, species="human", model=tiny_model)
-    np.testing.assert_array_equal(twice.obsm["X_uce"], expected)
-
-
-def test_names_of_another_species_are_suspected(cells, tiny_model):
-    cells.var_names = [name.capitalize() for name in cells.var_names]
-    with pytest.warns(UserWarning, match="case is ignored|pass species="):
-        uc.tl.uce_embed(cells, model=tiny_model)
-    assert np.isfinite(cells.obsm["X_uce"]).all()
 
 
 def test_a_genome_of_a_thousand_scaffolds_is_embedded_and_pooling_is_logged(tmp_path, caplog):
@@ -405,13 +325,6 @@ def test_cells_without_a_count_in_any_gene_keep_their_row(with_empty, tiny_model
     assert np.isnan(out[list(EMPTY)]).all()
     np.testing.assert_allclose(out[FILLED], full, **CLOSE)
     assert np.flatnonzero(with_empty.obs["e_missing"]).tolist() == list(EMPTY)
-
-
-def test_cells_without_any_count_are_all_nan(tiny_model):
-    cells = tiny_cells(n=3, empty=(0, 1, 2))
-    with pytest.warns(UserWarning, match="3 of 3 cells"), pytest.warns(UserWarning, match="only 0.0% of the counts"):
-        uc.tl.uce_embed(cells, model=tiny_model)
-    assert np.isnan(cells.obsm["X_uce"]).all()
 
 
 def test_official_padding_depends_on_the_25_rows_of_a_batch_alone(cells, tiny_model, monkeypatch):
@@ -497,14 +410,17 @@ def drawn(monkeypatch) -> list[int]:
     return seen
 
 
-def test_recorded_sentences_are_used(cells, expected, tiny_model, drawn, caplog):
+def test_recorded_sentences_are_used_also_in_another_container(cells, expected, tiny_model, drawn, caplog):
     uc.pp.uce_tokenize(cells, model=tiny_model)
     assert sum(drawn) == N
-    with caplog.at_level(logging.INFO, logger="univerce"):
-        uc.tl.uce_embed(cells, model=tiny_model)
-    assert sum(drawn) == N, "nothing is drawn again"
-    assert "Using the sentences in obsm['uce_sentences']." in caplog.messages
-    np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
+    for convert in (sp.csr_matrix, lambda X: sp.csc_matrix(X).astype(np.float64)):
+        cells.X = convert(cells.X)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger="univerce"):
+            uc.tl.uce_embed(cells, model=tiny_model)
+        assert sum(drawn) == N, "sentences were drawn again"
+        assert "Using the sentences in obsm['uce_sentences']." in caplog.messages
+        np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
 
 
 def _one_more_count(adata: ad.AnnData) -> None:
@@ -549,20 +465,12 @@ def test_stale_sentences_are_not_used(cells, tiny_model, tmp_path, caplog, chang
 
 
 def test_a_change_of_any_single_cell_of_many_is_noticed(tiny_model, caplog):
-    many = tiny_cells(n=3000)
+    many = tiny_cells(n=1500)
     uc.pp.uce_tokenize(many, model=tiny_model)
     many.X.data[many.X.indptr[1234]] += 1
     with caplog.at_level(logging.INFO, logger="univerce"):
         uc.tl.uce_embed(many, model=tiny_model)
     assert [m for m in caplog.messages if "is not used" in m]
-
-
-def test_sentences_survive_another_container_of_the_same_counts(cells, expected, tiny_model, drawn):
-    uc.pp.uce_tokenize(cells, model=tiny_model)
-    cells.X = sp.csc_matrix(cells.X).astype(np.float64)
-    uc.tl.uce_embed(cells, model=tiny_model)
-    assert sum(drawn) == N
-    np.testing.assert_array_equal(cells.obsm["X_uce"], expected)
 
 
 # --- bad input
@@ -655,15 +563,15 @@ def test_other_objects_empty_data_and_repeated_names_are_refused(cells, tiny_mod
         uc.tl.uce_embed(cells, model=tiny_model)
 
 
-@pytest.mark.parametrize("changes", [{"encoder": "another"}, {"token_dim": 7}], ids=["encoder", "width"])
-def test_a_gene_table_of_another_encoder_is_refused(cells, tmp_path, changes):
-    model = write_tiny_model(tmp_path / "m", tables=[tiny_table("human", **changes)])
-    encoder, width = changes.get("encoder", "generated"), changes.get("token_dim", 12)
-    said = (
-        f"table of 'human' holds '{encoder}' features of width {width}; the model 'tiny' reads 'generated' of width 12"
-    )
-    with pytest.raises(ValueError, match=said):
-        uc.tl.uce_embed(cells, model=model.path)
+def test_a_gene_table_of_another_encoder_is_refused(cells, tmp_path):
+    for name, changes, holds in (
+        ("encoder", {"encoder": "another"}, "'another' features of width 12"),
+        ("width", {"token_dim": 7}, "'generated' features of width 7"),
+    ):
+        model = write_tiny_model(tmp_path / name, tables=[tiny_table("human", **changes)])
+        said = f"table of 'human' holds {holds}; the model 'tiny' reads 'generated' of width 12"
+        with pytest.raises(ValueError, match=said):
+            uc.tl.uce_embed(cells, model=model.path)
 
 
 def test_weights_that_were_changed_are_refused(cells, tmp_path):

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from itertools import islice
+from operator import call
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def map_blocks(client: Any, work: Callable[..., Any], items: Iterable[tuple[Any,
     def fill() -> None:
         room = _AHEAD * max(1, sum(client.nthreads().values())) - len(outstanding)
         for i, item in islice(waiting, max(0, room)):
-            future = client.submit(_call, shared, *item, key=f"{stem}-{i}", pure=False)
+            future = client.submit(call, shared, *item, key=f"{stem}-{i}", pure=False)
             outstanding.add(future)
             running.add(future)
 
@@ -141,7 +142,3 @@ def _on_rows(
 def as_is(value: Any) -> Any:
     """A value as the result of a task: workers pass it on, and dask computes it again if they die."""
     return value
-
-
-def _call(work: Callable[..., Any], *item: Any) -> Any:
-    return work(*item)
