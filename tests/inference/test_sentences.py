@@ -61,13 +61,6 @@ def test_given_sentences_are_used(genes):
         np.testing.assert_array_equal(group.draws[0].lengths, s.lengths[rows])
 
 
-def test_an_invalid_count_is_found_in_the_last_block(genes):
-    X = counts(genes, empty=())
-    X.data[-1] = 0.5
-    with pytest.raises(ValueError, match=r"adata\.X holds values that are not whole, such as 0\.5"):
-        prepared([genes], X)
-
-
 def test_counts_are_added_to_the_token_of_their_gene(table, genes):
     matrix = genes.tokens()
     assert matrix.shape == (table.n_obs + 2, n_tokens(table))

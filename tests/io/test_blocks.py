@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,17 +250,6 @@ def test_a_dask_chunk_is_computed_once() -> None:
     X = da.from_array(dense(), chunks=(10, M)).map_blocks(chunk, dtype=np.int32, meta=np.zeros((0, 0), np.int32))
     check(X, dense(), 3)
     assert computed == [10, 10, 3]
-
-
-def test_memory_stays_at_a_block_when_the_matrix_is_large(tmp_path: Path) -> None:
-    X = sp.random(20_000, 200, density=0.1, format="csr", dtype=np.float32, random_state=np.random.default_rng(0))
-    adata = backed(tmp_path, X)
-    tracemalloc.start()
-    total = sum(float(block.sum(dtype=np.float64)) for _, block in iter_blocks(adata.X, 256))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert total == pytest.approx(X.sum(dtype=np.float64))
-    assert peak < (X.data.nbytes + X.indices.nbytes) / 5
 
 
 def test_a_matrix_in_memory_is_left_alone() -> None:

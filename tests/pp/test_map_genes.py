@@ -146,16 +146,15 @@ def test_a_species_with_few_cells_among_many_is_sampled_too(large):
     assert report["mouse"].coverage.n_cells == 1
 
 
-def test_a_modality_of_a_mudata_is_changed_in_place():
+def test_a_modality_of_a_mudata():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = MuData({"rna": _adata(), "adt": _adata(names="abcde")})
-        assert uc.pp.map_genes(data, species="human", mod="rna") is None
-        copied = uc.pp.map_genes(data, species="human", mod="rna", key_added="gene", copy=True)
-    assert data.mod["rna"].var["uce_gene"].tolist() == IDS
+        warnings.simplefilter("ignore")  # from mudata
+        data = MuData({"rna": _adata(np.log1p(COUNTS), layers={"raw": COUNTS}), "adt": _adata(names="abcde")})
+        copied = uc.pp.map_genes(data, species="human", mod="rna", layer="raw", copy=True)
     assert isinstance(copied, MuData)
-    assert copied.mod["rna"].var["gene"].tolist() == IDS
-    assert "gene" not in data.mod["rna"].var
+    assert copied.mod["rna"].var["uce_gene"].tolist() == IDS
+    assert copied.mod["rna"].uns["uce_gene"]["human"]["fraction_counts"] == pytest.approx(16 / 20)
+    assert data.mod["rna"].var.columns.empty
 
 
 def _own_model(path: Path) -> Path:
