@@ -85,18 +85,10 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
 @pytest.mark.parametrize(
     "data, options, error, said",
     [
-        pytest.param(lambda: {"one": embedded()}, {}, ValueError, "already has a data set 'one'", id="same name"),
-        pytest.param(
-            lambda: {"b": embedded(9, 2, model_digest="x")},
-            {},
-            ValueError,
-            r"data\['b'\] cannot.*two models",
-            id="space",
-        ),
-        pytest.param(
-            lambda: {"b": counted()}, {"model": None}, KeyError, "does not exist, and with model=None", id="model"
-        ),
-        pytest.param(lambda: {"b": embedded()}, {"groupby": "type"}, KeyError, r"obs\['type'\]", id="no column"),
+        (lambda: {"one": embedded()}, {}, ValueError, "already has a data set 'one'"),
+        (lambda: {"b": embedded(9, 2, model_digest="x")}, {}, ValueError, r"data\['b'\] cannot.*two models"),
+        (lambda: {"b": counted()}, {"model": None}, KeyError, "does not exist, and with model=None"),
+        (lambda: {"b": embedded()}, {"groupby": "type"}, KeyError, r"obs\['type'\]"),
     ],
 )
 def test_other_data_are_refused_and_change_nothing(path, data, options, error, said):

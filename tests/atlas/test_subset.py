@@ -55,19 +55,11 @@ def test_a_subset_is_an_atlas(path, tmp_path):
 @pytest.mark.parametrize(
     "where, error, said",
     [
-        pytest.param(
-            "organ == 'lung'", KeyError, r"organ.* is not defined; the columns of obs are: .*data_set", id="column"
-        ),
-        pytest.param("tissue == 'skin'", ValueError, "where=\"tissue == 'skin'\" chooses no cell of", id="no cell"),
-        pytest.param("row", ValueError, r"100 booleans, one for .*, not int64 of shape \(100,\)", id="no booleans"),
-        pytest.param(
-            np.ones(99, dtype=bool),
-            ValueError,
-            r"100 booleans, one for .*, not bool of shape \(99,\)",
-            id="short",
-        ),
-        pytest.param(np.arange(5), ValueError, "not int64", id="rows"),
-        pytest.param(pd.Series([True] * 100), ValueError, "are for other cells", id="another index"),
+        ("organ == 'lung'", KeyError, r"organ.* is not defined; the columns of obs are: .*data_set"),
+        ("tissue == 'skin'", ValueError, "where=\"tissue == 'skin'\" chooses no cell of"),
+        ("row", ValueError, r"100 booleans, one for .*, not int64 of shape \(100,\)"),
+        (np.ones(99, dtype=bool), ValueError, r"100 booleans, one for .*, not bool of shape \(99,\)"),
+        (pd.Series([True] * 100), ValueError, "are for other cells"),
     ],
 )
 def test_an_invalid_choice_is_an_error(path, tmp_path, where, error, said):

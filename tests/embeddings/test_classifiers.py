@@ -107,14 +107,6 @@ def test_a_class_without_cells_is_impossible(method):
     np.testing.assert_allclose(found[:, [0, 2]], pair, atol=1e-9)
 
 
-@pytest.mark.parametrize("method", CLASSIFIERS)
-def test_blocks_of_cells_do_not_matter(method):
-    x, y = cells(3)
-    model = CLASSIFIERS[method].fit(x, y, 3)
-    parts = np.concatenate([model.log_proba(x[i : i + 7]) for i in range(0, len(x), 7)])
-    np.testing.assert_allclose(parts, model.log_proba(x), atol=1e-10)
-
-
 def test_folds_without_groups_share_out_every_class():
     y = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [2, 5, 13, 40]))
     folds = assign_folds(y, None, 5, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from functools import partialmethod
 
 import anndata as ad
 import numpy as np
@@ -14,7 +15,7 @@ import scipy.sparse as sp
 
 import univerce.embeddings.groups as module
 from tests.helpers.toy import toy_counts
-from univerce.embeddings.cells import Cells, iter_rows
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.groups import embedding_means, get_groups, lognorm_means, shared_genes
 
 
@@ -41,7 +42,7 @@ def test_means_equal_those_of_pandas_whatever_the_blocks(adata, monkeypatch):
         groups.table["n_cells"], expected.index.map(adata.obs.value_counts(["tissue", "type"]))
     )
     np.testing.assert_allclose(embedding_means(read(adata), groups), expected, rtol=1e-12)
-    monkeypatch.setattr(Cells, "blocks", lambda self: iter_rows(self.values, 7))
+    monkeypatch.setattr(Cells, "blocks", partialmethod(Cells.blocks, 7))
     np.testing.assert_allclose(embedding_means(read(adata), groups), expected, rtol=1e-12)
 
 

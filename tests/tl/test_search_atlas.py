@@ -71,12 +71,8 @@ def test_neighbors_and_labels_are_those_of_scikit_learn(adata, atlas):
     np.testing.assert_allclose(table["share"], kind["atlas_share"].mean())
     assert list(adata.obs) == ["cell_type"]
     params = out.uns["atlas"]["params"]
-    assert (params["method"], params["n_neighbors"], params["atlas"], params["atlas_n_obs"]) == (
-        "exact",
-        15,
-        "AnnData",
-        900,
-    )
+    expected = {"method": "exact", "n_neighbors": 15, "atlas": "AnnData", "atlas_n_obs": 900}
+    assert expected.items() <= params.items()
     assert "recall" not in params
 
 
@@ -129,14 +125,6 @@ def test_neighbors_without_a_label_count_for_no_label(adata, atlas):
     assert out.obs["atlas_share"].iloc[0] == 0
     counts = atlas.obs["cell_type"].iloc[first.obsm["atlas_indices"][1]].value_counts()
     assert out.obs["atlas_share"].iloc[1] == np.float32(counts.iloc[0] / 10)
-
-
-def test_of_equally_common_labels_the_nearest_counts():
-    codes = np.array([0, 1, 1, 0, 2, -1, -1])
-    indices = np.array([[1, 0, 3, 2], [0, 2, 1, 3], [5, 4, 6, -1], [5, 6, -1, -1], [-1, -1, -1, -1]])
-    labels, shares = _summarize(indices, codes, 3)
-    np.testing.assert_array_equal(labels, [1, 0, 2, -1, -1])
-    np.testing.assert_allclose(shares, [1 / 2, 1 / 2, 1 / 3, 0, np.nan], rtol=1e-6)
 
 
 def test_the_summary_counts_as_a_counter_does(monkeypatch):
@@ -218,21 +206,20 @@ def test_another_space_is_refused_unless_unchecked(adata, atlas):
 @pytest.mark.parametrize(
     "options, error, said",
     [
-        pytest.param({"method": "flat"}, ValueError, "method='flat' is not known", id="unknown method"),
-        pytest.param({"index": "i.faiss"}, ValueError, "method='exact' has none", id="an index that is not used"),
-        pytest.param({"n_neighbors": 901}, ValueError, "901 neighbors .* 900 embeddings", id="too many neighbors"),
-        pytest.param({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbors", id="too many for an index"),
-        pytest.param({"n_neighbors": 0}, ValueError, "n_neighbors=0 must", id="no neighbors"),
-        pytest.param({"target_recall": 0}, ValueError, "target_recall=0 must", id="no recall"),
-        pytest.param({"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist", id="no such embedding"),
-        pytest.param({"rng": None}, TypeError, "rng=None must", id="no seed"),
+        ({"method": "flat"}, ValueError, "method='flat' is not known"),
+        ({"index": "i.faiss"}, ValueError, "method='exact' has none"),
+        ({"n_neighbors": 901}, ValueError, "901 neighbors .* 900 embeddings"),
+        ({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbors"),
+        ({"n_neighbors": 0}, ValueError, "n_neighbors=0 must"),
+        ({"target_recall": 0}, ValueError, "target_recall=0 must"),
+        ({"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist"),
+        ({"rng": None}, TypeError, "rng=None must"),
     ],
 )
 def test_invalid_options_are_errors(adata, atlas, options, error, said):
-    before = adata.copy()
     with pytest.raises(error, match=said):
         search_atlas(adata, atlas, **options)
-    assert list(adata.obsm) == list(before.obsm)
+    assert list(adata.obsm) == ["X_uce"]
 
 
 def test_nothing_to_search_is_an_error(adata, atlas, tmp_path):

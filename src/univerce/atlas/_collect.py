@@ -20,6 +20,7 @@ from univerce._version import __version__
 from univerce.atlas._options import Options, Source, pick
 from univerce.atlas._store import Writer
 from univerce.embeddings.cells import Cells
+from univerce.embeddings.groups import has_counts
 from univerce.embeddings.labels import get_labels
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.genes.load import BUNDLED_MODEL, available_species
@@ -56,9 +57,7 @@ def add_sources(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Write the data sets, one in memory at a time.
 
-    Returns
-    -------
-    The record of each data set, and ``uns`` with the space of the atlas, empty if it was not checked.
+    Returns the record of each data set, and ``uns`` with the space of the atlas, empty if it was not checked.
     """
     joint, records = before, {}
     for source in tqdm(sources, desc="atlas", unit="data set", disable=not settings.progress):
@@ -87,15 +86,7 @@ def _join(joint: EmbeddingInfo | None, new: EmbeddingInfo, check_space: bool) ->
 
 
 def _check_source(source: Source, options: Options) -> EmbeddingInfo:
-    """Check a data set before anything is embedded, and find the width and space of its embedding.
-
-    Raises
-    ------
-    ValueError
-        If it has no cells, repeated cell names, or neither an embedding nor counts.
-    KeyError
-        If a column is missing, or an embedding that must not be computed.
-    """
+    """Check a data set before anything is embedded, and find the width and space of its embedding."""
     with source.opened() as adata:
         if adata.n_obs == 0:
             raise ValueError(f"{source.name} has no cells; leave it out.")
@@ -112,7 +103,7 @@ def _check_source(source: Source, options: Options) -> EmbeddingInfo:
                 f"{source.name}.obsm[{options.use_rep!r}] does not exist, and with {why} it is not computed: embed it "
                 "first."
             )
-        if adata.n_vars == 0 or (adata.X is None and options.layer is None):
+        if not has_counts(adata, options.layer):
             raise ValueError(
                 f"{source.name} has neither an embedding obsm[{options.use_rep!r}] nor counts to compute it from."
             )
@@ -177,7 +168,7 @@ def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: 
     if not options.min_counts:
         return every, True
     problem = "it has none"
-    if adata.n_vars > 0 and (adata.X is not None or options.layer is not None):
+    if has_counts(adata, options.layer):
         try:
             sums = []
             for _, block in iter_blocks(_counts(adata, options.layer), _BLOCK_ROWS):
@@ -217,11 +208,10 @@ def _describe(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, s
     original = adata.obs_names[rows].astype(str)
     obs = pd.DataFrame({"data_set": key, "obs_name": original, "row": rows}, index=f"{key}:" + original)
     for name, option in options.columns.items():
-        if option is None:
-            continue
-        column = pick(option, key)
-        obs[name] = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
-        obs[name] = obs[name].astype(object)
+        if option is not None:
+            column = pick(option, key)
+            labels = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
+            obs[name] = pd.Series(labels, index=obs.index, dtype=object)
     obs["species"] = _species(adata, rows, key, options, space)
     if options.coarse_map is not None:
         obs["coarse_type"] = _coarse(obs.get("cell_type"), options.coarse_map, key, len(obs))

@@ -86,12 +86,10 @@ class Options:
                 raise ValueError(f"{what} names the data set {unknown[0]!r}; there are {', '.join(map(repr, keys))}.")
         if missing := [key for key in keys if key not in groupby] if isinstance(groupby, Mapping) else []:
             raise KeyError(f"groupby has no entry for the data set {missing[0]!r}; give its column, or None.")
-        for what, value, least in (
-            ("max_cells_per_dataset", options["max_cells"], 1),
-            ("min_counts", options["min_counts"], 0),
-        ):
-            if value is not None:
-                check_whole(what, value, least)
+        if options["max_cells"] is not None:
+            check_whole("max_cells_per_dataset", options["max_cells"], 1)
+        if options["min_counts"] is not None:
+            check_whole("min_counts", options["min_counts"], 0)
         return cls(columns={"cell_type": groupby, **others}, seed=as_seed(rng), **options)
 
 
@@ -101,17 +99,7 @@ def pick(option: Column, key: str) -> str | None:
 
 
 def as_sources(data: Data | Sequence[Data] | Mapping[str, Data]) -> list[Source]:
-    """Name the data sets: by the keys of a mapping, the stems of files, or ``data_0``, ``data_1``, ...
-
-    Raises
-    ------
-    ValueError
-        If there is none, or two have the same name.
-    TypeError
-        If one is neither AnnData nor path.
-    FileNotFoundError
-        If a file does not exist.
-    """
+    """Name the data sets: by the keys of a mapping, the stems of files, or ``data_0``, ``data_1``, ..."""
     if isinstance(data, ad.AnnData | str | Path):
         data = [data]
     if isinstance(data, Mapping):

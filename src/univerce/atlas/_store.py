@@ -13,6 +13,7 @@ import pandas as pd
 
 from univerce.io.atomic import recover, replacing
 from univerce.io.files import open_anndata
+from univerce.io.cluster import blocks_of_rows
 
 FORMAT = "univerce-atlas-1"
 CHUNK_ROWS = 4096
@@ -22,13 +23,7 @@ LOCK_SECONDS = 10.0
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lock the atlas at ``path`` for writing, and remove what a killed process left behind.
-
-    Raises
-    ------
-    TimeoutError
-        If another process writes it.
-    """
+    """Lock the atlas at ``path`` for writing, and remove what a killed process left behind."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,21 +69,15 @@ class Writer:
 
     def copy(self, rep: Any, obs: pd.DataFrame, rows: np.ndarray | None = None) -> None:
         """Append cells of an atlas, all or ``rows`` in ascending order."""
-        for start in range(0, rep.shape[0], CHUNK_ROWS):
-            stop = min(start + CHUNK_ROWS, rep.shape[0])
-            here = np.arange(stop - start) if rows is None else rows[(rows >= start) & (rows < stop)] - start
-            if len(here):
-                self.add(np.asarray(rep[start:stop])[here])
+        chosen = np.arange(rep.shape[0]) if rows is None else rows
+        for block in blocks_of_rows(rep.shape[0], CHUNK_ROWS):
+            first, last = np.searchsorted(chosen, [block.start, block.stop])
+            if first < last:
+                self.add(np.asarray(rep[block])[chosen[first:last] - block.start])
         self._obs.append(obs if rows is None else obs.iloc[rows])
 
     def finish(self, uns: Mapping[str, Any]) -> None:
-        """Write everything but the embedding.
-
-        Raises
-        ------
-        ValueError
-            If there are no cells, or two have the same name.
-        """
+        """Write everything but the embedding; ``ValueError`` if there are no cells, or two have the same name."""
         import zarr
 
         obs = concat_obs(self._obs)
@@ -99,8 +88,7 @@ class Writer:
             )
         if not obs.index.is_unique:
             raise ValueError(f"Two cells would be named {obs.index[obs.index.duplicated()][0]!r}; rename a data set.")
-        obsm = self._root["obsm"]
-        obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        self._root["obsm"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         ad.io.write_elem(self._root, "obs", obs)
         ad.io.write_elem(self._root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
         ad.io.write_elem(self._root, "uns", dict(uns))
@@ -118,15 +106,7 @@ def new_atlas(path: Path, use_rep: str) -> Iterator[Writer]:
 
 
 def open_atlas(path: Path) -> ad.AnnData:
-    """Open the atlas at ``path``; its embedding stays on disk.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it does not exist.
-    ValueError
-        If it is not an atlas.
-    """
+    """Open the atlas at ``path``; its embedding stays on disk."""
     if not path.exists() and path.with_name(f".{path.name}.old").exists():
         with locked(path):  # another process replaces it, or was killed then
             pass
@@ -157,15 +137,11 @@ def concat_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     out = pd.DataFrame(index=pd.Index(np.concatenate([table.index.to_numpy(dtype=object) for table in tables])))
     for column in columns:
-        parts = [
-            table[column] if column in table else pd.Series(np.nan, index=table.index, dtype=object) for table in tables
-        ]
-        text = any(isinstance(p.dtype, pd.CategoricalDtype) or (p.dtype == object and p.notna().any()) for p in parts)
-        if text:
+        parts = [t[column] if column in t else pd.Series(np.nan, index=t.index, dtype=object) for t in tables]
+        if any(isinstance(p.dtype, pd.CategoricalDtype) or (p.dtype == object and p.notna().any()) for p in parts):
             values = np.concatenate([p.to_numpy(dtype=object) for p in parts])
             out[column] = values if column == "obs_name" else pd.Categorical(values)
         else:
-            out[column] = np.concatenate(
-                [p.to_numpy(dtype=float) if p.dtype == object else p.to_numpy() for p in parts]
-            )
+            numbers = [p.to_numpy(dtype=float) if p.dtype == object else p.to_numpy() for p in parts]
+            out[column] = np.concatenate(numbers)
     return out

@@ -34,7 +34,8 @@ def append(
     """Append data sets to an atlas, after its cells.
 
     The new atlas is written next to the old one and then replaces it, so the disk needs room for both. Processes that
-    have the atlas open keep reading the same cells, whose rows do not change.
+    have the atlas open keep reading the same cells, whose rows do not change. Errors are those of
+    :func:`univerce.atlas.build`, and the following.
 
     Parameters
     ----------
@@ -46,8 +47,7 @@ def append(
     coarse_map
         As for :func:`univerce.atlas.build`; ``None`` takes that of the atlas, if any.
     check_space
-        As for :func:`univerce.atlas.build`. With ``False`` the atlas need not record a space, and records none
-        afterwards.
+        As for :func:`univerce.atlas.build`. With ``False`` the atlas records no space afterwards.
 
     Returns
     -------
@@ -57,16 +57,9 @@ def append(
     Raises
     ------
     ValueError
-        If ``path`` is not an atlas, already has a data set of that name, or is in another space, and as for
-        :func:`univerce.atlas.build`.
-    KeyError
-        If a column is missing, or an embedding that must not be computed.
+        If ``path`` is not an atlas, already has a data set of that name, or is in another space.
     FileNotFoundError
-        If the atlas or a data set does not exist.
-    TimeoutError
-        If another process writes the atlas.
-    TypeError
-        If a data set is neither AnnData nor path.
+        If the atlas does not exist.
 
     Examples
     --------

@@ -34,15 +34,14 @@ def build(
 ) -> ad.AnnData:
     """Build an atlas of many data sets: a subsample of the cells of each, their embedding and annotation.
 
-    An atlas is an AnnData on disk without expression, to be used as reference of a search, a label transfer or a
-    comparison of centroids. As in Rosen et al. 2024, cells with few counts are left out and at most 10,000 cells of a
-    data set are kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10
-    cells. That is not repeated: the embedding of a cell would depend on the other cells of its file.
+    An atlas is an AnnData on disk without expression, the reference of a search, a label transfer or a comparison of
+    centroids. As in Rosen et al. 2024, cells with few counts are left out and at most 10,000 cells of a data set are
+    kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10 cells. That
+    is not repeated: the embedding of a cell would depend on the other cells of its file.
 
-    Data sets without ``obsm[use_rep]`` are embedded, the chosen cells only. One data set is in memory at a time, and of
-    a file only the chosen cells are. Everything is checked before anything is computed, and ``path`` appears once the
-    atlas is complete. If this takes many hours, build the atlas of some data sets and :func:`univerce.atlas.append` the
-    others.
+    The chosen cells of data sets without ``obsm[use_rep]`` are embedded, one data set in memory at a time. Everything
+    is checked before anything is computed, and ``path`` appears once the atlas is complete. If this takes many hours,
+    build the atlas of some data sets and :func:`univerce.atlas.append` the others.
 
     Parameters
     ----------
@@ -76,8 +75,8 @@ def build(
         Cells with fewer counts are left out; ``None`` keeps them. Not applied to data sets with an embedding and
         without counts, as the log and ``uns`` say.
     check_space
-        Require that all data sets are in the same space, see :func:`univerce.tl.check_same_space`. ``False`` is for
-        embeddings of other methods, which every data set must have.
+        Require that all embeddings come from one model. ``False`` is for embeddings of other methods, which every data
+        set must have.
     rng
         Seed of the subsample and of the embedding, or a generator that is drawn from once.
 

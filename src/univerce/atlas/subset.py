@@ -15,9 +15,7 @@ from univerce.embeddings.cells import Cells
 
 
 def subset(
-    atlas: ad.AnnData | Path | str,
-    where: str | pd.Series | np.ndarray,
-    path: Path | str | None = None,
+    atlas: ad.AnnData | Path | str, where: str | pd.Series | np.ndarray, path: Path | str | None = None
 ) -> ad.AnnData:
     """Take a subset of an atlas, which is an atlas again.
 

@@ -1,9 +1,9 @@
-"""Cells with an embedding: its values wherever they are stored, which cells have one, its space, and the labels."""
+"""Cells with an embedding, in memory or on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Self
 
@@ -27,8 +27,8 @@ class Cells:
 
     values: Any
     """``[n, n_dims]`` as stored: numpy, zarr, HDF5 or dask."""
-    obs: pd.DataFrame
-    space: Space | None
+    obs: pd.DataFrame = field(default_factory=pd.DataFrame)
+    space: Space | None = None
     """``None`` if nothing is recorded, as for other methods."""
     use_rep: str = X_UCE
     name: str = "adata"
@@ -52,14 +52,25 @@ class Cells:
         Raises
         ------
         KeyError
-            If ``obsm[use_rep]`` does not exist. The message lists the keys that do.
+            If ``obsm[use_rep]`` does not exist.
         ValueError
             If it is not a dense matrix of numbers with at least one column.
         """
-        values = get_embedding(adata, use_rep, name=name)
-        if client is not None and OnDisk.find(values) is None:
-            client = None
-        return cls(values, adata.obs, Space.find(adata.uns, use_rep), use_rep, name, metric, client)
+        if use_rep not in adata.obsm:
+            available = ", ".join(map(repr, adata.obsm)) or "none"
+            raise KeyError(
+                f"{name}.obsm[{use_rep!r}] does not exist; its keys are: {available}. Embed the cells with "
+                f"uc.tl.uce_embed({name}, key_added={use_rep!r}), or pass use_rep=."
+            )
+        rep = adata.obsm[use_rep]
+        rep = rep.to_numpy() if isinstance(rep, pd.DataFrame) else rep
+        if hasattr(rep, "indptr") or getattr(rep, "ndim", 0) != 2 or rep.shape[1] == 0 or rep.dtype.kind not in "fiu":
+            raise ValueError(
+                f"{name}.obsm[{use_rep!r}] must be a dense matrix of numbers [n_obs, n_dims], not "
+                f"{type(rep).__name__} of shape {getattr(rep, 'shape', None)}."
+            )
+        client = None if client is None or OnDisk.find(rep) is None else client
+        return cls(rep, adata.obs, Space.find(adata.uns, use_rep), use_rep, name, metric, client)
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
@@ -82,19 +93,32 @@ class Cells:
     @cached_property
     def known(self) -> np.ndarray:
         """``[n]`` cells with an embedding: no NaN or infinity, and under the cosine not all zero."""
-        return known_cells(self.values, self.metric, client=self.client)
+        known = np.ones(len(self), dtype=bool)
+        parts = ((rows,) for rows in blocks_of_rows(len(self), BLOCK_ROWS if self.client is None else _GATHER_ROWS))
+        work = partial(_known, self.metric == "cosine")
+        for rows, found in map_rows(work, self.values, parts, client=self.client, name="known_cells"):
+            known[rows] = found
+        return known
 
     def labels(self, key: str) -> pd.Categorical:
         """Read labels of the cells, see :func:`~univerce.embeddings.labels.get_labels`."""
         return get_labels(self.obs, key, name=self.name)
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
-        """Read ``[len(rows), n_dims]`` float32, in any order."""
-        return gather(self.values, rows, client=self.client)
+        """Read ``[len(rows), n_dims]`` float32, in any order; only blocks that hold some of them are read."""
+        out = np.empty((len(rows), self.n_dims), dtype=np.float32)
+        block = rows // _GATHER_ROWS
+        places = {int(k): np.flatnonzero(block == k) for k in np.unique(block)}
+        starts = ((k * _GATHER_ROWS, at) for k, at in places.items())
+        parts = ((slice(start, start + _GATHER_ROWS), rows[at] - start) for start, at in starts)
+        for read, values in map_rows(_take, self.values, parts, client=self.client, name="gather"):
+            out[places[read.start // _GATHER_ROWS]] = values
+        return out
 
     def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
         """Read blocks of rows as float32."""
-        return iter_rows(self.values, block_rows)
+        for rows in blocks_of_rows(len(self), block_rows):
+            yield rows, read_rows(self.values, rows)
 
     def require_space(self) -> Space:
         """The space; ``KeyError`` if none is recorded."""
@@ -110,61 +134,9 @@ def known_in_all(*cells: Cells) -> np.ndarray:
     return np.logical_and.reduce([each.known for each in cells])
 
 
-def get_embedding(adata: ad.AnnData, use_rep: str = X_UCE, *, name: str = "adata") -> Any:
-    """See :meth:`Cells.read`."""
-    if use_rep not in adata.obsm:
-        available = ", ".join(map(repr, adata.obsm)) or "none"
-        raise KeyError(
-            f"{name}.obsm[{use_rep!r}] does not exist; its keys are: {available}. Embed the cells with "
-            f"uc.tl.uce_embed({name}, key_added={use_rep!r}), or pass use_rep=."
-        )
-    rep = adata.obsm[use_rep]
-    rep = rep.to_numpy() if isinstance(rep, pd.DataFrame) else rep
-    if hasattr(rep, "indptr") or getattr(rep, "ndim", 0) != 2 or rep.shape[1] == 0 or rep.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{name}.obsm[{use_rep!r}] must be a dense matrix of numbers [n_obs, n_dims], not "
-            f"{type(rep).__name__} of shape {getattr(rep, 'shape', None)}."
-        )
-    return rep
-
-
-def iter_rows(rep: Any, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
-    """Read blocks of rows of an embedding as float32, wherever it is stored."""
-    for rows in blocks_of_rows(rep.shape[0], block_rows):
-        yield rows, read_rows(rep, rows)
-
-
-def gather(rep: Any, rows: np.ndarray, *, client: Any = None) -> np.ndarray:
-    """Read ``[len(rows), n_dims]`` float32, in any order; only blocks that hold some of them are read."""
-    out = np.empty((len(rows), rep.shape[1]), dtype=np.float32)
-    block = rows // _GATHER_ROWS
-    places = {int(k): np.flatnonzero(block == k) for k in np.unique(block)}
-    parts = ((slice(k * _GATHER_ROWS, (k + 1) * _GATHER_ROWS), rows[at] - k * _GATHER_ROWS) for k, at in places.items())
-    for read, values in map_rows(_take, rep, parts, client=client, name="gather"):
-        out[places[read.start // _GATHER_ROWS]] = values
-    return out
-
-
 def _take(block: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return block[rows]
 
 
-def known_cells(rep: Any, metric: str = "euclidean", *, client: Any = None) -> np.ndarray:
-    """See :attr:`Cells.known`."""
-    known = np.ones(rep.shape[0], dtype=bool)
-    parts = ((rows,) for rows in blocks_of_rows(rep.shape[0], BLOCK_ROWS if client is None else _GATHER_ROWS))
-    for rows, found in map_rows(partial(_known, metric == "cosine"), rep, parts, client=client, name="known_cells"):
-        known[rows] = found
-    return known
-
-
 def _known(cosine: bool, block: np.ndarray) -> np.ndarray:
     return np.isfinite(block).all(axis=1) & (block.any(axis=1) if cosine else True)
-
-
-def check_comparable(
-    adata: ad.AnnData, reference: ad.AnnData, use_rep: str, *, check_space: bool, names: tuple[str, str]
-) -> None:
-    """See :meth:`Cells.check_comparable`."""
-    mine, theirs = (Cells.read(a, use_rep, name=n) for a, n in zip((adata, reference), names, strict=True))
-    mine.check_comparable(theirs, check_space=check_space)

@@ -35,8 +35,8 @@ class Classifier(Protocol):
 class Logistic:
     """Multinomial logistic regression of scikit-learn on centered cells of mean variance one.
 
-    All columns are divided by one number, so rotations of the embedding change nothing. Standardizing each column would
-    inflate those with little variance in the reference, which carries over worse to other data sets.
+    All columns are divided by one number, so rotations of the embedding change nothing. Standardizing each column
+    carries over worse to other data sets.
     """
 
     mean: np.ndarray
@@ -113,15 +113,9 @@ class Neighbors:
 
     @classmethod
     def fit(
-        cls,
-        x: np.ndarray,
-        y: np.ndarray,
-        n_classes: int,
-        *,
-        balanced: bool = False,
-        n_neighbors: int = 15,
+        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15,
         search: Search = "exact",
-    ) -> Neighbors:
+    ) -> Neighbors:  # fmt: skip
         """Fit; ``balanced`` weighs the votes so that all classes have as many."""
         if search != "exact":
             import_faiss()  # fails before the work
@@ -171,23 +165,14 @@ CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {
 
 
 def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: int) -> np.ndarray:
-    """Assign a fold ``[n]`` to each cell; the order of the cells must be random.
+    """Assign a fold ``[n]`` to each cell of class ``y`` ``[n]``; the order of the cells must be random.
 
-    Parameters
-    ----------
-    y
-        ``[n]`` class of each cell.
-    groups
-        ``[n]`` batch or donor, whose cells stay together: one per fold, or several if there are more than ``n_folds``.
-        ``None`` spreads each class over all folds.
-    n_folds
-        Number of folds.
-    seed
-        Seed of the folds of groups.
+    The cells of a batch or donor in ``groups`` ``[n]`` stay together: one per fold, or several if there are more than
+    ``n_folds``. ``None`` spreads each class over all folds.
     """
+    folds = np.empty(len(y), dtype=np.int64)
     if groups is None:
         order = np.argsort(y, kind="stable")
-        folds = np.empty(len(y), dtype=np.int64)
         folds[order] = np.arange(len(y)) % n_folds  # continues from class to class, so small ones spread
         return folds
     names, which = np.unique(groups, return_inverse=True)
@@ -195,7 +180,6 @@ def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: i
         return which
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = np.empty(len(y), dtype=np.int64)
     split = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with fewer cells than folds

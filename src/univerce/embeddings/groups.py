@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.cells import Cells
+from univerce.io.cluster import blocks_of_rows
 
 LOGNORM = "lognorm"
 """Name of the baseline in log-normalized expression."""
@@ -26,18 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of cells.
-
-    Parameters
-    ----------
-    table
-        ``[n_groups]`` labels, a column for each key, and ``n_cells``; sorted by the labels.
-    codes
-        ``[n_obs]`` row of the table of each cell, -1 for none.
-    """
+    """Groups of cells."""
 
     table: pd.DataFrame
+    """``[n_groups]`` labels, a column for each key, and ``n_cells``; sorted by the labels."""
     codes: np.ndarray
+    """``[n_obs]`` row of the table of each cell, -1 for none."""
 
     def take(self, rows: np.ndarray) -> Groups:
         """Select groups."""
@@ -46,28 +41,11 @@ class Groups:
         return Groups(self.table.iloc[rows].reset_index(drop=True), new[self.codes])
 
 
-def get_groups(
-    cells: Cells,
-    keys: Sequence[str],
-    known: np.ndarray | None = None,
-    *,
-    min_cells: int = 1,
-    mapping: Mapping[str, str] | None = None,
-) -> Groups:
-    """Group the cells that have a label in each column and an embedding.
+def get_groups(cells: Cells, keys: Sequence[str], known: np.ndarray | None = None, *, min_cells: int = 1) -> Groups:
+    """Group the cells that have a label in each column ``keys`` of ``obs`` and an embedding.
 
-    Parameters
-    ----------
-    cells
-        The cells.
-    keys
-        Columns of ``obs``.
-    known
-        ``[n_obs]`` cells with an embedding; ``None`` takes those of ``cells``.
-    min_cells
-        Smallest size of a group.
-    mapping
-        New names of labels of the last column.
+    ``known`` ``[n_obs]`` are the cells with an embedding, by default those of ``cells``. Groups with fewer than
+    ``min_cells`` cells are left out.
 
     Raises
     ------
@@ -76,8 +54,6 @@ def get_groups(
     """
     name, known = cells.name, cells.known if known is None else known
     labels = pd.DataFrame({key: np.asarray(cells.labels(key), dtype=object) for key in keys})
-    if mapping:
-        labels[keys[-1]] = labels[keys[-1]].map(lambda label: mapping.get(label, label))
     labeled = labels.notna().all(axis=1).to_numpy()
     used = labeled & known
     if not used.all():
@@ -122,23 +98,16 @@ def embedding_means(cells: Cells, groups: Groups) -> np.ndarray:
 
 
 def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, groups: Groups, name: str) -> np.ndarray:
-    """Compute means ``[n_groups, n_genes]`` of log(1 + 10,000 x / sum(x)), the sum over the same genes.
-
-    Raises
-    ------
-    ValueError
-        If the values are not counts.
-    """
+    """Compute means ``[n_groups, n_genes]`` of log(1 + 10,000 x / sum(x)), the sum over the same genes."""
     return group_means(lognorm_blocks(adata, layer, genes, name), groups)
 
 
 def lognorm_blocks(
     adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
-    """Log-normalize counts of some genes in blocks of rows."""
+    """Log-normalize counts of some genes in blocks of rows; ``ValueError`` if the values are not counts."""
     matrix = get_layer(adata, layer)
-    for start in range(0, adata.n_obs, _BLOCK_ROWS):
-        rows = slice(start, min(start + _BLOCK_ROWS, adata.n_obs))
+    for rows in blocks_of_rows(adata.n_obs, _BLOCK_ROWS):
         block = matrix[rows]
         block = block.compute() if hasattr(block, "compute") else block
         block = sp.csr_matrix(block)
@@ -158,13 +127,9 @@ def has_counts(adata: ad.AnnData, layer: str | None) -> bool:
 
 
 def shared_genes(names: Iterable[str], others: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Find the genes of both by name, ignoring case.
+    """Find the columns ``[n_shared]`` of the genes of both by name, ignoring case, in the order of the names.
 
     Names that occur twice on either side are left out: across species this leaves one-to-one symbols.
-
-    Returns
-    -------
-    ``[n_shared]`` columns of the first and of the second, in the order of the names.
     """
     here, there = (_unique_upper(side) for side in (names, others))
     both = here.index.intersection(there.index).sort_values()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from univerce.embeddings.cells import gather, iter_rows, known_cells
+from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
 from univerce.io.atomic import replacing
 from univerce.io.cluster import ROUNDED_ROWS, blocks_of_rows, map_rows
@@ -41,20 +41,10 @@ class NeighborIndex:
         return max(self.index.nlist if self.kind == "ivf" else len(self.rows), 1)
 
     def search(self, query: Any, k: int, *, effort: int = 16) -> tuple[np.ndarray, np.ndarray]:
-        """Search as :func:`~univerce.embeddings.neighbors.exact_neighbors`, though some neighbors may be missed.
+        """Find indices and distances ``[n, k]`` as :func:`~univerce.embeddings.neighbors.exact_neighbors`.
 
-        Parameters
-        ----------
-        query
-            Embedding ``[n, n_dims]``.
-        k
-            Number of neighbors.
-        effort
-            Lists to search (``nprobe``), or nodes to keep (``efSearch``, at least ``k``).
-
-        Returns
-        -------
-        Indices ``[n, k]`` int64 and distances ``[n, k]`` float32; -1 and NaN where fewer than ``k`` were found.
+        Some neighbors may be missed; -1 and NaN where fewer than ``k`` were found. ``effort`` is the number of lists to
+        search (``nprobe``) or of nodes to keep (``efSearch``, at least ``k``).
         """
         if k > len(self.rows):
             raise ValueError(too_few(k, len(self.rows)))
@@ -117,16 +107,16 @@ def build_index(
 ) -> NeighborIndex:
     """Build a faiss index of an embedding, which is read in blocks.
 
-    float16 is kept as float16, anything else as float32, without compression. Memory is that of the embedding, and
-    while the lists are trained at most a sixteenth of a float32 copy of it.
+    float16 is kept as float16, anything else as float32. Training the lists takes at most a sixteenth of a float32 copy
+    of the embedding in memory.
 
     Parameters
     ----------
     reference
         Embedding ``[n_reference, n_dims]``.
     kind
-        ``"ivf"``: inverted file of about the square root of ``n_reference`` lists, built in minutes. ``"hnsw"``: a
-        graph, faster to search and far slower to build; several threads do not build the same one twice.
+        ``"ivf"``: inverted file of about the square root of ``n_reference`` lists. ``"hnsw"``: a graph, faster to
+        search, slower to build, and different in every build with several threads.
     seed
         Seed of the lists and of the rows that train them.
     done
@@ -142,56 +132,46 @@ def build_index(
     faiss = import_faiss()
     if kind not in ("ivf", "hnsw"):
         raise ValueError(f"kind={kind!r} is not known; use 'ivf' or 'hnsw'.")
-    rows = np.flatnonzero(known_cells(reference))
+    cells = Cells(reference)
+    rows = np.flatnonzero(cells.known)
     if len(rows) == 0:
         raise ValueError("The reference has no embeddings; there is nothing to search.")
-    d, half = reference.shape[1], reference.dtype == np.float16
+    d, half = cells.n_dims, reference.dtype == np.float16
     if kind == "hnsw":
         sq = faiss.ScalarQuantizer.QT_fp16
         index = faiss.IndexHNSWSQ(d, sq, _HNSW_LINKS) if half else faiss.IndexHNSWFlat(d, _HNSW_LINKS)
         index.is_trained = True  # float16 needs no ranges
     else:
-        index = _train_lists(faiss, reference, rows, half, seed)
-    for block_rows, block in iter_rows(reference, BLOCK_ROWS):
+        index = _train_lists(faiss, cells, rows, half, seed)
+    for block_rows, block in cells.blocks(BLOCK_ROWS):
         index.add(block[np.isfinite(block).all(axis=1)])
         if done is not None:
             done(block_rows.stop - block_rows.start)
     return NeighborIndex(index, kind, rows)
 
 
-def _train_lists(faiss: Any, reference: Any, rows: np.ndarray, half: bool, seed: int) -> Any:
+def _train_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: int) -> Any:
     n_lists = max(1, math.isqrt(len(rows)))
     chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _ROWS_PER_LIST * n_lists), replace=False)
     chosen.sort()
-    quantizer = faiss.IndexFlatL2(reference.shape[1])
+    quantizer = faiss.IndexFlatL2(cells.n_dims)
     if half:
         sq = faiss.ScalarQuantizer.QT_fp16
         # The values themselves are float16; differences to a centroid would be rounded.
-        index = faiss.IndexIVFScalarQuantizer(quantizer, reference.shape[1], n_lists, sq, faiss.METRIC_L2, False)
+        index = faiss.IndexIVFScalarQuantizer(quantizer, cells.n_dims, n_lists, sq, faiss.METRIC_L2, False)
     else:
-        index = faiss.IndexIVFFlat(quantizer, reference.shape[1], n_lists, faiss.METRIC_L2)
+        index = faiss.IndexIVFFlat(quantizer, cells.n_dims, n_lists, faiss.METRIC_L2)
     index.cp.seed = seed % 2**31
     index.cp.min_points_per_centroid = 1
-    index.train(gather(reference, chosen))
+    index.train(cells.rows(chosen))
     return index
 
 
 def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
     """Find the least effort with a recall of ``target``, and its recall.
 
-    Effort is doubled until it suffices, then bisected, as if more of it never found less. If the target is out of
-    reach, it is the largest effort.
-
-    Parameters
-    ----------
-    index
-        The index.
-    query
-        Embedding ``[n, n_dims]`` of a sample.
-    exact
-        ``[n, k]`` exact neighbors of ``query``.
-    target
-        Share of the exact neighbors to find.
+    Effort is doubled until it suffices, then bisected, as if more effort never found less. If the target is out of
+    reach, it is the largest effort. ``exact`` are the exact neighbors ``[n, k]`` of ``query`` ``[n, n_dims]``.
     """
 
     def share(effort: int) -> float:

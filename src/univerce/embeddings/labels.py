@@ -14,7 +14,7 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
     Raises
     ------
     KeyError
-        If the column does not exist. The message lists the columns.
+        If the column does not exist.
     ValueError
         If no cell has a label, or the column holds fractions.
     """

@@ -1,7 +1,7 @@
-"""Exact nearest neighbors of embeddings, by blocked matrix products, here or on the workers of a dask cluster.
+"""Exact nearest neighbors by blocked matrix products, here or on the workers of a dask cluster.
 
-Embeddings may be in memory or on disk, float16 or float32. A row with NaN or infinity has no embedding: as a query it
-gets the index -1 and the distance NaN, in the reference it is never a neighbor.
+A row with NaN or infinity has no embedding. As a query it gets the index -1 and the distance NaN, in the reference it
+is never a neighbor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numba
 import numpy as np
 
 from univerce._validate import check_whole
-from univerce.embeddings.cells import iter_rows
 from univerce.io.cluster import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks, read_rows
 from univerce.io.ondisk import OnDisk
 
@@ -77,12 +76,12 @@ def exact_neighbors(
         raise ValueError(too_few(k, reference.shape[0]))
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
-    indices, squares = no_neighbors(query.shape[0], k)
+    indices, squares = _no_neighbors(query.shape[0], k)
     if client is None:
         every = slice(0, reference.shape[0])
-        for rows, queries in iter_rows(query, _QUERY_ROWS):
-            found = indices[rows], squares[rows]
-            n_known = collect(queries, reference, every, *found, block_rows=block_rows, metric=metric, done=done)
+        for rows in blocks_of_rows(query.shape[0], _QUERY_ROWS):
+            queries, found = read_rows(query, rows), (indices[rows], squares[rows])
+            n_known = _search(queries, reference, every, *found, block_rows=block_rows, metric=metric, done=done)
             if n_known < k:
                 raise ValueError(too_few(k, n_known))
     else:
@@ -91,13 +90,7 @@ def exact_neighbors(
 
 
 def _collect_on_workers(
-    client: Any,
-    query: Any,
-    reference: Any,
-    indices: np.ndarray,
-    squares: np.ndarray,
-    metric: Metric,
-    done: Callable[[int], object] | None,
+    client: Any, query: Any, reference: Any, indices: np.ndarray, squares: np.ndarray, metric: Metric, done: Any
 ) -> None:
     """Fill ``indices`` and ``squares`` ``[n, k]`` from parts of the reference; a lost task costs one part."""
     stored, queries = OnDisk.find(reference), OnDisk.find(query)
@@ -129,43 +122,30 @@ def _collect_part(
     reference: OnDisk, query: OnDisk | None, k: int, metric: Metric, rows: slice, block: np.ndarray | None, part: slice
 ) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:
     queries = read_rows(query.open(), rows) if block is None and query is not None else block
-    found = no_neighbors(rows.stop - rows.start, k)
-    n_known = collect(np.asarray(queries), reference.open(), part, *found, metric=metric)
+    found = _no_neighbors(rows.stop - rows.start, k)
+    n_known = _search(np.asarray(queries), reference.open(), part, *found, metric=metric)
     return rows, part, found, n_known
 
 
-def no_neighbors(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _no_neighbors(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices and squared distances ``[n, k]`` before the search."""
     return np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf)
 
 
-def collect(
+def _search(
     queries: np.ndarray,
     reference: Any,
     rows: slice,
     indices: np.ndarray,
     squares: np.ndarray,
     *,
+    metric: Metric,
     block_rows: int = BLOCK_ROWS,
-    metric: Metric = "euclidean",
     done: Callable[[int], object] | None = None,
 ) -> int:
-    """Search some rows of the reference for neighbors.
+    """Fill ``indices`` and ``squares`` ``[n, k]`` with the nearest of some rows of the reference, in any order.
 
-    Parameters
-    ----------
-    queries
-        ``[n, n_dims]`` float32.
-    reference, rows
-        The embedding, and the rows to search.
-    indices, squares
-        ``[n, k]`` of :func:`no_neighbors`; filled with the ``k`` nearest in any order.
-    block_rows, metric, done
-        See :func:`exact_neighbors`.
-
-    Returns
-    -------
-    Number of rows with an embedding.
+    Returns the number of these rows with an embedding.
     """
     cosine = metric == "cosine"
     tile = max(1, _PRODUCT // min(block_rows, max(rows.stop - rows.start, 1)))

@@ -36,13 +36,7 @@ class Ranks:
 
 
 def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
-    """``[n_a, n_b]`` distances in double precision, exactly 0 for equal rows.
-
-    Raises
-    ------
-    ValueError
-        If the metric is unknown, or a row is zero under the cosine.
-    """
+    """``[n_a, n_b]`` distances in double precision, exactly 0 for equal rows."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_metric(metric)
     if metric == "cosine":
@@ -81,24 +75,10 @@ def _rank_rows(values: np.ndarray) -> np.ndarray:
 def shuffled_hits(
     ranks: np.ndarray, match: np.ndarray, ks: Sequence[int], n_permutations: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Count hits after shuffling the labels of the reference centroids.
+    """Count query centroids with a match among the ``k`` nearest, after shuffling the labels of the reference.
 
-    Parameters
-    ----------
-    ranks
-        ``[n_query, n_reference]``.
-    match
-        ``[n_query]`` reference centroid of the same type, -1 for none.
-    ks
-        Numbers of nearest centroids to count.
-    n_permutations
-        Number of shuffles.
-    rng
-        Generator of the shuffles.
-
-    Returns
-    -------
-    ``[n_permutations, n_ks]`` query centroids with a match among the ``k`` nearest.
+    ``match`` ``[n_query]`` is the reference centroid of the same type, -1 for none. Returns
+    ``[n_permutations, n_ks]``.
     """
     rows = np.flatnonzero(match >= 0)
     places = np.tile(np.arange(ranks.shape[1]), (n_permutations, 1))
@@ -107,20 +87,9 @@ def shuffled_hits(
 
 
 def first_same(points: np.ndarray, types: np.ndarray, metric: str = "euclidean") -> tuple[np.ndarray, np.ndarray]:
-    """Rank the other centroids as seen from each, and find the first of the same type.
+    """Rank the other centroids ``[n, n_dims]`` as seen from each, and find the first of the same type.
 
-    Parameters
-    ----------
-    points
-        ``[n, n_dims]`` centroids.
-    types
-        ``[n]`` type of each.
-    metric
-        Metric of the distances.
-
-    Returns
-    -------
-    ``[n]`` rank of the nearest other centroid of the type, infinite if there is none, and ``[n, n]`` all ranks,
+    Returns ``[n]`` rank of the nearest other centroid of the type, infinite if there is none, and ``[n, n]`` all ranks,
     infinite on the diagonal.
     """
     ranks = _rank_rows(self_distances(points, metric)).astype(np.float64)
@@ -149,15 +118,9 @@ def any_same(near: np.ndarray, types: np.ndarray) -> np.ndarray:
 def summarize(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
     """Compare a share with those of shuffled labels.
 
-    The p-value is (1 + shuffles with at least as many hits) / (1 + shuffles): exact for random shuffles and never 0
-    (Phipson and Smyth 2010).
-
-    Parameters
-    ----------
-    hits, n
-        The share is ``hits / n``, NaN for ``n = 0``.
-    shuffled
-        ``[n_permutations]`` hits of shuffled labels; may be empty.
+    The share is ``hits / n``, NaN for ``n = 0``. ``shuffled`` ``[n_permutations]`` are the hits of shuffled labels; may
+    be empty. The p-value is (1 + shuffles with at least as many hits) / (1 + shuffles): exact for random shuffles and
+    never 0 (Phipson and Smyth 2010).
     """
     null: dict[str, float] = dict.fromkeys(("chance", "chance_low", "chance_high", "p_value"), np.nan)
     if n and len(shuffled):

@@ -131,13 +131,7 @@ class EmbeddingInfo:
     def check_comparable(self, other: EmbeddingInfo, *, check_space: bool = True) -> None:
         """Raise unless distances between the two embeddings mean something.
 
-        Parameters
-        ----------
-        other
-            The other embedding.
-        check_space
-            Require that both record the same space. ``False`` compares the widths alone, for embeddings of other
-            methods.
+        ``check_space=False`` compares the widths alone, for embeddings of other methods.
 
         Raises
         ------

@@ -20,8 +20,7 @@ def check_same_space(
     """Raise unless two embeddings are in the same space.
 
     They are if they come from one model and from the same gene table of every shared species. Seed, sampling, padding
-    and precision may differ: they add noise and do not change the space. Only the record of
-    :func:`univerce.tl.uce_embed` is read, not the values.
+    and precision may differ. Only the record of :func:`univerce.tl.uce_embed` is read, not the values.
 
     Parameters
     ----------
@@ -31,10 +30,6 @@ def check_same_space(
         Modality, of each that is a MuData.
     use_rep
         Key of the embedding in ``obsm`` and of its parameters in ``uns``, in both.
-
-    Returns
-    -------
-    ``None``.
 
     Raises
     ------

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
@@ -21,6 +22,7 @@ from univerce.embeddings.neighbors import exact_neighbors
 from univerce.inference.sampling import shuffled_rows
 from univerce.io.cluster import find_client
 from univerce.io.files import embedding_digest, open_anndata
+from univerce.io.cluster import blocks_of_rows
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -31,6 +33,7 @@ _SAMPLE = 256
 _SUMMARY_ENTRIES = 2**24
 
 
+@document
 def search_atlas(
     adata: ad.AnnData | MuData,
     atlas: ad.AnnData | MuData | Path | str,
@@ -57,11 +60,10 @@ def search_atlas(
     adata
         Cells with an embedding.
     atlas
-        Cells to search: an AnnData, or the path of a ``.zarr`` or ``.h5ad``, which is read in blocks, such as that of
-        :func:`univerce.atlas.build`. Any AnnData with an embedding works, also that of :func:`univerce.tl.centroids`.
+        Cells to search: an AnnData with an embedding, such as that of :func:`univerce.tl.centroids`, or the path of a
+        ``.zarr`` or ``.h5ad``, such as that of :func:`univerce.atlas.build`, which is read in blocks.
     groupby
-        Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count as neighbors of no
-        label.
+        Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count in the shares.
     n_neighbors
         Number of neighbors.
     use_rep
@@ -70,10 +72,9 @@ def search_atlas(
         ``"exact"`` compares every cell with every cell of the atlas. ``"ivf"`` and ``"hnsw"`` search an index of faiss
         (``pip install "univerce[faiss]"``), which is kept in memory and misses some neighbors. It pays off from about
         ten thousand queries on a million cells. ``"ivf"`` is built in minutes and always the same; ``"hnsw"`` takes
-        longer, and several threads do not build the same one twice.
+        longer, and differs in every build with several threads.
     target_recall
-        Share of the exact neighbors that an index has to find. The effort is tuned on a sample of at most 256 cells,
-        for which the exact neighbors are computed too.
+        Share of the exact neighbors that an index has to find, measured on a sample of at most 256 cells.
     index
         File of the index. It is read if it belongs to this atlas (by the digest of the embedding) and method, and
         otherwise built and written. ``None`` builds it in every call.
@@ -81,16 +82,13 @@ def search_atlas(
         Prefix of the keys of the results.
     mod
         Modality, of each that is a MuData.
-    check_space
-        Require that both embeddings record the same space, see :func:`univerce.tl.check_same_space`. ``False`` is for
-        embeddings of other methods, which record none.
+    %(check_space)s
     rng
         Seed of the sample and of the index, or a generator that is drawn from once.
     client
         A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``. Files must be
         visible to all of them; cells in memory are sent. The result is the same to the last bit.
-    copy
-        Return a changed copy and leave ``adata`` as it is.
+    %(copy)s
 
     Returns
     -------
@@ -232,34 +230,22 @@ def _median(distances: np.ndarray) -> np.ndarray:
 
 
 def _summarize(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the most common label among the neighbors of each cell.
+    """Find the most common label ``[n]`` among the neighbors of each cell, and its share ``[n]`` of the neighbors.
 
-    Parameters
-    ----------
-    indices
-        ``[n, k]`` rows of the reference, the nearest first, -1 for none.
-    codes
-        ``[n_reference]`` labels of the reference, -1 for none.
-    n_labels
-        Number of labels.
-
-    Returns
-    -------
-    ``[n]`` label, of equally common ones that of the nearest neighbor, -1 if no neighbor has one; ``[n]`` float32 share
-    of the neighbors with this label, NaN without neighbors.
+    Of equally common labels it is that of the nearest neighbor. ``indices`` ``[n, k]`` are rows of ``codes``
+    ``[n_reference]``. -1 is no neighbor and no label, NaN the share without neighbors.
     """
     n = len(indices)
     labels, shares = np.full(n, -1, dtype=np.int64), np.full(n, np.nan, dtype=np.float32)
-    step = max(1, _SUMMARY_ENTRIES // (n_labels + 1))
-    for start in range(0, n, step):
-        part = indices[start : start + step]
+    for rows in blocks_of_rows(n, max(1, _SUMMARY_ENTRIES // (n_labels + 1))):
+        part = indices[rows]
         mine = np.where(part >= 0, codes[part], -1)
         cell = np.arange(len(part))[:, None]
         at = cell * (n_labels + 1) + mine + 1
         counts = np.bincount(at.ravel(), minlength=len(part) * (n_labels + 1))[at]
         counts[mine < 0] = 0
         best = counts.argmax(axis=1)[:, None]
-        labels[start : start + step] = np.take_along_axis(mine, best, axis=1)[:, 0]
+        labels[rows] = np.take_along_axis(mine, best, axis=1)[:, 0]
         with np.errstate(invalid="ignore"):
-            shares[start : start + step] = np.take_along_axis(counts, best, axis=1)[:, 0] / (part >= 0).sum(axis=1)
+            shares[rows] = np.take_along_axis(counts, best, axis=1)[:, 0] / (part >= 0).sum(axis=1)
     return labels, shares

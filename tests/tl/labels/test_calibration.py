@@ -137,14 +137,8 @@ def test_a_threshold_by_hand():
     assert at_threshold(curve, 0.2) == {"coverage_at_threshold": 1.0, "accuracy_at_threshold": 0.6}
     assert at_threshold(curve, 0.95)["coverage_at_threshold"] == 0
     assert np.isnan([at_threshold(curve, 0.95)["accuracy_at_threshold"], *at_threshold(curve, np.nan).values()]).all()
-    assert choose_threshold(curve, accuracy=0.75) == 0.6
-    assert choose_threshold(curve, accuracy=0.7) == 0.6
-    assert choose_threshold(curve, accuracy=1.0) == 0.9
-    assert choose_threshold(curve, accuracy=0.1) == 0.2
-    assert choose_threshold(curve, coverage=0.5) == 0.8
-    assert choose_threshold(curve, coverage=0.6) == 0.8
-    assert choose_threshold(curve, coverage=0.61) == 0.6
-    assert choose_threshold(curve, coverage=1.0) == 0.2
+    assert [choose_threshold(curve, accuracy=a) for a in (0.75, 0.7, 1.0, 0.1)] == [0.6, 0.6, 0.9, 0.2]
+    assert [choose_threshold(curve, coverage=c) for c in (0.5, 0.6, 0.61, 1.0)] == [0.8, 0.8, 0.6, 0.2]
     assert choose_threshold(curve, accuracy=0.75, min_coverage=0.8) == 0.6
     with pytest.raises(ValueError, match=r"the best is 0.750, at a coverage of 0.800"):
         choose_threshold(curve, accuracy=0.9, min_coverage=0.3)

@@ -87,15 +87,6 @@ def test_a_label_of_one_batch_is_fitted_but_has_no_score(reference):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_order_of_the_cells_does_not_matter(reference, query, method):
-    shuffled = reference[np.random.default_rng(0).permutation(reference.n_obs)].copy()
-    for options in ({"batch_key": "batch"}, {"max_cells": 15}):
-        one, two = (fit(a, method=method, **options) for a in (reference, shuffled))
-        assert one.predict_proba(query).tobytes() == two.predict_proba(query).tobytes()
-        assert one.scores["ece_after"] == two.scores["ece_after"]
-
-
-@pytest.mark.parametrize("method", METHODS)
 def test_a_loaded_classifier_predicts_the_same_bytes(reference, query, method, tmp_path):
     reference.obs["id"] = reference.obs["type"].map({"T": "CL:1", "B": "CL:2"})
     reference.obs.loc[reference.obs_names[:3], "type"] = np.nan

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import UNKNOWN
 from univerce.pl._figure import (
     BASELINE,
@@ -32,6 +33,7 @@ View = Literal["both", "reliability", "risk_coverage"]
 _HEIGHT = 85 * MM
 
 
+@document
 def label_transfer(
     adata: ad.AnnData,
     key: str,
@@ -61,10 +63,7 @@ def label_transfer(
         Inches; ``None`` is the width of a page, or of a column for one view.
     ax
         Axes to draw into, for one view.
-    show
-        Show the figure; ``None`` shows it unless ``ax`` is given.
-    return_fig
-        Return the figure.
+    %(show, return_fig)s
 
     Returns
     -------

@@ -38,18 +38,9 @@ class Ancestors:
 
 
 def find_ancestors(ontology: nx.DiGraph, classes: Sequence[str], ids: Sequence[str]) -> Ancestors:
-    """Find the ancestors of some classes.
+    """Find the ancestors of classes by their terms ``ids``; ``""`` is a class without term and ancestors.
 
     The roots and the terms that all classes are kinds of are left out: every cell would reach them.
-
-    Parameters
-    ----------
-    ontology
-        Graph of :func:`univerce.io.obo.read_obo`.
-    classes
-        Names of the classes.
-    ids
-        Term of each class, or ``""`` for a class without one, which has no ancestors.
     """
     above = [graph.ancestors(ontology, term) if term else set() for term in ids]
     shared = set.intersection(*above)
@@ -63,21 +54,10 @@ def find_ancestors(ontology: nx.DiGraph, classes: Sequence[str], ids: Sequence[s
 
 
 def candidates(proba: np.ndarray, best: np.ndarray, ancestors: Ancestors) -> tuple[np.ndarray, np.ndarray]:
-    """Sum the probability of the best class and of each of its ancestors.
+    """Sum the probabilities ``[n, n_classes]`` of the best class ``[n]`` and of each of its ancestors.
 
-    Parameters
-    ----------
-    proba
-        ``[n, n_classes]``.
-    best
-        ``[n]`` class of each cell.
-    ancestors
-        Ancestors of the classes.
-
-    Returns
-    -------
-    ``[n, n_candidates]`` probability of the class (first) and of each ancestor, NaN beyond the last, and the terms, -1
-    for the class itself.
+    Returns ``[n, n_candidates]`` probability of the class (first) and of each ancestor, NaN beyond the last, and the
+    terms, -1 for the class itself.
     """
     n_candidates = 1 + max(map(len, ancestors.of_class), default=0)
     values, terms = np.full((len(best), n_candidates), np.nan), np.full((len(best), n_candidates), -1)

@@ -46,14 +46,8 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     The loss is convex in ``1 / temperature``. Its slope, the mean of the expected minus the true log-probability, is
     zero at the minimum. If (nearly) all cells are correct, the minimum is at zero, where every label is certain. The
     mean confidence is then kept at ``(n + 1) / (n + 2)``, the rule of succession for ``n`` correct cells, which the
-    temperature scaling of scikit-learn does not do.
-
-    Parameters
-    ----------
-    log_proba
-        ``[n, n_classes]`` of held-out cells, minus infinity for an impossible class.
-    truth
-        ``[n]`` true class.
+    temperature scaling of scikit-learn does not do. ``log_proba`` ``[n, n_classes]`` is of held-out cells, minus
+    infinity for an impossible class; ``truth`` ``[n]`` is the true class.
     """
     n = len(truth)
     shifted = log_proba - log_proba.max(axis=1, keepdims=True)
@@ -86,12 +80,9 @@ def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray) ->
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
-    """Compare the mean confidence with the accuracy in equally wide bins of confidence.
+    """Compare the mean ``confidence`` with the ``accuracy`` in equally wide bins of confidence, NaN for empty ones.
 
-    Returns
-    -------
-    Columns ``low``, ``high``, ``n_cells``, ``confidence`` and ``accuracy``, NaN for empty bins. A bin includes its
-    upper end.
+    A bin includes its upper end.
     """
     edges = np.linspace(0, 1, n_bins + 1)
     where = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
@@ -113,17 +104,9 @@ def expected_error(table: pd.DataFrame) -> float:
 def risk_coverage(values: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     """Compute the share of labeled cells and their accuracy at every threshold.
 
-    Parameters
-    ----------
-    values
-        ``[n, n_candidates]`` confidence of each label that a cell may get, the most specific first. A cell gets the
-        first that reaches the threshold, or none. NaN never does.
-    correct
-        ``[n, n_candidates]`` whether that label is correct.
-
-    Returns
-    -------
-    Columns ``threshold`` (falling), ``coverage`` and ``accuracy``, a row for every threshold that changes a label.
+    ``values`` ``[n, n_candidates]`` are the confidences of each label that a cell may get, the most specific first. A
+    cell gets the first that reaches the threshold, or none. NaN never does. ``correct`` ``[n, n_candidates]`` says
+    whether that label is correct. The table has a row for every threshold that changes a label, the highest first.
     """
     n = len(values)
     values = np.where(np.isnan(values), -np.inf, values)
@@ -155,12 +138,7 @@ def choose_threshold(
     """Choose the threshold of a :func:`risk_coverage` curve that reaches an accuracy or a coverage.
 
     It is the lowest one with the accuracy, which labels most cells, or the highest one with the coverage. Accuracies
-    at less than ``min_coverage`` come from too few cells and do not count.
-
-    Raises
-    ------
-    ValueError
-        If no threshold reaches the accuracy or the coverage. The message gives the best one.
+    at less than ``min_coverage`` come from too few cells and do not count. ``ValueError`` if there is none.
     """
     if accuracy is not None:
         curve = curve[curve["coverage"] >= min_coverage - _ROUNDING]

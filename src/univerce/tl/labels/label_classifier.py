@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, get_modalities
@@ -83,6 +84,7 @@ class LabelClassifier:
         )
 
     @classmethod
+    @document
     def fit(
         cls,
         reference: ad.AnnData | MuData | str | os.PathLike[str],
@@ -118,21 +120,19 @@ class LabelClassifier:
             ``"logistic"``: multinomial logistic regression on centered cells, all columns divided by one number.
             Standardizing each column carries over worse to other data sets. ``"knn"``: share of the votes of the
             nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each label.
-        use_rep
-            Key of the embedding in ``obsm``.
+        %(use_rep)s
         batch_key
             Column of ``obs`` with the batch or donor. Batches are held out whole, so that the calibration is for cells
             of another batch.
         ontology_ids
             Ontology term of each label: a column of ``obs``, or a mapping from label to term.
         balanced
-            Weigh all labels the same, however many cells they have: class weights of ``"logistic"``, votes of
-            ``"knn"``; ``"centroid"`` always does. Without it rare labels are predicted rarely, which is correct if the
-            query has the composition of the reference.
+            Weigh all labels the same, however many cells they have; ``"centroid"`` always does. Otherwise rare labels
+            are predicted rarely, which is correct if the query has the composition of the reference.
         knn_options
-            Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``, which is ``"exact"``, or ``"ivf"`` or
-            ``"hnsw"`` for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors.
-            Held-out cells are always compared exactly.
+            Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``: ``"exact"``, or ``"ivf"`` or ``"hnsw"``
+            for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors. Held-out
+            cells are always compared exactly.
         min_cells
             Labels with fewer cells are left out; at least 2.
         max_cells
@@ -240,12 +240,7 @@ class LabelClassifier:
         Parameters
         ----------
         path
-            Name that ends in ``.h5ad``. An existing file is replaced once all is written.
-
-        Raises
-        ------
-        ValueError
-            If ``path`` ends otherwise.
+            Name that ends in ``.h5ad``; ``ValueError`` otherwise. An existing file is replaced once all is written.
         """
         path = Path(path)
         if path.suffix != ".h5ad":

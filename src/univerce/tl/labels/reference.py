@@ -19,19 +19,10 @@ _NO_BATCH = "\0missing"
 
 
 def count_labels(cells: Cells, groupby: str, *, min_cells: int) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]:
-    """Find the classes among the labels.
+    """Find the classes among the labels; ``ValueError`` if fewer than two labels have ``min_cells`` cells.
 
-    Returns
-    -------
-    ``[n_obs]`` class, -1 for cells without a label or an embedding and for labels with too few cells; a table of the
-    classes with ``n_cells``, in the order of the categories; a table of the labels with too few cells.
-
-    Raises
-    ------
-    KeyError
-        If the column does not exist.
-    ValueError
-        If fewer than two labels have ``min_cells`` cells.
+    Returns ``[n_obs]`` class, -1 for cells without a label or an embedding and for labels with too few cells; a table
+    of the classes with ``n_cells``, in the order of the categories; a table of the labels with too few cells.
     """
     labels = cells.labels(groupby)
     codes = np.asarray(labels.codes, dtype=np.int64)
@@ -80,15 +71,7 @@ def class_colors(reference: ad.AnnData, groupby: str, classes: pd.Index) -> list
 def class_terms(
     cells: Cells, ontology_ids: str | Mapping[str, str] | None, codes: np.ndarray, classes: pd.Index
 ) -> list[str]:
-    """Ontology term of each class, ``""`` for none.
-
-    Raises
-    ------
-    KeyError
-        If the column does not exist.
-    ValueError
-        If a class has several terms.
-    """
+    """Ontology term of each class, ``""`` for none; ``ValueError`` if a class has several."""
     if ontology_ids is None:
         return [""] * len(classes)
     if not isinstance(ontology_ids, str):

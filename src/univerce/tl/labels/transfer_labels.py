@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._keys import UNKNOWN, X_UCE
 from univerce._validate import check_writable, get_modalities
 from univerce.embeddings.cells import Cells
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MIN_LABELED = 10
 
 
+@document
 def transfer_labels(
     adata: ad.AnnData | MuData,
     reference: ad.AnnData | MuData | LabelClassifier | str | os.PathLike[str],
@@ -50,17 +52,16 @@ def transfer_labels(
     """Transfer labels from a reference by embedding, with calibrated confidences.
 
     Held-out cells of the reference set the temperature that makes confidences match accuracies, the threshold below
-    which a cell is called unknown, and the reported scores. They hold for cells like those of the reference. Expect
-    less across species, tissues and technologies. See :meth:`univerce.tl.LabelClassifier.fit`, which has more options:
-    pass the classifier it returns as ``reference``.
+    which a cell is called unknown, and the reported scores. Expect less across species, tissues and technologies. For
+    more options pass a classifier of :meth:`univerce.tl.LabelClassifier.fit` as ``reference``.
 
     Parameters
     ----------
     adata
         Cells to label. Only ``obsm[use_rep]`` is read.
     reference
-        AnnData with labels and the same kind of embedding; the path of an ``.h5ad`` or ``.zarr``, such as an atlas,
-        which is read in blocks; or a fitted :class:`univerce.tl.LabelClassifier` or its path.
+        AnnData with labels and an embedding; the path of an ``.h5ad`` or ``.zarr``, such as an atlas, which is read in
+        blocks; or a fitted :class:`univerce.tl.LabelClassifier` or its path.
     groupby
         Column of ``reference.obs`` with the labels. A classifier knows its own.
     method
@@ -85,15 +86,12 @@ def transfer_labels(
         Key of the results; ``None`` is ``f"{groupby}_transferred"``.
     mod
         Modality, of each that is a MuData.
-    check_space
-        Require that both embeddings record the same space, see :func:`univerce.tl.check_same_space`. ``False`` is for
-        embeddings of other methods, which record none.
+    %(check_space)s
     client
         A ``dask.distributed.Client``, whose workers read a reference on disk and label blocks of ``adata``. Files must
         be visible to all of them; an embedding in memory is sent. The result is the same to the last bit for the same
         number of threads.
-    copy
-        Return a changed copy and leave ``adata`` as it is.
+    %(copy)s
 
     Returns
     -------
@@ -117,8 +115,8 @@ def transfer_labels(
     Raises
     ------
     ValueError
-        If the spaces differ, fewer than two labels have enough cells, options contradict each other or are out of
-        range, the threshold is out of reach, a term is unknown, or the reference has a label ``"unknown"``.
+        If the spaces differ, fewer than two labels have enough cells, an option is out of range or needs another, the
+        threshold is out of reach, a term is unknown, or the reference has a label ``"unknown"``.
     KeyError
         If a column or an embedding does not exist, or does not record its model.
     FileNotFoundError
@@ -186,24 +184,23 @@ def transfer_labels(
 
 
 def _check_threshold(threshold: Any, ontology: Any, ontology_ids: Any) -> dict[str, float]:
-    """What was asked for: a confidence, accuracy or coverage, or nothing."""
+    """The requested confidence, accuracy or coverage, or nothing."""
+    if ontology is None and ontology_ids is not None:
+        raise ValueError("ontology_ids= gives the terms of the labels; pass ontology= too.")
     if threshold is None:
         if ontology is not None:
             raise ValueError("ontology= is for uncertain cells; pass threshold= too.")
-        asked = {}
-    else:
-        asked = dict(threshold) if isinstance(threshold, Mapping) else {"confidence": threshold}
-        if len(asked) != 1 or (isinstance(threshold, Mapping) and not asked.keys() <= {"accuracy", "coverage"}):
-            raise ValueError(
-                f"threshold={threshold!r} is not known; pass a confidence such as 0.5, {{'accuracy': 0.9}} or "
-                "{'coverage': 0.9}."
-            )
-        (value,) = asked.values()
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value <= 1:
-            raise ValueError(f"threshold={threshold!r} must be above 0 and at most 1.")
-    if ontology is None and ontology_ids is not None:
-        raise ValueError("ontology_ids= gives the terms of the labels; pass ontology= too.")
-    return {name: float(value) for name, value in asked.items()}
+        return {}
+    asked = dict(threshold) if isinstance(threshold, Mapping) else {"confidence": threshold}
+    if len(asked) != 1 or (isinstance(threshold, Mapping) and not asked.keys() <= {"accuracy", "coverage"}):
+        raise ValueError(
+            f"threshold={threshold!r} is not known; pass a confidence such as 0.5, {{'accuracy': 0.9}} or "
+            "{'coverage': 0.9}."
+        )
+    ((name, value),) = asked.items()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value <= 1:
+        raise ValueError(f"threshold={threshold!r} must be above 0 and at most 1.")
+    return {name: float(value)}
 
 
 def _get_classifier(
@@ -236,15 +233,15 @@ def _get_ancestors(classifier: LabelClassifier, ontology: nx.DiGraph | None, ont
     names = classifier.classes.index
     if ontology is None:
         return Ancestors.none(len(names))
-    by_class = ontology_ids is None or isinstance(ontology_ids, str)
-    given = stated_terms(classifier.classes["ontology_id"] if by_class else ontology_ids)
+    fitted = ontology_ids is None or isinstance(ontology_ids, str)
+    given = stated_terms(classifier.classes["ontology_id"] if fitted else ontology_ids)
     if not any(name in given for name in names):
         if ontology_ids is not None:
             raise ValueError(f"ontology_ids= has a term for none of the labels {', '.join(map(repr, names[:10]))}.")
         given = {name: name for name in names}
-    terms = {name: given[name] for name in names if name in given}
-    resolved = resolve_terms(ontology, terms.values(), what="terms of labels (ontology_ids=)")
-    return find_ancestors(ontology, list(names), [resolved[terms[n]] if n in terms else "" for n in names])
+    terms = [given.get(name, "") for name in names]
+    resolved = resolve_terms(ontology, filter(None, terms), what="terms of labels (ontology_ids=)")
+    return find_ancestors(ontology, list(names), [resolved[term] if term else "" for term in terms])
 
 
 def _held_out_curve(classifier: LabelClassifier, ancestors: Ancestors) -> pd.DataFrame:
