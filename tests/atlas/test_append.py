@@ -9,7 +9,6 @@ import pytest
 from tests.helpers.atlas_cells import counted, embedded
 from univerce import atlas
 from univerce.io.files import embedding_digest
-from univerce.tl.search_atlas import search_atlas
 
 OPTIONS = {"groupby": "cell_type"}
 
@@ -83,7 +82,7 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
 
 
 @pytest.mark.parametrize(
-    "data, options, error, said",
+    "data, options, error, message",
     [
         (lambda: {"one": embedded()}, {}, ValueError, "already has a data set 'one'"),
         (lambda: {"b": embedded(9, 2, model_digest="x")}, {}, ValueError, r"data\['b'\] cannot.*two models"),
@@ -91,9 +90,9 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
         (lambda: {"b": embedded()}, {"groupby": "type"}, KeyError, r"obs\['type'\]"),
     ],
 )
-def test_other_data_are_refused_and_change_nothing(path, data, options, error, said):
+def test_other_data_are_refused_and_change_nothing(path, data, options, error, message):
     before = {f: f.read_bytes() for f in path.rglob("*") if f.is_file()}
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         atlas.append(path, data(), **(OPTIONS | options))
     assert {f: f.read_bytes() for f in path.rglob("*") if f.is_file()} == before
     assert names(path) == {"a.zarr"}
@@ -128,14 +127,6 @@ def test_a_missing_atlas_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.zarr"):
         atlas.append(tmp_path / "no" / "a.zarr", embedded(), **OPTIONS)
     assert names(tmp_path / "x") == set()
-
-
-def test_an_index_of_the_old_atlas_is_not_used(path, tmp_path):
-    query = embedded(20, 7)
-    search_atlas(query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0)
-    atlas.append(path, {"two": query.copy()}, **OPTIONS)
-    search_atlas(query, path, method="ivf", n_neighbors=3, index=tmp_path / "i.faiss", target_recall=1.0)
-    np.testing.assert_array_equal(query.obsm["atlas_indices"][:, 0], np.arange(30, 50))
 
 
 def test_an_unchecked_atlas_records_no_space(path):

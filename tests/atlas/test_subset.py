@@ -53,7 +53,7 @@ def test_a_subset_is_an_atlas(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "where, error, said",
+    "where, error, message",
     [
         ("organ == 'lung'", KeyError, r"organ.* is not defined; the columns of obs are: .*data_set"),
         ("tissue == 'skin'", ValueError, "where=\"tissue == 'skin'\" chooses no cell of"),
@@ -62,8 +62,8 @@ def test_a_subset_is_an_atlas(path, tmp_path):
         (pd.Series([True] * 100), ValueError, "are for other cells"),
     ],
 )
-def test_an_invalid_choice_is_an_error(path, tmp_path, where, error, said):
-    with pytest.raises(error, match=said):
+def test_an_invalid_choice_is_an_error(path, tmp_path, where, error, message):
+    with pytest.raises(error, match=message):
         atlas.subset(path, where, tmp_path / "b.zarr")
     assert not (tmp_path / "b.zarr").exists()
 

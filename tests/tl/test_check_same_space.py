@@ -1,4 +1,4 @@
-"""uc.tl.check_same_space: what may be compared, and what it says of the rest."""
+"""uc.tl.check_same_space: comparable embeddings, and the errors for others."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_model_is_known_by_its_weights_and_not_by_its_name(mine, tmp_path):
     impostor = write_tiny_model(tmp_path / "impostor", seed=1, tables=[tiny_table("human")])
     other = embedded(impostor.path)
     digests = [a.uns["X_uce"]["params"]["model_digest"][:12] for a in (mine, other)]
-    said = rf"come from two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
-    with pytest.raises(ValueError, match=said):
+    message = rf"come from two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
+    with pytest.raises(ValueError, match=message):
         uc.tl.check_same_space(mine, other)
 
 

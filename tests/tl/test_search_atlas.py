@@ -204,7 +204,7 @@ def test_another_space_is_refused_unless_unchecked(adata, atlas):
 
 
 @pytest.mark.parametrize(
-    "options, error, said",
+    "options, error, message",
     [
         ({"method": "flat"}, ValueError, "method='flat' is not known"),
         ({"index": "i.faiss"}, ValueError, "method='exact' has none"),
@@ -216,8 +216,8 @@ def test_another_space_is_refused_unless_unchecked(adata, atlas):
         ({"rng": None}, TypeError, "rng=None must"),
     ],
 )
-def test_invalid_options_are_errors(adata, atlas, options, error, said):
-    with pytest.raises(error, match=said):
+def test_invalid_options_are_errors(adata, atlas, options, error, message):
+    with pytest.raises(error, match=message):
         search_atlas(adata, atlas, **options)
     assert list(adata.obsm) == ["X_uce"]
 

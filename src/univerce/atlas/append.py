@@ -40,7 +40,7 @@ def append(
     Parameters
     ----------
     path
-        The atlas, as :func:`univerce.atlas.build` made it.
+        Atlas of :func:`univerce.atlas.build`.
     data, groupby, obs_keys, model, species, layer, gene_key, max_cells_per_dataset, min_counts, rng
         As for :func:`univerce.atlas.build`. The key of the embedding is that of the atlas. The names of the data sets
         must be new to it.

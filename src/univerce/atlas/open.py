@@ -15,7 +15,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     Parameters
     ----------
     path
-        The atlas, as :func:`univerce.atlas.build` made it.
+        Atlas of :func:`univerce.atlas.build`.
     lazy
         Keep the embedding on disk as a :class:`zarr.Array`. The functions of ``uc.tl`` read it in blocks;
         ``atlas[rows]`` reads those rows. Such an AnnData has no ``copy()``: call ``to_memory()``, as ``lazy=False``

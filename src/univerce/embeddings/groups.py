@@ -45,12 +45,7 @@ def get_groups(cells: Cells, keys: Sequence[str], known: np.ndarray | None = Non
     """Group the cells that have a label in each column ``keys`` of ``obs`` and an embedding.
 
     ``known`` ``[n_obs]`` are the cells with an embedding, by default those of ``cells``. Groups with fewer than
-    ``min_cells`` cells are left out.
-
-    Raises
-    ------
-    ValueError
-        If no group is left.
+    ``min_cells`` cells are left out; ``ValueError`` if none is left.
     """
     name, known = cells.name, cells.known if known is None else known
     labels = pd.DataFrame({key: np.asarray(cells.labels(key), dtype=object) for key in keys})

@@ -105,29 +105,14 @@ def _read_once(path: str, kind: IndexKind, digest: str) -> NeighborIndex:
 def build_index(
     reference: Any, kind: IndexKind, *, seed: int = 0, done: Callable[[int], object] | None = None
 ) -> NeighborIndex:
-    """Build a faiss index of an embedding, which is read in blocks.
+    """Build a faiss index of an embedding ``[n_reference, n_dims]``, which is read in blocks.
 
     float16 is kept as float16, anything else as float32. Training the lists takes at most a sixteenth of a float32 copy
     of the embedding in memory.
 
-    Parameters
-    ----------
-    reference
-        Embedding ``[n_reference, n_dims]``.
-    kind
-        ``"ivf"``: inverted file of about the square root of ``n_reference`` lists. ``"hnsw"``: a graph, faster to
-        search, slower to build, and different in every build with several threads.
-    seed
-        Seed of the lists and of the rows that train them.
-    done
-        Called with the number of added rows, for a progress bar.
-
-    Raises
-    ------
-    ImportError
-        If faiss is missing.
-    ValueError
-        If ``kind`` is unknown, or no row has an embedding.
+    ``"ivf"`` is an inverted file of about the square root of ``n_reference`` lists. ``"hnsw"`` is a graph, faster to
+    search, slower to build, and different in every build with several threads. ``done`` is called with the number of
+    added rows, for a progress bar.
     """
     faiss = import_faiss()
     if kind not in ("ivf", "hnsw"):

@@ -39,9 +39,9 @@ def exact_neighbors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the ``k`` nearest rows of ``reference`` for each row of ``query``.
 
-    Products of blocks in float32 find the candidates, with a margin for their largest possible rounding error. The
-    distances of the candidates are then computed in float64. The result is exact, and the same for all blocks, orders
-    of the queries and numbers of threads and workers.
+    Products of blocks in float32 find the candidates, with a margin for their largest possible rounding error; their
+    distances are then computed in float64. The result is exact, and the same for all blocks, orders of the queries and
+    numbers of threads and workers.
 
     Parameters
     ----------
@@ -54,8 +54,7 @@ def exact_neighbors(
     metric
         ``"cosine"`` is one minus the cosine; a row of zeros has no direction and counts as missing.
     client
-        A ``dask.distributed.Client`` whose workers read ``reference``, which must be on disk. A task is a block of
-        queries and a part of the reference.
+        A ``dask.distributed.Client`` whose workers read ``reference``, which must be on disk.
     done
         Called with the number of compared pairs, for a progress bar.
 

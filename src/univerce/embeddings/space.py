@@ -76,10 +76,6 @@ class Space:
             "rng": int(details.get("seed", 0)),
         }
 
-    def without_details(self) -> Self:
-        """Drop everything but the model and its gene tables."""
-        return replace(self, details={})
-
     def join(self, other: Self) -> Self:
         """Combine the species and gene tables of both."""
         return replace(
@@ -131,14 +127,8 @@ class EmbeddingInfo:
     def check_comparable(self, other: EmbeddingInfo, *, check_space: bool = True) -> None:
         """Raise unless distances between the two embeddings mean something.
 
-        ``check_space=False`` compares the widths alone, for embeddings of other methods.
-
-        Raises
-        ------
-        ValueError
-            If the widths or the spaces differ.
-        KeyError
-            If the space of either is not recorded.
+        ``check_space=False`` compares the widths alone, for embeddings of other methods. ``ValueError`` if they differ,
+        ``KeyError`` if a space is not recorded.
         """
         if self.n_dims != other.n_dims:
             raise ValueError(

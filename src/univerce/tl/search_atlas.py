@@ -95,20 +95,19 @@ def search_atlas(
     ``None``, or the copy. Written are:
 
     ``obsm[f"{key_added}_indices"]``
-        ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first and equal ones by row; -1 for a cell without
-        an embedding, and where an index found fewer.
+        ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first, ties by row; -1 for a cell without an
+        embedding, and where an index found fewer.
     ``obsm[f"{key_added}_distances"]``
         ``[n_obs, n_neighbors]`` float32; NaN where the index is -1.
     ``obs[f"{key_added}_distance"]``
         Median distance to the neighbors.
     ``obs[f"{key_added}_label"]``, ``obs[f"{key_added}_share"]``
-        Most common label among the neighbors, of equally common ones that of the nearest, and its share of the
-        neighbors.
+        Most common label among the neighbors, ties by the nearest, and its share of the neighbors.
     ``uns[key_added]["table"]``
         For each label found: ``n_cells``, mean ``share`` and mean ``distance``. Not without ``groupby``.
     ``uns[key_added]["params"]``
-        Options, seed, size of the atlas, its path or ``"AnnData"``; for an index its ``effort`` (``nprobe`` or
-        ``efSearch``), its ``recall`` on the sample and the size of the sample, ``n_sampled``.
+        Options, seed, size and path of the atlas; for an index its ``effort`` (``nprobe`` or ``efSearch``), and its
+        ``recall`` on a sample of ``n_sampled`` cells.
 
     Raises
     ------
@@ -120,7 +119,7 @@ def search_atlas(
     TypeError
         If ``client`` is something else.
     FileNotFoundError
-        If there is no atlas at the path.
+        If the path does not exist.
     ImportError
         If ``method`` needs faiss and it is not installed.
 
@@ -232,8 +231,8 @@ def _median(distances: np.ndarray) -> np.ndarray:
 def _summarize(indices: np.ndarray, codes: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
     """Find the most common label ``[n]`` among the neighbors of each cell, and its share ``[n]`` of the neighbors.
 
-    Of equally common labels it is that of the nearest neighbor. ``indices`` ``[n, k]`` are rows of ``codes``
-    ``[n_reference]``. -1 is no neighbor and no label, NaN the share without neighbors.
+    Ties go to the nearest neighbor. ``indices`` ``[n, k]`` are rows of ``codes`` ``[n_reference]``; -1 is a missing
+    neighbor or label. The share is NaN without neighbors.
     """
     n = len(indices)
     labels, shares = np.full(n, -1, dtype=np.int64), np.full(n, np.nan, dtype=np.float32)

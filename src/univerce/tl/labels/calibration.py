@@ -104,9 +104,9 @@ def expected_error(table: pd.DataFrame) -> float:
 def risk_coverage(values: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     """Compute the share of labeled cells and their accuracy at every threshold.
 
-    ``values`` ``[n, n_candidates]`` are the confidences of each label that a cell may get, the most specific first. A
-    cell gets the first that reaches the threshold, or none. NaN never does. ``correct`` ``[n, n_candidates]`` says
-    whether that label is correct. The table has a row for every threshold that changes a label, the highest first.
+    ``values`` ``[n, n_candidates]`` are the confidences of the possible labels of a cell, the most specific first. A
+    cell gets the first that reaches the threshold; NaN never does. ``correct`` ``[n, n_candidates]`` are the labels
+    that are correct. The table has a row for every threshold that changes a label, the highest first.
     """
     n = len(values)
     values = np.where(np.isnan(values), -np.inf, values)

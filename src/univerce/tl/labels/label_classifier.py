@@ -118,12 +118,11 @@ class LabelClassifier:
             Column of ``obs`` with the labels. Cells without one are left out.
         method
             ``"logistic"``: multinomial logistic regression on centered cells, all columns divided by one number.
-            Standardizing each column carries over worse to other data sets. ``"knn"``: share of the votes of the
-            nearest cells. ``"centroid"``: softmax of the negative squared distances to the mean of each label.
+            ``"knn"``: share of the votes of the nearest cells. ``"centroid"``: softmax of the negative squared
+            distances to the mean of each label.
         %(use_rep)s
         batch_key
-            Column of ``obs`` with the batch or donor. Batches are held out whole, so that the calibration is for cells
-            of another batch.
+            Column of ``obs`` with the batch or donor, to hold out whole batches and calibrate for cells of another one.
         ontology_ids
             Ontology term of each label: a column of ``obs``, or a mapping from label to term.
         balanced

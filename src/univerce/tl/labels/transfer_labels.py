@@ -69,8 +69,7 @@ def transfer_labels(
     use_rep
         Key of the embedding in ``obsm`` of both. With a classifier the default is the key it was fitted on.
     batch_key
-        Column of ``reference.obs`` with the batch or donor. Batches are held out whole, so that the confidence is for
-        cells of another batch.
+        Column of ``reference.obs`` with the batch or donor, to hold out whole batches and calibrate for another one.
     threshold
         Cells with a lower confidence are called ``"unknown"``. ``{"accuracy": 0.9}`` chooses the lowest threshold at
         which 90 % of the labeled held-out cells (at least 10) are correct, ``{"coverage": 0.9}`` the highest one at
