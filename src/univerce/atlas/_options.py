@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -38,14 +38,9 @@ class Source:
         """Path of the data set, or ``"AnnData"``."""
         return "AnnData" if isinstance(self.data, ad.AnnData) else str(self.data)
 
-    @contextmanager
-    def opened(self) -> Iterator[ad.AnnData]:
+    def opened(self) -> AbstractContextManager[ad.AnnData]:
         """Open the data set; matrices of a file stay on disk."""
-        if isinstance(self.data, ad.AnnData):
-            yield self.data
-        else:
-            with opened(self.data, expression=True) as adata:
-                yield adata
+        return nullcontext(self.data) if isinstance(self.data, ad.AnnData) else opened(self.data, expression=True)
 
 
 @dataclass(frozen=True, eq=False)
