@@ -102,7 +102,7 @@ def test_workers_find_the_same_neighbors(suffix, client, tmp_path, caplog):
 
 def test_the_atlas_is_not_read_in_this_process(atlas, client, monkeypatch):
     here = search(query(), atlas)
-    for module, name in ((_neighbors, "collect"), (_cluster, "read_rows")):
+    for module, name in ((_neighbors, "_search"), (_cluster, "read_rows")):
         real = getattr(module, name)
 
         def only_queries(first, *rest, real=real):
