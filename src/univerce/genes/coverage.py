@@ -65,8 +65,7 @@ class Coverage:
     collisions, duplicates
         As in :class:`~univerce.genes.lookup.NameMapping`.
     alternatives
-        For every species compared, the share of counts whose names are spelled exactly as in its table (or are its
-        identifiers). Case is ignored for names without case.
+        Share of counts whose names are spelled as in the table of each species compared, or are its identifiers.
     suspicion
         What is probably wrong and how to fix it, or ``None``.
     """
@@ -146,18 +145,13 @@ def coverage(
     weights = counts / total if total > 0 else np.full(len(text), 1 / max(len(text), 1))
     mapped = mapping.rows >= 0
     own = SpeciesNames.of(table)
-    species = own.species
-
     fraction_counts = min(float(weights[mapped].sum()), 1.0)
     matches = _as_written(text, weights, (own, *others))
 
-    unmapped = np.flatnonzero(~mapped & (counts > 0))
-    worst = unmapped[np.argsort(-counts[unmapped], kind="stable")[:_N_LOST]]
-    lost = pd.DataFrame(
-        {"name": np.array([text[i] for i in worst], dtype=object), "counts": counts[worst], "share": weights[worst]}
-    )
+    lost = pd.DataFrame({"name": np.array(text, dtype=object), "counts": counts, "share": weights})
+    lost = lost[~mapped & (counts > 0)].sort_values("counts", ascending=False, kind="stable", ignore_index=True)
     return Coverage(
-        species=species,
+        species=own.species,
         gene_key=gene_key,
         n_vars=len(text),
         n_mapped=int(mapped.sum()),
@@ -165,11 +159,11 @@ def coverage(
         fraction_mapped=float(mapped.mean()) if len(text) else 0.0,
         fraction_counts=fraction_counts,
         n_cells=n_cells,
-        lost=lost,
+        lost=lost.head(_N_LOST),
         collisions=mapping.collisions,
         duplicates=mapping.duplicates,
         alternatives={key: share for key, (_, share, _) in matches.items()},
-        suspicion=_suspicion(text, species, fraction_counts, matches),
+        suspicion=_suspicion(text, own.species, fraction_counts, matches),
     )
 
 

@@ -77,7 +77,7 @@ def parse_header(header: str, sequence: str = "") -> Protein:
     name, _, rest = header.partition(" ")
     if match := re.fullmatch(r"(?:sp|tr)\|([^|\s]+)\|\S*", name):
         return _uniprot(match[1], rest, sequence)
-    if re.search(r"(?:^|\s)gene:\S", rest):
+    if re.search(r"(?:^|\s)gene:\S", rest.partition("description:")[0]):
         return _ensembl(name, rest, sequence)
     return _ncbi(name, rest, sequence)
 
@@ -90,12 +90,9 @@ def without_version(name: str) -> str:
 
 def _ensembl(name: str, rest: str, sequence: str) -> Protein:
     text, _, description = rest.partition("description:")
-    place = None
-    fields: dict[str, str] = {}
-    for word in text.split():
-        key, _, value = word.partition(":")
-        fields.setdefault(key, value)
-        place = place or _PLACE.fullmatch(word)
+    words = text.split()
+    fields = dict(word.split(":", 1) for word in reversed(words) if ":" in word)  # the first of a key counts
+    place = next(filter(None, map(_PLACE.fullmatch, words)), None)
     return Protein(
         name,
         sequence,

@@ -12,21 +12,9 @@ _SIGN = 2  # gives the two parts of a row of int8 about the same length
 
 
 def identity_signs(genes: pd.DataFrame, dim: int, *, seed: int = 0) -> np.ndarray:
-    """Draw the part of the features that depends only on a gene's name.
+    """Draw the part of the features that depends only on a gene's name: ``[n_genes, dim]`` int8, -2 or 2.
 
-    Parameters
-    ----------
-    genes
-        One row per gene with the column ``symbol`` and optionally ``ensembl_id``, used without a symbol. Case is
-        ignored.
-    dim
-        Width, a multiple of 8.
-    seed
-        Seed of the signs.
-
-    Returns
-    -------
-    ``[n_genes, dim]`` int8, -2 or 2; zero for a gene without a name.
+    The name is ``symbol`` in any case, else ``ensembl_id``; rows of genes without a name are zero.
     """
     if dim % 8:
         raise ValueError(f"The width of the signs must be a multiple of 8, not {dim}.")

@@ -14,7 +14,7 @@ from univerce._settings import settings
 from univerce.genes.release.convert import convert_tables
 from univerce.genes.release.fetch import fetch, require
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
-from univerce.genes.table import gene_table_info, read_table
+from univerce.genes.table import read_table
 
 BUNDLED_MODEL = "uce-mini"
 
@@ -113,16 +113,8 @@ def load_reference(species: str, encoder: str) -> ad.AnnData | None:
     return None if path is None else read_table(path)
 
 
-def species_digest(species: str, *, model: str | Path = BUNDLED_MODEL) -> str:
-    """Get the digest of a gene table, a SHA-256 in hexadecimal."""
-    return str(gene_table_info(load_table(species, model=model))["digest"])
-
-
 def convert_released(
-    out_dir: Path | str | None = None,
-    species: list[str] | None = None,
-    *,
-    model: str = "uce-4l",
+    out_dir: Path | str | None = None, species: list[str] | None = None, *, model: str = "uce-4l"
 ) -> dict[str, Path]:
     """Fetch the released files and convert them to gene tables.
 
@@ -157,7 +149,7 @@ def convert_released(
     """
     if model not in RELEASED_MODELS:
         raise ValueError(f"model={model!r} is not a released model; use one of {', '.join(RELEASED_MODELS)}.")
-    return _convert(_released_files(model), _released_tables() if out_dir is None else out_dir, species)
+    return _convert(_released_files(model), registered_tables(ESM2_15B) if out_dir is None else out_dir, species)
 
 
 def _released_files(model: str) -> list[Path]:
@@ -181,22 +173,18 @@ def _convert_once(species: str, model: str) -> dict[str, Path]:
     from filelock import FileLock
 
     files = _released_files(model)
-    directory = _released_tables()
+    directory = registered_tables(ESM2_15B)
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory.with_name(f".{directory.name}.lock")):
         found = list_tables(directory)
         return found if species in found else _convert(files, directory, [species])
 
 
-def _released_tables() -> Path:
-    return registered_tables(ESM2_15B)
-
-
 def _table_directory(model: str | Path) -> Path:
     if model == BUNDLED_MODEL:
         return BUNDLED_TABLES
     if model in RELEASED_MODELS:
-        return _released_tables()
+        return registered_tables(ESM2_15B)
     directory = Path(model)
     if not (directory / "config.json").is_file():
         raise ValueError(

@@ -90,15 +90,11 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
         ("symbol", written, _first_row(symbols, order)),
         ("ensembl", upper, ids),
         ("symbol_case", upper, _first_row(upper_symbols, order)),
+        ("ensembl", [stable_id(name) for name in upper], ids),
     ):
         for i in np.flatnonzero(rows < 0):
-            row = index.get(keys[i])
-            if row is not None:
+            if (row := index.get(keys[i])) is not None:
                 rows[i], how[i] = row, label
-    for i in np.flatnonzero(rows < 0):
-        row = ids.get(stable_id(upper[i]))
-        if row is not None:
-            rows[i], how[i] = row, "ensembl"
     gene_ids = table.obs_names.to_numpy(dtype=object)
     return NameMapping(
         rows=rows,
@@ -127,20 +123,14 @@ def stable_id(name: str) -> str:
     return match[1] if match else ""
 
 
-def _first_row(keys: Sequence[str], order: Iterable[int]) -> dict[str, int]:
-    index: dict[str, int] = {}
-    for row in order:
-        index.setdefault(keys[row], row)
-    index.pop("", None)
-    return index
+def _first_row(keys: Sequence[str], order: Sequence[int]) -> dict[str, int]:
+    return {keys[row]: row for row in reversed(order) if keys[row]}
 
 
 def _collisions(
     names: Sequence[str], rows: np.ndarray, how: np.ndarray, upper_symbols: Sequence[str], gene_ids: np.ndarray
 ) -> pd.DataFrame:
-    siblings: dict[str, list[int]] = {}
-    for row, symbol in enumerate(upper_symbols):
-        siblings.setdefault(symbol, []).append(row)
+    siblings = pd.Series(range(len(upper_symbols))).groupby(np.array(upper_symbols, dtype=object)).indices
     found = []
     for name, row, kind in zip(names, rows.tolist(), how, strict=True):
         if kind in ("symbol", "symbol_case") and len(same := siblings[upper_symbols[row]]) > 1:

@@ -48,29 +48,9 @@ def resolve_genes(
     gene_key: str | None = None,
     tables: Mapping[str, ad.AnnData] | None = None,
 ) -> dict[str, ResolvedGenes]:
-    """Load the gene table of every species in the data and map the variables to its rows.
+    """Load the gene table of every species in the data and map the variables to its rows; species are sorted.
 
-    Parameters
-    ----------
-    adata
-        Data that passed :func:`~univerce._validate.check_adata`; only read.
-    species_keys
-        Species of the cells: one key, or ``[n_obs]`` keys.
-    model, layer, gene_key
-        As in :func:`univerce.pp.map_genes`.
-    tables
-        Gene tables by species, used before those of ``model``.
-
-    Returns
-    -------
-    The genes by species, sorted.
-
-    Raises
-    ------
-    ValueError
-        If sampled values are not counts, or no variable is a gene.
-    KeyError
-        If ``layer`` or ``gene_key`` does not exist.
+    ``species_keys`` is one key or ``[n_obs]`` keys. ``tables`` by species are used before those of ``model``.
     """
     if gene_key is not None and gene_key not in adata.var:
         columns = ", ".join(map(repr, adata.var.columns)) or "none"

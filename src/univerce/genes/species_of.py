@@ -24,31 +24,11 @@ _TABLE_FILES = (".h5ad", ".zarr", ".zarr.zip")
 def species_of(
     adata: ad.AnnData, species: SpeciesLike = None, *, known: Iterable[str] = (), within: Any = None
 ) -> tuple[str | pd.Categorical, dict[str, ad.AnnData]]:
-    """Find the species of the cells and open the gene tables that were passed.
+    """Find the species of the cells, one key or ``[n_obs]`` keys, and open the given gene tables by species.
 
-    Parameters
-    ----------
-    adata
-        The data; only ``obs`` and ``uns`` are read.
-    species
-        A species, by any name that :func:`~univerce.genes.species.resolve_species` knows, or the column of ``obs`` with
-        one per cell. ``None`` takes the first of ``organism``, ``species`` and ``organism_ontology_term_id`` in
-        ``uns``, then in ``obs``, then in ``within.uns``. A gene table, its path, or a sequence of them: as ``None``,
-        and a single table also states the species of cells without one.
-    known
-        Keys of further species.
-    within
-        The MuData that ``adata`` is a modality of.
-
-    Returns
-    -------
-    One key, or ``[n_obs]`` keys if the cells are of several species; and the given tables by species.
-
-    Raises
-    ------
-    ValueError
-        If the species is not stated, unknown, or missing for some cells, or a table is not a gene table, repeated, or
-        of a species without cells.
+    ``species`` is a name or a column of ``obs``. ``None`` takes the first of ``organism``, ``species`` and
+    ``organism_ontology_term_id`` in ``uns``, then in ``obs``, then in the ``uns`` of the MuData ``within``. So do gene
+    tables, except that a single one also states the species of cells without any. ``known`` are further keys.
     """
     tables = _given_tables(species)
     default = next(iter(tables)) if len(tables) == 1 else None

@@ -56,14 +56,12 @@ def make_table(
         One row per gene with the columns ``symbol``, ``ensembl_id``, ``chromosome``, ``start``, ``chromosome_code``.
     features
         ``[n_genes, token_dim]`` gene features in the row order of ``genes``.
-    species, encoder, source
-        Provenance, kept in ``uns["gene_table"]``.
+    species, encoder, source, **provenance
+        Strings and numbers for ``uns["gene_table"]``.
     special_features
         ``[4, token_dim]``: PAD (a zero row), LEFT, RIGHT, CLS.
     chromosome_names, chromosome_codes, chromosome_features
         Chromosomes of the species with their frozen codes and token features ``[n_chromosomes, token_dim]``.
-    **provenance
-        Further entries of ``uns["gene_table"]`` (strings and numbers).
 
     Returns
     -------
@@ -110,10 +108,8 @@ def make_table(
 
 def validate_table(table: ad.AnnData) -> None:
     """Raise ``ValueError`` that names the first problem, if an AnnData is not a gene table."""
-    missing = [c for c in _OBS_COLUMNS if c not in table.obs] + [k for k in _UNS_ARRAYS if k not in table.uns]
-    if "gene_table" not in table.uns:
-        missing.append("gene_table")
-    if missing:
+    missing = [c for c in _OBS_COLUMNS if c not in table.obs]
+    if missing := missing + [k for k in (*_UNS_ARRAYS, "gene_table") if k not in table.uns]:
         raise ValueError(f"Not a gene table: {', '.join(missing)} missing (obs columns and uns keys).")
     dim = table.n_vars
     codes = np.asarray(table.uns["chromosome_codes"])
@@ -129,8 +125,7 @@ def validate_table(table: ad.AnnData) -> None:
         )
     if np.any(np.diff(codes) <= 0):
         raise ValueError("uns['chromosome_codes'] must increase strictly.")
-    unknown = np.setdiff1d(table.obs["chromosome_code"], codes)
-    if unknown.size:
+    if (unknown := np.setdiff1d(table.obs["chromosome_code"], codes)).size:
         raise ValueError(f"obs['chromosome_code'] has codes without a token: {unknown[:5].tolist()}.")
 
 
@@ -159,16 +154,12 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
         part = ids[begin : begin + block]
         genes = part[(part >= N_SPECIAL) & (part < first_chromosome)] - N_SPECIAL
         chromosomes = part[part >= first_chromosome] - first_chromosome
-        yield (
-            slice(begin, begin + len(part)),
-            np.concatenate(
-                [
-                    np.asarray(table.uns["special_features"][part[part < N_SPECIAL]], dtype=np.float32),
-                    np.asarray(table.X[genes], dtype=np.float32).reshape(len(genes), table.n_vars),
-                    np.asarray(table.uns["chromosome_features"][chromosomes], dtype=np.float32),
-                ]
-            ),
+        features = (
+            table.uns["special_features"][part[part < N_SPECIAL]],
+            np.reshape(table.X[genes], (len(genes), table.n_vars)),
+            table.uns["chromosome_features"][chromosomes],
         )
+        yield slice(begin, begin + len(part)), np.concatenate([np.asarray(x, dtype=np.float32) for x in features])
 
 
 def table_digest(table: ad.AnnData) -> str:
@@ -190,8 +181,8 @@ def _check_digest(table: ad.AnnData, what: str) -> None:
     """Raise ``ValueError`` if a table of up to 16 MiB of features does not match its digest."""
     if table.n_obs * table.n_vars * np.dtype(table.X.dtype).itemsize > _CHECKED_BYTES:
         return
-    noted, found = gene_table_info(table).get("digest"), table_digest(table)
-    if found != noted:
+    noted = gene_table_info(table).get("digest")
+    if (found := table_digest(table)) != noted:
         raise ValueError(
             f"{what} was changed after it was built: its digest is {found[:12]}..., and uns['gene_table']['digest'] "
             f"says {str(noted)[:12]}... Fetch or convert it again; if the change is intended, rebuild it with "

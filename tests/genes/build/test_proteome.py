@@ -35,17 +35,9 @@ def test_proteins_are_gathered_by_gene_in_the_order_of_their_first_protein_that_
     found = read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS))
     assert sequences(found) == {B: ["MKL", "MKLV", "MKLW"], A: ["MKLLL"]}
     assert found.lost == {"proteins with a stop": 1, "proteins without a sequence": 1}
-    assert {p.gene for p in found.proteins[:3]} == {B}
-
-
-def test_positions_of_headers_are_the_smallest_start_of_the_kept_proteins(tmp_path):
-    genes = read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS)).genes
-    assert genes.to_numpy().tolist() == [[B, "Two", "5", 60], [A, "One", "X", 9]]
-
-
-def test_the_proteins_of_a_gene_share_its_names(tmp_path):
-    found = read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS))
-    assert {(p.symbol, p.description) for p in found.proteins[:3]} == {("Two", "second")}
+    assert {(p.gene, p.symbol, p.description) for p in found.proteins[:3]} == {(B, "Two", "second")}
+    # the start is the smallest of the kept proteins
+    assert found.genes.to_numpy().tolist() == [[B, "Two", "5", 60], [A, "One", "X", 9]]
 
 
 def test_the_longest_isoform_is_kept_and_the_others_are_counted(tmp_path):
@@ -63,7 +55,9 @@ def test_canonical_isoforms_are_those_of_the_annotation_and_else_the_longest(tmp
 def test_canonical_isoforms_need_an_annotation_that_names_them(tmp_path):
     for genes in (None, annotation((A, "One", "X", 1))):
         with pytest.raises(ValueError, match=r"tags such as Ensembl_canonical"):
-            read_proteome(write_fasta(tmp_path / "pep.fa", RECORDS), genes, isoforms="canonical")
+            read_proteome(tmp_path / "pep.fa", genes, isoforms="canonical")
+    with pytest.raises(ValueError, match="isoforms='first' is not known; use one of mean, longest, canonical"):
+        read_proteome(tmp_path / "pep.fa", isoforms="first")
 
 
 def test_an_annotation_overrides_headers_and_missing_genes_are_counted(tmp_path):
@@ -112,11 +106,6 @@ def test_an_unusable_proteome_is_refused(tmp_path, text, genes, said):
     (tmp_path / "pep.fa").write_text(text)
     with pytest.raises(ValueError, match=said):
         read_proteome(tmp_path / "pep.fa", genes)
-
-
-def test_unknown_isoforms_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="isoforms='first' is not known; use one of mean, longest, canonical"):
-        read_proteome(tmp_path / "pep.fa", isoforms="first")
 
 
 def test_without_sequences_every_gene_has_one_protein():

@@ -145,7 +145,6 @@ def test_tables_hold_what_the_reference_looks_up(release, tokens, proteins, dtyp
         assert x.dtype == dtype
         assert np.array_equal(x, torch.stack(vectors).numpy().astype(dtype))
         assert np.array_equal(x, release.tokens[list(ids)].numpy().astype(dtype))
-        table.file.close()
 
 
 def test_the_known_answer_of_the_frog_table(release):
@@ -160,7 +159,6 @@ def test_the_known_answer_of_the_frog_table(release):
     ]
     assert table.uns["chromosome_names"].tolist() == ["1", "10", "2", "GL01.1"]
     assert table.uns["chromosome_codes"].tolist() == [0, 1, 2, 3]
-    table.file.close()
 
 
 def test_chromosome_and_special_tokens_are_their_rows_of_the_tensor(release):
@@ -182,7 +180,6 @@ def test_missing_chromosome_tokens_are_drawn_as_the_reference_draws_them(tmp_pat
     table = read_table(release.convert()["mouse"])
     assert np.array_equal(table.uns["chromosome_features"], drawn[8:].numpy())
     assert torch.equal(torch.random.get_rng_state(), state), "the global generator is left alone"
-    table.file.close()
 
 
 def test_a_table_says_where_it_comes_from_and_what_was_left_out(release, caplog):
@@ -216,18 +213,6 @@ def test_a_table_says_where_it_comes_from_and_what_was_left_out(release, caplog)
         "mouse: 1 genes with several spellings merged (ABC)",
     ):
         assert line in caplog.messages
-    table.file.close()
-
-
-def test_features_lie_uncompressed_and_contiguous_in_a_file_that_anndata_reads(release):
-    path = release.convert()["human"]
-    with h5py.File(path) as file:
-        assert file["X"].chunks is None
-        assert file["X"].compression is None
-    table = ad.read_h5ad(path)
-    validate_table(table)
-    assert table.X.shape == (5, DIM)
-    assert table.uns["gene_table"]["digest"] == table_digest(table)
 
 
 def test_a_table_does_not_depend_on_the_source_of_the_tokens_or_on_the_block_size(release, monkeypatch):
@@ -235,8 +220,11 @@ def test_a_table_does_not_depend_on_the_source_of_the_tokens_or_on_the_block_siz
     monkeypatch.setattr("univerce.genes.release.convert._BLOCK", 2)
     second = release.convert("b", tokens="4layer_model.torch")
     for species in KEYS:
+        with h5py.File(first[species]) as file:
+            assert (file["X"].chunks, file["X"].compression) == (None, None)
         a, b = ad.read_h5ad(first[species]), ad.read_h5ad(second[species])
-        assert a.uns["gene_table"]["digest"] == b.uns["gene_table"]["digest"]
+        validate_table(a)
+        assert a.uns["gene_table"]["digest"] == b.uns["gene_table"]["digest"] == table_digest(a)
         assert np.array_equal(a.X, b.X)
 
 
@@ -246,7 +234,6 @@ def test_only_the_asked_species_are_converted_and_nothing_else_is_left_in_the_di
     assert sorted(p.name for p in (release.directory / "tables").iterdir()) == ["frog.h5ad", "mouse.h5ad"]
     table = read_table(paths["mouse"])
     assert table.uns["chromosome_codes"].tolist() == [8, 9, 10, 11, 12]
-    table.file.close()
 
 
 def test_rows_that_were_not_collapsed_are_found_by_their_vectors(tmp_path):
@@ -257,7 +244,6 @@ def test_rows_that_were_not_collapsed_are_found_by_their_vectors(tmp_path):
     assert (table.obs["token_id"] - offset).tolist() == [0, 2, 5, 6]
     assert table.uns["gene_table"]["n_merged_symbols"] == 1
     assert np.array_equal(table.X[3], release.proteins["mouse"]["abc"].numpy().astype("f2"))
-    table.file.close()
 
 
 def test_a_pad_row_that_is_not_zero_is_cleared_and_noted(release, caplog):
@@ -267,7 +253,6 @@ def test_a_pad_row_that_is_not_zero_is_cleared_and_noted(release, caplog):
     assert not table.uns["special_features"][0].any()
     assert bool(table.uns["gene_table"]["pad_cleared"])
     assert "PAD row of the token tensor is not zero" in caplog.text
-    table.file.close()
 
 
 def _swap_rows(release):
@@ -332,14 +317,11 @@ def test_files_that_contradict_each_other_are_refused_and_leave_no_table(release
     assert not tables.exists() or {p.name for p in tables.iterdir()} <= {"frog.h5ad"}
 
 
-def test_what_is_asked_for_must_exist(release):
+def test_unknown_options_and_protein_files_without_a_dictionary_are_refused(release):
     with pytest.raises(ValueError, match="No offset for rat; the species are frog, human, mouse"):
         release.convert(species=["human", "rat"])
     with pytest.raises(ValueError, match="dtype='int8' is not supported; use one of float16, float32"):
         release.convert(dtype="int8")
-
-
-def test_a_protein_file_must_hold_a_dictionary(release):
     path = next((release.directory / "protein_embeddings").glob("Homo*"))
     torch.save([torch.ones(DIM)], path)
     with pytest.raises(ValueError, match=r"Homo_sapiens.* must be a dictionary of gene symbol to vector"):
@@ -347,20 +329,11 @@ def test_a_protein_file_must_hold_a_dictionary(release):
 
 
 def test_ensembl_ids_come_from_the_annotation_where_a_symbol_is_unambiguous(release):
-    annotation = pd.DataFrame(
-        {
-            "symbol": ["Tp53", "INS", "ins", "CD3E", "GCG", "OTHER"],
-            "ensembl_id": ["ENSG1", "ENSG2", "ENSG3", "", "ENSG5", "ENSG6"],
-        }
-    )
+    ids = {"Tp53": "ENSG1", "INS": "ENSG2", "ins": "ENSG3", "CD3E": "", "GCG": "ENSG5", "OTHER": "ENSG6"}
+    annotation = pd.DataFrame({"symbol": ids.keys(), "ensembl_id": ids.values()})
     table = ad.read_h5ad(release.convert(annotation={"human": annotation})["human"])
-    assert dict(zip(table.obs["symbol"], table.obs["ensembl_id"], strict=True)) == {
-        "TP53": "ENSG1",
-        "INS": "",
-        "CD3E": "",
-        "GCG": "ENSG5",
-        "ACTB": "",
-    }
+    expected = {"TP53": "ENSG1", "INS": "", "CD3E": "", "GCG": "ENSG5", "ACTB": ""}
+    assert dict(zip(table.obs["symbol"], table.obs["ensembl_id"], strict=True)) == expected
     assert table.obs_names.tolist() == ["ENSG1", "INS", "CD3E", "ENSG5", "ACTB"]
     assert (ad.read_h5ad(release.convert(annotation={})["human"]).obs["ensembl_id"] == "").all()
 

@@ -49,8 +49,7 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     """
     # quotes in descriptions are ordinary characters; pandas would read on to the next one, across rows
     genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
-    missing = [column for column in _COLUMNS if column not in genes]
-    if missing:
+    if missing := [column for column in _COLUMNS if column not in genes]:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(genes.columns)}.")
     starts = pd.to_numeric(genes["start"], errors="coerce")
     broken = ~(starts.mod(1) == 0)

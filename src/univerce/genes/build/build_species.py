@@ -73,8 +73,8 @@ def build_species(
         A known species by any of its names, or a new key of lower-case letters, digits and underscores, such as
         ``"axolotl"``.
     fasta
-        Proteins, plain or gzipped: an Ensembl ``*.pep.all.fa.gz``, whose headers are sufficient, or files of UniProt,
-        NCBI or others together with ``annotation``. Not needed for text and for vectors by gene.
+        Proteins, plain or gzipped: an Ensembl ``*.pep.all.fa.gz``, or files of UniProt, NCBI or others together with
+        ``annotation``. Not needed for text and for vectors by gene.
     taxonomy_id
         NCBI taxonomy identifier, the seed of the chromosome tokens. Not needed for known species.
     encoder
@@ -89,8 +89,8 @@ def build_species(
     adata
         A data set of the species, to report the coverage of its names and counts.
     like
-        A gene table of the same encoder whose special tokens (CLS, RIGHT, ...) to share; by default a bundled or cached
-        one. Special tokens of the released models exist only in their tables; for other encoders they are drawn.
+        A gene table of the same encoder whose special tokens to share; by default a bundled or cached one, else they
+        are drawn. Those of the released models exist only in their tables.
     max_chromosomes
         If there are more, those with fewest genes are joined into one group. The default fits into a sentence.
     dtype
@@ -110,8 +110,8 @@ def build_species(
     Raises
     ------
     ValueError
-        If files are damaged or contradict each other, nothing usable is left, the species, its taxonomy identifier or
-        the encoder is unknown, special tokens are missing, or values do not fit ``dtype``.
+        If files are damaged or contradict each other, the species or encoder is unknown, special tokens are missing, or
+        values do not fit ``dtype``.
     FileExistsError
         If the table exists.
     ImportError, OSError
@@ -286,12 +286,8 @@ def _number_chromosomes(genes: pd.DataFrame, species: str, taxonomy_id: int, enc
 
 def _find_known(blocks: Sequence[Path]) -> tuple[np.ndarray, int]:
     """Find the genes with features, and count the proteins without."""
-    masks, n_without = [], 0
-    for path in blocks:
-        features, n = _read(path)
-        masks.append(~np.isnan(features[:, 0]))
-        n_without += n
-    return np.concatenate(masks), n_without
+    masks, n_without = zip(*((~np.isnan(features[:, 0]), n) for features, n in map(_read, blocks)), strict=True)
+    return np.concatenate(masks), sum(n_without)
 
 
 def _write_features(

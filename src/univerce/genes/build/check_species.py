@@ -27,18 +27,14 @@ _ALPHA = 0.01
 
 @dataclass(frozen=True, eq=False)
 class SpeciesReport:
-    """Content of a gene table, and what looks wrong."""
+    """Content of a gene table, and what looks wrong; see :func:`check_species`."""
 
     species: str
     encoder: str
     numbers: dict[str, int]
-    """Genes, chromosomes, and what was left out of the table, by reason."""
     orthologues: pd.DataFrame
-    """By reference species: ``rate``, ``n``, ``chance``."""
     coverage: Coverage | None
-    """Of a data set."""
     suspicions: list[str]
-    """What is probably wrong and how to fix it."""
 
     def __str__(self) -> str:
         lines = [f"Gene table of species {self.species!r}, encoder {self.encoder}"]

@@ -62,25 +62,16 @@ def feature_report(
     One row per species with the columns
 
     ``n_genes``
-        Genes in the table.
-    ``orthologues``
+        Number of genes in the table.
+    ``orthologues``, ``n_orthologues``
         Share of the sampled genes with a symbol of ``reference`` (ignoring case) whose nearest gene of ``reference``
-        has that symbol, ties counted as failures; NaN for ``reference`` itself, and if no symbol is shared.
-    ``n_orthologues``
-        Number of these genes.
-    ``separate``
-        Share of the sampled genes whose nearest other gene of the species has a cosine below 0.95. Genes of one symbol
-        are one gene: assemblies repeat some on alternative loci.
-    ``nearest_cosine``
-        Mean cosine of a sampled gene and the nearest other gene of the species.
-    ``family_cosine``
-        Cosine of two genes of one family, averaged over pairs and then over families: symbols that begin with RPL or
-        RPS, KRT, HLA-, COL, OR, SLC, ZNF, HOX, NDUF, PSM, CYP, CCL or CXCL, and continue as in those families. Families
-        of fewer than 5 genes are left out; NaN if none remains.
-    ``random_cosine``
-        Mean cosine of any two genes of the species.
-    ``family_coherence``
-        ``family_cosine`` minus ``random_cosine``.
+        has that symbol, and their number. Ties count as failures; NaN for ``reference``, and if no symbol is shared.
+    ``separate``, ``nearest_cosine``
+        Share of the sampled genes whose nearest gene of another symbol has a cosine below 0.95, and the mean of it.
+    ``family_cosine``, ``random_cosine``, ``family_coherence``
+        Cosine of two genes of one family, averaged over pairs, then over families with 5 or more genes (NaN without);
+        mean cosine of any two genes; and the difference. Families begin with RPL or RPS, KRT, HLA-, COL, OR, SLC, ZNF,
+        HOX, NDUF, PSM, CYP, CCL or CXCL.
 
     Raises
     ------

@@ -21,32 +21,12 @@ BLOCK_PROTEINS = 1024
 
 
 def encode_genes(
-    proteome: Proteome,
-    encoder: Encoder,
-    directory: Path,
-    *,
-    block_proteins: int = BLOCK_PROTEINS,
-    **describing: Any,
+    proteome: Proteome, encoder: Encoder, directory: Path, *, block_proteins: int = BLOCK_PROTEINS, **describing: Any
 ) -> list[Path]:
-    """Write the features of all genes to files, one per block of whole genes; existing files are kept.
+    """Write the features of all genes to files for :func:`read_block`, one per block of whole genes, in their order.
 
-    Parameters
-    ----------
-    proteome
-        Genes and their proteins.
-    encoder
-        Encoder of the proteins.
-    directory
-        Parent of the folder for the files. Every set of inputs (proteins, encoder, block size) has another folder; its
-        ``manifest.json`` records them.
-    block_proteins
-        Proteins in a block, or a few more: genes are not split.
-    **describing
-        Further entries of the manifest.
-
-    Returns
-    -------
-    The files in the order of the genes, for :func:`read_block`.
+    Existing files are kept. Every set of inputs (proteins, encoder, block size, ``describing``) has its own folder in
+    ``directory``; its ``manifest.json`` records them.
     """
     manifest = {
         "encoder": encoder.name, "dim": encoder.dim, "n_genes": len(proteome.counts),

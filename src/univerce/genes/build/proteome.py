@@ -45,23 +45,7 @@ def read_proteome(fasta: Path | str, annotation: Annotation | None = None, *, is
     The gene is the identifier in the header, else the gene of the protein, of its transcript, or of its symbol (if
     unique) in the annotation. Positions come from the annotation, else from the headers, where a gene has the smallest
     start of its proteins. Proteins with a stop (``*``), empty ones, and those without a gene with a position are left
-    out and counted.
-
-    Parameters
-    ----------
-    fasta
-        Proteins, see :func:`univerce.genes.fasta.read_proteins`.
-    annotation
-        Genes with positions.
-    isoforms
-        ``"mean"`` keeps all proteins of a gene, ``"longest"`` the first of its longest, and ``"canonical"`` those
-        canonical in the annotation, else the longest.
-
-    Raises
-    ------
-    ValueError
-        If a protein is repeated, a gene is on two chromosomes, nothing is left, or nothing is canonical but
-        ``"canonical"`` is requested.
+    out and counted. ``isoforms="longest"`` keeps the first of the longest proteins of a gene.
     """
     if isoforms not in ISOFORMS:
         raise ValueError(f"isoforms={isoforms!r} is not known; use one of {', '.join(ISOFORMS)}.")
@@ -136,8 +120,8 @@ def _choose(proteins: Sequence[Protein], isoforms: str, annotation: Annotation |
     if isoforms == "mean":
         return list(proteins)
     if isoforms == "canonical" and annotation is not None:
-        called = [p for p in proteins if annotation.canonical & {p.id, without_version(p.id), p.transcript}]
-        if called:
+        names = annotation.canonical
+        if called := [p for p in proteins if names & {p.id, without_version(p.id), p.transcript}]:
             return called
     return [max(proteins, key=lambda p: len(p.sequence))]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,34 +56,19 @@ class ESM2:
 
     reads = "sequences"
 
-    def __init__(
-        self,
-        checkpoint: Path | str = "esm2_t48_15B_UR50D",
-        *,
-        batch_tokens: int = 8192,
-    ) -> None:
+    def __init__(self, checkpoint: Path | str = "esm2_t48_15B_UR50D", *, batch_tokens: int = 8192) -> None:
         text = str(checkpoint).removeprefix("facebook/")
         published = text in SIZES and not Path(checkpoint).is_dir()
         self.checkpoint = f"facebook/{text}" if published else str(checkpoint)
         self.batch_tokens = batch_tokens
-        self._name, self._dim = (text, SIZES[text][1]) if published else _directory(Path(checkpoint))
+        self.name, self.dim = (text, SIZES[text][1]) if published else _directory(Path(checkpoint))
         self._model: Any = None
         self._vocabulary: dict[str, int] = {}
-
-    @property
-    def name(self) -> str:
-        """Name of the checkpoint, which gene tables record and models compare."""
-        return self._name
 
     @property
     def precision(self) -> str:
         """Precision of the network, ``settings.precision``."""
         return settings.precision
-
-    @property
-    def dim(self) -> int:
-        """Width of the features."""
-        return self._dim
 
     def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
         """Compute the features of proteins.
@@ -121,7 +107,7 @@ class ESM2:
         return out
 
     def _means(self, sequences: Sequence[str]) -> Tensor:
-        """``[n, dim]`` float32 means over the residues of a batch."""
+        """Compute means over the residues of a batch, ``[n, dim]`` float32."""
         import torch
 
         word = self._vocabulary
@@ -159,8 +145,7 @@ class ESM2:
         except OSError as error:
             raise OSError(f"The checkpoint {self.checkpoint!r} cannot be loaded: {error} {_ELSEWHERE}") from error
         model, info = loaded
-        missing = [name for name in info["missing_keys"] if not name.startswith("contact_head")]
-        if missing:
+        if missing := [name for name in info["missing_keys"] if not name.startswith("contact_head")]:
             raise ValueError(f"The checkpoint {self.checkpoint!r} lacks the weights {', '.join(sorted(missing)[:5])}.")
         self._model, self._vocabulary = model.to(device).eval(), vocabulary
 
@@ -191,8 +176,6 @@ def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 def _directory(path: Path) -> tuple[str, int]:
     """Get the name and width of a checkpoint in a directory."""
-    import json
-
     if not (path / "config.json").is_file():
         raise ValueError(f"There is no ESM2 checkpoint {str(path)!r}; use {', '.join(SIZES)}, or a directory.")
     config = json.loads((path / "config.json").read_text())

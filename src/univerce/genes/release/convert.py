@@ -182,9 +182,12 @@ def _convert_species(
     genes = placed.loc[kept, ["chromosome", "start"]].reset_index(names="symbol")
     genes["chromosome_code"] = [codes[f"{species}_{c}"] for c in genes["chromosome"]]
     genes["ensembl_id"] = _ensembl_ids(kept, annotation)
-    own = sorted((codes[f"{species}_{c}"], c) for c in set(positions["chromosome"]))
-    own_codes = [code for code, _ in own]
-    special, cleared = _special_features(tokens)
+    names = sorted(set(positions["chromosome"]), key=lambda name: codes[f"{species}_{name}"])
+    own_codes = [codes[f"{species}_{name}"] for name in names]
+    special = _finite(tokens[:N_SPECIAL], "special tokens")
+    if cleared := bool(special[PAD].any()):
+        logger.warning("The PAD row of the token tensor is not zero; set to zero in the gene tables.")
+        special[PAD] = 0
     chromosomes = _chromosome_features(tokens, own_codes, len(codes), chrom_token_offset)
     with h5py.File(path, "w") as file:
         features = file.create_dataset("X", (len(rows), tokens.shape[1]), dtype=dtype)
@@ -197,7 +200,7 @@ def _convert_species(
             encoder=ESM2_15B,
             source=f"figshare article {FIGSHARE_ARTICLE}",
             special_features=special,
-            chromosome_names=[name for _, name in own],
+            chromosome_names=names,
             chromosome_codes=own_codes,
             chromosome_features=chromosomes,
             token_offset=block[0],
@@ -252,16 +255,6 @@ def _misplaced(rows: Tensor, proteins: Mapping[str, Tensor], keys: Sequence[Sequ
         if not any(agrees(row[None], [proteins[name]]) for name in names):
             return names[-1]
     return None
-
-
-def _special_features(tokens: Tensor) -> tuple[np.ndarray, bool]:
-    """Get the features of the special tokens, and whether PAD had to be set to zero."""
-    special = _finite(tokens[:N_SPECIAL], "special tokens")
-    cleared = bool(special[PAD].any())
-    if cleared:
-        logger.warning("The PAD row of the token tensor is not zero; set to zero in the gene tables.")
-        special[PAD] = 0
-    return special, cleared
 
 
 def _chromosome_features(tokens: Tensor, codes: Sequence[int], n_codes: int, offset: int) -> np.ndarray:

@@ -32,10 +32,7 @@ class _TooLong(Exception):
 
 
 class Part:
-    """A partial file of one source, and a note of what identifies the file on the server.
-
-    pooch writes to it as to an open file. Two sources never share a partial file.
-    """
+    """The partial file of one source, to which pooch writes, and a note of what identifies the file on the server."""
 
     def __init__(self, asset: Asset, url: str, path: Path) -> None:
         self.asset, self.url = asset, url

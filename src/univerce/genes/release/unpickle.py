@@ -51,17 +51,8 @@ class _PlainUnpickler(pickle.Unpickler):
 def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
     """Read a pickle of plain Python containers, strings, bytes and numbers.
 
-    Parameters
-    ----------
-    path
-        The file.
-    numpy_numbers
-        Also read numpy scalars, as Python numbers, from pickle protocol 3 on; numpy is not called.
-
-    Raises
-    ------
-    ValueError
-        If the pickle asks for a class or function, or is damaged. Nothing of it has run.
+    ``numpy_numbers`` also reads numpy scalars, as Python numbers, from pickle protocol 3 on; numpy is not called.
+    ``ValueError``, before anything has run, if the pickle asks for a class or function, or is damaged.
     """
     with open(path, "rb") as file:
         unpickler = _PlainUnpickler(file)
@@ -78,17 +69,8 @@ def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
 def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
     """Read the tensors of a ``torch.save`` file (weights only) on the CPU.
 
-    Parameters
-    ----------
-    path
-        The file.
-    mmap
-        Leave tensors on disk until they are read. Files of torch before 1.6, which are not zips, are read whole.
-
-    Raises
-    ------
-    ValueError
-        If the file asks for more than tensors and plain containers (nothing of it has run), or is damaged.
+    ``mmap`` leaves tensors on disk until they are read, except in files of torch before 1.6, which are not zips.
+    ``ValueError``, before anything has run, if the file asks for more than tensors and plain containers, or is damaged.
     """
     import torch
 
