@@ -78,10 +78,10 @@ def test_lengths_that_differ_are_refused():
 
 
 @pytest.mark.parametrize("names", [["TP53", "tp53", "CD3E", "MALAT1"], ["TP53"]], ids=["full", "with empty tables"])
-@pytest.mark.parametrize("format", ["h5", "zarr"])
-def test_the_report_survives_a_file(tmp_path, format, names):
+@pytest.mark.parametrize("kind", ["h5", "zarr"])
+def test_the_report_survives_a_file(tmp_path, kind, names):
     report = _coverage(names).to_uns()
-    group = h5py.File(tmp_path / "x.h5", "w") if format == "h5" else zarr.open_group(tmp_path / "x", zarr_format=2)
+    group = h5py.File(tmp_path / "x.h5", "w") if kind == "h5" else zarr.open_group(tmp_path / "x", zarr_format=2)
     ad.io.write_elem(group, "report", report)
     back = ad.io.read_elem(group["report"])
     assert back.keys() == report.keys()
@@ -149,7 +149,7 @@ def test_mouse_style_names_are_noticed_without_a_mouse_table():
     [
         (
             [f"lnc{i}" for i in range(6)],
-            r"none of the 6 names .* \['lnc0', 'lnc1', 'lnc2', 'lnc3', 'lnc4'\].*gene_key=",
+            r"none of the 6 names .*'lnc0', 'lnc1', 'lnc2', 'lnc3', 'lnc4'\].*gene_key=",
         ),
         (["0", "1"], "row numbers"),
     ],

@@ -69,33 +69,24 @@ def test_of_equal_symbols_the_gene_on_the_fullest_chromosome_wins_and_then_the_f
     ]
 
 
-def test_names_of_one_gene_are_listed_together():
+def test_names_of_one_gene_are_listed_together_and_missing_symbols_do_not_collide():
     mapping = map_names(["ACTB", "x", "Actb", "TP53", "ENSG00000000001.3"], HUMAN)
     assert mapping.rows.tolist() == [1, -1, 1, 0, 1]
     assert mapping.duplicates.to_dict("records") == [
         {"gene_id": "ENSG00000000001", "row": 1, "names": "ACTB; Actb; ENSG00000000001.3"}
     ]
-
-
-def test_genes_without_symbol_do_not_collide():
     mapping = map_names(["", "ENSG00000000000"], _table(["", ""]))
     assert mapping.rows.tolist() == [-1, 0]
     assert mapping.collisions.empty
     assert mapping.duplicates.empty
 
 
-def test_names_may_come_in_any_container():
+def test_names_and_genes_may_come_in_any_container_or_be_none():
     for container in (list, np.array, pd.Index, pd.Series, pd.Categorical):
         assert map_names(container(["ACTB", "nothing", "ACTB"]), HUMAN).rows.tolist() == [1, -1, 1]
-
-
-def test_a_table_with_categorical_columns_maps_the_same():
     table = HUMAN.copy()
     table.obs = table.obs.astype({"symbol": "category", "ensembl_id": "category"})
     assert map_names(["ACTB", "", "ENSG00000000002"], table).rows.tolist() == [1, -1, 2]
-
-
-def test_no_names_and_no_genes():
     assert map_names([], HUMAN).rows.shape == (0,)
     assert map_names(["ACTB"], HUMAN[:0]).rows.tolist() == [-1]
 

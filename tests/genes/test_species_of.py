@@ -69,11 +69,6 @@ def test_a_modality_without_a_species_has_that_of_its_mudata(adata, uns, expecte
     assert species_of(adata, within=_adata(uns))[0] == expected
 
 
-def test_a_species_of_a_mudata_that_is_unknown_is_an_error_that_says_where():
-    with pytest.raises(ValueError, match=r"mdata\.uns\['species'\]: .*'alien' is not known"):
-        species_of(_adata(), within=_adata({"species": "alien"}))
-
-
 def test_own_species_are_known():
     assert species_of(_adata(), "Axolotl", known=["axolotl"])[0] == "axolotl"
     assert species_of(_adata(species=["Axolotl"] * 3), known=["axolotl"])[0] == "axolotl"
@@ -95,6 +90,8 @@ def test_own_species_are_known():
 def test_a_species_that_is_not_clear_is_an_error(adata, species, said):
     with pytest.raises(ValueError, match=said):
         species_of(adata, species)
+    with pytest.raises(ValueError, match=r"mdata\.uns\['species'\]: .*'alien' is not known"):
+        species_of(_adata(), within=_adata({"species": "alien"}))
 
 
 def test_gene_tables_come_as_objects_paths_or_several(tmp_path):
@@ -106,30 +103,22 @@ def test_gene_tables_come_as_objects_paths_or_several(tmp_path):
         assert list(keys) == ["human", "mouse", "mouse"]
         assert sorted(tables) == ["human", "mouse"]
     assert list(species_of(mixed, str(path))[1]) == ["mouse"]
-
-
-def test_a_single_table_states_the_species_of_data_that_do_not():
+    # a single table states the species of data that do not
     table = tiny_table("mouse", seed=1)
     table.uns["gene_table"]["species"] = "axolotl"
     keys, tables = species_of(_adata(), table)
     assert (keys, list(tables)) == ("axolotl", ["axolotl"])
 
 
-@pytest.mark.parametrize(
-    "tables, message",
-    [
-        (["mouse", "mouse"], "two gene tables of 'mouse'; pass one"),
-        (["mouse"], "a gene table of mouse, but the cells are of human"),
-    ],
-)
-def test_tables_that_do_not_fit_are_refused(tables, message):
-    with pytest.raises(ValueError, match=message):
-        species_of(_adata({"organism": "human"}), [tiny_table(name) for name in tables])
-
-
-def test_a_name_among_tables_is_refused():
-    with pytest.raises(ValueError, match=r"species= holds 'human' in a list.*\.h5ad"):
-        species_of(_adata(), ["human", tiny_table("mouse")])
+def test_tables_that_do_not_fit_are_refused():
+    mouse = tiny_table("mouse")
+    for tables, message in (
+        ([mouse, mouse], "two gene tables of 'mouse'; pass one"),
+        ([mouse], "a gene table of mouse, but the cells are of human"),
+        (["human", mouse], r"species= holds 'human' in a list.*\.h5ad"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            species_of(_adata({"organism": "human"}), tables)
 
 
 @pytest.mark.parametrize("verb", [uc.tl.uce_embed, uc.pp.uce_tokenize])

@@ -17,15 +17,9 @@ from univerce.genes.table import make_table
 def table_of(symbols: list[str], features, *, species: str = "human", encoder: str = "simulated") -> ad.AnnData:
     features = np.asarray(features, dtype=np.float32)
     n, dim = features.shape
-    genes = pd.DataFrame(
-        {
-            "symbol": symbols,
-            "ensembl_id": [f"{species}{i}" for i in range(n)],
-            "chromosome": "1",
-            "start": range(n),
-            "chromosome_code": 0,
-        }
-    )
+    ids = [f"{species}{i}" for i in range(n)]
+    genes = pd.DataFrame({"symbol": symbols, "ensembl_id": ids, "start": range(n)})
+    genes = genes.assign(chromosome="1", chromosome_code=0)
     return make_table(
         genes, features, species=species, encoder=encoder, source="simulated", special_features=np.zeros((4, dim)),
         chromosome_names=["1"], chromosome_codes=[0], chromosome_features=np.ones((1, dim)),

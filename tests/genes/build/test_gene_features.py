@@ -16,9 +16,7 @@ from univerce.genes.fasta import Protein
 class Counting:
     """Features that follow from a protein's sequence alone, and what was asked for."""
 
-    reads = "sequences"
-    name = "counting"
-    dim = 3
+    reads, name, dim = "sequences", "counting", 3
 
     def __init__(self, fail_at: int = -1) -> None:
         self.calls: list[int] = []
@@ -101,8 +99,5 @@ def test_unknown_proteins_are_ignored():
     means, n_missing = gene_means(np.array([[1, 2], nan, [3, 6], nan, [5, 5]]), np.array([3, 1, 1]))
     np.testing.assert_array_equal(means, np.array([[2, 4], nan, [5, 5]], dtype=np.float32))
     assert n_missing == 2
-
-
-def test_an_encoder_that_loses_a_row_is_refused():
     with pytest.raises(ValueError, match="returned 2 rows for 3 proteins"):
         gene_means(np.ones((2, 4)), np.array([1, 2]))

@@ -52,13 +52,8 @@ def test_a_vector_is_looked_up_by_protein_then_gene_then_symbol(tmp_path, kind):
     assert (encoder.name, encoder.dim) == ("mine", 4)
 
 
-def test_a_released_file_is_of_the_encoder_of_the_release(tmp_path):
-    path = tmp_path / "Gallus_gallus.GRCg7b.gene_symbol_to_embedding_ESM2.pt"
-    torch.save({"INS": torch.ones(4)}, path)
-    assert Precomputed(path).name == "esm2_t48_15B_UR50D"
-
-
-def test_other_files_are_named_after_their_content(tmp_path):
+def test_files_are_named_after_their_content_unless_they_are_of_the_release(tmp_path):
+    assert Precomputed("Gallus_gallus.GRCg7b.gene_symbol_to_embedding_ESM2.pt").name == "esm2_t48_15B_UR50D"
     path = write(tmp_path, "npz")
     name = Precomputed(path).name
     assert name.startswith("vectors-")
@@ -100,14 +95,12 @@ def test_code_in_a_file_does_not_run(tmp_path, monkeypatch):
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_damaged_file_is_named(tmp_path):
+def test_a_damaged_file_is_named_and_a_file_per_protein_must_hold_one_mean(tmp_path):
     for name in ("x.h5", "x.pt"):
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(ValueError, match=name):
             Precomputed(tmp_path / name).encode(PROTEINS)
-
-
-def test_a_file_per_protein_must_hold_one_mean(tmp_path):
+    (tmp_path / "x.pt").unlink()
     torch.save({"representations": {}}, tmp_path / "P7.pt")
     with pytest.raises(ValueError, match=r"extract\.py with --include mean"):
         Precomputed(tmp_path, name="mine").encode(PROTEINS)

@@ -9,6 +9,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -144,33 +145,20 @@ def test_a_file_is_fetched_once_and_its_checksum_recorded(toy, cache):
     assert left(cache) == ["checksums.json", NAME]
 
 
-def test_nothing_is_created_before_the_first_fetch(toy, cache):
-    list_assets()
-    assert not cache.exists()
+BAD = {
+    "a 403 page": (answer(PAGE, 403), "403 Forbidden with a web page.*request blocked"),
+    "accepted but not ready": (answer(b"", 202), "202 Accepted with nothing"),
+    "a page with status 200": (answer(PAGE), rf"{len(PAGE)} bytes instead of .* web page .*blocked"),
+    "a page of no length": (answer(PAGE, declare=False), rf"{len(PAGE)} bytes instead of .* web page"),
+    "a long page": (answer(PAGE + b" " * (len(BODY) - len(PAGE))), "not a pickle file but a web page"),
+    "another format": (answer(b"PK" + BODY[2:]), "not a pickle file but a file that begins with b'PK"),
+    "a short file of no length": (answer(BODY[:500], declare=False), "500 bytes instead of"),
+    "far too much, cut off early": (answer(BODY * 2, declare=False), "it has 369500 bytes instead of"),
+    "a part without a request for it": (answer(BODY, 206), "answered 206"),
+}
 
 
-@pytest.mark.parametrize(
-    ("bad", "said"),
-    [
-        pytest.param(answer(PAGE, 403), r"403 Forbidden with a web page.*request blocked", id="a 403 page"),
-        pytest.param(answer(b"", 202), r"202 Accepted with nothing", id="accepted but not ready"),
-        pytest.param(answer(PAGE), rf"{len(PAGE)} bytes instead of .* web page .*blocked", id="a page with status 200"),
-        pytest.param(
-            answer(PAGE, declare=False), rf"{len(PAGE)} bytes instead of .* web page", id="a page of no length"
-        ),
-        pytest.param(
-            answer(PAGE + b" " * (len(BODY) - len(PAGE))), r"not a pickle file but a web page", id="a long page"
-        ),
-        pytest.param(
-            answer(b"PK" + BODY[2:]), r"not a pickle file but a file that begins with b'PK", id="another format"
-        ),
-        pytest.param(answer(BODY[:500], declare=False), r"500 bytes instead of", id="a short file of no length"),
-        pytest.param(
-            answer(BODY * 2, declare=False), r"it has 369500 bytes instead of", id="far too much, cut off early"
-        ),
-        pytest.param(answer(BODY, 206), r"answered 206", id="a part without a request for it"),
-    ],
-)
+@pytest.mark.parametrize("bad, said", BAD.values(), ids=BAD)
 def test_an_answer_that_is_not_the_file_is_refused_removed_and_described(toy, cache, bad, said):
     toy.answers |= {"/a": bad, "/b": bad}
     with pytest.raises(FetchError, match=said) as error:
@@ -251,30 +239,24 @@ def test_a_file_that_was_complete_but_not_named_is_not_fetched_again(toy, cache,
     assert toy.requests == []
 
 
-def test_a_server_that_ignores_range_is_read_from_the_start(toy, cache):
-    answers = [broken(headers=[("ETag", "one")]), answer(headers=[("ETag", "one")])]
-    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
+ETAG = [("ETag", "one")]
+RESTARTS = {
+    "the server ignores Range": ([broken(headers=ETAG), answer(headers=ETAG)], ["bytes=1000-"]),
+    "nothing identifies the file": ([broken(), answer()], [None]),
+    "the file changed": (
+        [broken(OTHER, headers=[("ETag", "old")]), ranged(etag="new"), ranged(etag="new")],
+        ["bytes=1000-", None],
+    ),
+    "the part is refused": ([broken(OTHER, headers=ETAG), answer(b"", 416), answer()], ["bytes=1000-", None]),
+}
+
+
+@pytest.mark.parametrize("answers, ranges", RESTARTS.values(), ids=RESTARTS)
+def test_a_part_that_cannot_be_continued_is_fetched_from_the_start(toy, cache, answers, ranges):
+    rest = iter(answers)
+    toy.answers["/a"] = lambda handler: next(rest)(handler)
     assert fetch(NAME).read_bytes() == BODY
-    assert toy.requests == [("/a", None), ("/a", "bytes=1000-")]
-
-
-def test_a_part_of_which_nothing_identifies_the_file_is_not_resumed(toy, cache):
-    toy.answers["/a"] = ranged(etag=None, cuts=[1000])
-    assert fetch(NAME).read_bytes() == BODY
-    assert toy.requests == [("/a", None), ("/a", None)]
-
-
-def test_a_file_that_changed_on_the_server_is_not_glued_to_the_old_part(toy, cache):
-    answers = [ranged(OTHER, etag="old", cuts=[1000]), ranged(etag="new"), ranged(etag="new")]
-    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
-    assert fetch(NAME).read_bytes() == BODY
-    assert toy.requests == [("/a", None), ("/a", "bytes=1000-"), ("/a", None)]
-
-
-def test_a_part_that_the_server_cannot_continue_is_fetched_again(toy, cache):
-    answers = [broken(OTHER, headers=[("ETag", "one")]), answer(b"", 416), answer()]
-    toy.answers["/a"] = lambda handler: answers.pop(0)(handler)
-    assert fetch(NAME).read_bytes() == BODY
+    assert [asked for _, asked in toy.requests] == [None, *ranges]
 
 
 def test_the_part_of_one_source_is_never_continued_by_another(toy, cache):
@@ -310,6 +292,9 @@ def test_a_file_copied_into_the_cache_is_checked_and_its_checksum_recorded(toy, 
     with settings.override(offline=True):
         fetch(NAME)
     assert list_assets()["sha256"].tolist() == [hashlib.sha256(BODY).hexdigest()]
+    (cache / "checksums.json").write_text("{")
+    with pytest.raises(ValueError, match=r"checksums\.json is damaged"):
+        list_assets()
     (cache / "checksums.json").unlink()
     (cache / NAME).write_bytes(PAGE)
     with pytest.raises(ValueError, match=rf"toy\.pkl is not toy\.pkl: it has {len(PAGE)} bytes.*web page.*Delete it"):
@@ -352,22 +337,10 @@ def test_a_read_only_cache_still_serves_its_files(toy, cache, monkeypatch, caplo
     assert "Could not record" in caplog.text
 
 
-def test_a_damaged_checksum_file_is_named(toy, cache):
-    cache.mkdir()
-    (cache / "checksums.json").write_text("{")
-    with pytest.raises(ValueError, match=r"checksums\.json is damaged"):
-        list_assets()
-
-
 def test_many_fetches_at_once_download_one_file_once(toy, cache):
     toy.answers["/a"] = answer()
-    results, threads = [], []
-    for _ in range(6):
-        threads.append(threading.Thread(target=lambda: results.append(fetch(NAME).read_bytes() == BODY)))
-        threads[-1].start()
-    for thread in threads:
-        thread.join()
-    assert results == [True] * 6
+    with ThreadPoolExecutor(6) as pool:
+        assert all(path.read_bytes() == BODY for path in pool.map(fetch, [NAME] * 6))
     assert toy.requests == [("/a", None)]
 
 
@@ -380,13 +353,13 @@ def test_a_progress_bar_is_shown_on_request_only(toy, cache, capsys):
 
 
 def test_assets_are_listed_with_their_state(toy, cache):
-    assert list_assets()[["name", "size", "cached", "sha256"]].to_numpy().tolist() == [[NAME, len(BODY), False, ""]]
+    columns = ["name", "size", "cached", "sha256"]
+    assert list_assets()[columns].to_numpy().tolist() == [[NAME, len(BODY), False, ""]]
+    assert not cache.exists()
     toy.answers["/a"] = answer(BODY + b" ")
     fetch(NAME)
     digest = hashlib.sha256(BODY + b" ").hexdigest()
-    assert list_assets()[["name", "size", "cached", "sha256"]].to_numpy().tolist() == [
-        [NAME, len(BODY) + 1, True, digest]
-    ]
+    assert list_assets()[columns].to_numpy().tolist() == [[NAME, len(BODY) + 1, True, digest]]
 
 
 def test_an_unknown_name_is_refused_before_anything_is_asked(cache):

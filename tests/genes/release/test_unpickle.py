@@ -50,10 +50,10 @@ def test_a_pickle_that_runs_code_is_refused_before_it_runs(tmp_path, protocol):
     assert (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize("obj", [np.int64(3), OrderedDict(a=1), {1}.__class__], ids=["numpy", "OrderedDict", "a class"])
-def test_even_a_harmless_class_is_refused(tmp_path, obj):
-    with pytest.raises(ValueError, match="it asks for"):
-        load_pickle_plain(_store(tmp_path / "x.pkl", obj))
+def test_even_a_harmless_class_is_refused(tmp_path):
+    for obj in (np.int64(3), OrderedDict(a=1), set):
+        with pytest.raises(ValueError, match="it asks for"):
+            load_pickle_plain(_store(tmp_path / "x.pkl", obj))
 
 
 NUMBERS = [
@@ -95,16 +95,12 @@ def test_only_numbers_of_numpy_are_read(tmp_path, obj, asked):
         load_pickle_plain(_store(tmp_path / "x.pkl", obj), numpy_numbers=True)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"<html>403</html>", pickle.dumps({"a": 1})[:-3], b"\x80\x04\xff\xff."],
-    ids=["empty", "a web page", "truncated", "garbage"],
-)
-def test_a_damaged_pickle_is_a_value_error_that_names_the_file(tmp_path, content):
+def test_a_damaged_pickle_is_a_value_error_that_names_the_file(tmp_path):
     path = tmp_path / "x.pkl"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.pkl was refused"):
-        load_pickle_plain(path)
+    for content in (b"", b"<html>403</html>", pickle.dumps({"a": 1})[:-3], b"\x80\x04\xff\xff."):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.pkl was refused"):
+            load_pickle_plain(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
@@ -130,10 +126,6 @@ def test_a_torch_file_that_runs_code_is_refused_before_it_runs(tmp_path, zipped)
     with pytest.raises(ValueError, match=r"x\.torch was refused: it asks for posix\.mkdir") as error:
         load_torch(path)
     assert "weights_only=False" not in str(error.value)
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_a_plain_pickle_that_runs_code_is_refused_as_a_torch_file(tmp_path):
     path = _store(tmp_path / "x.torch", Evil(tmp_path / "pwned"), protocol=2)
     with pytest.raises(ValueError, match=r"x\.torch"):
         load_torch(path)
@@ -147,10 +139,6 @@ def test_a_truncated_or_other_torch_file_is_a_value_error_that_names_the_file(tm
         (tmp_path / "y.torch").write_bytes(content)
         with pytest.raises(ValueError, match=r"y\.torch"):
             load_torch(tmp_path / "y.torch")
-
-
-def test_a_missing_file_is_a_file_not_found_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_torch(tmp_path / "x.torch")
-    with pytest.raises(FileNotFoundError):
-        load_pickle_plain(tmp_path / "x.pkl")
+    for read in (load_torch, load_pickle_plain):
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "missing")
