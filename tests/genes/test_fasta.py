@@ -29,19 +29,17 @@ def test_a_header_of_ensembl_says_all():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "place, chromosome, start",
-    [
+def test_a_position_is_read_from_any_kind_of_sequence():
+    for place, chromosome, start in (
         ("chromosome:GRCh38:X:10:20:1", "X", 10),
         ("scaffold:Mmur_3.0:KZ291901.1:7:9:-1", "KZ291901.1", 7),
         ("supercontig:x:GL172637.1:1:9:-1", "GL172637.1", 1),
         ("chromosome:BDGP6.46:2L:7529:9484:1", "2L", 7529),
         ("chromosome::I:3:4:1", "I", 3),
-    ],
-)
-def test_a_position_is_read_whatever_the_piece_of_the_genome_is_called(place, chromosome, start):
-    found = parse_header(f"P pep {place} gene:FBgn0031208")
-    assert (found.chromosome, found.start, found.gene) == (chromosome, start, "FBgn0031208")
+    ):
+        found = parse_header(f"P pep {place} gene:FBgn0031208")
+        assert (found.chromosome, found.start, found.gene) == (chromosome, start, "FBgn0031208")
+    assert parse_header("P pep description:like gene:4").gene == ""
 
 
 @pytest.mark.parametrize(
@@ -63,12 +61,9 @@ def test_headers_of_uniprot_and_ncbi(header, expected):
     assert parse_header(header) == expected
 
 
-@pytest.mark.parametrize(
-    "name, expected",
-    [("ENSG00000254647.8", "ENSG00000254647"), ("NP_000198.1", "NP_000198"), ("T28F2.1", "T28F2.1"), ("INS", "INS")],
-)
-def test_only_a_stable_identifier_loses_its_version(name, expected):
-    assert without_version(name) == expected
+def test_only_a_stable_identifier_loses_its_version():
+    names = {"ENSG00000254647.8": "ENSG00000254647", "NP_000198.1": "NP_000198", "T28F2.1": "T28F2.1", "INS": "INS"}
+    assert {name: without_version(name) for name in names} == names
 
 
 @pytest.mark.parametrize("zipped", [False, True])

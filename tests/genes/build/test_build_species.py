@@ -28,9 +28,7 @@ def count(sequence: str) -> list[int]:
 class Composition:
     """Counts of six amino acids as features."""
 
-    reads = "sequences"
-    name = "composition"
-    dim = DIM
+    reads, name, dim = "sequences", "composition", DIM
 
     def encode(self, proteins):
         return np.array([count(p.sequence) for p in proteins], np.float32)
@@ -242,8 +240,7 @@ def test_a_table_in_the_cache_is_found_by_models_of_its_encoder_and_by_no_other(
 class Generated(Composition):
     """Of the encoder and width that ``tests/helpers/tiny.py`` trains on."""
 
-    name = "generated"
-    dim = 12
+    name, dim = "generated", 12
 
     def encode(self, proteins):
         return np.hstack([super().encode(proteins), super().encode(proteins)[:, ::-1] + 0.1])

@@ -66,34 +66,25 @@ def test_the_released_blocks_are_in_sorted_order_and_hold_no_more_genes_than_hav
     assert ((unique - sizes) / unique < 0.01).all()
 
 
-def test_genes_that_look_like_missing_values_and_numeric_chromosomes_stay_text(csv):
+def test_symbols_and_chromosomes_are_text_and_starts_are_numbers(csv):
     positions = read_positions(csv("NA,1,10,human\nnan,NA,9,human\nNull,X,007,human\n"))
     assert positions["gene_symbol"].tolist() == ["NA", "NAN", "NULL"]
     assert positions["chromosome"].tolist() == ["1", "NA", "X"]
     assert positions["start"].tolist() == [10, 9, 7]
-
-
-def test_starts_are_numbers_so_that_nine_comes_before_ten(csv):
     starts = read_positions(csv("A,1,10,human\nB,1,9,human\nC,1,100.0,human\nD,1,1e3,human\n"))["start"]
     assert starts.sort_values().tolist() == [9, 10, 100, 1000]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        pytest.param("A,1,12a,human\n", r"the start '12a' of A \(human\) is not an integer", id="start is text"),
-        pytest.param("A,1,1.5,human\n", r"the start '1\.5' of A \(human\)", id="start is a fraction"),
-        pytest.param("A,1,inf,human\n", r"the start 'inf' of A \(human\)", id="start is infinite"),
-        pytest.param("A,1,2,human\nB,,3,human\n", "chromosome is empty in row 3", id="no chromosome"),
-        pytest.param("A,1,2,human\n,1,3,human\n", "gene_symbol is empty in row 3", id="no symbol"),
-    ],
-)
-def test_a_bad_position_is_named(csv, text, said):
-    with pytest.raises(ValueError, match=said):
-        read_positions(csv(text))
-
-
-def test_a_position_table_without_a_column_is_refused(tmp_path):
+def test_a_bad_position_or_missing_column_is_named(csv, tmp_path):
+    for text, said in (
+        ("A,1,12a,human\n", r"the start '12a' of A \(human\) is not an integer"),
+        ("A,1,1.5,human\n", r"the start '1\.5' of A \(human\)"),
+        ("A,1,inf,human\n", r"the start 'inf' of A \(human\)"),
+        ("A,1,2,human\nB,,3,human\n", "chromosome is empty in row 3"),
+        ("A,1,2,human\n,1,3,human\n", "gene_symbol is empty in row 3"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_positions(csv(text))
     (tmp_path / "x.csv").write_text("gene_symbol,chromosome,species\nA,1,human\n")
     with pytest.raises(ValueError, match="has no column start; it has gene_symbol, chromosome, species"):
         read_positions(tmp_path / "x.csv")
@@ -119,20 +110,17 @@ def test_a_token_tensor_is_read_alone_or_from_a_checkpoint_with_or_without_chrom
             assert torch.equal(token_tensor(tmp_path / name, 90, 3), tensor)
 
 
-@pytest.mark.parametrize(
-    ("stored", "said"),
-    [
-        pytest.param(torch.rand(91, 5), r"has 91 token rows; 90 are expected, or 93", id="another number of rows"),
-        pytest.param({"a": torch.rand(90, 5)}, r"has no 'pe_embedding\.weight'; it has a", id="another checkpoint"),
-        pytest.param(torch.rand(90), "two dimensions", id="a vector"),
-        pytest.param(torch.ones(90, 5, dtype=torch.int32), "floating point", id="integers"),
-        pytest.param([torch.rand(90, 5)], "two dimensions", id="a list"),
-    ],
-)
-def test_other_files_are_not_token_tensors(tmp_path, stored, said):
-    torch.save(stored, tmp_path / "x.torch")
-    with pytest.raises(ValueError, match=said):
-        token_tensor(tmp_path / "x.torch", 90, 3)
+def test_other_files_are_not_token_tensors(tmp_path):
+    for stored, said in (
+        (torch.rand(91, 5), r"has 91 token rows; 90 are expected, or 93"),
+        ({"a": torch.rand(90, 5)}, r"has no 'pe_embedding\.weight'; it has a"),
+        (torch.rand(90), "two dimensions"),
+        (torch.ones(90, 5, dtype=torch.int32), "floating point"),
+        ([torch.rand(90, 5)], "two dimensions"),
+    ):
+        torch.save(stored, tmp_path / "x.torch")
+        with pytest.raises(ValueError, match=said):
+            token_tensor(tmp_path / "x.torch", 90, 3)
 
 
 def test_rows_get_their_symbols():
@@ -167,19 +155,15 @@ def test_files_are_taken_out_of_an_archive_one_by_one_and_removed_again(tmp_path
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_no_member_of_an_archive_leaves_the_scratch_directory(tmp_path):
-    archive = _archive(
-        tmp_path / "p.tar.gz", [("../../" + HUMAN, b"human"), ("/" + MOUSE, b"mouse"), ("../evil", b"evil")]
-    )
+def test_no_member_of_an_archive_leaves_the_scratch_directory_and_no_link_is_followed(tmp_path):
+    members = [("../../" + HUMAN, b"human"), ("/" + MOUSE, b"mouse"), ("../evil", b"evil")]
+    archive = _archive(tmp_path / "p.tar.gz", members)
     scratch = tmp_path / "deep" / "scratch"
     scratch.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     for _, path in protein_files(archive, ["human", "mouse"], scratch):
         assert path.parent == scratch
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_link_in_an_archive_is_not_followed(tmp_path):
     archive = _archive(tmp_path / "p.tar.gz", [(HUMAN, None)])
     with pytest.raises(FileNotFoundError, match=HUMAN):
         list(protein_files(archive, ["human"], tmp_path))
@@ -196,11 +180,7 @@ def test_files_are_found_in_a_directory_also_below_it(tmp_path):
 def test_a_truncated_archive_is_a_value_error_that_names_it(tmp_path):
     noise = np.random.default_rng(0).bytes(100_000)
     content = _archive(tmp_path / "whole.tar.gz", [("x/other.pt", noise), (HUMAN, noise)]).read_bytes()
-    for name, damaged in {
-        "cut.tar.gz": content[:120_000],
-        "page.tar.gz": b"<html>",
-        "text.tar.gz": gzip.compress(b"?"),
-    }.items():
+    for name, damaged in (("cut", content[:120_000]), ("page", b"<html>"), ("text", gzip.compress(b"?"))):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{name} is neither a directory nor an intact archive"):
             list(protein_files(tmp_path / name, ["human"], tmp_path))
