@@ -172,8 +172,7 @@ def _as_written(
 ) -> dict[str, tuple[bool, float, int]]:
     """Compute for every species whether case was compared, and the weight and number of its names.
 
-    Case distinguishes human ACTB from mouse Actb if both names and table kept it; of several tables of a species those
-    with case count.
+    Case distinguishes human ACTB from mouse Actb. Of several tables of a species those with case count.
     """
     upper = [name.upper() for name in names]
     ids = [stable_id(name) or name for name in upper]

@@ -228,15 +228,6 @@ def test_an_interrupted_call_is_resumed_and_leaves_no_files(tmp_path, monkeypatc
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["pep.fa", "t.h5ad", "work"]
 
 
-def test_a_table_in_the_cache_is_found_by_models_of_its_encoder_and_by_no_other(tmp_path, tiny_model):
-    build(tmp_path, random_records(), encoder=Generated())
-    assert "axolotl" in uc.genes.available_species(tiny_model)
-    assert uc.genes.load_table("axolotl", model=tiny_model).n_obs == 40
-    assert "axolotl" not in uc.genes.available_species()
-    with pytest.raises(ValueError, match="no gene table of 'axolotl' for the model 'uce-mini'"):
-        uc.genes.load_table("axolotl")
-
-
 class Generated(Composition):
     """Of the encoder and width that ``tests/helpers/tiny.py`` trains on."""
 
@@ -251,12 +242,21 @@ def cells(species: str, symbols: list[str], n: int = 12) -> ad.AnnData:
     return ad.AnnData(X, var=pd.DataFrame(index=symbols), obs=pd.DataFrame(index=[f"{species} {i}" for i in range(n)]))
 
 
+def test_a_table_in_the_cache_is_found_by_models_of_its_encoder_and_by_no_other(tmp_path, tiny_model):
+    build(tmp_path, random_records(), encoder=Generated())
+    assert "axolotl" in uc.genes.available_species(tiny_model)
+    assert uc.genes.load_table("axolotl", model=tiny_model).n_obs == 40
+    assert "axolotl" not in uc.genes.available_species()
+    with pytest.raises(ValueError, match="no gene table of 'axolotl' for the model 'uce-mini'"):
+        uc.genes.load_table("axolotl")
+
+
 def test_one_call_builds_what_the_next_embeds(tmp_path, tiny_model):
     build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated())
     adata = cells("chicken", [f"Sym{i}" for i in range(40)])
+    handed = adata.copy()
     uc.tl.uce_embed(adata, species="chicken", model=tiny_model)
     np.testing.assert_allclose(np.linalg.norm(adata.obsm["X_uce"], axis=1), 1, atol=1e-5)
-    handed = cells("chicken", [f"Sym{i}" for i in range(40)])
     out = tmp_path / "chicken.h5ad"
     table = build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated(), out=out)
     uc.tl.uce_embed(handed, model=tiny_model, species=out)

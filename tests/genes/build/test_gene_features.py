@@ -18,13 +18,10 @@ class Counting:
 
     reads, name, dim = "sequences", "counting", 3
 
-    def __init__(self, fail_at: int = -1) -> None:
+    def __init__(self) -> None:
         self.calls: list[int] = []
-        self.fail_at = fail_at
 
     def encode(self, proteins) -> np.ndarray:
-        if len(self.calls) == self.fail_at:
-            raise KeyboardInterrupt
         self.calls.append(len(proteins))
         return np.array([[len(p.sequence), p.sequence.count("A"), 1] for p in proteins], dtype=np.float32)
 
@@ -55,16 +52,6 @@ def test_the_feature_of_a_gene_is_always_the_mean_of_its_own_proteins(tmp_path_f
 
 def test_blocks_hold_whole_genes():
     assert list(block_edges(np.array([1, 1, 5, 1, 2, 1]), 3)) == [(0, 3), (3, 5), (5, 6)]
-
-
-def test_an_interrupted_call_is_resumed(tmp_path):
-    found = proteome(2, 2, 2, 2, 2)
-    with pytest.raises(KeyboardInterrupt):
-        encode_genes(found, Counting(fail_at=2), tmp_path, block_proteins=2)
-    again = Counting()
-    paths = encode_genes(found, again, tmp_path, block_proteins=2)
-    assert again.calls == [2, 2, 2]
-    np.testing.assert_allclose(values(paths), expected(found))
 
 
 def test_a_damaged_block_is_computed_again(tmp_path):

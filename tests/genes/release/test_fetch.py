@@ -180,9 +180,9 @@ def test_the_second_source_is_tried_if_the_first_fails(toy, cache, caplog):
 
 def test_the_mirror_in_the_environment_is_tried_first(toy, cache, monkeypatch):
     monkeypatch.setenv("UNIVERCE_MIRROR", f"{toy.url}/mirror/")
-    toy.answers[f"/mirror/{NAME}"] = answer()
+    toy.answers |= {f"/mirror/{NAME}": answer(b"", 404), "/a": answer()}
     assert fetch(NAME).read_bytes() == BODY
-    assert toy.requests == [(f"/mirror/{NAME}", None)]
+    assert toy.requests == [(f"/mirror/{NAME}", None), ("/a", None)]
 
 
 def test_a_source_that_cannot_be_reached_is_named(register, cache):
@@ -363,7 +363,9 @@ def test_assets_are_listed_with_their_state(toy, cache):
 
 
 def test_an_unknown_name_is_refused_before_anything_is_asked(cache):
-    with pytest.raises(ValueError, match=r"Unknown asset '\.\./etc/passwd'"):
+    with pytest.raises(
+        ValueError, match=r"Unknown asset '\.\./etc/passwd'; use one of species_chrom\.csv, .*all_tokens\.torch"
+    ):
         fetch("../etc/passwd")
     assert not cache.exists()
 

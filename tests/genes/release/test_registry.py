@@ -7,8 +7,6 @@ from univerce.genes.release.registry import (
     MAGIC,
     RELEASED_MODELS,
     RELEASED_SPECIES,
-    asset_urls,
-    get_asset,
     list_tables,
     protein_file,
 )
@@ -29,19 +27,10 @@ def test_both_known_token_tensors_and_the_real_files_are_within_their_bounds(tes
         assert all(ASSETS[name].min_bytes <= size <= ASSETS[name].max_bytes for size in found)
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"Unknown asset 'tokens'.*all_tokens\.torch"):
-        get_asset("tokens")
+def test_an_unknown_species_is_refused_with_the_known_ones():
     assert protein_file("human") == "Homo_sapiens.GRCh38.gene_symbol_to_embedding_ESM2.pt"
     with pytest.raises(ValueError, match=f"'rat' was not released.*{', '.join(RELEASED_SPECIES)}"):
         protein_file("rat")
-
-
-def test_a_mirror_is_tried_before_figshare(monkeypatch):
-    asset = get_asset("species_chrom.csv")
-    assert asset_urls(asset) == asset.urls
-    monkeypatch.setenv("UNIVERCE_MIRROR", "https://mirror.example/uce/")
-    assert asset_urls(asset) == ("https://mirror.example/uce/species_chrom.csv", *asset.urls)
 
 
 def test_tables_are_listed_by_species_and_an_h5ad_wins_over_a_packed_table(tmp_path):

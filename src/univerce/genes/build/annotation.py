@@ -105,7 +105,7 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
             source=source,
             n_identity=encoder.n_identity,
             identity_seed=encoder.seed,
-            special_features=text_special_tokens(encoder),
+            special_features=quantize(special_tokens(encoder.dim, seed=encoder.seed)),
             chromosome_names=chromosomes,
             chromosome_codes=[code[name] for name in full],
             chromosome_features=text_chromosome_tokens(full, encoder),
@@ -113,11 +113,11 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
     return tables
 
 
-def text_special_tokens(encoder: TextEncoder) -> np.ndarray:
-    """Draw the special tokens ``[4, dim]`` int8 of a text encoder."""
-    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim, seed=encoder.seed)
+def special_tokens(dim: int, *, seed: int = 0) -> np.ndarray:
+    """Draw the special tokens ``[4, dim]`` float32 of an encoder without any."""
+    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], dim, seed=seed)
     special[PAD] = 0
-    return quantize(special)
+    return special
 
 
 def text_chromosome_tokens(names: Sequence[str], encoder: TextEncoder) -> np.ndarray:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from univerce._settings import settings
 from univerce._validate import check_whole
-from univerce.genes.build.annotation import text_chromosome_tokens, text_special_tokens
+from univerce.genes.build.annotation import special_tokens, text_chromosome_tokens
 from univerce.genes.build.check_species import check_species
 from univerce.genes.build.gene_features import encode_genes, read_block
 from univerce.genes.build.gtf import Annotation, read_genes
@@ -26,12 +26,12 @@ from univerce.genes.build.proteome import Proteome, read_proteome, without_seque
 from univerce.genes.build.scaffolds import chromosome_tokens, pool_scaffolds
 from univerce.genes.encoders.encoder import Encoder, find_encoder
 from univerce.genes.encoders.text import TextEncoder
-from univerce.genes.hashed import hashed_tokens
+from univerce.genes.hashed import quantize
 from univerce.genes.load import load_reference, registered_tables
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_SPECIES, list_tables
 from univerce.genes.species import SPECIES, find_species
-from univerce.genes.table import N_SPECIAL, PAD, gene_table_info, make_table, read_table, write_around, write_table
+from univerce.genes.table import gene_table_info, make_table, read_table, write_around, write_table
 from univerce.io.atomic import replacing
 
 logger = logging.getLogger("univerce")
@@ -262,10 +262,8 @@ def _special_tokens(encoder: Encoder, like: ad.AnnData | Path | str | None) -> n
             'Convert one first: uc.genes.convert_released(species=["human"]), or pass like= with such a table.'
         )
     if isinstance(encoder, TextEncoder):
-        return text_special_tokens(encoder)
-    special = hashed_tokens([f"special_{i}" for i in range(N_SPECIAL)], encoder.dim)
-    special[PAD] = 0
-    return special
+        return quantize(special_tokens(encoder.dim, seed=encoder.seed))
+    return special_tokens(encoder.dim)
 
 
 def _number_chromosomes(genes: pd.DataFrame, species: str, taxonomy_id: int, encoder: Encoder) -> dict[str, Any]:

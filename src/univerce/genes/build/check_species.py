@@ -72,9 +72,8 @@ def check_species(
 ) -> SpeciesReport:
     """Check the content of a gene table, its fit to a data set, and whether its features belong to its genes.
 
-    Orthologs detect rows shifted against their features: genes with the same symbol in two species should be nearest by
-    feature far more often than by chance. How often depends on the encoder and the distance of the species; at the rate
-    of chance something is wrong.
+    Genes with the same symbol in two species should be nearest by feature far more often than by chance, which rows
+    shifted against their features are not.
 
     Parameters
     ----------

@@ -41,10 +41,9 @@ def feature_report(
 ) -> pd.DataFrame:
     """Measure how well gene features capture orthologs, identities and families, by their cosines.
 
-    Orthologs and families are defined by symbols, which is crude: genes of one name need not be orthologs, least of all
-    in distant species, and an encoder that reads symbols, such as :class:`univerce.genes.TextEncoder`, has seen the
-    answer. Compare encoders of one kind, and all columns together: if all features are alike, families are coherent but
-    genes are not separate.
+    Orthologs and families are defined by symbols, which is crude, and known to encoders that read symbols, such as
+    :class:`univerce.genes.TextEncoder`. Compare encoders of one kind, and all columns together: if all features are
+    alike, families are coherent but genes are not separate.
 
     Parameters
     ----------

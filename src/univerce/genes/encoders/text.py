@@ -1,9 +1,8 @@
 """Gene features from the symbol and description of a gene, where no protein language model can run.
 
-Two parts: a truncated SVD of TF-IDF weighted character n-grams and words places related genes (families, orthologs)
-close together; random signs, drawn from the symbol alone, separate genes that the SVD would merge (INS, GCG and SST
-share every frequent word) and agree for orthologs of one name. Signs can be computed from the symbol, so files omit
-them.
+A truncated SVD of TF-IDF weighted character n-grams and words places related genes (families, orthologs) close
+together. Random signs, drawn from the symbol alone, separate genes that the SVD would merge (INS, GCG and SST share
+every frequent word) and agree for orthologs of one name; files omit them.
 """
 
 from __future__ import annotations

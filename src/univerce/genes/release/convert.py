@@ -53,8 +53,8 @@ def convert_tables(
 ) -> dict[str, Path]:
     """Convert the released UCE files to gene tables ``<out_dir>/<species>.h5ad``.
 
-    Rows are the genes with both a protein embedding and a position. Genes without a position, which cannot be in a
-    sentence, are logged and listed in ``uns["genes_without_position"]``.
+    Rows are the genes with both a protein embedding and a position; genes without a position are logged and listed in
+    ``uns["genes_without_position"]``.
 
     Parameters
     ----------
@@ -65,8 +65,7 @@ def convert_tables(
     tokens
         ``all_tokens.torch``, or a checkpoint with ``pe_embedding.weight`` (``4layer_model.torch``).
     protein_embeddings
-        ``protein_embeddings.tar.gz``, or the directory it was unpacked to. Its symbols name the rows; its vectors must
-        agree with the token tensor.
+        ``protein_embeddings.tar.gz`` or its directory, whose symbols name the rows.
     out_dir
         Output directory, also used as scratch space.
     species
