@@ -27,10 +27,9 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     species
         A name that :func:`available_species` lists.
     model
-        ``"uce-mini"``, whose tables are bundled; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted from the
-        released files at first use, which fetches several GB; or the directory of a model with a ``config.json`` and
-        tables in the same directory or in ``tables/``. Tables that :func:`build_species` put into the cache are found
-        by every model with their encoder; the model's own tables come first.
+        ``"uce-mini"``, whose tables are bundled; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted at first use
+        from the released files (several GB); or the directory of a model with ``config.json`` and tables, also in
+        ``tables/``. Other species come from the cache, where :func:`build_species` puts tables by encoder.
 
     Returns
     -------

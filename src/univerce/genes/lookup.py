@@ -63,8 +63,8 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
 
     Returns
     -------
-    ``NameMapping`` with ``rows`` ``[n_names]`` of the table (-1 without a gene), ``how`` each name matched, and data
-    frames of ``collisions`` and ``duplicates``.
+    A mapping with ``rows`` ``[n_names]`` of the table (-1 without a gene), ``how`` each name matched, and data frames
+    of ``collisions`` and ``duplicates``.
 
     Examples
     --------

@@ -198,8 +198,7 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     table
         Gene table.
     path
-        ``*.h5ad`` keeps the features contiguous and uncompressed, so that rows can be read from disk; ``*.zarr.zip`` is
-        small (LZMA). The same table gives the same bytes of ``*.zarr.zip``.
+        ``*.h5ad``, whose features can be read from disk, or ``*.zarr.zip``, which is small (LZMA) and reproducible.
 
     Returns
     -------
@@ -208,8 +207,7 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     Raises
     ------
     ValueError
-        If ``table`` is not a gene table, the name has another suffix, or the digest does not match the content (checked
-        as in :func:`read_table`).
+        If ``table`` is not a gene table, does not match its digest, or the name has another suffix.
 
     Examples
     --------
@@ -251,8 +249,7 @@ def read_table(path: Path | str) -> ad.AnnData:
     FileNotFoundError
         If the file does not exist.
     ValueError
-        If the file is not a gene table, or its digest does not match its content; tables with more than 16 MiB of
-        features, such as those of the released models, are not checked.
+        If the file is not a gene table, or does not match its digest (checked up to 16 MiB of features).
 
     Examples
     --------

@@ -72,8 +72,8 @@ def check_species(
 ) -> SpeciesReport:
     """Check the content of a gene table, its fit to a data set, and whether its features belong to its genes.
 
-    Genes with the same symbol in two species should be nearest by feature far more often than by chance, which rows
-    shifted against their features are not.
+    Genes with the same symbol in two species should be nearest by feature far more often than by chance; else the rows
+    may be shifted against their features.
 
     Parameters
     ----------

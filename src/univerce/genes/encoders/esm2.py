@@ -40,9 +40,9 @@ class ESM2:
     Parameters
     ----------
     checkpoint
-        A published checkpoint such as ``"esm2_t33_650M_UR50D"``, which transformers fetches into its cache; or a
-        directory with ``config.json``, weights and ``vocab.txt``. A directory with the name and shape of a published
-        checkpoint is taken for it; any other is named after its weights.
+        A published checkpoint such as ``"esm2_t33_650M_UR50D"``, which transformers fetches; or a directory with
+        ``config.json``, weights and ``vocab.txt``, named after its weights unless it has the name and shape of a
+        published one.
     batch_tokens
         Residues in a batch, padding included; fewer need less memory and change results only by rounding.
 

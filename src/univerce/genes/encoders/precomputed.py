@@ -32,8 +32,8 @@ class Precomputed:
         an ``.h5`` or ``.npz`` file with a dataset per name, or a directory of ``.pt`` files that the ``extract.py`` of
         ESM writes with ``--include mean``. Only tensors are unpickled.
     name
-        Name of the encoder, which gene tables record and models compare. By default the file name and a digest of its
-        content, which no model knows; for the released files the name of their encoder.
+        Name of the encoder, which gene tables record and models compare. By default that of the released files, or the
+        file name and a digest.
 
     Examples
     --------
