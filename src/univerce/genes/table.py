@@ -156,7 +156,7 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
         chromosomes = part[part >= first_chromosome] - first_chromosome
         features = (
             table.uns["special_features"][part[part < N_SPECIAL]],
-            np.reshape(table.X[genes], (len(genes), table.n_vars)),
+            np.asarray(table.X[genes]).reshape(len(genes), table.n_vars),
             table.uns["chromosome_features"][chromosomes],
         )
         yield slice(begin, begin + len(part)), np.concatenate([np.asarray(x, dtype=np.float32) for x in features])
