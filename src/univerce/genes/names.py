@@ -31,12 +31,8 @@ class SpeciesNames:
     @classmethod
     def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
         written = frozenset(clean_names(symbols)) - {""}
-        return cls(
-            species=species,
-            symbols=written,
-            upper_symbols=frozenset(symbol.upper() for symbol in written),
-            ids=frozenset(name.upper() for name in clean_names(ids)) - {""},
-        )
+        identifiers = frozenset(name.upper() for name in clean_names(ids)) - {""}
+        return cls(species, written, frozenset(symbol.upper() for symbol in written), identifiers)
 
 
 @cache

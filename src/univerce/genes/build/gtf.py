@@ -19,6 +19,7 @@ _GTF = re.compile(r'([\w.-]+) +(?:"([^"]*)"|([^;\s]+)) *(?:;|$)')
 # Rows without names of genes, transcripts or proteins.
 _PASSED_OVER = {"exon", "region", "start_codon", "stop_codon", "UTR", "five_prime_utr", "three_prime_utr", "intron"}
 _PASSED_OVER |= {"five_prime_UTR", "three_prime_UTR", "chromosome", "scaffold", "supercontig", "biological_region"}
+_CANONICAL = {"Ensembl_canonical", "RefSeq Select", "MANE Select"}
 _COLUMNS = ["symbol", "chromosome", "start", "description"]
 
 
@@ -71,9 +72,7 @@ def _collect(path: Path) -> Annotation:
     product: dict[str, list[str]] = {}  # transcript to its proteins
     canonical: set[str] = set()
     for kind, chromosome, start, fields in _rows(path):
-        is_canonical = bool(
-            {"Ensembl_canonical", "RefSeq Select", "MANE Select"} & set(fields.get("tag", "").split(","))
-        )
+        is_canonical = not _CANONICAL.isdisjoint(fields.get("tag", "").split(","))
         gene_id, mother = fields.get("gene_id", ""), fields.get("Parent", "").split(",")[0]
         own = fields.get("ID", "")
         if mother:

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 def fetch(name: str) -> Path:
     """Return the local path of a released file; download it if it is not in the cache.
 
-    A download resumes where an earlier one broke off and gets its final name once status, length and first bytes are
-    checked. Its SHA-256 is recorded in ``<cache_dir>/checksums.json`` the first time and compared every later time.
+    A download resumes where an earlier one broke off. Status, length and first bytes are checked; the SHA-256 is
+    recorded in ``<cache_dir>/checksums.json`` the first time and compared every later time.
 
     Parameters
     ----------
