@@ -327,7 +327,7 @@ def test_unknown_options_and_protein_files_without_a_dictionary_are_refused(rele
 
 def test_ensembl_ids_come_from_the_annotation_where_a_symbol_is_unambiguous(release):
     ids = {"Tp53": "ENSG1", "INS": "ENSG2", "ins": "ENSG3", "CD3E": "", "GCG": "ENSG5", "OTHER": "ENSG6"}
-    annotation = pd.DataFrame({"symbol": ids.keys(), "ensembl_id": ids.values()})
+    annotation = pd.DataFrame({"symbol": list(ids), "ensembl_id": list(ids.values())})
     table = ad.read_h5ad(release.convert(annotation={"human": annotation})["human"])
     expected = {"TP53": "ENSG1", "INS": "", "CD3E": "", "GCG": "ENSG5", "ACTB": ""}
     assert dict(zip(table.obs["symbol"], table.obs["ensembl_id"], strict=True)) == expected

@@ -66,7 +66,7 @@ def feature_report(
         Share of the sampled genes with a symbol of ``reference`` (ignoring case) whose nearest gene of ``reference``
         has that symbol, and their number. Ties count as failures; NaN for ``reference``, and if no symbol is shared.
     ``separate``, ``nearest_cosine``
-        Share of the sampled genes whose nearest gene of another symbol has a cosine below 0.95, and the mean of it.
+        Share of the sampled genes whose nearest gene of another symbol has a cosine below 0.95, and their mean cosine.
     ``family_cosine``, ``random_cosine``, ``family_coherence``
         Cosine of two genes of one family, averaged over pairs, then over families with 5 or more genes (NaN without);
         mean cosine of any two genes; and the difference. Families begin with RPL or RPS, KRT, HLA-, COL, OR, SLC, ZNF,
