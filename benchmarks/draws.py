@@ -27,13 +27,7 @@ from univerce.model import UCE, UCEConfig
 from univerce.model.config import UCE_MINI
 from univerce.pl._figure import DOUBLE, PALETTE, style
 
-DRAWS, SAMPLINGS, SENTENCES, SEEDS, K = (
-    (128, 256, 512, 1024),
-    ("multinomial", "systematic"),
-    (1, 4),
-    (0, 1),
-    15,
-)
+DRAWS, SAMPLINGS, SENTENCES, SEEDS, K = ((128, 256, 512, 1024), ("multinomial", "systematic"), (1, 4), (0, 1), 15)
 LABELS = "cell_type"
 
 

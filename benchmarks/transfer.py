@@ -100,11 +100,7 @@ def main(run: Run) -> None:
 
 def show(scores: pd.DataFrame, classifier: str) -> None:
     """Each transfer, the mean of each kind, and the mean of all, with the spread over the seeds."""
-    parts = [
-        scores,
-        scores.assign(set="mean, " + scores["kind"]),
-        scores.assign(set="mean of all"),
-    ]
+    parts = [scores, scores.assign(set="mean, " + scores["kind"]), scores.assign(set="mean of all")]
     lines = []
     for part in parts:
         by_seed = part.groupby(["set", "method", "measure", "seed"], sort=False)["value"].mean()

@@ -37,17 +37,17 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             adata = ad.read_h5ad(entry.path)
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
             run(
-                adata, groupby=entry.labels, batch_key=entry.batch, layer=entry.layer, methods=config.methods,
+                adata, groupby=entry.groupby, batch_key=entry.batch_key, layer=entry.layer, methods=config.methods,
                 features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
                 add_umaps(adata)
             suffix = "" if features == "all" else ", 2,000 variable genes"
-            outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch_key=entry.batch))
+            outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch_key=entry.batch_key))
     for transfer in config.transfers:
         by_name = {entry.name: entry for entry in config.data}
         query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
-        report(f"{transfer.name}: {reference.n_obs:,} cells teach, {query.n_obs:,} are labeled")
+        report(f"{transfer.name}: {reference.n_obs:,} reference cells, {query.n_obs:,} query cells")
         methods = [m for m in config.methods if _takes_part(m, transfer)]
         symbols = {by_name[name].gene_key for name in (transfer.query, transfer.reference)}
         if len(symbols) > 1:
@@ -74,7 +74,7 @@ def _side(entry: DataEntry, transfer: TransferEntry) -> ad.AnnData:
     adata = ad.read_h5ad(entry.path)
     if entry.layer is not None:
         adata.X = adata.layers[entry.layer]
-    labels = adata.obs[entry.labels].astype(object)
+    labels = adata.obs[entry.groupby].astype(object)
     if transfer.types is not None:
         coarse = {label: name for name, members in transfer.types.items() for label in members}
         labels = labels.map(coarse)

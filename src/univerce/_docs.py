@@ -11,6 +11,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 PARAMETERS: Final = {
     "adata": "Annotated data.",
     "ax": "Draw into these axes.",
+    "batch_key": "Column of ``obs`` with the batches.",
+    "cache": (
+        "Directory for embeddings, by the hash of the data, the method, its code, options and weights, the seed and\n"
+        "the versions. Methods defined inside a function are not cached."
+    ),
     "check_space": "Require both embeddings to come from one model. ``False`` is for embeddings of other methods.",
     "copy": "Return a changed copy and leave ``adata`` as it is.",
     "figsize": "Size in inches; ``None`` fits the labels.",
@@ -21,6 +26,7 @@ PARAMETERS: Final = {
     "metric": '``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.',
     "min_cells": "Leave out groups with fewer cells.",
     "mod": "Modality, if ``adata`` is a MuData.",
+    "n_bootstrap": "Resamples of the cells for 95 % intervals; 0 for none.",
     "n_permutations": "Number of shuffles; 0 skips the comparison with chance.",
     "ontology": "Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.",
     "ontology_ids": (
@@ -29,6 +35,7 @@ PARAMETERS: Final = {
     ),
     "return_fig": "Return the figure.",
     "rng": "Seed or generator.",
+    "seeds": "Seeds of the methods that depend on one; the others run once.",
     "show": "Show the figure; ``None`` shows it unless ``ax`` is given.",
     "use_rep": "Key of the embedding in ``obsm``.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
-from univerce.bench import _runs
+from univerce.bench import _cache, _runs
 from univerce.bench._cache import cache_key, cached_numbers, data_digest
+from univerce.bench._registry import find_method
 from univerce.bench._runs import run_method, visible
 
 
@@ -65,13 +67,14 @@ def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, t
     assert key() != keys[0]
 
 
-def test_a_function_that_may_hold_values_of_its_own_is_not_kept(tmp_path, data):
+def test_a_closure_and_a_failed_run_are_not_cached(tmp_path, data):
     shift = 1.0
     method = some_method("closure", lambda adata, **_: adata.X.toarray() + shift)
     one = run(method, data, tmp_path)
     shift = 2.0
     two = run(method, data, tmp_path)
     np.testing.assert_array_equal(one.embedding + 1, two.embedding)
+    assert run(BROKEN, data, tmp_path).embedding is None
     assert not list(tmp_path.iterdir())
 
 
@@ -87,11 +90,6 @@ def test_time_and_peak_memory_of_a_run_are_measured(tmp_path, data, monkeypatch)
     for name in ("_RESET", "_STATUS"):
         monkeypatch.setattr(_runs, name, tmp_path / "none" / "file")
     assert np.isnan(run(some_method("touch", touch), data, None).peak_mb)
-
-
-def test_a_failed_run_is_not_kept(tmp_path, data):
-    assert run(BROKEN, data, tmp_path).embedding is None
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_method_cannot_change_the_cells_of_the_next(tmp_path, data):
@@ -134,11 +132,6 @@ def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
 
 
 def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
-    import inspect
-
-    from univerce.bench import _cache
-    from univerce.bench._registry import find_method
-
     harmony, uce = (find_method(name).embed.__module__ for name in ("Harmony", "UCE"))
     before = _cache._code(harmony), _cache._code(uce)
     read = inspect.getsource

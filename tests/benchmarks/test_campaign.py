@@ -25,12 +25,12 @@ umap = false
 [[data]]
 name = "one"
 path = "one.h5ad"
-labels = "type"
-batch = "batch"
+groupby = "type"
+batch_key = "batch"
 [[data]]
 name = "two"
 path = "two.h5ad"
-labels = "type"
+groupby = "type"
 score = false
 [[method]]
 name = "PCA"

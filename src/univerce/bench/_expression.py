@@ -84,13 +84,7 @@ def dense(x: Any) -> np.ndarray:
 
 
 def batch_names(adata: ad.AnnData, batch_key: str | None, method: str, *, at_least: int = 2) -> pd.Series:
-    """The batch of each cell as text.
-
-    Raises
-    ------
-    ValueError
-        If ``batch_key`` is None, a cell lacks a batch, or there are fewer than ``at_least``.
-    """
+    """The batch of each cell as text; ``ValueError`` if one is missing or there are fewer than ``at_least``."""
     if batch_key is None:
         raise ValueError(f"{method} needs batches: pass batch_key= with the column of obs that holds them.")
     column = adata.obs[batch_key]

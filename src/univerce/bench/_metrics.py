@@ -55,16 +55,7 @@ def centroid_hits(
 ) -> tuple[np.ndarray, int]:
     """Count the shared types whose centroid in the query has that in the reference among the ``k`` nearest.
 
-    Parameters
-    ----------
-    query, reference
-        Points ``[n, n_dims]`` and their types ``[n]``.
-    ks
-        Numbers of nearest centroids.
-
-    Returns
-    -------
-    Hits for each ``k``, and the number of shared types.
+    Both sides are points ``[n, n_dims]`` and types ``[n]``. Returns hits for each ``k`` and the number of shared types.
     """
     (x, types), (x_reference, types_reference) = _centroids(*query), _centroids(*reference)
     shared, i, j = np.intersect1d(types, types_reference, return_indices=True)

@@ -57,13 +57,7 @@ class Run:
 
 
 def as_methods(given: Sequence[str | Method], adata: ad.AnnData) -> list[Method]:
-    """Resolve names, keys of ``obsm`` and methods.
-
-    Raises
-    ------
-    ValueError
-        If a name is neither a method nor a key, or two methods have the same name.
-    """
+    """Resolve names, keys of ``obsm`` and methods; ``ValueError`` if a name is unknown or used twice."""
     given = [given] if isinstance(given, str | Method) else given
     if not given:
         raise ValueError("methods is empty; uc.bench.list_methods() lists the methods.")
@@ -115,9 +109,7 @@ def run_all(
 ) -> tuple[list[Run], Chosen, dict[str, Result]]:
     """Embed with every method and seed, choose the cells to score, and score every embedding.
 
-    Returns
-    -------
-    All runs, what ``choose`` returned, and the result of each run that did not fail, by key.
+    Returns all runs, the chosen cells, and the result of each run that did not fail, by key.
     """
     todo = [(m, s) for m in methods for s in (seeds if m.seeded else seeds[:1])]
     runs, results = [], {}

@@ -30,7 +30,16 @@ def scib_scores(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # missing optional packages, scores clipped at zero
-        scib, benchmark, neighbors = _import()
+        try:
+            import scib_metrics as scib
+            from scib_metrics import benchmark, nearest_neighbors
+        except ImportError as error:
+            raise ImportError('The scores need scib-metrics: pip install "univerce[bench]"') from error
+
+        def neighbors(points: np.ndarray, k: int) -> Any:
+            indices, distances = exact_neighbors(points, points, k)  # the cell itself first
+            return nearest_neighbors.NeighborsResults(indices=indices.astype(np.int32), distances=distances)
+
         level = scib.settings.verbosity
         logging.getLogger("scib_metrics").setLevel(logging.WARNING)
         try:
@@ -42,24 +51,9 @@ def scib_scores(
                 batch_correction_metrics=None if batches is None else benchmark.BatchCorrection(),
                 bio_conservation_metrics=benchmark.BioConservation(isolated_labels=batches is not None),
             )  # fmt: skip
-            bench.prepare(lambda points, k: neighbors.NeighborsResults(**_neighbors(points, k)))
+            bench.prepare(neighbors)
             bench.benchmark()
             found = bench.get_results(min_max_scale=False).loc["X"]
         finally:
             scib.settings.verbosity = level
     return {str(name): float(value) for name, value in found.items()}
-
-
-def _neighbors(points: np.ndarray, k: int) -> dict[str, np.ndarray]:
-    """The cell itself first."""
-    indices, distances = exact_neighbors(points, points, k)
-    return {"indices": indices.astype(np.int32), "distances": distances}
-
-
-def _import() -> tuple[Any, Any, Any]:
-    try:
-        import scib_metrics
-        from scib_metrics import benchmark, nearest_neighbors
-    except ImportError as error:
-        raise ImportError('The scores need scib-metrics: pip install "univerce[bench]"') from error
-    return scib_metrics, benchmark, nearest_neighbors

@@ -33,10 +33,7 @@ def choose_scored(
 ) -> Scored:
     """Choose the cells with a type, a batch and an embedding by every method, of types with ``min_cells`` or more.
 
-    Raises
-    ------
-    ValueError
-        If fewer than two types are left.
+    ``ValueError`` if fewer than two types are left.
     """
     types = np.asarray(get_labels(adata.obs, groupby), dtype=object)
     batches = None if batch_key is None else np.asarray(get_labels(adata.obs, batch_key), dtype=object)
@@ -61,10 +58,8 @@ def choose_scored(
     table = pd.crosstab(labeled["type"], labeled["state"]).reindex(columns=order, fill_value=0)
     table = table.drop(columns="no label").rename_axis(columns=None)
     table.insert(0, "n_cells", table.sum(axis=1))
-    scored_batches = None if batches is None else pd.Categorical(batches[rows])
-    if scored_batches is not None and len(scored_batches.categories) < 2:
-        scored_batches = None
-    return Scored(rows, kept, scored_batches, table.reset_index(), counts)
+    several = batches is not None and len(set(batches[rows])) > 1
+    return Scored(rows, kept, pd.Categorical(batches[rows]) if several else None, table.reset_index(), counts)
 
 
 def embedded(embeddings: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -50,51 +50,40 @@ def make_sides(
     gene_key: str | None,
 ) -> Sides:
     """Separate and joint data, without the labels of the query."""
-    pairs = (("adata", query), ("reference", reference))
-    for name, adata in pairs:
-        for option, key, frame, slot in (
-            ("groupby", groupby, adata.obs, "obs"),
-            ("gene_key", gene_key, adata.var, "var"),
-        ):
-            if key is not None and key not in frame:
-                found = ", ".join(map(repr, frame.columns)) or "none"
+    for name, adata in (("adata", query), ("reference", reference)):
+        for option, key, slot in (("groupby", groupby, "obs"), ("gene_key", gene_key, "var")):
+            columns = getattr(adata, slot).columns
+            if key is not None and key not in columns:
+                found = ", ".join(map(repr, columns)) or "none"
                 raise KeyError(f"{option}={key!r} is not in {name}.{slot}; its columns are: {found}.")
     alone = visible(query, get_layer(query, layer), methods), visible(reference, get_layer(reference, layer), methods)
     for a in alone:
         a.obs = a.obs.drop(columns=groupby)
     genes = [a.var_names if gene_key is None else a.var[gene_key] for a in alone]
-    columns = shared_genes(*genes)
-    if len(columns[0]) == 0:
+    shared = shared_genes(*genes)
+    if len(shared[0]) == 0:
         return Sides(*alone, None)
-    x = sp.vstack([sp.csr_matrix(a.X)[:, c] for a, c in zip(alone, columns, strict=True)], format="csr")
+    x = sp.vstack([sp.csr_matrix(a.X)[:, c] for a, c in zip(alone, shared, strict=True)], format="csr")
     obs = pd.DataFrame({BATCH: np.repeat(["query", "reference"], [a.n_obs for a in alone])})
     obs.index = obs[BATCH] + " " + np.concatenate([a.obs_names for a in alone])
     labels = reference.obs[groupby].astype(object)
     obs[LABELS] = pd.Categorical([*[None] * query.n_obs, *labels.where(labels.notna(), None)])
     obs.index.name = None
-    var = pd.DataFrame(index=pd.Index(np.asarray(genes[1])[columns[1]].astype(str)))
+    var = pd.DataFrame(index=pd.Index(np.asarray(genes[1])[shared[1]].astype(str)))
     return Sides(*alone, ad.AnnData(x, obs=obs, var=var))
 
 
 def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None) -> Run:
     """Embed the query and, below it, the reference."""
+    embed = partial(run_method, method, seed=seed, cache=cache)
     if not (method.own_genes or method.stored):
         if sides.joint is None:
             return Run(method, seed, None, reason="query and reference share no gene by name")
         takes = inspect.signature(method.embed).parameters
         more = {"reference": ["reference"]} if "reference" in takes and "reference" not in method.options else {}
-        return run_method(
-            method,
-            sides.joint,
-            digest=sides.digests[2],
-            batch_key=BATCH,
-            groupby=LABELS,
-            seed=seed,
-            cache=cache,
-            **more,
-        )
+        return embed(sides.joint, digest=sides.digests[2], batch_key=BATCH, groupby=LABELS, **more)
     parts = [
-        run_method(method, data, digest=digest, batch_key=None, groupby=None, seed=seed, cache=cache)
+        embed(data, digest=digest, batch_key=None, groupby=None)
         for data, digest in zip((sides.query, sides.reference), sides.digests[:2], strict=True)
     ]
     if failed := [part for part in parts if part.embedding is None]:

@@ -77,14 +77,8 @@ def write(
 
 def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
     method, x = run.method, run.embedding
-    row: dict[str, Any] = {
-        "method": method.name,
-        "seed": run.seed,
-        "status": "failed",
-        "reason": run.reason,
-        "obsm": "",
-    }
-    row |= {"n_dims": 0, "n_missing": 0, "n_duplicated": 0}
+    row: dict[str, Any] = {"method": method.name, "seed": run.seed, "status": "failed", "reason": run.reason}
+    row |= {"obsm": "", "n_dims": 0, "n_missing": 0, "n_duplicated": 0}
     if x is not None:
         n_missing = int((~np.isfinite(x).all(axis=1)).sum())
         n_duplicated = len(used) - len(np.unique(x[used], axis=0))

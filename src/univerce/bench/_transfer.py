@@ -37,13 +37,7 @@ class Pair:
 def choose_pair(
     query: ad.AnnData, reference: ad.AnnData, groupby: str, embeddings: Sequence[np.ndarray], min_cells: int
 ) -> Pair:
-    """Choose the cells to fit and the cells to score.
-
-    Raises
-    ------
-    ValueError
-        If the reference has fewer than two types with ``min_cells`` cells, or the query has none of them.
-    """
+    """Choose the cells to fit and to score; ``ValueError`` without two types to fit or cells to score."""
     known_query, known_reference = np.split(embedded(embeddings), [query.n_obs])
     y, y_reference = (
         np.asarray(get_labels(a.obs, groupby, name=name), dtype=object)

@@ -6,13 +6,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import as_seed, check_whole
+from univerce.bench._scib import TOTALS
 from univerce.bench._scores import BY_TYPE
 from univerce.embeddings.labels import get_labels
 
-_TOTALS = ("Bio conservation", "Batch correction", "Total")
 
-
+@document
 def compare(
     adata: ad.AnnData,
     a: str,
@@ -38,8 +39,7 @@ def compare(
         Its ``key_added``.
     n_bootstrap
         Number of resamples.
-    rng
-        Seed or generator.
+    %(rng)s
 
     Returns
     -------
@@ -90,13 +90,12 @@ def compare(
         sure = float((np.sign(drawn) == np.sign(difference)).mean()) if difference else np.nan
         rows.append((metric, a, b, *values, difference, low, high, winner, sure, int(judged.sum())))
     scores = found["table"]
-    for metric in _TOTALS:
+    for metric in TOTALS:
         here = scores[scores["metric"] == metric]
         values = [float(here.loc[here["method"] == name, "value"].mean()) for name in (a, b)]
         if not np.isnan(values).any():
-            rows.append(
-                (metric, a, b, *values, values[0] - values[1], np.nan, np.nan, "", np.nan, int(here["n_cells"].max()))
-            )
+            unknown = np.nan, np.nan, "", np.nan
+            rows.append((metric, a, b, *values, values[0] - values[1], *unknown, int(here["n_cells"].max())))
     columns = ["metric", "a", "b", "value_a", "value_b", "difference", "low", "high", "winner", "sure", "n_cells"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -117,9 +116,7 @@ def _paired(
     values = [float(np.mean([side[g].mean() for g in groups])) for side in (x, y)]
     drawn = np.empty(n)
     for i in range(n):
-        weight_x, weight_y = (
-            rng.multinomial(s.shape[1], np.full(s.shape[1], 1 / s.shape[1])) / s.shape[1] for s in (x, y)
-        )
-        difference = x @ weight_x - y @ weight_y
+        seeds_x, seeds_y = (s @ rng.multinomial(k := s.shape[1], np.full(k, 1 / k)) / k for s in (x, y))
+        difference = seeds_x - seeds_y
         drawn[i] = np.mean([difference[g[rng.integers(len(g), size=len(g))]].mean() for g in groups])
     return values, drawn

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._docs import document
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
 from univerce.bench._expression import log_normalized, open_problems_genes
 from univerce.embeddings.labels import get_labels
@@ -15,6 +16,7 @@ from univerce.genes.species import SPECIES, resolve_species
 NORMALIZATION = "log_cp10k"
 
 
+@document
 def export_open_problems(
     adata: ad.AnnData,
     *,
@@ -38,8 +40,7 @@ def export_open_problems(
         Species of the cells.
     dataset_id
         Name of the data set.
-    layer
-        Layer with the counts; ``None`` is ``X``.
+    %(layer)s
     feature_id, feature_name
         Columns of ``var`` with identifiers (Ensembl) and symbols; ``None`` is ``var_names``.
 
@@ -78,9 +79,8 @@ def export_open_problems(
     var = pd.DataFrame(index=adata.var_names)
     for name, column in (("feature_id", feature_id), ("feature_name", feature_name)):
         if column is not None and column not in adata.var:
-            raise KeyError(
-                f"{name}={column!r} is not in var; its columns are: {', '.join(map(repr, adata.var)) or 'none'}."
-            )
+            columns = ", ".join(map(repr, adata.var)) or "none"
+            raise KeyError(f"{name}={column!r} is not in var; its columns are: {columns}.")
         var[name] = np.asarray(adata.var_names if column is None else adata.var[column], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
     var["hvg"] = open_problems_genes(counts, "batch")

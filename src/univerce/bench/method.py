@@ -41,11 +41,8 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
     """
     found = find_method(name)
     parameters = inspect.signature(found.embed).parameters
-    known = [
-        p.name
-        for p in parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.name not in ("batch_key", "groupby", "rng")
-    ]
+    given = ("batch_key", "groupby", "rng")
+    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in given]
     unknown = sorted(set(options) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise TypeError(f"{found.name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}.")

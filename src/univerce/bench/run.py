@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import as_seed, check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
 from univerce.bench import _scib
 from univerce.bench._cache import data_digest
@@ -25,6 +26,7 @@ Features = Literal["all", "open_problems"]
 BASELINES = ("log-norm", "HVG", "PCA", "random", "cell types")
 
 
+@document
 def run(
     adata: ad.AnnData,
     *,
@@ -60,31 +62,15 @@ def run(
     ----------
     adata
         Cells with raw counts.
-    groupby
-        Column of ``obs`` with the cell types.
-    batch_key
-        Column of ``obs`` with the batches.
+    %(groupby, batch_key)s
     methods
         Names from :func:`univerce.bench.list_methods`, keys of ``obsm``, and :class:`univerce.bench.Method`.
     features
         ``"all"`` genes, or the 2,000 genes of ``"open_problems"``, variable in most batches.
-    layer
-        Layer with the counts; ``None`` for ``X``.
-    seeds
-        Seeds of the methods that depend on one; the others run once.
-    min_cells
-        Types with fewer cells are not scored.
+    %(layer, seeds, min_cells)s
     scib
         Compute the scIB scores, which take most of the time.
-    n_bootstrap
-        Resamples of the cells for 95 % intervals of accuracies and silhouettes; 0 for none.
-    cache
-        Directory for embeddings, by the hash of the data, the method, its code, options and weights, the seed and the
-        versions. Methods defined inside a function are not cached.
-    rng
-        Seed or generator of resamples and subsamples.
-    key_added
-        Key in ``uns``.
+    %(n_bootstrap, cache, rng, key_added)s
 
     Returns
     -------

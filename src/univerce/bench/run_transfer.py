@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import as_seed, check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
 from univerce.bench._method import Method
 from univerce.bench._runs import as_methods, as_seeds, run_all
@@ -18,6 +19,7 @@ from univerce.bench._transfer import choose_pair, largest_type, score_transfer
 from univerce.bench.run import BASELINES
 
 
+@document
 def run_transfer(
     adata: ad.AnnData,
     reference: ad.AnnData,
@@ -57,18 +59,10 @@ def run_transfer(
         Layer with the counts in both; ``None`` for ``X``.
     gene_key
         Column of ``var`` in both with gene names; ``None`` for ``var_names``.
-    seeds
-        Seeds of the methods that depend on one; the others run once.
+    %(seeds)s
     min_cells
         Types with fewer cells in the reference are not used.
-    n_bootstrap
-        Resamples of the cells for 95 % intervals of accuracies; 0 for none.
-    cache
-        Directory for embeddings, as for :func:`univerce.bench.run`.
-    rng
-        Seed or generator of resamples.
-    key_added
-        Key in ``adata.uns``.
+    %(n_bootstrap, cache, rng, key_added)s
 
     Returns
     -------

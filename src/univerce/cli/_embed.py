@@ -14,6 +14,8 @@ from univerce.io.atomic import replacing
 if TYPE_CHECKING:
     import anndata as ad
 
+_OPTIONS = ("model", "layer", "gene_key", "sampling", "n_draws", "key_added", "padding", "store")
+
 
 def add(commands: Any) -> None:
     """Add the command."""
@@ -43,19 +45,8 @@ def _embed(args: argparse.Namespace) -> None:
     adata = read(args.input, backed=args.backed)
     say(f"{args.input}: {adata.n_obs:,} cells, {adata.n_vars:,} variables")
     began = time.perf_counter()
-    tl.uce_embed(
-        adata,
-        species=args.table or args.species,
-        model=args.model,
-        layer=args.layer,
-        gene_key=args.gene_key,
-        rng=args.seed,
-        sampling=args.sampling,
-        n_draws=args.n_draws,
-        key_added=args.key_added,
-        padding=args.padding,
-        store=args.store,
-    )
+    options = {name: vars(args)[name] for name in _OPTIONS}
+    tl.uce_embed(adata, species=args.table or args.species, rng=args.seed, **options)
     seconds = time.perf_counter() - began
     if args.store is not None:
         _copy_from_store(adata, args.store, args.key_added)

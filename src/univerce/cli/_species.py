@@ -10,6 +10,11 @@ from typing import Any
 from univerce.cli._commands import add_command
 from univerce.cli._files import say
 
+_OPTIONS = (
+    "fasta", "taxonomy_id", "encoder", "annotation", "isoforms", "like", "max_chromosomes", "dtype", "work_dir",
+    "overwrite",
+)  # fmt: skip
+
 
 def add(commands: Any) -> None:
     """Add the commands."""
@@ -23,9 +28,7 @@ def add(commands: Any) -> None:
     build.add_argument("--annotation", type=Path, help="GTF or GFF3 with positions, if the headers have none")
     build.add_argument("--taxonomy-id", type=int, help="NCBI taxonomy identifier (not needed for known species)")
     build.add_argument(
-        "--encoder",
-        default="esm2_t48_15B_UR50D",
-        help="an ESM2 checkpoint or its directory, or a file of vectors",
+        "--encoder", default="esm2_t48_15B_UR50D", help="an ESM2 checkpoint or its directory, or a file of vectors"
     )
     build.add_argument("--isoforms", default="mean", help="mean, longest, or canonical (default: mean)")
     build.add_argument("--check", type=Path, metavar="H5AD", help="cells of the species, to report the coverage")
@@ -43,21 +46,9 @@ def _build(args: argparse.Namespace) -> None:
     from univerce import genes
 
     began = time.perf_counter()
-    table = genes.build_species(
-        args.species,
-        fasta=args.fasta,
-        taxonomy_id=args.taxonomy_id,
-        encoder=args.encoder,
-        annotation=args.annotation,
-        isoforms=args.isoforms,
-        adata=None if args.check is None else ad.read_h5ad(args.check, backed="r"),
-        like=args.like,
-        max_chromosomes=args.max_chromosomes,
-        dtype=args.dtype,
-        work_dir=args.work_dir,
-        out=args.output,
-        overwrite=args.overwrite,
-    )
+    adata = None if args.check is None else ad.read_h5ad(args.check, backed="r")
+    options = {name: vars(args)[name] for name in _OPTIONS}
+    table = genes.build_species(args.species, adata=adata, out=args.output, **options)
     say(table.uns["species_report"]["text"])
     where = table.filename if args.output is None else args.output
     print(f"{where}: {table.n_obs:,} genes of {args.species}, in {time.perf_counter() - began:.1f} s")

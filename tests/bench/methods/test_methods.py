@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.bench.methods import test_geneformer, test_tgpt
 from tests.helpers.typed_cells import typed_cells
 from univerce.bench._registry import known_methods
 
@@ -34,23 +35,23 @@ def test_other_names_of_the_genes_do_not_matter(name):
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("name, module", [("Harmony", "harmonypy"), ("scVI", "scvi"), ("scANVI", "scvi")])
-def test_a_missing_package_is_named_with_the_line_that_installs_it(name, module, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=r'pip install "univerce\[bench\]"'):
-        METHODS[name].embed(typed_cells(), batch_key="batch", groupby="type", rng=0)
+MODULES = {
+    "Harmony": "harmonypy",
+    "scVI": "scvi",
+    "scANVI": "scvi",
+    "Geneformer": "transformers",
+    "tGPT": "transformers",
+}
 
 
-@pytest.mark.parametrize("name", ["Geneformer", "tGPT"])
-def test_missing_transformers_are_named_with_the_line_that_installs_them(name, monkeypatch, tmp_path):
-    from tests.bench.methods import test_geneformer, test_tgpt
-
+@pytest.mark.parametrize("name, module", MODULES.items())
+def test_a_missing_package_is_named_with_the_line_that_installs_it(name, module, monkeypatch, tmp_path):
+    names = {"tGPT": test_tgpt.GENES, "Geneformer": test_geneformer.SYMBOLS}.get(name)
     if name == "tGPT":
         test_tgpt.save_model(tmp_path)
-        cells = typed_cells(n_genes=20, names=test_tgpt.GENES)
-    else:
+    elif name == "Geneformer":
         test_geneformer.save_model(tmp_path, ends=False)
-        cells = typed_cells(n_genes=20, names=test_geneformer.SYMBOLS)
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, module, None)
+    options = {} if names is None else {"model": tmp_path}
     with pytest.raises(ImportError, match=r'pip install "univerce\[bench\]"'):
-        METHODS[name].embed(cells, batch_key=None, groupby=None, rng=0, model=tmp_path)
+        METHODS[name].embed(typed_cells(n_genes=20, names=names), batch_key="batch", groupby="type", rng=0, **options)

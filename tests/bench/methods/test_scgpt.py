@@ -102,9 +102,6 @@ def tokens_of(cells, rng=0, max_length=1200):
     )
 
 
-# --- tokens
-
-
 def test_a_bin_lies_between_the_quantiles_around_a_value():
     values = np.random.default_rng(0).gamma(1.0, size=400)
     edges = np.quantile(values, np.linspace(0, 1, 50))
@@ -114,9 +111,8 @@ def test_a_bin_lies_between_the_quantiles_around_a_value():
     assert (bins.min(), bins.max()) == (1, 50)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_bins_are_those_of_numpy_digitize_from_both_sides(seed):
-    rng = np.random.default_rng(seed)
+def test_bins_are_those_of_numpy_digitize_from_both_sides():
+    rng = np.random.default_rng(0)
     values, uniform = rng.poisson(3.0, 200) + 1.0, rng.random(200)
     edges = np.quantile(values, np.linspace(0, 1, 50))
     left, right = np.digitize(values, edges), np.digitize(values, edges, right=True)
@@ -158,9 +154,6 @@ def test_a_long_cell_is_a_sample_of_its_genes_with_the_bins_of_the_whole_cell(ce
     assert chosen.min() > 0
 
 
-# --- the embedding
-
-
 def test_a_cell_is_the_output_at_cls_of_unit_length(tmp_path, cells):
     got = embed(cells, model=save(tmp_path), batch_size=4)
     for i, (tokens, values) in enumerate(zip(*tokens_of(cells), strict=True)):
@@ -177,17 +170,11 @@ def test_the_names_of_torch_and_of_wrapped_flash_attention_are_read_too(tmp_path
     np.testing.assert_array_equal(embed(cells, model=save(tmp_path, state)), expected)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
-def test_the_batch_does_not_matter(tmp_path, cells, batch_size):
-    save(tmp_path)
-    got = embed(cells, model=tmp_path, batch_size=batch_size)
-    np.testing.assert_allclose(got, embed(cells, model=tmp_path, batch_size=4), atol=1e-5)
-
-
-def test_neither_the_other_cells_nor_the_order_of_the_genes_matters(tmp_path, cells):
-    expected = embed(cells.copy(), model=save(tmp_path), max_length=8)
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_neither_the_batch_nor_the_other_cells_nor_the_order_of_the_genes_matters(tmp_path, cells, batch_size):
+    expected = embed(cells.copy(), model=save(tmp_path), max_length=8, batch_size=4)
     rows, columns = [21, 3, 12], np.random.default_rng(0).permutation(25)
-    got = embed(cells[rows, columns].copy(), model=tmp_path, max_length=8)
+    got = embed(cells[rows, columns].copy(), model=tmp_path, max_length=8, batch_size=batch_size)
     np.testing.assert_allclose(got, expected[rows], atol=1e-5)
 
 
@@ -221,9 +208,6 @@ def test_pads_do_not_matter():
     torch.testing.assert_close(padded, alone, atol=1e-5, rtol=0)
 
 
-# --- what is refused
-
-
 def test_an_unknown_weight_is_an_error_that_lists_it(tmp_path, cells):
     state = published_state() | {"bn.weight": torch.zeros(D), "batch_encoder.embedding.weight": torch.zeros(2, D)}
     with pytest.raises(ValueError, match=r'are not .*Unexpected key.*"bn\.weight", "batch_encoder\.embedding\.weight"'):
@@ -232,7 +216,7 @@ def test_an_unknown_weight_is_an_error_that_lists_it(tmp_path, cells):
 
 def test_a_vocabulary_of_another_model_is_refused(tmp_path, cells):
     vocabulary = VOCABULARY | {"more": 22}
-    with pytest.raises(ValueError, match=r"encoder\.embedding\.weight \(23, 12\) instead of \(24, 12\)"):
+    with pytest.raises(ValueError, match=r"size mismatch for encoder\.embedding\.weight.*\[23, 12\].*\[24, 12\]"):
         embed(cells, model=save(tmp_path, vocabulary=vocabulary))
 
 
@@ -245,10 +229,7 @@ def test_a_weight_under_two_names_is_refused(tmp_path, cells):
 
 @pytest.mark.parametrize(
     "change, message",
-    [
-        ({"input_emb_style": "category"}, "values are not continuous"),
-        ({"embsize": None}, r"args\.json lacks embsize"),
-    ],
+    [({"input_emb_style": "category"}, "values are not continuous"), ({"embsize": None}, r"args\.json lacks embsize")],
 )
 def test_arguments_of_another_kind_of_model_are_refused(tmp_path, cells, change, message):
     args = {k: v for k, v in (ARGS | change).items() if v is not None}

@@ -8,7 +8,9 @@ import random
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import silhouette_score
 
 import univerce as uc
 from tests.helpers.typed_cells import typed_cells
@@ -102,33 +104,17 @@ def test_rows_follow_the_names_of_the_cells():
     np.testing.assert_array_equal(got, [latent[1], latent[2], [np.nan, np.nan], latent[0]])
 
 
-def _separation(x, labels):
-    from sklearn.metrics import silhouette_score
-
-    return silhouette_score(x, labels)
-
-
 def test_scvi_trained_longer_tells_types_apart_and_batches_no_longer():
     cells = typed_cells(n=240)
     got = SCVI.embed(cells.copy(), **CALL | {"max_epochs": 30})
-    assert _separation(got, cells.obs["type"]) > 0.2
-    assert _separation(got, cells.obs["batch"]) < 0.1
+    assert silhouette_score(got, cells.obs["type"]) > 0.2
+    assert silhouette_score(got, cells.obs["batch"]) < 0.1
 
 
-def test_scvi_is_not_told_the_labels():
+def test_scvi_does_not_see_the_labels_and_needs_no_batches():
     got = SCVI.embed(typed_cells(), **CALL | {"groupby": None})
     np.testing.assert_array_equal(got, SCVI.embed(typed_cells(), **CALL))
-
-
-def test_scvi_does_without_batches():
     assert SCVI.embed(typed_cells(), **CALL | {"batch_key": None}).shape == (120, 30)
-
-
-def test_a_cell_without_a_batch_is_an_error_that_names_the_column():
-    cells = typed_cells()
-    cells.obs["batch"] = cells.obs["batch"].where(np.arange(120) > 3)
-    with pytest.raises(ValueError, match=r"obs\['batch'\] is missing in 4 cells; scVI needs it in all"):
-        SCVI.embed(cells, **CALL)
 
 
 def test_the_labels_may_be_in_a_column_of_any_name():
@@ -160,11 +146,6 @@ def test_scanvi_uses_the_labels_and_takes_cells_without_one():
     assert np.abs(got - SCANVI.embed(typed_cells(), **CALL)).max() > 1e-4
 
 
-def test_scanvi_without_labels_says_so():
-    with pytest.raises(ValueError, match="scANVI needs labels: pass groupby="):
-        SCANVI.embed(typed_cells(), **CALL | {"groupby": None})
-
-
 def test_mapping_the_query_does_not_move_the_reference():
     """The embedding of the reference depends on nothing of the query but how many cells it has."""
     cells, other = typed_cells(), typed_cells()
@@ -183,24 +164,26 @@ def test_mapping_the_query_does_not_move_the_reference():
     ids=["the largest that hold half", "one", "text", "two"],
 )
 def test_the_reference_is_chosen(reference, expected):
-    import pandas as pd
-
     assert _reference(pd.Series(["b"] * 4 + ["a"] * 3 + ["c"] * 3), reference) == expected
 
 
 @pytest.mark.parametrize(
-    "reference, message",
-    [(["x"], "'x' is not among them"), ([], "some of them, and not all"), (["b0", "b1", "b2"], "not all")],
-    ids=["unknown", "none", "all"],
+    "method, change, message",
+    [
+        (SCARCHES, {"reference": ["x"]}, "'x' is not among them"),
+        (SCARCHES, {"reference": []}, "some of them, but not all"),
+        (SCARCHES, {"reference": ["b0", "b1", "b2"]}, "not all"),
+        (SCARCHES, {"batch_key": None}, "scArches needs batches"),
+        (SCANVI, {"groupby": None}, "scANVI needs labels: pass groupby="),
+        (SCVI, {}, r"obs\['batch'\] is missing in 4 cells; scVI needs it in all"),
+    ],
 )
-def test_a_reference_that_leaves_nothing_to_map_is_refused(reference, message):
+def test_what_a_method_cannot_use_is_an_error_with_a_fix(method, change, message):
+    cells = typed_cells()
+    if not change:
+        cells.obs["batch"] = cells.obs["batch"].where(np.arange(120) > 3)
     with pytest.raises(ValueError, match=message):
-        SCARCHES.embed(typed_cells(), **CALL, reference=reference)
-
-
-def test_scarches_needs_batches():
-    with pytest.raises(ValueError, match="scArches needs batches"):
-        SCARCHES.embed(typed_cells(), **CALL | {"batch_key": None})
+        method.embed(cells, **CALL | change)
 
 
 def test_the_device_of_the_settings_is_used():

@@ -20,12 +20,8 @@ def test_counts_are_summed_by_token_and_what_has_none_is_left_out(form):
     np.testing.assert_array_equal(got.toarray(), expected)
     assert got.has_sorted_indices
     assert got.nnz == np.count_nonzero(expected)
-
-
-def test_a_stored_zero_is_no_count():
-    x = sp.csr_matrix(np.array([[1.0, 2.0]]))
-    x.data[0] = 0
-    assert counts_of_tokens(x, np.array([0, 1]), 2).nnz == 1
+    stored_zero = sp.csr_matrix((np.array([0.0, 2.0]), ([0, 0], [0, 1])))
+    assert counts_of_tokens(stored_zero, np.array([0, 1]), 2).nnz == 1
 
 
 def test_coverage_is_the_share_of_the_counts_and_too_little_is_refused():
@@ -45,7 +41,7 @@ def test_gene_names_come_from_a_column_when_told_so():
         gene_names(cells, "name")
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_batches_are_padded_and_masked_and_come_back_in_the_order_of_the_cells(batch_size):
     lengths = [3, 0, 5, 1, 5, 0, 2]
     ids = [np.arange(10 * i, 10 * i + n) for i, n in enumerate(lengths)]

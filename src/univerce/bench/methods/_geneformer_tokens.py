@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce.genes.release.unpickle import load_pickle_plain
-from univerce.io.atomic import write_whole
 
 _SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 _FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ensembl": "gene_name_id_dict"}
@@ -46,11 +45,6 @@ class Dictionaries:
             )
         return found
 
-    def write(self, directory: Path) -> None:
-        """Write JSON, which :meth:`read` prefers."""
-        for field, stem in _FILES.items():
-            write_whole(directory / f"{stem}.json", json.dumps(getattr(self, field)).encode())
-
     @property
     def has_ends(self) -> bool:
         """Whether a sentence begins with ``<cls>`` and ends with ``<eos>``, as from version 2 on."""
@@ -73,15 +67,12 @@ def _read(directory: Path, stem: str) -> Any:
     for suffix in (".json", ".pkl"):
         paths = sorted(directory.glob(f"{stem}*{suffix}"))
         if len(paths) > 1:
-            raise ValueError(
-                f"{directory} has several of one kind: {', '.join(p.name for p in paths)}. Leave one there."
-            )
+            names = ", ".join(path.name for path in paths)
+            raise ValueError(f"{directory} has several of one kind: {names}. Leave one there.")
+        if paths and suffix == ".json":
+            return json.loads(paths[0].read_text())
         if paths:
-            return (
-                json.loads(paths[0].read_text())
-                if suffix == ".json"
-                else load_pickle_plain(paths[0], numpy_numbers=True)
-            )
+            return load_pickle_plain(paths[0], numpy_numbers=True)
     raise FileNotFoundError(
         f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: "
         "geneformer/ of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."

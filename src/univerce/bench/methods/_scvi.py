@@ -54,7 +54,7 @@ def _isolated() -> Iterator[None]:
 
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    environment = {name: os.environ.get(name) for name in _VARIABLES}
+    environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:
@@ -65,11 +65,9 @@ def _isolated() -> Iterator[None]:
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
             for name, level in levels.items():
                 logging.getLogger(name).setLevel(level)
-            for name, value in environment.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+            for name in _VARIABLES:
+                os.environ.pop(name, None)
+            os.environ.update(environment)
 
 
 def counts_for_scvi(
@@ -94,10 +92,7 @@ def place() -> dict[str, Any]:
 
 
 def train(model: Any, max_epochs: int, **options: Any) -> int:
-    """Train until the validation loss has not fallen for 45 epochs, and return the number of epochs.
-
-    Logs a warning if ``max_epochs`` comes first.
-    """
+    """Train until the validation loss has not fallen for 45 epochs, or to ``max_epochs``; returns the epochs."""
     with redirect_stdout(io.StringIO()):  # early stopping prints
         model.train(
             max_epochs=max_epochs,

@@ -55,6 +55,5 @@ def load_strictly(
     try:
         network.load_state_dict(needed)
     except RuntimeError as error:
-        raise ValueError(
-            f"The weights in {where} are not those of this model. {' '.join(str(error).split())}"
-        ) from error
+        problem = " ".join(str(error).split())
+        raise ValueError(f"The weights in {where} are not those of this model. {problem}") from error

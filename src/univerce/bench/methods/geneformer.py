@@ -10,8 +10,7 @@ import numpy as np
 
 from univerce.bench._method import Method
 from univerce.bench.methods._geneformer_tokens import Dictionaries, rank_tokens
-from univerce.bench.methods._pooling import mean_of_genes
-from univerce.bench.methods._sequences import counts_of_tokens, gene_names, require_coverage
+from univerce.bench.methods._sequences import counts_of_tokens, gene_names, mean_of_genes, require_coverage
 from univerce.bench.methods._weights import load_strictly, model_directory, read_state
 
 _SOURCE = "huggingface.co/ctheodoris/Geneformer (one of its model folders, such as Geneformer-V2-104M)"

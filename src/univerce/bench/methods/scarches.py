@@ -54,9 +54,8 @@ def _reference(batches: pd.Series, reference: Sequence[str] | None) -> list[str]
     unknown = sorted(set(chosen) - set(sizes.index))
     if unknown or not chosen or set(chosen) == set(sizes.index):
         problem = f"{unknown[0]!r} is not among them" if unknown else "pass some of them, but not all"
-        raise ValueError(
-            f"reference={reference!r} does not choose among the batches {', '.join(sizes.index)}: {problem}."
-        )
+        names = ", ".join(sizes.index)
+        raise ValueError(f"reference={reference!r} does not choose among the batches {names}: {problem}.")
     return chosen
 
 

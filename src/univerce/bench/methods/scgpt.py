@@ -35,6 +35,9 @@ def _embed(
     batch_size: int = 16,
 ) -> np.ndarray:
     """``model`` is a folder with ``best_model.pt``, ``vocab.json`` and ``args.json``; genes are symbols."""
+    import torch
+
+    from univerce._device import choose_device
     from univerce.inference.tokens import cell_keys
 
     directory = model_directory(model, "scGPT", _SOURCE, _FILES)
@@ -47,7 +50,16 @@ def _embed(
         counts, cell_keys(adata.obs_names, rng), cls=vocabulary["<cls>"], cls_value=args["pad_value"],
         max_length=max_length,
     )  # fmt: skip
-    return _forward_all(directory, vocabulary, args, tokens, values, batch_size)
+    device = choose_device()
+    network = _load(directory, vocabulary, args).to(device).eval()
+
+    def forward(ids: np.ndarray, bins: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            cells = network(*(torch.from_numpy(a).to(device) for a in (ids, bins, mask)))
+            return torch.nn.functional.normalize(cells, dim=1).cpu().numpy()
+
+    pads = [vocabulary["<pad>"], args["pad_value"]]
+    return embed_by_length([tokens, values], pads, forward, n_dims=args["embsize"], batch_size=batch_size)
 
 
 def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
@@ -62,41 +74,19 @@ def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
     for name in _SPECIAL:
         vocabulary.setdefault(name, len(vocabulary))
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        raise ValueError(
-            f"The tokens in {directory / 'vocab.json'} are not the numbers from 0 to {len(vocabulary) - 1}."
-        )
+        path = directory / "vocab.json"
+        raise ValueError(f"The tokens in {path} are not the numbers from 0 to {len(vocabulary) - 1}.")
     return vocabulary, args
 
 
-def _forward_all(
-    directory: Path,
-    vocabulary: dict[str, int],
-    args: dict[str, Any],
-    tokens: list[np.ndarray],
-    values: list[np.ndarray],
-    batch_size: int,
-) -> np.ndarray:
-    import torch
-
-    from univerce._device import choose_device
+def _load(directory: Path, vocabulary: dict[str, int], args: dict[str, Any]) -> Any:
     from univerce.bench.methods._scgpt_network import ScGPT, rename_flash
     from univerce.genes.release.unpickle import load_torch
 
     network = ScGPT(args, len(vocabulary), vocabulary["<pad>"])
     path = directory / "best_model.pt"
     load_strictly(network, rename_flash(load_torch(path)), unused=_UNUSED, where=path)
-    device = choose_device()
-    network.to(device).eval()
-
-    def forward(ids: np.ndarray, bins: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            cells = network(*(torch.from_numpy(a).to(device) for a in (ids, bins, mask)))
-            return torch.nn.functional.normalize(cells, dim=1).cpu().numpy()
-
-    return embed_by_length(
-        [tokens, values], [vocabulary["<pad>"], args["pad_value"]], forward, n_dims=args["embsize"],
-        batch_size=batch_size,
-    )  # fmt: skip
+    return network
 
 
 METHOD = Method(

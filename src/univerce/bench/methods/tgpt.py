@@ -14,8 +14,7 @@ import anndata as ad
 import numpy as np
 
 from univerce.bench._method import Method
-from univerce.bench.methods._pooling import mean_of_genes
-from univerce.bench.methods._sequences import counts_of_tokens, gene_names
+from univerce.bench.methods._sequences import counts_of_tokens, gene_names, mean_of_genes
 from univerce.bench.methods._weights import load_strictly, model_directory, read_state
 
 _SOURCE = "huggingface.co/lixiangchun/transcriptome-gpt-1024-8-16-64"
