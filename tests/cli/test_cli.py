@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 import univerce as uc
 from tests.helpers.tiny import tiny_cells
-from univerce.cli import _demo, _embed, _files, main
+from univerce.cli import _embed, _files, main
 
 N, DIM = 30, 8
 
@@ -245,22 +245,6 @@ def test_demo_scores_draws_and_writes(tmp_path, calls, monkeypatch, capsys):
     assert height > 0.3 * width
 
 
-def test_knn_accuracy_is_that_of_a_plain_vote_in_stratified_folds():
-    from sklearn.model_selection import StratifiedKFold
-
-    rng = np.random.default_rng(0)
-    labels = pd.Series(rng.choice(["a", "b", "c"], 120))
-    X = rng.normal(size=(120, 4)) + labels.map({"a": 0, "b": 1, "c": 2}).to_numpy()[:, None]
-    expected = []
-    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, labels):
-        right = 0
-        for i in test:
-            nearest = train[np.argsort(((X[train] - X[i]) ** 2).sum(axis=1))[:15]]
-            right += labels.iloc[nearest].mode().min() == labels.iloc[i]
-        expected.append(right / len(test))
-    np.testing.assert_allclose(_demo.knn_accuracy(X, labels), expected)
-
-
 def test_help_and_version_load_nothing_heavy():
     code = """
 import json, sys
@@ -337,13 +321,18 @@ def recipe(tmp_path, tiny_model):
     return tmp_path / "recipe.toml"
 
 
-def test_pretrain_writes_a_model_that_embeds(tmp_path, recipe, capsys):
+def test_pretrain_writes_a_model_that_embeds_and_resumes(tmp_path, recipe, capsys):
     assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
     said = capsys.readouterr()
     assert "'human': 40 cells of human, 60 of 61 variables are genes\n" in said.err
     assert "'unseen': 40 cells of human, 60 of 61 variables are genes, held out" in said.err
     assert "mine: 1 layers of width 16, 4 steps of 8 cells" in said.err
     assert "run/model: mine, digest" in said.out
+    digest = uc.model.find_model(tmp_path / "run/model").digest
+    assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
+    assert "Resumes" in capsys.readouterr().err
+    assert uc.model.find_model(tmp_path / "run/model").digest == digest
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
     log = pd.read_csv(tmp_path / "run/log.csv")
     assert log["step"].tolist() == [2, 4]
     assert np.isfinite(log[["loss", "frequency_loss", "unseen_loss", "unseen_global_frequency_auroc"]]).all(axis=None)
@@ -352,16 +341,6 @@ def test_pretrain_writes_a_model_that_embeds(tmp_path, recipe, capsys):
     assert adata.obsm["X_uce"].shape == (5, 10)
     assert adata.uns["X_uce"]["params"]["model"] == "mine"
     assert np.isfinite(adata.obsm["X_uce"]).all()
-
-
-def test_a_training_that_is_complete_is_exported_again_to_the_same_digest(tmp_path, recipe, capsys):
-    digests = []
-    for _ in range(2):
-        assert main(["pretrain", str(recipe), "-q", "--device", "cpu"]) == 0
-        digests.append(uc.model.find_model(tmp_path / "run/model").digest)
-    assert digests[0] == digests[1]
-    assert "Resumes" in capsys.readouterr().err
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
 
 
 def test_an_invalid_recipe_is_an_error_of_one_line(tmp_path, capsys):

@@ -61,7 +61,7 @@ def as_methods(given: Sequence[str | Method], adata: ad.AnnData) -> list[Method]
     given = [given] if isinstance(given, str | Method) else given
     if not given:
         raise ValueError("methods is empty; uc.bench.list_methods() lists the methods.")
-    found = [m if isinstance(m, Method) else _stored(m) if m in adata.obsm else _named(m, adata) for m in given]
+    found = [m if isinstance(m, Method) else _named(m, adata) for m in given]
     names = [m.name for m in found]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Two methods have the name {repeated[0]!r}; rename one with uc.bench.method(..., rename=).")
@@ -69,15 +69,14 @@ def as_methods(given: Sequence[str | Method], adata: ad.AnnData) -> list[Method]
 
 
 def _named(name: str, adata: ad.AnnData) -> Method:
+    """A key of ``obsm``, or a known method."""
+    if name in adata.obsm:
+        options = {"key": name}
+        return Method(name, _get, citation="", license="", zero_shot=False, seeded=False, stored=True, options=options)
     try:
         return find_method(name)
     except ValueError as error:
         raise ValueError(f"{error} The keys of obsm are: {', '.join(map(repr, adata.obsm)) or 'none'}.") from None
-
-
-def _stored(key: str) -> Method:
-    """An embedding that is in ``obsm``."""
-    return Method(key, _get, citation="", license="", zero_shot=False, seeded=False, stored=True, options={"key": key})
 
 
 def _get(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int, key: str) -> np.ndarray:
@@ -154,7 +153,7 @@ def run_method(
             return Run(method, seed, found[0], cached=True, **found[1])
         copy = data.copy()
         with settings.override(progress=False), _measured() as info:  # one bar at a time
-            embedding = _checked(method.embed(copy, rng=seed, **asked, **options), data.n_obs)
+            embedding = checked(method.embed(copy, rng=seed, **asked, **options), data.n_obs)
         info["details"] = _plain(copy.uns.get("details", {}))
         write_cached(cache, key, embedding, info)
     except Exception as error:  # noqa: BLE001 - a failure of one method must not end the others
@@ -163,7 +162,8 @@ def run_method(
     return Run(method, seed, embedding, **info)
 
 
-def _checked(embedding: Any, n_obs: int) -> np.ndarray:
+def checked(embedding: Any, n_obs: int) -> np.ndarray:
+    """The embedding in float32; ``ValueError`` if it is not ``[n_obs, n_dims]`` numbers or embeds no cell."""
     x = np.asarray(embedding)
     if x.ndim != 2 or x.shape[0] != n_obs or x.shape[1] == 0 or x.dtype.kind not in "fiu":
         raise ValueError(f"The method returned {x.dtype} of shape {x.shape}; [{n_obs}, n_dims] numbers are needed.")

@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 
 from univerce.bench._method import Method
+from univerce.bench._runs import checked
 from univerce.bench.method import method as named
 from univerce.bench.read_open_problems import read_open_problems
 
@@ -50,13 +51,9 @@ def embed_open_problems(
     chosen = method if isinstance(method, Method) else named(method)
     data = read_open_problems(adata)
     groupby = "cell_type" if "cell_type" in data.obs else None
-    x = chosen.embed(data.copy(), batch_key="batch", groupby=groupby, rng=rng, **chosen.options)
-    x = np.array(x, dtype=np.float32)
-    if x.ndim != 2 or len(x) != adata.n_obs:
-        raise ValueError(f"{chosen.name} returned shape {x.shape}; {adata.n_obs} cells are needed.")
+    embedding = chosen.embed(data.copy(), batch_key="batch", groupby=groupby, rng=rng, **chosen.options)
+    x = checked(embedding, adata.n_obs).copy()
     missing = ~np.isfinite(x).all(axis=1)
-    if missing.all():
-        raise ValueError(f"{chosen.name} embedded no cell.")
     x[missing] = x[~missing].mean(axis=0)
     uns = {key: adata.uns[key] for key in ("dataset_id", "normalization_id")}
     uns |= {"method_id": method_id or chosen.name, "n_cells_at_the_mean": int(missing.sum())}

@@ -15,16 +15,9 @@ from univerce.cli import _assets, _demo, _embed, _pretrain, _species
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line with ``argv``, or the arguments of the process.
 
-    Parameters
-    ----------
-    argv
-        Arguments; ``None`` for those of the process.
-
-    Returns
-    -------
-    Exit status: 0, or 2 after an error of arguments or data (one line on stderr).
+    Returns the exit status: 0, or 2 after an error of arguments or data (one line on stderr).
 
     Examples
     --------

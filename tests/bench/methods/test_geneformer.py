@@ -118,13 +118,6 @@ def test_weights_of_another_shape_are_refused_and_named(tmp_path, cells):
         embed(cells, model=tmp_path)
 
 
-def test_weights_that_run_code_are_refused(tmp_path, cells):
-    save_model(tmp_path, ends=False, safe=False)
-    torch.save({"weight": print}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"pytorch_model\.bin was refused"):
-        embed(cells, model=tmp_path)
-
-
 def test_a_missing_model_or_an_unknown_layer_is_an_error_with_a_fix(tmp_path, cells):
     with pytest.raises(ValueError, match="layer='first' is not known; use one of 'second to last', 'last'"):
         embed(cells, model=tmp_path, layer="first")
