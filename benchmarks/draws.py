@@ -1,6 +1,6 @@
 """How many draws an embedding needs: agreement of two seeds and accuracy, by draws, sampling and sentences a cell.
 
-On real cells (``--data``), with uce-mini, whose sentence says little beside its bag of genes, and with a
+On real cells (``--data``), with uce-mini, whose embedding depends mostly on its bag of genes, and with a
 network of its shape without a bag, of random weights so large that the transformer decides. ``cells=600`` is the
 number of cells.
 """

@@ -19,7 +19,7 @@ def main() -> None:
     import univerce as uc
     from benchmarks.measurement import memory
 
-    embed_cells = uc.tl.uce_embed  # imports the room
+    embed_cells = uc.tl.uce_embed  # imports the subpackage
     from univerce.inference.runtime import Embedder
 
     def elapsed() -> float:

@@ -20,7 +20,7 @@ from univerce.genes.fasta import Protein
 
 HEADS = {"8M": 20, "35M": 20, "150M": 20, "650M": 20, "3B": 40, "15B": 40}
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
-# Made-up lengths: many short proteins, a few beyond the cut.
+# Simulated lengths: many short proteins, a few beyond the cut.
 N_PROTEINS, MEDIAN, SPREAD = 8, 415, 0.75
 PROTEOME = 60_000 * 450
 """Residues of an Ensembl proteome with its isoforms."""

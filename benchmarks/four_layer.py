@@ -1,4 +1,4 @@
-"""Start-up, memory and speed of a model of the size of the released one with 4 layers, beside a plain forward pass."""
+"""Start-up, memory and speed of a model of the size of uce-4l, compared with a plain forward pass."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def gene_names(n: int = N_GENES) -> list[str]:
 def counts(start: int, stop: int, n_genes: int = N_GENES, expressed: int = EXPRESSED) -> sp.csr_matrix:
     """Rows ``[start, stop)``, about ``expressed`` genes each; a few genes have most of the counts."""
     rng = np.random.default_rng([7, start])
-    drawn = rng.permutation(n_genes)[: (stop - start)]  # a gene of its own for every cell
+    drawn = rng.permutation(n_genes)[: (stop - start)]  # one gene per cell
     n_draws = int(expressed * 1.35)
     columns = (n_genes * rng.random((stop - start, n_draws)) ** 2).astype(np.int32)
     columns[:, 0] = np.resize(drawn, stop - start)

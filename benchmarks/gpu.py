@@ -1,4 +1,4 @@
-"""What a GPU makes of the released sizes: rates beside the roof of a product, memory, and how near float32 it stays.
+"""Rates, memory and precision of the released sizes on a GPU, compared with a matrix product.
 
 Takes minutes, and needs CUDA. All weights are
 generated, and layers share theirs, which changes nothing of the work. The usual tests run the same code, tiny, on the
@@ -58,7 +58,7 @@ class Setup:
     roof: tuple[int, int, int]
     """Shape of the product that is the roof."""
     batches: tuple[int, ...]
-    """Sizes that are tried beside the one that is chosen."""
+    """Further sizes to try."""
     compiler: str | None
     block_rows: int = 500
     """As in ``uc.tl.uce_embed``."""
@@ -247,7 +247,7 @@ def _table(config: UCEConfig, n_genes: int) -> ad.AnnData:
         }
     )
     return make_table(
-        genes, features(n_genes), species="human", encoder="generated", source="made up", special_features=special,
+        genes, features(n_genes), species="human", encoder="generated", source="simulated", special_features=special,
         chromosome_names=[f"chr{c}" for c in range(24)], chromosome_codes=np.arange(24),
         chromosome_features=features(24),
     )  # fmt: skip

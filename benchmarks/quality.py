@@ -1,4 +1,4 @@
-"""Quality of a model on labeled data it has not seen, beside what costs nothing; ``docs/uce-mini.md`` has the scores.
+"""Quality of a model on labeled data it has not seen, and of simple baselines; ``docs/uce-mini.md`` has the scores.
 
 ``model=`` names another model than the bundled one, or its directory; ``csv=`` a file for all scores.
 """

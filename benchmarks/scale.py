@@ -1,4 +1,4 @@
-"""One table of what bounds an embedding: each figure beside its limit, ratios within one run.
+"""One table of what bounds an embedding: each figure with its limit, ratios within one run.
 
 ``cells=5000`` is the number of cells that are embedded from files. Rates go to ``rates.json`` in ``--docs``, from
 which ``python -m benchmarks.sizing`` makes the table of large atlases.

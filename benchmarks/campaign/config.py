@@ -67,14 +67,14 @@ def read_config(path: Path, data_dir: Path | None = None) -> Config:
     Raises
     ------
     ValueError
-        When the file is no TOML, lacks something, or holds an entry that nothing reads.
+        If the file is not TOML, or an entry is missing or unknown.
     FileNotFoundError
-        When there is no such file, or no such data.
+        If the file or its data do not exist.
     """
     try:
         content = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no valid TOML: {error}") from error
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
     known = {"data_dir", "data", "transfer", "method", "features", "seeds", "min_cells", "umap", "cache"}
     _check_keys(content, known, str(path))
     if not content.get("data") or not content.get("method"):
@@ -94,7 +94,7 @@ def read_config(path: Path, data_dir: Path | None = None) -> Config:
             raise ValueError(f"{path}: a [[method]] has no name.")
         methods.append(method(given["name"], **{k: v for k, v in given.items() if k != "name"}))
     if repeated := sorted({n for n in names if names.count(n) > 1}):
-        raise ValueError(f"{path}: two [[data]] are called {repeated[0]!r}.")
+        raise ValueError(f"{path}: two [[data]] have the name {repeated[0]!r}.")
     features = content.get("features", "all")
     return Config(
         data, transfers, tuple(methods), (features,) if isinstance(features, str) else tuple(features),
@@ -112,7 +112,7 @@ def _entry(kind: type, given: Mapping[str, Any], where: str, root: Path | None =
         return TransferEntry(**({"name": f"{given['reference']} to {given['query']}"} | dict(given)))
     file = Path(root or ".") / given["path"]
     if not file.exists():
-        raise FileNotFoundError(f"{where}: there is no {file}. Paths begin at data_dir, or at --data.")
+        raise FileNotFoundError(f"{where}: {file} does not exist. Paths begin at data_dir, or at --data.")
     return DataEntry(**({"name": file.stem} | dict(given) | {"path": file}))
 
 
@@ -125,4 +125,4 @@ def _expanded(text: str, path: Path) -> Path:
 
 def _check_keys(given: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"{where}: nothing reads {unknown[0]!r}; known are {', '.join(sorted(known))}.")
+        raise ValueError(f"{where}: unknown entry {unknown[0]!r}; the entries are {', '.join(sorted(known))}.")

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing beside it."""
+"""The report: one HTML file without external files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def html_report(outcomes: Sequence[Outcome]) -> str:
         f"<title>Benchmark of cell embeddings</title><style>{_STYLE}</style></head><body>"
         "<h1>Benchmark of cell embeddings</h1>"
         f'<p class="note">univerce {escape(__version__)}. {escape(str(params["hardware"]))}. {escape(versions)}.</p>'
-        '<p class="note">Mean ± standard deviation over seeds. * was told the labels that it is scored on; (controls) '
+        '<p class="note">Mean ± standard deviation over seeds. * saw the labels that it is scored on; (controls) '
         f"are ends of the scale.</p><nav>{links}</nav>{body}</body></html>"
     )
 
@@ -62,7 +62,7 @@ def _data(o: Outcome) -> str:
     parts += [_details("The other metrics", _table(summary(o, DETAILS, ("Total", "kNN accuracy"))))]
     parts.append(_failed(o))
     if len(best := _best(found)) == 2:
-        parts.append("<h3>The two best that were not told the labels, in pairs</h3>" + _table(_compared(o, *best)))
+        parts.append("<h3>The two best methods that did not see the labels</h3>" + _table(_compared(o, *best)))
     if "UCE" in set(found["runs"]["method"]) and "PCA" in set(found["runs"]["method"]) and set(best) != {"UCE", "PCA"}:
         parts.append("<h3>UCE and PCA, in pairs</h3>" + _table(_compared(o, "UCE", "PCA")))
     bases = {key.removeprefix("umap "): key for key in adata.obsm if key.startswith("umap ")}
@@ -81,7 +81,7 @@ def _data(o: Outcome) -> str:
 
 
 def _transfer(o: Outcome) -> str:
-    note = f"{about(o)} {o.reference} teaches {o.query}."
+    note = f"{about(o)} {o.reference} is the reference, {o.query} the query."
     parts = [f"<h2>{escape(o.name)}</h2><p class=note>{escape(note)}</p>"]
     parts += [_table(summary(o, TRANSFER, ("logistic accuracy",))), _failed(o)]
     names = set(o.adata.uns[o.key]["confusion"]["method"])
@@ -97,9 +97,9 @@ def _pairs(transfers: Sequence[Outcome]) -> str:
     centroids = known[known["metric"].str.startswith("centroid")]
     parts = ["<h2>All pairs</h2>"]
     for metric in ("kNN accuracy", "logistic accuracy", "centroid top 1"):
-        beside = centroids if metric == "centroid top 1" else None
-        draw = lambda metric=metric, beside=beside: pl.transfer_table(  # noqa: E731
-            scores, metric=metric, published=beside, return_fig=True
+        reported = centroids if metric == "centroid top 1" else None
+        draw = lambda metric=metric, reported=reported: pl.transfer_table(  # noqa: E731
+            scores, metric=metric, published=reported, return_fig=True
         )
         parts.append(_figure(draw, f"{metric} of every method and pair."))
     return "".join(parts)

@@ -51,7 +51,7 @@ def _frame(rows: list[tuple]) -> pd.DataFrame:
 
 
 def within_set(methods: Methods, name: str) -> pd.DataFrame:
-    """Cell types told apart within one set: nearest neighbors and logistic regression, five folds."""
+    """Classify cell types within one set: nearest neighbors and logistic regression, five folds."""
     labels = methods.labels(name)
     kept = np.flatnonzero(enough_cells(labels))
     labels = labels[kept]
@@ -67,7 +67,7 @@ def within_set(methods: Methods, name: str) -> pd.DataFrame:
 
 
 def transfers(methods: Methods) -> pd.DataFrame:
-    """Cell types told apart by a classifier that was trained on another set."""
+    """Classify cell types with a classifier fitted to another set."""
     rows = []
     for transfer in TRANSFERS:
         for train, test in transfer.directions():

@@ -1,4 +1,4 @@
-"""What is kept, and when it may be read again."""
+"""The cache of embeddings and scores."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def test_a_second_run_reads_the_embedding_and_what_it_cost(tmp_path, data):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_another_seed_column_option_weight_or_datum_is_another_embedding(data, tmp_path):
+def test_the_key_depends_on_all_inputs(data, tmp_path):
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / "w").write_text("1")
     method = dataclasses.replace(PLAIN, digest=lambda options: "digest")
 
     def key(method=method, data=data, **change):
-        told = {"batch_key": "batch", "groupby": "type", "seed": 0, "options": {"model": str(weights)}} | change
-        return cache_key(method, data_digest(data), **told)
+        asked = {"batch_key": "batch", "groupby": "type", "seed": 0, "options": {"model": str(weights)}} | change
+        return cache_key(method, data_digest(data), **asked)
 
     changed = data.copy()
     changed.X[0, 0] += 1
@@ -121,7 +121,7 @@ def test_numbers_are_computed_once_for_the_same_arrays(tmp_path):
     assert len(calls) == 3
 
 
-def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
+def test_a_second_benchmark_reads_the_cache(tmp_path):
     adata, again = counted_cells(), counted_cells()
     options = {"groupby": "type", "batch_key": "batch", "methods": [NOISE, PLAIN], "seeds": [0, 1], "scib": False}
     one = uc.bench.run(adata, cache=tmp_path, **options)
@@ -131,7 +131,7 @@ def test_the_whole_benchmark_runs_again_from_what_was_kept(tmp_path):
     np.testing.assert_array_equal(one["value"][same], two["value"][same])
 
 
-def test_the_code_that_a_method_shares_with_others_counts(monkeypatch):
+def test_the_key_depends_on_shared_code(monkeypatch):
     harmony, uce = (find_method(name).embed.__module__ for name in ("Harmony", "UCE"))
     before = _cache._code(harmony), _cache._code(uce)
     read = inspect.getsource

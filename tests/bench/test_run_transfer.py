@@ -84,7 +84,7 @@ def test_a_method_that_knows_all_genes_sees_one_data_set_at_a_time(pair):
     assert failed.to_dict() == {"plain": "query and reference share no gene by name"}
 
 
-def test_types_that_the_reference_cannot_teach_are_counted_not_scored(pair):
+def test_types_missing_in_the_reference_are_counted_not_scored(pair):
     query, reference = pair
     reference.obs["type"] = reference.obs["type"].cat.rename_categories({"t2": "u"})
     query.obs.iloc[0, 0] = np.nan
@@ -113,7 +113,7 @@ def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):
         uc.bench.run_transfer(query, reference, methods=["X_clear"], **QUICK)
 
 
-def test_what_cannot_be_taught_is_refused(pair):
+def test_data_without_common_types_or_columns_is_refused(pair):
     query, reference = pair
     reference.obs["type"] = pd.Categorical(["x", "y"] * 60)
     with pytest.raises(ValueError, match=r"has 2 types .* and 0 cells of adata"):

@@ -1,4 +1,4 @@
-"""The scores as arrays: against scib-metrics itself, and on cases that are small enough to do by hand."""
+"""Scores of arrays, against scib-metrics and small cases worked by hand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_scib_scores_are_those_of_a_direct_call(cells, caplog):
     adata.obsm["X_other"] = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
     caplog.set_level(logging.INFO)
     scores = uc.bench.run(adata, groupby="type", batch_key="batch", methods=["X_clear", "X_other"], n_bootstrap=0)
-    assert "cell" not in caplog.text  # scib-metrics tells of every type that it skips
+    assert "cell" not in caplog.text  # scib-metrics logs every type that it skips
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from scib_metrics.benchmark import Benchmarker

@@ -59,7 +59,7 @@ def config(tmp_path, monkeypatch) -> Path:
     return path
 
 
-def test_the_command_writes_tables_and_a_report_that_needs_nothing_beside_it(config, tmp_path, capsys):
+def test_the_command_writes_tables_and_a_report_without_external_files(config, tmp_path, capsys):
     out = tmp_path / "out"
     main([str(config), "--report", str(out), "--tables", str(tmp_path / "t.md")])
     tables = (tmp_path / "t.md").read_text()
@@ -93,17 +93,20 @@ def test_coarse_types_of_a_transfer_leave_out_what_they_do_not_name(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("umap = false", "umaps = false"), "nothing reads 'umaps'"),
-        (('path = "one.h5ad"', 'path = "none.h5ad"'), "there is no .*none.h5ad. Paths begin at data_dir, or at --data"),
+        (("umap = false", "umaps = false"), "unknown entry 'umaps'"),
+        (
+            ('path = "one.h5ad"', 'path = "none.h5ad"'),
+            "none.h5ad does not exist. Paths begin at data_dir",
+        ),
         (('query = "two"', 'query = "three"'), "names 'three'; the data are one, two"),
-        (("seeds = [0]", "seeds = [0"), "is no valid TOML"),
-        (('name = "two"', 'name = "one"'), "two \\[\\[data\\]\\] are called 'one'|names 'two'"),
+        (("seeds = [0]", "seeds = [0"), "is not valid TOML"),
+        (('name = "two"', 'name = "one"'), "two \\[\\[data\\]\\] have the name 'one'|names 'two'"),
         (('cache = "kept"', 'data_dir = "$NOT_SET_ANYWHERE"'), "environment variable that is not set"),
         (("n_comps = 5", "n_dims = 5"), "PCA has no option 'n_dims'"),
         (('reference = "one"\n', ""), "has no reference"),
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused_before_anything_runs(config, capsys, change, message):
+def test_an_invalid_configuration_is_refused_before_a_run(config, capsys, change, message):
     assert change[0] in CONFIG
     config.write_text(CONFIG.replace(*change))
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Made-up counts of known types in known batches, which the scores of the benchmark can be checked on."""
+"""Simulated counts of known types and batches, and simple methods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from univerce.bench import Method
 def counted_cells(
     n_cells: int = 120, n_genes: int = 60, *, types: int = 3, batches: int = 2, seed: int = 0, prefix: str = "cell"
 ) -> ad.AnnData:
-    """Poisson counts whose means follow the type, and a little the batch; ``obsm["X_clear"]`` tells the types apart."""
+    """Poisson counts that depend on type and batch; ``obsm["X_clear"]`` separates the types."""
     rng = np.random.default_rng(seed)
     kind, batch = np.arange(n_cells) % types, (np.arange(n_cells) // types) % batches
     profile = np.random.default_rng(7).gamma(1.0, size=(types, n_genes))

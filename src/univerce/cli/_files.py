@@ -19,9 +19,9 @@ def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> No
     if source.resolve() == out.resolve() or (source.exists() and out.exists() and source.samefile(out)):
         raise ValueError(f"{out} is the input; write to another path.")
     if not source.exists():
-        raise FileNotFoundError(f"There is no {source}.")
+        raise FileNotFoundError(f"{source} does not exist.")
     if not out.parent.is_dir():
-        raise FileNotFoundError(f"There is no directory {out.parent} to write {out.name} to.")
+        raise FileNotFoundError(f"The directory {out.parent} of {out.name} does not exist.")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists; choose another path, or add --overwrite.")
     if backed and (source.suffix, out.suffix) != (".h5ad", ".h5ad"):

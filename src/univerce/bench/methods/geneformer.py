@@ -32,7 +32,7 @@ def _embed(
     batch_size: int = 16,
 ) -> np.ndarray:
     """``model`` is a folder with ``config.json`` and weights, ``dictionaries`` one with the three dictionaries; it
-    may be the same. Genes are ``var["ensembl_id"]`` where there is one, else ``var_names``, symbols or identifiers.
+    may be the same. Genes are ``var["ensembl_id"]`` if present, or ``var_names`` (symbols or identifiers).
     """
     if layer not in _LAYERS:
         raise ValueError(f"layer={layer!r} is not known; use one of {', '.join(map(repr, _LAYERS))}.")

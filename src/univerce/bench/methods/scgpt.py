@@ -68,7 +68,7 @@ def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
     args = json.loads((directory / "args.json").read_text())
     lacking = [name for name in _ARGS if name not in args]
     if lacking:
-        raise ValueError(f"{directory / 'args.json'} lacks {', '.join(lacking)}: it is no scGPT model.")
+        raise ValueError(f"{directory / 'args.json'} lacks {', '.join(lacking)}; this is not an scGPT model.")
     if args.get("input_emb_style", "continuous") != "continuous" or args["pad_token"] != "<pad>":
         raise ValueError(f"{directory / 'args.json'} describes a model whose values are not continuous, or other pads.")
     for name in _SPECIAL:
