@@ -328,11 +328,6 @@ def test_pretrain_writes_a_model_that_embeds_and_resumes(tmp_path, recipe, capsy
     assert "'unseen': 40 cells of human, 60 of 61 variables are genes, held out" in said.err
     assert "mine: 1 layers of width 16, 4 steps of 8 cells" in said.err
     assert "run/model: mine, digest" in said.out
-    digest = uc.model.find_model(tmp_path / "run/model").digest
-    assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
-    assert "Resumes" in capsys.readouterr().err
-    assert uc.model.find_model(tmp_path / "run/model").digest == digest
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
     log = pd.read_csv(tmp_path / "run/log.csv")
     assert log["step"].tolist() == [2, 4]
     assert np.isfinite(log[["loss", "frequency_loss", "unseen_loss", "unseen_global_frequency_auroc"]]).all(axis=None)
@@ -341,6 +336,11 @@ def test_pretrain_writes_a_model_that_embeds_and_resumes(tmp_path, recipe, capsy
     assert adata.obsm["X_uce"].shape == (5, 10)
     assert adata.uns["X_uce"]["params"]["model"] == "mine"
     assert np.isfinite(adata.obsm["X_uce"]).all()
+    digest = uc.model.find_model(tmp_path / "run/model").digest
+    assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0
+    assert "Resumes" in capsys.readouterr().err
+    assert uc.model.find_model(tmp_path / "run/model").digest == digest
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["checkpoint.pt", "log.csv", "model"]
 
 
 def test_an_invalid_recipe_is_an_error_of_one_line(tmp_path, capsys):
