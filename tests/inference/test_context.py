@@ -33,11 +33,11 @@ def reader(batch_size: int) -> ContextReader:
 
 def test_sums_do_not_depend_on_batches_or_calls_and_every_place_counts(sentences):
     one, many = reader(1), reader(64)
-    told = []
-    one.add(sentences, told.append)
+    done = []
+    one.add(sentences, done.append)
     for rows in (np.arange(5), np.arange(5, 12)):
         many.add(sentences.take(rows))
-    assert sum(told) == 11
+    assert sum(done) == 11
     np.testing.assert_array_equal(one.n_places, many.n_places)
     np.testing.assert_allclose(one.sums, many.sums, atol=1e-4)
     ids = sentences.ids[(sentences.ids >= N_SPECIAL) & (sentences.ids < N_SPECIAL + 60)]

@@ -109,19 +109,6 @@ def test_the_parameters_and_the_seed_of_a_generator_are_recorded(cells, tiny_mod
     assert {key: params[key] for key in expected} == expected
 
 
-def test_cells_of_several_species_are_as_each_species_alone(tiny_model):
-    parts = [tiny_cells("human", 8), tiny_cells("mouse", 8)]
-    both = ad.concat(parts, join="outer", fill_value=0, label="organism", keys=["Homo sapiens", "NCBITaxon:10090"])
-    both = both[np.random.default_rng(2).permutation(16)].copy()
-    uc.pp.uce_tokenize(both, model=tiny_model)
-    for part in parts:
-        uc.pp.uce_tokenize(part, model=tiny_model)
-        mine = both[part.obs_names]
-        np.testing.assert_array_equal(padded(mine.obsm["uce_sentences"]), padded(part.obsm["uce_sentences"]))
-        np.testing.assert_array_equal(mine.obs["uce_sentences_length"], part.obs["uce_sentences_length"])
-    assert both.uns["uce_sentences"]["params"]["species"] == ["human", "mouse"]
-
-
 def test_a_copy_and_a_modality_of_a_mudata(cells, tiny_model):
     copied = uc.pp.uce_tokenize(cells, model=tiny_model, key_added="words", copy=True)
     assert (list(copied.obsm), list(copied.obs)) == (["words"], ["words_length"])
