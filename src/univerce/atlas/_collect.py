@@ -210,7 +210,7 @@ def _describe(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, s
     for name, option in options.columns.items():
         if option is not None:
             column = pick(option, key)
-            labels = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
+            labels: Any = np.nan if column is None else np.asarray(get_labels(adata.obs, column).astype(object))[rows]
             obs[name] = pd.Series(labels, index=obs.index, dtype=object)
     obs["species"] = _species(adata, rows, key, options, space)
     if options.coarse_map is not None:
@@ -244,7 +244,7 @@ def _coarse(types: pd.Series | None, coarse_map: Mapping[str, str], key: str, n:
 
 
 def coarse_table(coarse_map: Mapping[str, str] | None) -> dict[str, pd.DataFrame]:
-    """The map of coarse types as ``uns["atlas"]`` keeps it."""
+    """Table of the coarse types for ``uns["atlas"]``."""
     if not coarse_map:
         return {}
     return {"coarse_map": pd.DataFrame(sorted(coarse_map.items()), columns=["cell_type", "coarse_type"]).astype(str)}

@@ -54,8 +54,8 @@ def build(
         Column of ``obs`` with the cell types. If data sets differ, a mapping from their names to columns, with ``None``
         for one without labels. ``None`` if no data set has any.
     obs_keys
-        Further columns of ``obs`` to keep, such as ``["tissue", "donor"]``. If the names differ, a mapping from the
-        column of the atlas to the column of ``obs``, or to a mapping as for ``groupby``.
+        Further columns of ``obs`` to keep. If the names differ, a mapping from the column of the atlas to the column of
+        ``obs``, or to a mapping as for ``groupby``.
     coarse_map
         Mapping from cell types to coarser ones. Types that are not in it have no coarse type; the log names them.
     use_rep
@@ -63,8 +63,7 @@ def build(
     model
         Model for data sets without an embedding, see :func:`univerce.tl.uce_embed`; ``None`` computes none.
     species
-        Species of the cells, the column of ``obs`` that holds it, or a mapping as for ``groupby``; ``None`` takes the
-        species stated in the data.
+        Species of the cells, its column of ``obs``, or a mapping as for ``groupby``; ``None`` takes that of the data.
     layer
         Layer with the counts; ``None`` is ``X``.
     gene_key

@@ -17,9 +17,8 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     path
         Atlas of :func:`univerce.atlas.build`.
     lazy
-        Keep the embedding on disk as a :class:`zarr.Array`. The functions of ``uc.tl`` read it in blocks;
-        ``atlas[rows]`` reads those rows. Such an AnnData has no ``copy()``: call ``to_memory()``, as ``lazy=False``
-        does.
+        Keep the embedding on disk as a :class:`zarr.Array`, which ``uc.tl`` reads in blocks. ``atlas[rows]`` reads
+        those rows. Call ``to_memory()`` in place of ``copy()``.
 
     Returns
     -------

@@ -69,9 +69,9 @@ def search_atlas(
         Key of the embedding in ``obsm`` of both.
     method
         ``"exact"`` compares every cell with every cell of the atlas. ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``), which is kept in memory and misses some neighbors. It pays off from about
-        ten thousand queries on a million cells. ``"ivf"`` is built in minutes and always the same; ``"hnsw"`` takes
-        longer, and differs in every build with several threads.
+        (``pip install "univerce[faiss]"``) in memory, which misses some neighbors and pays off from about ten thousand
+        queries on a million cells. ``"ivf"`` is built in minutes and always the same; ``"hnsw"`` takes longer, and
+        differs in every build with several threads.
     target_recall
         Share of the exact neighbors that an index has to find, measured on a sample of at most 256 cells.
     index
@@ -85,8 +85,8 @@ def search_atlas(
     rng
         Seed of the sample and of the index, or a generator that is drawn from once.
     client
-        A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``. Files must be
-        visible to all of them; cells in memory are sent. The result is the same to the last bit.
+        A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``; all must see the
+        files. The result is the same to the last bit.
     %(copy)s
 
     Returns
