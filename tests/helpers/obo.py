@@ -89,6 +89,7 @@ TERMS: dict[str, tuple[str, list[str]]] = {
     "CL:13": ("CD8 T cell", ["CL:5"]),
 }
 """``{id: (name, parents)}``"""
+IDS = {name: term for term, (name, _) in TERMS.items()}
 
 
 def write_obo(path: Path, terms: dict[str, tuple[str, list[str]]] = TERMS) -> Path:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scanpy as sc
 
-from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.obo import IDS, write_obo
 from tests.helpers.page import check_page
 from univerce.pl.ontology.dendrogram import dendrogram as plot
 from univerce.tl.ontology.dendrogram import dendrogram
@@ -29,8 +29,8 @@ def adata() -> ad.AnnData:
 @pytest.fixture
 def compared(adata, tmp_path) -> ad.AnnData:
     pytest.importorskip("obonet")
-    ids, obo = {name: term for term, (name, _) in TERMS.items()}, write_obo(tmp_path / "a.obo")
-    dendrogram(adata, use_rep="X_e", min_cells=1, ontology=obo, ontology_ids=ids, n_permutations=50)
+    obo = write_obo(tmp_path / "a.obo")
+    dendrogram(adata, use_rep="X_e", min_cells=1, ontology=obo, ontology_ids=IDS, n_permutations=50)
     return adata
 
 

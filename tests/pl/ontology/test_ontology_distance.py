@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.obo import IDS, write_obo
 from tests.helpers.page import check_page
 from univerce.pl.ontology.ontology_distance import ontology_distance as plot
 from univerce.tl.ontology.ontology_distance import ontology_distance
@@ -21,8 +21,7 @@ def adata(tmp_path) -> ad.AnnData:
     names = rng.choice(["CD4 T cell", "CD8 T cell", "B cell", "monocyte", "enterocyte"], 60)
     adata = ad.AnnData(obs=pd.DataFrame({"cell_type": names}, index=[f"c{i}" for i in range(60)]))
     adata.obsm["X_e"] = rng.normal(size=(60, 3))
-    ids = {name: term for term, (name, _) in TERMS.items()}
-    ontology_distance(adata, ontology=write_obo(tmp_path / "a.obo"), ontology_ids=ids, use_rep="X_e", n_pairs=800)
+    ontology_distance(adata, ontology=write_obo(tmp_path / "a.obo"), ontology_ids=IDS, use_rep="X_e", n_pairs=800)
     return adata
 
 

@@ -225,24 +225,21 @@ def test_cells_without_label_or_embedding_are_ignored(query, reference):
 
 def test_types_without_a_shared_name_are_refused(query, reference):
     reference.obs["cell_type"] = "x" + reference.obs["cell_type"].astype(str)
-    with pytest.raises(
-        ValueError, match=r"share no type of obs\['cell_type'\]\. adata has 'a', 'b'.*'xa', 'xb'.*replace"
-    ):
+    message = r"share no type of obs\['cell_type'\]\. adata has 'a', 'b'.*'xa', 'xb'.*replace"
+    with pytest.raises(ValueError, match=message):
         centroid_alignment(query, reference, **FREE)
+    x, y = (line({"a": [0]}, tissue=name) for name in ("x", "y"))
     with pytest.raises(ValueError, match=r"share no type .* in one tissue of obs\['tissue'\]"):
-        centroid_alignment(
-            line({"a": [0]}, tissue="x"), line({"a": [0]}, tissue="y"), tissue_key="tissue", baseline=None, **FREE
-        )
+        centroid_alignment(x, y, tissue_key="tissue", baseline=None, **FREE)
 
 
 def test_bad_input_is_named(query, reference):
     query.obs["tissue"] = "gut"
     with pytest.raises(KeyError, match=r"reference\.obs\['tissue'\] does not exist"):
         centroid_alignment(query, reference, tissue_key="tissue", baseline=None, **FREE)
+    named = line({"a": [0]}, tissue="overall")
     with pytest.raises(ValueError, match="has a tissue 'overall'"):
-        centroid_alignment(
-            line({"a": [0]}, tissue="overall"), line({"a": [0]}, tissue="overall"), tissue_key="tissue", **FREE
-        )
+        centroid_alignment(named, named.copy(), tissue_key="tissue", **FREE)
     with pytest.raises(ValueError, match="tissue_key='cell_type' is the column of the types"):
         centroid_alignment(query, reference, tissue_key="cell_type", **FREE)
     with pytest.raises(ValueError, match="baseline='X_e' is the embedding itself"):

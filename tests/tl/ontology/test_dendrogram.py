@@ -13,7 +13,7 @@ import scanpy as sc
 import scipy.cluster.hierarchy as sch
 from sklearn.metrics import adjusted_rand_score
 
-from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.obo import IDS
 from univerce import get
 from univerce.io.obo import read_obo
 from univerce.tl.ontology._partitions import adjusted_rand, cut_linkage
@@ -22,16 +22,8 @@ from univerce.tl.ontology.terms import depth_cuts, tree_paths
 
 # Where the types lie on a line: the ontology's order, but for the macrophage among the epithelial cells.
 PLACES = {
-    "CD4 T cell": 0,
-    "CD8 T cell": 1,
-    "B cell": 3,
-    "monocyte": 8,
-    "macrophage": 21,
-    "enterocyte": 20,
-    "goblet cell": 25,
-}
-
-
+    "CD4 T cell": 0, "CD8 T cell": 1, "B cell": 3, "monocyte": 8, "macrophage": 21, "enterocyte": 20, "goblet cell": 25,
+}  # fmt: skip
 REP = {"use_rep": "X_e", "min_cells": 1}
 
 
@@ -43,12 +35,6 @@ def adata() -> ad.AnnData:
     noise = np.random.default_rng(0).normal(scale=0.01, size=(len(names), 3))
     adata.obsm["X_e"] = np.stack([[PLACES[name], 0, 0] for name in names]) + noise
     return adata
-
-
-@pytest.fixture
-def obo(tmp_path):
-    pytest.importorskip("obonet")
-    return write_obo(tmp_path / "small.obo")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +68,7 @@ def test_scanpy_draws_it(adata, tmp_path):
 
 
 def test_agreement_with_the_ontology_is_that_of_its_cuts(adata, obo):
-    ids = {name: term for term, (name, _) in TERMS.items()}
-    dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=2000)
+    dendrogram(adata, **REP, ontology=obo, ontology_ids=IDS, n_permutations=2000)
     table = get.table(adata, "uce_dendrogram")
     names = sorted(PLACES)
     blood = ["B cell", "CD4 T cell", "CD8 T cell", "macrophage", "monocyte"]
@@ -120,23 +105,16 @@ def test_a_tree_that_is_the_ontology_agrees_at_each_cut(adata, obo):
 
 
 def test_types_without_a_term_are_in_the_tree_and_not_compared(adata, obo, caplog):
-    ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
+    ids = {name: term for name, term in IDS.items() if name != "macrophage"}
     with caplog.at_level(logging.INFO, "univerce"):
         dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
-    written = adata.uns["uce_dendrogram"]
+    written, expected = adata.uns["uce_dendrogram"], get.table(adata, "uce_dendrogram")
     assert len(written["categories_ordered"]) == 7
     assert sorted(written["terms"].index) == sorted(set(PLACES) - {"macrophage"})
     assert "1 labels without a term are left out: 'macrophage'." in caplog.text
-
-
-@pytest.mark.parametrize(("kind", "missing"), [(dict, None), (dict, ""), (pd.Series, np.nan)])
-def test_a_missing_term_in_a_mapping_is_left_out(adata, obo, missing, kind):
-    ids = {name: term for term, (name, _) in TERMS.items() if name != "macrophage"}
-    dendrogram(adata, **REP, ontology=obo, ontology_ids=ids, n_permutations=10)
-    expected = get.table(adata, "uce_dendrogram")
-    dendrogram(adata, **REP, ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10)
-    table = get.table(adata, "uce_dendrogram")
-    pd.testing.assert_frame_equal(table, expected)
+    for kind, missing in ((dict, None), (dict, ""), (pd.Series, np.nan)):
+        dendrogram(adata, **REP, ontology=obo, ontology_ids=kind(ids | {"macrophage": missing}), n_permutations=10)
+        pd.testing.assert_frame_equal(get.table(adata, "uce_dendrogram"), expected)
 
 
 def test_the_result_is_read_from_a_file(adata, obo, tmp_path):
@@ -145,12 +123,8 @@ def test_the_result_is_read_from_a_file(adata, obo, tmp_path):
     adata.write_h5ad(tmp_path / "a.h5ad")
     read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tree"]
     pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), table)
-    pd.testing.assert_frame_equal(
-        read["terms"].astype(object),
-        adata.uns["tree"]["terms"],
-        check_names=False,
-        check_index_type=False,
-    )
+    terms = adata.uns["tree"]["terms"]
+    pd.testing.assert_frame_equal(read["terms"].astype(object), terms, check_names=False, check_index_type=False)
 
 
 @pytest.mark.parametrize(
@@ -183,9 +157,6 @@ def test_bad_terms_are_named(adata, obo):
     adata.obs["id"] = ["CL:5", "CL:6", *["CL:7"] * 19]
     with pytest.raises(ValueError, match=r"have several terms, such as .*'CD4 T cell' with CL:5, CL:6, CL:7"):
         dendrogram(adata, **REP, ontology=obo, ontology_ids="id")
-
-
-# Kernels -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["average", "centroid", "single"])

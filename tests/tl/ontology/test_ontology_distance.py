@@ -10,19 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import paired_distances
 
-from tests.helpers.obo import TERMS, write_obo
+from tests.helpers.obo import IDS, TERMS, write_obo
 from univerce.io.obo import read_obo
 from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance, type_means
 from univerce.tl.ontology.ontology_distance import ontology_distance
-
-IDS = {name: term for term, (name, _) in TERMS.items()}
-
-
-@pytest.fixture
-def obo(tmp_path):
-    pytest.importorskip("obonet")
-    return write_obo(tmp_path / "small.obo")
 
 
 @pytest.fixture
@@ -41,8 +35,6 @@ def test_distances_equal_those_of_all_pairs(adata, obo, metric):
     """With many draws, the distributions come close to those of every pair."""
     table = ontology_distance(adata, ontology=obo, ontology_ids="id", use_rep="X_e", metric=metric, n_pairs=60_000)
     graph = nx.Graph(read_obo(obo))
-    from sklearn.metrics import pairwise_distances
-
     apart = pairwise_distances(adata.obsm["X_e"], metric=metric)
     rows = [
         (nx.shortest_path_length(graph, adata.obs["id"].iloc[i], adata.obs["id"].iloc[j]), apart[i, j])
@@ -98,8 +90,6 @@ def test_pairs_are_of_two_cells_and_all_equally_likely():
 
 
 def test_pair_distances_equal_scikit_learns_across_blocks():
-    from sklearn.metrics.pairwise import paired_distances
-
     rng = np.random.default_rng(0)
     points = rng.normal(size=(50, 4))
     first, second = rng.integers(0, 50, 20_000), rng.integers(0, 50, 20_000)
