@@ -41,10 +41,7 @@ def data_digest(adata: ad.AnnData) -> str:
 def cache_key(
     method: Method, data: str, *, batch_key: str | None, groupby: str | None, seed: int, options: Mapping[str, Any]
 ) -> str | None:
-    """Name of an embedding in the cache; None if the text of the function does not determine it.
-
-    A function defined inside another one may hold further values, and an interactive one has no file.
-    """
+    """Name of an embedding in the cache; None for closures and interactive functions, whose code does not suffice."""
     try:
         code = _code(method.embed.__module__)
     except (OSError, TypeError, KeyError, AttributeError):

@@ -58,8 +58,8 @@ def choose_scored(
     table = pd.crosstab(labeled["type"], labeled["state"]).reindex(columns=order, fill_value=0)
     table = table.drop(columns="no label").rename_axis(columns=None)
     table.insert(0, "n_cells", table.sum(axis=1))
-    several = batches is not None and len(set(batches[rows])) > 1
-    return Scored(rows, kept, pd.Categorical(batches[rows]) if several else None, table.reset_index(), counts)
+    several = pd.Categorical(batches[rows]) if batches is not None and len(set(batches[rows])) > 1 else None
+    return Scored(rows, kept, several, table.reset_index(), counts)
 
 
 def embedded(embeddings: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anndata as ad
 import numpy as np
@@ -80,7 +80,9 @@ def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None) 
         if sides.joint is None:
             return Run(method, seed, None, reason="query and reference share no gene by name")
         takes = inspect.signature(method.embed).parameters
-        more = {"reference": ["reference"]} if "reference" in takes and "reference" not in method.options else {}
+        more: dict[str, Any] = {}
+        if "reference" in takes and "reference" not in method.options:
+            more["reference"] = ["reference"]
         return embed(sides.joint, digest=sides.digests[2], batch_key=BATCH, groupby=LABELS, **more)
     parts = [
         embed(data, digest=digest, batch_key=None, groupby=None)

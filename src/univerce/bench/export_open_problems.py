@@ -36,10 +36,8 @@ def export_open_problems(
         Cells with raw counts.
     batch_key, groupby
         Columns of ``obs`` with the batch and the type; no value may be missing.
-    species
-        Species of the cells.
-    dataset_id
-        Name of the data set.
+    species, dataset_id
+        Species of the cells and name of the data set.
     %(layer)s
     feature_id, feature_name
         Columns of ``var`` with identifiers (Ensembl) and symbols; ``None`` is ``var_names``.
