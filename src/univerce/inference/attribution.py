@@ -70,10 +70,6 @@ def integrated_gradients(
         ``[cells, token_dim]``, for networks with a bag.
     n_steps
         Points on the path at which the gradient is evaluated.
-
-    Returns
-    -------
-    The attributions.
     """
     step = tokens - baseline
     bag_step = None if bag is None or bag_baseline is None else bag - bag_baseline
@@ -151,23 +147,10 @@ class Attributor(Embedder):
         *,
         n_steps: int = 8,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attribute the cosine of cells with a direction to genes.
+        """Attribute the cosine of cells with a unit vector ``direction`` to genes.
 
-        In the baseline every drawn gene is replaced in place by the mean of all drawn genes, and the bag is that of
-        the average cell. Genes that a cell expresses less than the average cell have an attribution too.
-
-        Parameters
-        ----------
-        sentences
-            Sentences of local token ids.
-        bag
-            ``[n_cells, n_tokens]`` counts.
-        direction
-            ``[output_dim]`` of unit length.
-        average
-            The average cell.
-        n_steps
-            Points on the path at which the gradient is evaluated.
+        In the baseline every drawn gene is replaced in place by the mean of all drawn genes, and the bag is that of the
+        average cell. Genes that a cell expresses less than the average cell have an attribution too.
 
         Returns
         -------

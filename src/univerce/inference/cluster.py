@@ -6,7 +6,7 @@ A worker opens the counts and the model itself: only their places and the number
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,22 +31,14 @@ from univerce.model.checkpoint import find_model, read_network
 _SETTINGS = ("cache_dir", "device", "precision", "batch_size")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class TableRef:
     """A gene table that a worker finds with the model, or that travels because the caller passed it."""
 
     species: str
     digest: str
-    table: ad.AnnData | None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TableRef) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, str, bool]:
-        return self.species, self.digest, self.table is None
+    given: bool
+    table: ad.AnnData | None = field(compare=False)
 
     def open(self, model: str) -> ad.AnnData:
         """The table; ``ValueError`` if this machine has another one."""
@@ -73,17 +65,7 @@ class Job:
     settings: Mapping[str, Any]
 
     def __call__(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
-        """Embed block ``k``.
-
-        Parameters
-        ----------
-        k
-            The block.
-        names, species
-            Names of its cells and index of their species.
-        counts
-            Its rows unless they are in a file.
-        """
+        """Embed block ``k`` of cells with these names and species (codes); ``counts`` are ``None`` if in a file."""
         rows = slice(k * self.block_rows, k * self.block_rows + len(names))
         store = None if self.store is None else EmbeddingStore.attach(self.store)
         if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it reported
@@ -134,18 +116,7 @@ def embed_on_workers(
 ) -> Iterator[Block]:
     """Embed blocks on the workers of ``inputs.client`` and yield them as they finish, with a progress bar over cells.
 
-    Parameters
-    ----------
-    inputs
-        The cells.
-    blocks, block_rows
-        The blocks and the rows in one.
-    official
-        Pad as the reference does.
-    precision
-        Precision of the network.
-    store
-        Store that workers write to. Blocks then come back without columns.
+    Blocks come back without columns if the workers write them to a ``store``.
     """
     if not blocks:
         return
@@ -172,7 +143,8 @@ def embed_on_workers(
 
 def _reference(species: str, genes: Genes) -> TableRef:
     table = genes.table.to_memory() if genes.given and genes.table.isbacked else genes.table
-    return TableRef(species, str(gene_table_info(genes.table)["digest"]), table if genes.given else None)
+    digest = str(gene_table_info(genes.table)["digest"])
+    return TableRef(species, digest, genes.given, table if genes.given else None)
 
 
 def _items(inputs: Inputs, blocks: Sequence[int], job: Job) -> Iterator[tuple[Any, ...]]:

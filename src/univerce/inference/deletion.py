@@ -35,22 +35,18 @@ def delete_from_sentences(
     n_sample: int,
     max_length: int,
 ) -> tuple[Sentences, np.ndarray]:
-    """Delete genes from sentences drawn by :func:`univerce.inference.tokens.tokenize`.
+    """Delete genes from sentences drawn by :func:`univerce.inference.tokens.tokenize`, with the same options.
 
     Parameters
     ----------
-    sentences
-        Sentences of local token ids.
-    counts
-        ``[n_cells, n_tokens]`` counts they were drawn from.
+    sentences, counts
+        Sentences of local token ids, and the ``[n_cells, n_tokens]`` counts they were drawn from.
     tokens
         Token ids of the genes to delete.
     order
         The gene table in genome order.
     keys
         ``[n_cells]`` seeds of the new draws.
-    sampling, n_sample, max_length
-        Options the sentences were drawn with.
 
     Returns
     -------

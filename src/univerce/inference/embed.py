@@ -18,17 +18,7 @@ E = TypeVar("E", bound=Embedder)
 
 
 def load_embedders(inputs: Inputs, kind: type[E], precision: str | None = None) -> list[E]:
-    """Load the network and pair it with the gene table of each species.
-
-    Parameters
-    ----------
-    inputs
-        From :func:`~univerce.inference.inputs.resolve_inputs`.
-    kind
-        :class:`Embedder` or a subclass.
-    precision
-        ``None`` is that of the settings.
-    """
+    """Load the network, in the precision of the settings by default; pair it with the table of each species."""
     device = choose_device()
     precision = choose_precision(device, inputs.model.config.d_model) if precision is None else precision
     network = read_network(inputs.model, device, precision)
@@ -36,16 +26,9 @@ def load_embedders(inputs: Inputs, kind: type[E], precision: str | None = None) 
 
 
 def embed_inputs(inputs: Inputs, embedders: Sequence[Embedder], done: Callable[[int], Any] | None = None) -> np.ndarray:
-    """``[n_obs, output_dim]`` float32 embeddings; NaN for cells without counts.
+    """Embed all cells, ``[n_obs, output_dim]`` float32; NaN for cells without counts.
 
-    Parameters
-    ----------
-    inputs
-        From :func:`~univerce.inference.inputs.resolve_inputs`.
-    embedders
-        One per species.
-    done
-        Called with the number of embedded sentences after every batch.
+    ``done`` is called with the number of embedded sentences after every batch.
     """
     out = np.empty((len(inputs.names), inputs.model.config.output_dim), dtype=np.float32)
     for block in embed_blocks(draw_sentences(inputs, BLOCK_ROWS, with_bag=inputs.model.config.bag), embedders, done):

@@ -177,15 +177,11 @@ def resolve_inputs(
         table_digest={k: str(gene_table_info(resolved[k].table)["digest"]) for k in species_names},
         details={
             "fraction_counts_mapped": {k: float(resolved[k].coverage.fraction_counts) for k in species_names},
-            "layer": layer or "X",
-            "gene_key": {k: str(resolved[k].coverage.gene_key) for k in species_names},
-            "seed": seed,
-            "sampling": method,
-            "n_sample": found.config.n_sample,
-            "n_draws": int(n_draws),
+            "layer": layer or "X", "gene_key": {k: str(resolved[k].coverage.gene_key) for k in species_names},
+            "seed": seed, "sampling": method, "n_sample": found.config.n_sample, "n_draws": int(n_draws),
             "univerce_version": __version__,
         },
-    )
+    )  # fmt: skip
     return Inputs(
         X=X, where=layer_name(layer), names=adata.obs_names.to_numpy(dtype=object),
         species=np.asarray(cells.codes, dtype=np.int64),

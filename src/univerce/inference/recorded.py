@@ -13,15 +13,6 @@ from univerce.model.checkpoint import Model, find_model
 def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:
     """Find the model that made an embedding, and the name or directory to load it by.
 
-    Parameters
-    ----------
-    space
-        Record of the embedding.
-    model
-        The model, if given by the caller; it must be the recorded one.
-    use_rep
-        Key of the embedding, for messages.
-
     Raises
     ------
     ValueError

@@ -52,14 +52,7 @@ class Block:
 class Embedder:
     """A network with the tokens of one gene table; batches have the size of the settings.
 
-    Parameters
-    ----------
-    network
-        From :func:`~univerce.model.checkpoint.read_network`.
-    table
-        Gene table of one species.
-    official
-        Pad as the reference does.
+    ``official`` pads as the reference does.
     """
 
     def __init__(self, network: UCE, table: ad.AnnData, *, official: bool = False) -> None:
@@ -78,20 +71,10 @@ class Embedder:
     def embed(
         self, sentences: Sentences, bag: sparse.csr_matrix | None = None, done: Callable[[int], Any] | None = None
     ) -> np.ndarray:
-        """Embed sentences.
+        """Embed sentences of local token ids, ``[n_cells, output_dim]`` float32; NaN for empty sentences.
 
-        Parameters
-        ----------
-        sentences
-            Sentences of local token ids.
-        bag
-            ``[n_cells, n_tokens]`` counts, for a network with a bag.
-        done
-            Called with the number of sentences that are done, first with that of the empty ones.
-
-        Returns
-        -------
-        ``[n_cells, output_dim]`` float32, NaN for empty sentences.
+        Networks with a bag need ``bag``, the ``[n_cells, n_tokens]`` counts. ``done`` is called with the number of
+        finished sentences, first with that of the empty ones.
         """
         if done is not None:
             done(int(np.sum(sentences.lengths == 0)))
@@ -231,21 +214,7 @@ def n_cells(inputs: Inputs, blocks: Sequence[int], block_rows: int) -> int:
 def embed_here(
     inputs: Inputs, blocks: Sequence[int], *, block_rows: int, official: bool, precision: str, stages: Stages
 ) -> Iterator[Block]:
-    """Embed blocks in this process and yield them in order, with a progress bar over sentences.
-
-    Parameters
-    ----------
-    inputs
-        The cells.
-    blocks, block_rows
-        The blocks and the rows in one.
-    official
-        Pad as the reference does.
-    precision
-        Precision of the network.
-    stages
-        Records the seconds of each stage.
-    """
+    """Embed blocks in this process and yield them in order, with a progress bar over sentences."""
     if not blocks:
         return
     network = read_network(inputs.model, device=choose_device(), precision=precision)
@@ -265,22 +234,9 @@ def embed_blocks(
     done: Callable[[int], Any] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Block]:
-    """Embed blocks of sentences, while the next block is read and tokenized.
+    """Embed blocks from :func:`~univerce.inference.sentences.draw_sentences`, while the next block is drawn.
 
-    Parameters
-    ----------
-    drawn
-        From :func:`~univerce.inference.sentences.draw_sentences`.
-    embedders
-        One per species.
-    done
-        Called with the number of sentences after every batch.
-    stages
-        Records the seconds of ``"forward"``.
-
-    Yields
-    ------
-    The embeddings of each block.
+    ``embedders`` has one per species; ``done`` is called with the number of sentences after every batch.
     """
     stages = Stages() if stages is None else stages
     for rows, groups in ahead(drawn):

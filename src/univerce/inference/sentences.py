@@ -45,10 +45,6 @@ def draw_sentences(
 
     Parameters
     ----------
-    inputs
-        The cells.
-    block_rows
-        Rows in a block.
     with_bag
         Add the counts of each token.
     sentences

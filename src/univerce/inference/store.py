@@ -80,17 +80,14 @@ class EmbeddingStore:
         ----------
         path
             Directory of the store.
-        key
-            Key of the embedding in ``obsm``.
+        key, dim, dtype
+            Key of the embedding in ``obsm``, its width and type.
         obs_names
             Names of the cells, in the order of the rows.
-        dim, dtype
-            Width and type of the embedding.
         block_rows
             Rows in a block, and in a chunk of the zarr array.
         fingerprint
-            Everything that decides the values (model and table digest, seed, sampling, precision, digest of the
-            counts, ...), as JSON values.
+            Everything that decides the values (model and table digest, seed, sampling, ...), as JSON values.
 
         Raises
         ------
@@ -102,15 +99,10 @@ class EmbeddingStore:
         if not key or "/" in key:
             raise ValueError(f"key={key!r} cannot name an embedding in a store; use a name without a slash.")
         manifest = {
-            "format": _FORMAT,
-            "key": key,
-            "n_obs": len(names),
-            "dim": int(dim),
-            "dtype": np.dtype(dtype).name,
-            "block_rows": min(int(block_rows), max(len(names), 1)),
-            "obs_names": _digest_names(names),
+            "format": _FORMAT, "key": key, "n_obs": len(names), "dim": int(dim), "dtype": np.dtype(dtype).name,
+            "block_rows": min(int(block_rows), max(len(names), 1)), "obs_names": _digest_names(names),
             "fingerprint": dict(fingerprint),
-        }
+        }  # fmt: skip
         manifest = json.loads(json.dumps(manifest, default=_plain))
         store = cls(path, names, manifest)
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
@@ -125,15 +117,10 @@ class EmbeddingStore:
 
     def _create(self, manifest: Mapping[str, Any]) -> None:
         metadata = {
-            "zarr_format": 2,
-            "shape": self.shape,
-            "chunks": (self.block_rows, self.shape[1]),
-            "dtype": self.dtype.str,
+            "zarr_format": 2, "shape": self.shape, "chunks": (self.block_rows, self.shape[1]), "dtype": self.dtype.str,
             "fill_value": "NaN",  # a row without an embedding cannot be mistaken for one
-            "order": "C",
-            "compressor": None,
-            "filters": None,
-        }
+            "order": "C", "compressor": None, "filters": None,
+        }  # fmt: skip
         try:
             with replacing(self.path, keep=True) as part:
                 array = part / "obsm" / self.key
@@ -199,14 +186,7 @@ class EmbeddingStore:
         return out
 
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
-        """Complete the AnnData zarr.
-
-        Parameters
-        ----------
-        params
-            Written to ``uns[key]["params"]``.
-        obs_columns
-            Columns of ``obs``, one row per cell in the order of the store.
+        """Complete the AnnData zarr with ``uns[key]["params"]`` and columns of ``obs`` in the order of the store.
 
         Raises
         ------
@@ -276,10 +256,7 @@ def _consolidate(path: Path) -> None:
 
 
 def _digest_names(names: pd.Index) -> str:
-    sha = hashlib.sha256()
-    for name in names:
-        sha.update(name.encode() + b"\0")
-    return sha.hexdigest()
+    return hashlib.sha256("".join(f"{name}\0" for name in names).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

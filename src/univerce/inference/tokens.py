@@ -59,13 +59,10 @@ class GenomeOrder:
 
         Parameters
         ----------
-        chromosome
-            ``[n_genes]``, index of each gene's chromosome.
-        start
-            ``[n_genes]``, genomic start; genes with the same start keep their row order.
+        chromosome, start
+            ``[n_genes]`` index of each gene's chromosome, and genomic start; genes with one start keep their order.
         gene_token, chromosome_token
-            Token ids by row and by chromosome index. By default the table's local ids: 4 + row, 4 + n_genes +
-            chromosome.
+            Token ids by row and by chromosome index. By default the local ids: 4 + row, 4 + n_genes + chromosome.
         """
         n_genes = len(chromosome)
         n_chromosomes = int(chromosome.max()) + 1 if n_genes else 0
@@ -166,10 +163,6 @@ def tokenize(
         Maximum length; beyond ``(max_length - 1 - n_sample) // 2`` chromosomes the smallest are pooled.
     threads
         Number of threads; it cannot change the result.
-
-    Returns
-    -------
-    The sentences, in the row order of ``counts``.
 
     Raises
     ------

@@ -50,15 +50,7 @@ def label_cells(
     groups: str | Sequence[str] | None,
     use_rep: str,
 ) -> list[Labeled]:
-    """Tell positives from negatives.
-
-    Raises
-    ------
-    KeyError
-        If an embedding or the column does not exist.
-    ValueError
-        If a group does not occur, or either kind of cell is not given.
-    """
+    """Tell positives from negatives; an error if a group does not occur, or either kind of cell is not given."""
     if (groupby is None) != (groups is None):
         raise ValueError("groupby= and groups= go together: a column of positives.obs and the labels of the positives.")
     cells = Cells.read(positives, use_rep, name="positives")
@@ -117,15 +109,7 @@ class Detector:
 
 
 def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None = None) -> Detector:
-    """Fit and calibrate a logistic classifier; ``options`` override :data:`FIT_OPTIONS`.
-
-    Raises
-    ------
-    ValueError
-        If an option is unknown, there are fewer than five positives or negatives, or none can be held out.
-    KeyError
-        If the column of batches does not exist.
-    """
+    """Fit and calibrate a logistic classifier, or say what it lacks; ``options`` override :data:`FIT_OPTIONS`."""
     if unknown := sorted(set(options or {}) - set(FIT_OPTIONS)):
         raise ValueError(f"fit_options has no {unknown[0]!r}; its keys are {', '.join(map(repr, FIT_OPTIONS))}.")
     chosen = FIT_OPTIONS | dict(options or {})
@@ -139,18 +123,15 @@ def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None =
             logger.warning("Leaving out %s cells of %s without an embedding.", f"{n_missing:,}", cells.name)
         totals += np.bincount(codes[codes >= 0], minlength=2)
         rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
-        obs = pd.DataFrame(
-            {_LABEL: np.where(codes[rows] == 1, POSITIVE, NEGATIVE)},
-            index=[f"{cells.name}:{name}" for name in cells.names[rows]],
-        )
+        names = [f"{cells.name}:{name}" for name in cells.names[rows]]
+        obs = pd.DataFrame({_LABEL: np.where(codes[rows] == 1, POSITIVE, NEGATIVE)}, index=names)
         if batch_key is not None:
             obs[_BATCH] = np.asarray(cells.labels(batch_key).astype(object))[rows]
         parts.append(ad.AnnData(obs=obs, obsm={use_rep: cells.rows(rows)}))
     for n, kind in zip(totals, ("negatives", "positives"), strict=True):
         if n < _MIN_CELLS:
-            raise ValueError(
-                f"{n} {kind} have an embedding; a classifier needs {_MIN_CELLS}. Check groups= and negatives=."
-            )
+            needed = f"a classifier needs {_MIN_CELLS}. Check groups= and negatives=."
+            raise ValueError(f"{n} {kind} have an embedding; {needed}")
     joint = ad.concat(parts)
     if (space := sources[0].cells.space) is not None:
         joint.uns[use_rep] = space.to_uns()

@@ -16,15 +16,7 @@ _ROUNDING = 1e-9
 
 
 def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
-    """Read and check the counts ``[n_obs, n_vars]``.
-
-    Raises
-    ------
-    ValueError
-        If there are none, as in an atlas, if the values are not counts, or if ``var_names`` repeat.
-    KeyError
-        If the layer does not exist.
-    """
+    """Read and check the counts ``[n_obs, n_vars]``; an error says what is missing, repeated or not a count."""
     if not has_counts(adata, layer):
         raise ValueError(
             "adata holds no expression. An atlas has embeddings only: use the AnnData with the counts, and copy obs "
@@ -40,15 +32,7 @@ def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
 
 
 def get_found(adata: ad.AnnData, key: str) -> np.ndarray:
-    """``[n_obs]`` int8: 1 for found cells, 0 for others, -1 if unknown.
-
-    Raises
-    ------
-    KeyError
-        If the column does not exist.
-    ValueError
-        If it holds anything but True and False.
-    """
+    """``[n_obs]`` int8: 1 for found cells, 0 for others, -1 if unknown; an error if these are not True and False."""
     if key not in adata.obs:
         available = ", ".join(map(repr, adata.obs)) or "none"
         raise KeyError(
@@ -74,16 +58,9 @@ def sum_groups(X: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray
 
 
 def log_cpm(sums: np.ndarray, prior_count: float = 2.0) -> np.ndarray:
-    """log2 counts per million, as ``cpm(log=TRUE)`` of edgeR; NaN for groups without counts.
+    """log2 counts per million of ``sums [n_groups, n_genes]``, as ``cpm(log=TRUE)`` of edgeR; NaN without counts.
 
     The prior count is scaled by the size of the group. It shrinks the fold changes of genes with few counts.
-
-    Parameters
-    ----------
-    sums
-        ``[n_groups, n_genes]``.
-    prior_count
-        For a group of average size.
     """
     size = sums.sum(axis=1, keepdims=True)
     size = np.where(size > 0, size, np.nan)

@@ -20,21 +20,7 @@ _DRAW = -3
 
 
 def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray) -> sp.csr_matrix:
-    """Permute the counts of each cell over some columns, by a random stream per cell.
-
-    Parameters
-    ----------
-    counts
-        ``[n_cells, n_vars]``.
-    columns
-        ``[n_columns]`` columns to permute; the others become zero.
-    keys
-        ``[n_cells]`` seeds of the cells.
-
-    Returns
-    -------
-    Matrix of the same shape.
-    """
+    """Permute ``counts [n_cells, n_vars]`` of each cell over ``columns``, seeded by its key; others become zero."""
     kept = sp.csr_matrix(counts[:, columns])
     kept.eliminate_zeros()
     indices = np.empty(len(kept.indices), dtype=np.int64)
@@ -50,15 +36,7 @@ def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray)
 def embed_shuffled(
     adata: ad.AnnData, rows: np.ndarray, space: Space, use_rep: str, model: str | Path | None, *, seed: int
 ) -> np.ndarray:
-    """Embed shuffled cells as the real ones were embedded, ``[n_rows, n_dims]``.
-
-    Raises
-    ------
-    KeyError
-        If the layer of the counts does not exist.
-    ValueError
-        If the model is not the one that made the embedding, or the values are not counts.
-    """
+    """Embed shuffled cells as the real ones were embedded, ``[n_rows, n_dims]``; check the model and counts."""
     name, _ = recorded_model(space, model, use_rep)
     inputs = resolve_inputs(adata[rows].to_memory(), model=name, mod=None, **space.embed_options())
     space.check_same(inputs.space, use_rep)
@@ -72,8 +50,6 @@ def _shuffle(inputs: Inputs, seed: int) -> sp.csr_matrix:
     counts = sp.csr_matrix(inputs.X)
     out = sp.csr_matrix(counts.shape, dtype=counts.dtype)
     for k, genes in enumerate(inputs.genes):
-        mine = np.flatnonzero(inputs.species == k)
-        ones = np.ones(len(mine), dtype=counts.dtype)
-        place = sp.csr_matrix((ones, (mine, np.arange(len(mine)))), shape=(counts.shape[0], len(mine)))
-        out = out + place @ shuffle_counts(counts[mine], np.flatnonzero(genes.rows >= 0), keys[mine])
+        mine = sp.diags((inputs.species == k).astype(counts.dtype)).tocsr() @ counts
+        out = out + shuffle_counts(mine, np.flatnonzero(genes.rows >= 0), keys)
     return sp.csr_matrix(out)

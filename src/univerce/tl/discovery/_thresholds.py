@@ -19,16 +19,7 @@ def shift_prior(probability: np.ndarray, before: float, after: float) -> np.ndar
 
 
 def precision_recall(score: np.ndarray, positive: np.ndarray, prevalence: float) -> pd.DataFrame:
-    """Precision and recall at every threshold.
-
-    Parameters
-    ----------
-    score
-        ``[n]``.
-    positive
-        ``[n]`` bool with both values.
-    prevalence
-        Share of positives for which to compute the precision.
+    """Precision and recall at every threshold, the precision at a prevalence.
 
     Returns
     -------
@@ -39,24 +30,17 @@ def precision_recall(score: np.ndarray, positive: np.ndarray, prevalence: float)
 
     false_rate, recall, threshold = (x[1:] for x in roc_curve(positive, score, drop_intermediate=False))
     true, false = prevalence * recall, (1 - prevalence) * false_rate
-    return pd.DataFrame(
-        {
-            "threshold": threshold,
-            "precision": true / (true + false),
-            "recall": recall,
-            "false_positive_rate": false_rate,
-            "n_found": np.rint(recall * positive.sum() + false_rate * (~positive).sum()).astype(int),
-        }
-    )
+    n_found = np.rint(recall * positive.sum() + false_rate * (~positive).sum()).astype(int)
+    precision = true / (true + false)
+    columns = threshold, precision, recall, false_rate, n_found
+    names = "threshold", "precision", "recall", "false_positive_rate", "n_found"
+    return pd.DataFrame(dict(zip(names, columns, strict=True)))
 
 
 def threshold_of_precision(curve: pd.DataFrame, precision: float) -> float:
     """Lowest threshold of a :func:`precision_recall` curve with at least this precision.
 
-    Raises
-    ------
-    ValueError
-        If no threshold that finds 10 held-out cells has it. The message states the best one.
+    ``ValueError`` if no threshold that finds 10 held-out cells has it; the message states the best one.
     """
     counted = curve[curve["n_found"] >= min(_MIN_FOUND, curve["n_found"].iloc[-1])]
     enough = counted[counted["precision"] >= precision - _ROUNDING]

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._docs import document
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery._pseudobulk import adjust, get_found, log_cpm, read_counts, sum_groups, t_test
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _MIN_DONORS = 2
 
 
+@document
 def compare_groups(
     adata: ad.AnnData | MuData,
     found_key: str = "found",
@@ -51,8 +53,7 @@ def compare_groups(
         Condition to compare the others with.
     groups
         Conditions to compare with the control; ``None`` takes all others.
-    mod, layer, key_added
-        Modality of a MuData, layer with raw counts (``None`` is ``X``), and key of the results in ``uns``.
+    %(mod, layer, key_added)s
     min_cells
         Donors with fewer found cells are left out of the expression, not of the abundance.
 
@@ -99,7 +100,13 @@ def compare_groups(
     others = _groups(conditions, condition_key, control, groups)
     known = (is_found >= 0) & (donors.codes >= 0) & np.asarray(conditions.isin([control, *others]))
     table = _donors(is_found, conditions, donors, known, donor_key, int(min_cells))
-    _check_donors(table, control, others, int(min_cells))
+    n_donors = table.loc[table["compared"], "condition"].value_counts().reindex([control, *others], fill_value=0)
+    if n_donors[control] < _MIN_DONORS or n_donors[others].max() < _MIN_DONORS:
+        numbers = ", ".join(f"{name!r} has {n}" for name, n in n_donors.items())
+        raise ValueError(
+            f"The control and a group need two donors with {min_cells} found cells: {numbers}. Lower min_cells; cells "
+            "of one donor cannot represent a condition."
+        )
     counts = read_counts(adata, layer)
 
     used = table.index[table["compared"]]
@@ -146,13 +153,8 @@ def _groups(conditions: Any, key: str, control: str, groups: Sequence[str] | Non
 def _donors(
     is_found: np.ndarray, conditions: Any, donors: Any, known: np.ndarray, key: str, min_cells: int
 ) -> pd.DataFrame:
-    cells = pd.DataFrame(
-        {
-            "donor": np.asarray(donors, dtype=object)[known],
-            "condition": np.asarray(conditions, dtype=object)[known],
-            "found": is_found[known] == 1,
-        }
-    )
+    columns = {"donor": np.asarray(donors, dtype=object), "condition": np.asarray(conditions, dtype=object)}
+    cells = pd.DataFrame(columns | {"found": is_found == 1})[known]
     grouped = cells.groupby("donor", sort=True)
     n_conditions = grouped["condition"].nunique()
     if (n_conditions > 1).any():
@@ -166,17 +168,6 @@ def _donors(
     table["share"] = table["n_found"] / table["n_cells"]
     table["compared"] = table["n_found"] >= min_cells
     return table
-
-
-def _check_donors(table: pd.DataFrame, control: str, others: Sequence[str], min_cells: int) -> None:
-    n = table[table["compared"]].groupby("condition").size()
-    n_donors = {name: int(n.get(name, 0)) for name in (control, *others)}
-    if n_donors[control] < _MIN_DONORS or max(n_donors[name] for name in others) < _MIN_DONORS:
-        counts = ", ".join(f"{name!r} has {number}" for name, number in n_donors.items())
-        raise ValueError(
-            f"The control and a group need two donors with {min_cells} found cells: {counts}. Lower min_cells; cells "
-            "of one donor cannot represent a condition."
-        )
 
 
 def _abundance(table: pd.DataFrame, control: str, others: Sequence[str]) -> pd.DataFrame:

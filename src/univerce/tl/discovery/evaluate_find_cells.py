@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
@@ -27,6 +28,7 @@ PCA = "lognorm_pca"
 _MIN_CELLS = 5
 
 
+@document
 def evaluate_find_cells(
     adata: ad.AnnData | MuData,
     groupby: str,
@@ -58,16 +60,14 @@ def evaluate_find_cells(
         says nothing about other data sets, where cells are harder to find.
     use_reps
         Key or keys of embeddings in ``obsm``.
-    mod
-        Modality, if ``adata`` is a MuData.
-    layer, n_comps
-        Layer with raw counts (``None`` is ``X``), and number of principal components.
+    %(mod, layer)s
+    n_comps
+        Number of principal components.
     min_cells
         Types with fewer cells are left out. At least 5 cells of a type must lie inside a batch, and 5 outside.
     max_cells
         Most positives and most negatives to fit on; ``None`` takes all.
-    rng, key_added
-        Seed or generator, and key of the results in ``uns``.
+    %(rng, key_added)s
 
     Returns
     -------

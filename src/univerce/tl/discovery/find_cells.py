@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modalities
@@ -28,6 +29,7 @@ _ABUNDANCE = ("data_set", "tissue")
 ALL = "all"
 
 
+@document
 def find_cells(
     adata: ad.AnnData | MuData,
     positives: ad.AnnData | MuData | str | os.PathLike[str],
@@ -66,8 +68,7 @@ def find_cells(
         without a label neither. ``None``: all cells are positives, and ``negatives`` is required.
     negatives
         Further negatives: AnnData or path.
-    mod, use_rep, key_added
-        Modality of each MuData, key of the embedding in ``obsm``, and key of the results.
+    %(mod, use_rep, key_added)s
     abundance_by
         Column or columns of ``adata.obs`` to count found cells by; ``None`` takes ``data_set`` and ``tissue`` where
         they exist.
@@ -81,10 +82,7 @@ def find_cells(
         Options of the fit: ``batch_key`` (column of ``obs`` whose values are held out as a whole, default ``None``),
         ``max_cells`` (most positives and most negatives to fit on, default 5000; ``None`` takes all), ``n_folds``
         (default 5) and ``rng`` (default 0).
-    check_space
-        Require that all embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
-    copy
-        Return a changed copy and leave ``adata`` as it is.
+    %(check_space, copy)s
 
     Returns
     -------

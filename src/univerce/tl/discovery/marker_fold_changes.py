@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._docs import document
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery._pseudobulk import adjust, get_found, log_cpm, read_counts, sum_groups, t_test
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 OK = "ok"
 
 
+@document
 def marker_fold_changes(
     adata: ad.AnnData | MuData,
     found_key: str = "found",
@@ -55,8 +57,7 @@ def marker_fold_changes(
         Column of ``obs`` with the data sets; ``None`` takes all cells as one.
     donor_key
         Column of ``obs`` with the donors.
-    mod, layer, key_added
-        Modality of a MuData, layer with raw counts (``None`` is ``X``), and key of the results in ``uns``.
+    %(mod, layer, key_added)s
     min_cells
         Data sets and donors with fewer found cells, or fewer others, are not compared.
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
@@ -27,6 +28,7 @@ _LEVELS = (0.1, 0.05, 0.01)
 _DRAW_CALIBRATION, _DRAW_SHUFFLED = -4, -5
 
 
+@document
 def ood_score(
     adata: ad.AnnData | MuData,
     reference: ad.AnnData | MuData | str | os.PathLike[str],
@@ -60,22 +62,15 @@ def ood_score(
         Cells with an embedding, none of them in the reference.
     reference
         Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
-    mod, use_rep, key_added
-        Modality of each MuData, key of the embedding in ``obsm``, and start of the keys of the results.
+    %(mod, use_rep, key_added)s
     n_neighbors
         Rank k of the neighbor.
     batch_key, n_calibration
         Column of ``reference.obs`` with the data set or batch, and most reference cells, for the calibration.
-    shuffled, n_shuffled
-        Embed and score shuffled cells too, which requires raw counts in ``adata``, and most cells to shuffle.
-    model
-        Directory of the model that made the embedding, if it is neither bundled nor released; for ``shuffled``.
-    check_space
-        Require that both embeddings lie in one space, see :func:`univerce.tl.check_same_space`.
-    rng
-        Seed, or a generator that is drawn from once.
-    copy
-        Return a changed copy and leave ``adata`` as it is.
+    shuffled, n_shuffled, model
+        Embed and score shuffled cells too, which requires raw counts in ``adata``; most cells to shuffle; and the
+        directory of the model that made the embedding, if it is neither bundled nor released.
+    %(check_space, rng, copy)s
 
     Returns
     -------
@@ -156,15 +151,7 @@ def ood_score(
 
 
 def p_values(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
-    """Conformal p-values ``[n]``; NaN stays NaN.
-
-    Parameters
-    ----------
-    distance
-        ``[n]``.
-    calibration
-        ``[n_calibration]``, sorted.
-    """
+    """Conformal p-values ``[n]`` among the sorted ``calibration``; NaN stays NaN."""
     below = np.searchsorted(calibration, distance, side="left")
     p = (1 + len(calibration) - below) / (1 + len(calibration))
     return np.where(np.isnan(distance), np.nan, p)

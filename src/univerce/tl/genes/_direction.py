@@ -35,23 +35,10 @@ def check_direction(name: str, value: Any, groups: pd.Categorical, groupby: str 
 
 
 def unit_vector(value: Any, groups: pd.Categorical, embedding: np.ndarray, *, contrast: bool) -> np.ndarray:
-    """``[n_dims]`` unit vector of a direction.
+    """``[n_dims]`` unit vector of a direction: a vector, or toward the centroid of the cells with a label.
 
-    Parameters
-    ----------
-    value
-        A vector, or a label.
-    groups
-        Labels of the cells.
-    embedding
-        ``[n_obs, n_dims]``; NaN for cells without counts.
-    contrast
-        The direction of a label is its centroid minus the centroid of all other cells, rather than its centroid.
-
-    Raises
-    ------
-    ValueError
-        If no cell with the label, or for a contrast no other cell, has an embedding.
+    With ``contrast`` the direction of a label is its centroid minus the centroid of all other cells. ``ValueError`` if
+    these cells have no ``embedding``.
     """
     if isinstance(value, str):
         known = ~np.isnan(embedding[:, 0])

@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
+from univerce.genes.lookup import map_names
+from univerce.genes.table import N_SPECIAL
 from univerce.inference.deletion import embed_deleted
 from univerce.inference.embed import embed_inputs, load_embedders
-from univerce.inference.inputs import resolve_inputs
+from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.runtime import Embedder
-from univerce.tl.genes._deletions import as_deletions, deleted_tokens
 from univerce.tl.genes._direction import check_direction, get_groups, unit_vector
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@document
 def delete_genes(
     adata: ad.AnnData | MuData,
     genes: str | Sequence[str] | Mapping[str, str | Sequence[str]],
@@ -54,8 +57,7 @@ def delete_genes(
     A gene that moves a cell is a gene that the model reads, which says little about what the gene does in the cell.
     Compare deletions of one size only: more genes, or more abundant ones, move cells further.
 
-    The network runs in float32 unless ``settings.precision`` is ``"bfloat16"``, whose rounding can exceed the effect of
-    a gene.
+    The network runs in float32 unless ``settings.precision`` is ``"bfloat16"``, whose rounding can exceed the effect.
 
     Parameters
     ----------
@@ -71,8 +73,7 @@ def delete_genes(
         move toward it.
     species, model, mod, layer, gene_key, sampling, n_draws, rng
         As in :func:`univerce.tl.uce_embed`. More draws resolve smaller effects.
-    key_added, copy
-        Start of the keys of the results, and whether to return a changed copy and leave ``adata`` as it is.
+    %(key_added, copy)s
 
     Returns
     -------
@@ -110,13 +111,13 @@ def delete_genes(
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
     check_writable(adata)
-    deletions = as_deletions(genes)
+    deletions = _as_deletions(genes)
     groups = get_groups(adata, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,
     )  # fmt: skip
-    tokens = deleted_tokens(inputs, deletions)
+    tokens = _tokens(inputs, deletions)
     if toward is not None:
         check_direction("toward", toward, groups, groupby, inputs.model.config.output_dim)
     precision = "float32" if settings.precision == "auto" else settings.precision
@@ -151,6 +152,39 @@ def delete_genes(
     return data if copy else None
 
 
+def _as_deletions(genes: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    """Genes to delete together, by name of the deletion; ``ValueError`` if one cannot be a name, or none is given."""
+    if isinstance(genes, str):
+        genes = [genes]
+    if isinstance(genes, Mapping):
+        sets = {str(name): [some] if isinstance(some, str) else list(map(str, some)) for name, some in genes.items()}
+    else:
+        sets = {str(name): [str(name)] for name in genes}
+        if len(sets) < len(genes):
+            raise ValueError("genes names a gene more than once. Name each once.")
+    if not sets or not all(sets.values()):
+        raise ValueError("genes is empty, or one of its sets is. Name at least one gene.")
+    if slashed := [name for name in sets if "/" in name]:
+        raise ValueError(f"The deletion {slashed[0]!r} contains '/', which h5ad files do not support. Rename it.")
+    return sets
+
+
+def _tokens(inputs: Inputs, deletions: Mapping[str, Sequence[str]]) -> list[dict[str, np.ndarray]]:
+    """Tokens of each deletion, per species; ``ValueError`` if a gene is not in any of their gene tables."""
+    names = list(dict.fromkeys(name for some in deletions.values() for name in some))
+    rows = [dict(zip(names, map_names(names, genes.table).rows, strict=True)) for genes in inputs.genes]
+    if unknown := [name for name in names if all(of_species[name] < 0 for of_species in rows)]:
+        raise ValueError(
+            f"{len(unknown)} of {len(names)} genes are not in the gene table of {', '.join(inputs.species_names)}: "
+            f"{', '.join(map(repr, unknown[:10]))}. Leave them out, or check their spelling."
+        )
+
+    def of(some: Sequence[str], of_species: Mapping[str, int]) -> np.ndarray:
+        return np.array([of_species[name] + N_SPECIAL for name in some if of_species[name] >= 0])
+
+    return [{key: of(some, of_species) for key, some in deletions.items()} for of_species in rows]
+
+
 def _shifts(before: np.ndarray, after: np.ndarray, unit: np.ndarray | None) -> dict[str, np.ndarray]:
     """Distances of paired embeddings, of unit length up to rounding, and the change of the cosine with ``unit``."""
     before, after = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (before, after))
@@ -167,12 +201,10 @@ def _means(shifts: Mapping[str, pd.DataFrame], expressing: np.ndarray, groups: p
         known = cells["cosine"].notna()
         active = known & expressing[:, j]
         cells = cells.assign(group=groups, known=known, active=active, of_active=cells["cosine"].where(active))
-        names = {"cosine": "cosine_shift", "of_active": "cosine_shift_expressing", "euclidean": "euclidean_shift"}
-        grouped = cells.groupby("group", observed=False)
-        part = grouped[["known", "active"]].sum().set_axis(["n_cells", "n_expressing"], axis=1)
-        part = part.join(grouped[list(names)].mean().rename(columns=names))
-        if "toward" in shifts:
-            part["toward"] = grouped["toward"].mean()
+        columns = {"n_cells": ("known", "sum"), "n_expressing": ("active", "sum"), "cosine_shift": ("cosine", "mean")}
+        columns |= {"cosine_shift_expressing": ("of_active", "mean"), "euclidean_shift": ("euclidean", "mean")}
+        columns |= {"toward": ("toward", "mean")} if "toward" in shifts else {}
+        part = cells.groupby("group", observed=False).agg(**columns)
         parts.append(part.reset_index().astype({"group": str}).assign(deletion=name))
     table = pd.concat(parts, ignore_index=True).rename(index=str)
     return table[["deletion", *table.columns.drop("deletion")]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import anndata as ad
 import numpy as np
@@ -113,7 +113,11 @@ def gene_network(
         check_whole("n_neighbors", n_neighbors, 1)
     data, adata = adata, get_modality(adata, mod)
     name = BUNDLED_MODEL if model is None else model
-    key = _species(adata, species, name, data)
+    keys, _ = species_of(adata, species, known=tuple(available_species(name)), within=data)
+    several = [keys] if isinstance(keys, str) else sorted(set(map(str, keys)))
+    if len(several) > 1:
+        raise ValueError(f"The cells are of several species ({', '.join(several)}). Pass the species= of the genes.")
+    key = several[0]
     table = load_table(key, model=name)
     names, rows = _rows(adata, genes, gene_key, table, key)
     if context:
@@ -139,15 +143,6 @@ def gene_network(
         "params": {k: "" if v is None else v for k, v in params.items()},
     }
     return out
-
-
-def _species(adata: ad.AnnData, species: str | None, model: str | Path, within: Any) -> str:
-    keys, _ = species_of(adata, species, known=tuple(available_species(model)), within=within)
-    if isinstance(keys, str):
-        return keys
-    if len(several := sorted(set(map(str, keys)))) > 1:
-        raise ValueError(f"The cells are of several species ({', '.join(several)}). Pass the species= of the genes.")
-    return several[0]
 
 
 def _rows(

@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from tqdm.auto import tqdm
 
 from univerce._device import choose_device
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import get_modality
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _RAREST = 1e-4
 
 
+@document
 def predict_expression(
     adata: ad.AnnData | MuData,
     genes: str | Sequence[str],
@@ -71,8 +73,7 @@ def predict_expression(
     model
         The model that made the embedding. ``None`` is the recorded one; a model that is neither bundled nor released
         needs its directory.
-    mod, use_rep
-        Modality of a MuData, and key of the embedding in ``obsm`` and of its record in ``uns``.
+    %(mod, use_rep)s
     gene_frequency
         Share of the cells of a data set with a count of each gene: ``[n_genes]`` in the order of ``genes``, or a Series
         or mapping by gene name. Its log-odds are added to the logit of the head; values closer to 0 or 1 than 0.0001
@@ -122,7 +123,12 @@ def predict_expression(
     key = _species(space, species, name, use_rep)
     table = load_table(key, model=name)
     check_table(table, key, made_by)
-    _check_same_table(space, key, table, use_rep)
+    recorded, digest = space.table_digest.get(key), gene_table_info(table)["digest"]
+    if recorded is not None and recorded != digest:
+        raise ValueError(
+            f"The embedding in obsm[{use_rep!r}] was made with another gene table of {key!r} ({recorded[:12]}) than "
+            f"the model has now ({digest[:12]}). Embed again, or restore the table."
+        )
     rows = find_rows(names, table, key)
     offset = None if gene_frequency is None else _log_odds(gene_frequency, names, made_by.config.model_id)
     if cells.n_dims != made_by.config.output_dim:
@@ -149,21 +155,9 @@ def _species(space: Space, species: str | None, model: str | Path, use_rep: str)
     if species is not None:
         return resolve_species(species, extra=tuple(available_species(model)))
     if len(known := sorted(space.table_digest)) != 1:
-        raise ValueError(
-            f"The cells in obsm[{use_rep!r}] are of several species ({', '.join(known)}). Pass the species= of the "
-            "genes."
-        )
+        several = f"of several species ({', '.join(known)})"
+        raise ValueError(f"The cells in obsm[{use_rep!r}] are {several}. Pass the species= of the genes.")
     return known[0]
-
-
-def _check_same_table(space: Space, species: str, table: ad.AnnData, use_rep: str) -> None:
-    """Raise ``ValueError`` if the cells were embedded with another gene table of the species."""
-    recorded, digest = space.table_digest.get(species), gene_table_info(table)["digest"]
-    if recorded is not None and recorded != digest:
-        raise ValueError(
-            f"The embedding in obsm[{use_rep!r}] was made with another gene table of {species!r} ({recorded[:12]}) "
-            f"than the model has now ({digest[:12]}). Embed again, or restore the table."
-        )
 
 
 def _log_odds(frequency: Any, names: Sequence[str], model: str) -> np.ndarray:
@@ -180,7 +174,6 @@ def _log_odds(frequency: Any, names: Sequence[str], model: str) -> np.ndarray:
     values = np.asarray(frequency, dtype=np.float64)
     if values.shape != (len(names),):
         raise ValueError(f"gene_frequency has the shape {values.shape}; {len(names)} genes need ({len(names)},).")
-    if not ((values >= 0) & (values <= 1)).all():
-        wrong = values[~((values >= 0) & (values <= 1))]
+    if len(wrong := values[~((values >= 0) & (values <= 1))]):
         raise ValueError(f"gene_frequency holds {wrong[0]}; the share of cells must lie between 0 and 1.")
     return logit(np.clip(values, _RAREST, 1 - _RAREST)).astype(np.float32)
