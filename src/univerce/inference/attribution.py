@@ -56,7 +56,7 @@ def integrated_gradients(
     bag_baseline: Tensor | None = None,
     n_steps: int = 8,
 ) -> Attribution:
-    """Attribute the cosine of cells with a direction to their tokens and their bag.
+    """Attribute the cosine of cells with a unit vector ``direction`` to their tokens and their bag.
 
     Parameters
     ----------
@@ -90,12 +90,8 @@ def integrated_gradients(
     with torch.no_grad():
         output = network.embed(None if silent else tokens, bag=bag) @ direction
         start = network.embed(None if silent else baseline, bag=bag_baseline) @ direction
-    return Attribution(
-        token_sum.cpu().numpy(),
-        None if bag_sum is None else bag_sum.cpu().numpy(),
-        output.double().cpu().numpy(),
-        start.double().cpu().numpy(),
-    )
+    bag_gradient = None if bag_sum is None else bag_sum.cpu().numpy()
+    return Attribution(token_sum.cpu().numpy(), bag_gradient, *(x.double().cpu().numpy() for x in (output, start)))
 
 
 def _is_silent(network: UCE) -> bool:

@@ -76,7 +76,8 @@ class Job:
             counts = counts.compute(scheduler="synchronous")  # here, not by a task that would wait for this one
         with ONE_AT_A_TIME, settings.override(**self.settings):
             key = tuple(sorted(self.settings.items()))
-            embedders = [_embedder(*self._model(), table, self.official, key) for table in self.tables]
+            place = str(self.inputs.model.path), self.inputs.model.digest, self.inputs.model_name
+            embedders = [_embedder(*place, table, self.official, key) for table in self.tables]
         genes = [replace(g, table=e.table) for g, e in zip(self.inputs.genes, embedders, strict=True)]
         inputs = replace(self.inputs, X=counts, names=names, species=species, genes=genes)
         ready = list(draw_sentences(inputs, len(names), with_bag=inputs.model.config.bag))
@@ -87,10 +88,6 @@ class Job:
             store.write(k, values)
             values = values[:, :0]
         return Block(rows, values, block.missing, block.n_pooled)
-
-    def _model(self) -> tuple[str, str, str]:
-        model = self.inputs.model
-        return str(model.path), model.digest, self.inputs.model_name
 
 
 @lru_cache(maxsize=1)

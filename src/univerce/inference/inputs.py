@@ -187,7 +187,8 @@ def resolve_inputs(
         species=np.asarray(cells.codes, dtype=np.int64),
         genes=[Genes(resolved[k].table, resolved[k].rows, k in tables) for k in species_names],
         drawing=Drawing(seed, method, found.config.n_sample, found.config.max_length, int(n_draws)),
-        model=found, space=space, model_name=_absolute(name), client=client, adata=adata,
+        model=found, space=space, model_name=str(Path(name).resolve() if Path(name).is_dir() else name), client=client,
+        adata=adata,
     )  # fmt: skip
 
 
@@ -199,7 +200,3 @@ def check_table(table: ad.AnnData, species: str, model: Model) -> None:
             f"The gene table of {species!r} holds {encoder!r} features of width {table.n_vars}; the model "
             f"{model.config.model_id!r} reads {model.config.token_encoder!r} of width {model.config.token_dim}."
         )
-
-
-def _absolute(model: str | Path) -> str:
-    return str(Path(model).resolve()) if Path(model).is_dir() else str(model)

@@ -256,7 +256,10 @@ def _consolidate(path: Path) -> None:
 
 
 def _digest_names(names: pd.Index) -> str:
-    return hashlib.sha256("".join(f"{name}\0" for name in names).encode()).hexdigest()
+    sha = hashlib.sha256()
+    for name in names:
+        sha.update(name.encode() + b"\0")
+    return sha.hexdigest()
 
 
 def _plain(value: Any) -> Any:

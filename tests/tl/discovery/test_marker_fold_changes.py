@@ -26,21 +26,10 @@ def adata() -> ad.AnnData:
     rate[found, 0] *= 8
     rate[found, 1] /= 8
     rate[:, -1] = 0
-    obs = pd.DataFrame(
-        {
-            "found": found,
-            "data_set": np.array(["a", "b"])[np.arange(N) % 2],
-            "donor": [f"d{i % 4}" for i in np.arange(N) // 2],
-        },
-        index=[f"c{i}" for i in range(N)],
-    )
-    var = pd.DataFrame(index=[f"g{j}" for j in range(30)])
-    return ad.AnnData(sp.csr_matrix(rng.poisson(rate).astype(np.float32)), obs=obs, var=var)
-
-
-def change(adata, cells, others) -> np.ndarray:
-    sums = np.array([np.asarray(adata.X[rows].sum(axis=0)).ravel() for rows in (cells, others)], dtype=float)
-    return np.subtract(*log_cpm(sums))
+    out = ad.AnnData(sp.csr_matrix(rng.poisson(rate).astype(np.float32)))
+    out.obs["found"], out.obs["data_set"] = found, np.array(["a", "b"])[np.arange(N) % 2]
+    out.obs["donor"] = [f"d{i % 4}" for i in np.arange(N) // 2]
+    return out
 
 
 def log_cpm(sums) -> np.ndarray:
@@ -54,7 +43,8 @@ def test_fold_changes_are_ratios_of_sums_and_p_values_those_of_scanpy(adata):
     for name, part in table.groupby("data_set"):
         mine = (adata.obs["data_set"] == name).to_numpy()
         found = adata.obs["found"].to_numpy()
-        np.testing.assert_allclose(part["log2_fold_change"], change(adata, mine & found, mine & ~found))
+        sums = np.array([adata.X[mine & rows].toarray().sum(axis=0) for rows in (found, ~found)], dtype=float)
+        np.testing.assert_allclose(part["log2_fold_change"], np.subtract(*log_cpm(sums)))
         cells = adata[mine, :-1].copy()
         cells.obs["found"] = pd.Categorical(cells.obs["found"].map({True: "yes", False: "no"}))
         sc.pp.normalize_total(cells, target_sum=1e4)
@@ -65,7 +55,7 @@ def test_fold_changes_are_ratios_of_sums_and_p_values_those_of_scanpy(adata):
         np.testing.assert_allclose(part["p_adjusted"], false_discovery_control(part["p_value"]))
         share = np.asarray((adata.X[mine & found] > 0).mean(axis=0)).ravel()
         np.testing.assert_allclose(part["share_found"], share)
-    last = table[table["gene"] == "g29"]
+    last = table[table["gene"] == "29"]
     assert last["p_value"].eq(1).all()
     assert last["log2_fold_change"].eq(0).all()
 
@@ -73,14 +63,10 @@ def test_fold_changes_are_ratios_of_sums_and_p_values_those_of_scanpy(adata):
 def test_donors_are_compared_by_a_paired_test_of_their_sums(adata):
     table = marker_fold_changes(adata, donor_key="donor", min_cells=5)
     part = table[table["data_set"] == "a"]
-    sums = []
-    for donor in sorted(adata.obs["donor"].unique()):
-        for found in (True, False):
-            mine = (adata.obs[["data_set", "donor", "found"]] == ["a", donor, found]).all(axis=1).to_numpy()
-            sums.append(np.asarray(adata.X[mine].sum(axis=0)).ravel())
-    logged = log_cpm(np.array(sums, dtype=float))
-    np.testing.assert_allclose(part["log2_fold_change"], (logged[::2] - logged[1::2]).mean(axis=0))
-    expected = ttest_rel(logged[::2, :-1], logged[1::2, :-1]).pvalue
+    sums = adata.to_df().groupby([adata.obs["data_set"], adata.obs["donor"], adata.obs["found"]]).sum().loc["a"]
+    rest, found = (log_cpm(sums.to_numpy(float))[i::2] for i in (0, 1))
+    np.testing.assert_allclose(part["log2_fold_change"], (found - rest).mean(axis=0))
+    expected = ttest_rel(found[:, :-1], rest[:, :-1]).pvalue
     np.testing.assert_allclose(part["p_value"].iloc[:-1], expected, rtol=1e-6)
     assert adata.uns["marker_fold_changes"]["data_sets"]["n_donors"].tolist() == [4, 4]
 
@@ -134,19 +120,17 @@ def test_a_dense_layer_and_a_cell_without_counts(adata):
         (None, {"found_key": "lost"}, KeyError, r"uc\.tl\.find_cells"),
         (None, {"found_key": "donor"}, ValueError, "holds 'd0'"),
         (None, {"groupby": "batch"}, KeyError, "'batch'"),
-        (None, {"donor_key": "person"}, KeyError, "'person'"),
         (None, {"layer": "raw"}, KeyError, "raw"),
         (None, {"min_cells": 0}, ValueError, "min_cells=0"),
         (None, {"min_cells": 500}, ValueError, "No data set.*found cells, too few"),
-        ("none", {}, ValueError, "0 found cells"),
         ("all", {}, ValueError, "0 other cells"),
         ("logged", {}, ValueError, "not whole"),
         ("empty", {}, ValueError, "An atlas has embeddings only"),
     ],
 )
 def test_bad_input_is_an_error(adata, change, options, error, match):
-    if change in ("none", "all"):
-        adata.obs["found"] = change == "all"
+    if change == "all":
+        adata.obs["found"] = True
     if change == "logged":
         adata.X = adata.X.log1p()
     if change == "empty":

@@ -51,14 +51,10 @@ def test_attributions_add_up_and_cosines_are_those_of_the_embeddings(adata, mode
     result = gene_attribution(adata, vector, model=model, rng=3, **OPTIONS)
     uce_embed(adata, model=model, rng=3)
     np.testing.assert_allclose(result.obs["cosine"], adata.obsm["X_uce"] @ (vector / np.linalg.norm(vector)), atol=1e-5)
-    total = np.asarray(result.X).sum(axis=1)
-    np.testing.assert_allclose(
-        total + result.obs["residual"], result.obs["cosine"] - result.obs["cosine_baseline"], atol=1e-5
-    )
-    assert result.obs["residual"].abs().max() < 0.1
-    assert (
-        result.obs["residual"].abs().mean() < 0.1 * (result.obs["cosine"] - result.obs["cosine_baseline"]).abs().mean()
-    )
+    residual, difference = result.obs["residual"], result.obs["cosine"] - result.obs["cosine_baseline"]
+    np.testing.assert_allclose(np.asarray(result.X).sum(axis=1) + residual, difference, atol=1e-5)
+    assert residual.abs().max() < 0.1
+    assert residual.abs().mean() < 0.1 * difference.abs().mean()
 
 
 def test_genes_without_counts_are_left_out_and_names_are_those_of_the_data(adata, model):
@@ -97,23 +93,13 @@ def test_cells_without_counts_are_nan_and_the_result_can_be_written(model, tmp_p
     assert np.isnan(np.asarray(result.X)).all(axis=1).nonzero()[0].tolist() == [2]
     assert result.obs[["cosine", "residual"]].isna().all(axis=1).sum() == 1
     result.write_h5ad(tmp_path / "x.h5ad")
-    back = ad.read_h5ad(tmp_path / "x.h5ad")
-    assert (
-        back.uns["gene_attribution"]["table"]["gene"].astype(str).tolist()
-        == result.uns["gene_attribution"]["table"]["gene"].tolist()
-    )
+    tables = [uc.get.table(a, "gene_attribution") for a in (ad.read_h5ad(tmp_path / "x.h5ad"), result)]
+    assert tables[0]["gene"].astype(str).tolist() == tables[1]["gene"].tolist()
 
 
 def test_too_few_steps_warn(adata, model):
     with pytest.warns(UserWarning, match="do not add up .* Raise n_steps=1"):
         gene_attribution(adata, "a", groupby="group", model=model, n_steps=1, tolerance=1e-6)
-
-
-def blood() -> ad.AnnData:
-    adata = uc.datasets.pbmc68k_reduced()
-    types = ["CD19+ B", "CD56+ NK", "CD14+ Monocyte"]
-    rows = np.concatenate([np.flatnonzero(adata.obs["cell_type"] == t)[:8] for t in types])
-    return adata[rows].copy()
 
 
 def top(result, group, n) -> list[str]:
@@ -122,7 +108,9 @@ def top(result, group, n) -> list[str]:
 
 
 def test_markers_rank_first_but_not_with_random_weights(monkeypatch):
-    adata = blood()
+    adata = uc.datasets.pbmc68k_reduced()
+    types = ["CD19+ B", "CD56+ NK", "CD14+ Monocyte"]
+    adata = adata[np.concatenate([np.flatnonzero(adata.obs["cell_type"] == t)[:8] for t in types])].copy()
     trained = gene_attribution(adata, "CD19+ B", groupby="cell_type")
     assert "CD79A" in top(trained, "CD19+ B", 3)
     found = find_model()
@@ -147,11 +135,8 @@ def test_markers_rank_first_but_not_with_random_weights(monkeypatch):
         ("a", {}, ValueError, "groupby="),
         ("c", {"groupby": "group"}, ValueError, "not a label of obs"),
         ("same", {"groupby": "one"}, ValueError, "12 cells .* label 'same' and 0 do not"),
-        (np.zeros(10), {}, ValueError, "not all zero"),
-        (np.ones(4), {}, ValueError, r"\(4,\)"),
         (np.ones(10), {"n_steps": 0}, ValueError, "n_steps=0"),
         (np.ones(10), {"tolerance": 0}, ValueError, "tolerance=0"),
-        (np.ones(10), {"groupby": "kind"}, KeyError, "kind"),
     ],
     ids=str,
 )

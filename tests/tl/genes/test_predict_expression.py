@@ -100,12 +100,8 @@ def test_a_frequency_adds_its_log_odds_and_is_clipped(model):
     names = tiny_table("human").obs["symbol"].tolist()[:3]
     plain = predicted(adata, names, model).to_numpy(dtype=float)
     expected = 1 / (1 + (1 - plain) / plain * np.array([[0.75 / 0.25, 1, 0.1 / 0.9]]))
-    for frequency in (
-        [0.25, 0.5, 0.9],
-        np.array([0.25, 0.5, 0.9]),
-        pd.Series({names[2]: 0.9, names[0]: 0.25, names[1]: 0.5}),
-        {names[1]: 0.5, names[2]: 0.9, names[0]: 0.25, "unasked": 0.1},
-    ):
+    by_name = {names[1]: 0.5, names[2]: 0.9, names[0]: 0.25, "unasked": 0.1}
+    for frequency in ([0.25, 0.5, 0.9], pd.Series(by_name), by_name):
         np.testing.assert_allclose(predicted(adata, names, model, gene_frequency=frequency), expected, atol=1e-5)
     clipped = [predicted(adata, names, model, gene_frequency=f) for f in ([0, 0.5, 1], [1e-4, 0.5, 1 - 1e-4])]
     pd.testing.assert_frame_equal(*clipped)
@@ -120,10 +116,11 @@ def test_a_cell_without_embedding_has_no_prediction(model):
     assert result.drop(index=adata.obs_names[2]).notna().to_numpy().all()
 
 
-def test_a_subset_another_key_and_a_list_of_one_give_the_same(model):
+def test_a_subset_another_key_and_a_list_of_one_give_the_same_and_nothing_is_written(model):
     adata = embedded(model)
-    name = tiny_table("human").obs["symbol"].iloc[3]
+    name, before = tiny_table("human").obs["symbol"].iloc[3], adata.copy()
     whole = predicted(adata, name, model)
+    assert (list(adata.obsm), list(adata.obs), adata.uns) == (list(before.obsm), list(before.obs), before.uns)
     adata.obsm["here"], adata.uns["here"] = adata.obsm["X_uce"], adata.uns["X_uce"]
     part = predicted(adata[2:4], name, model, use_rep="here")
     np.testing.assert_allclose(part, whole.iloc[2:4], atol=1e-6)
@@ -141,28 +138,18 @@ def test_the_bundled_model_is_found_by_what_was_recorded(tmp_path):
     expected.write_h5ad(tmp_path / "b.h5ad")
 
 
-def test_nothing_is_written(model):
-    adata = embedded(model)
-    before = adata.copy()
-    predicted(adata, tiny_table("human").obs["symbol"].iloc[3], model)
-    assert (list(adata.obsm), list(adata.obs), adata.uns) == (list(before.obsm), list(before.obs), before.uns)
-
-
 @pytest.mark.parametrize(
     "genes, options, error, said",
     [
-        pytest.param([], {}, ValueError, "genes is empty", id="no gene"),
-        pytest.param(
-            ["nonsense", "gibberish"], {}, ValueError, "2 of 2 genes .* 'human': 'nonsense', 'gibberish'", id="unknown"
-        ),
-        pytest.param(["{gene}", "{gene}"], {}, ValueError, "'{gene}' more than once", id="named twice"),
-        pytest.param("{gene}", {"species": "unicorn"}, ValueError, "unicorn", id="unknown species"),
-        pytest.param("{gene}", {"species": "dog"}, ValueError, "no gene table of 'dog'", id="species without a table"),
-        pytest.param("{gene}", {"use_rep": "X_pca"}, KeyError, r"obsm\['X_pca'\] does not exist", id="no embedding"),
-        pytest.param("{gene}", {"gene_frequency": [0.1, 0.2]}, ValueError, r"shape \(2,\); 1 genes", id="wrong length"),
-        pytest.param("{gene}", {"gene_frequency": [1.5]}, ValueError, "holds 1.5", id="not a share"),
-        pytest.param("{gene}", {"gene_frequency": [np.nan]}, ValueError, "holds nan", id="missing share"),
-        pytest.param("{gene}", {"gene_frequency": {"x": 0.1}}, KeyError, "has no '{gene}'", id="share of another gene"),
+        ([], {}, ValueError, "genes is empty"),
+        (["nonsense", "gibberish"], {}, ValueError, "2 of 2 genes .* 'human': 'nonsense', 'gibberish'"),
+        (["{gene}", "{gene}"], {}, ValueError, "'{gene}' more than once"),
+        ("{gene}", {"species": "unicorn"}, ValueError, "unicorn"),
+        ("{gene}", {"species": "dog"}, ValueError, "no gene table of 'dog'"),
+        ("{gene}", {"gene_frequency": [0.1, 0.2]}, ValueError, r"shape \(2,\); 1 genes"),
+        ("{gene}", {"gene_frequency": [1.5]}, ValueError, "holds 1.5"),
+        ("{gene}", {"gene_frequency": [np.nan]}, ValueError, "holds nan"),
+        ("{gene}", {"gene_frequency": {"x": 0.1}}, KeyError, "has no '{gene}'"),
     ],
 )
 def test_bad_input_is_an_error(tiny_model, genes, options, error, said):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anndata as ad
 import numpy as np
@@ -29,8 +29,7 @@ _MIN_CELLS = 5
 Source: TypeAlias = ad.AnnData | str | os.PathLike[str]
 
 
-@dataclass(frozen=True, eq=False)
-class Labeled:
+class Labeled(NamedTuple):
     """Cells with an embedding, some of them positives or negatives."""
 
     cells: Cells
@@ -73,13 +72,11 @@ def label_cells(
             )
         is_positive = np.where(labels.codes < 0, -1, labels.isin(wanted)).astype(np.int8)
         if n_missing := int((is_positive < 0).sum()):
-            logger.info("Leaving out %s of %s cells of positives without a label.",
-                        f"{n_missing:,}", f"{len(cells):,}")  # fmt: skip
-    labeled = [Labeled(cells, is_positive)]
-    if negatives is not None:
-        others = Cells.read(negatives, use_rep, name="negatives")
-        labeled.append(Labeled(others, np.zeros(len(others), dtype=np.int8)))
-    return labeled
+            logger.info("Leaving out %d of %d cells of positives without a label.", n_missing, len(cells))
+    if negatives is None:
+        return [Labeled(cells, is_positive)]
+    others = Cells.read(negatives, use_rep, name="negatives")
+    return [Labeled(cells, is_positive), Labeled(others, np.zeros(len(others), dtype=np.int8))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,12 +120,9 @@ def compare_groups(
         a, b = logged[of_donor == group], logged[of_donor == control]
         if len(a) < _MIN_DONORS:
             continue
-        p = t_test(a, b, paired=False)
-        means = a.mean(axis=0), b.mean(axis=0)
-        part = {
-            "group": group, "gene": adata.var_names[expressed].astype(str), "log2_fold_change": means[0] - means[1],
-            "mean_group": means[0], "mean_control": means[1], "p_value": p, "p_adjusted": adjust(p),
-        }  # fmt: skip
+        p, mean, mean_control = t_test(a, b, paired=False), a.mean(axis=0), b.mean(axis=0)
+        part = {"group": group, "gene": adata.var_names[expressed].astype(str), "log2_fold_change": mean - mean_control}
+        part |= {"mean_group": mean, "mean_control": mean_control, "p_value": p, "p_adjusted": adjust(p)}
         parts.append(pd.DataFrame(part))
     result = pd.concat(parts, ignore_index=True).rename(index=str)
     adata.uns[key_added] = {

@@ -137,7 +137,12 @@ def evaluate_find_cells(
                 scores = _search(reference, label, rep[hidden], np.asarray(labels[hidden] == label), options)
                 rows.append({"type": label, "use_rep": key} | scores)
                 bar.update()
-    table = _summarize(pd.DataFrame(rows))
+    grouped = pd.DataFrame(rows).groupby(["type", "use_rep"], sort=False)
+    table = grouped[["n_hidden", "n_found", "n_true"]].sum()
+    table["precision"] = table["n_true"] / table["n_found"].where(table["n_found"] > 0)
+    table["recall"] = table["n_true"] / table["n_hidden"]
+    table[["average_precision", "prevalence"]] = grouped[["average_precision", "prevalence"]].mean()
+    table = table.drop(columns="n_true").reset_index().rename(index=str)
     adata.uns[key_added] = {
         "table": table.copy(),
         "params": {
@@ -172,17 +177,6 @@ def _search(
     detector = fit_detector(label_cells(reference, None, "type", label, "rep"), options)
     score = detector.score(detector.classifier.predict_proba(hidden), detector.prevalence)
     is_found = score >= 0.5
-    return {
-        "n_hidden": int(truth.sum()), "n_found": int(is_found.sum()), "n_true": int((truth & is_found).sum()),
-        "average_precision": np.nan if truth.all() else average_precision_score(truth, score),
-        "prevalence": float(truth.mean()),
-    }  # fmt: skip
-
-
-def _summarize(trials: pd.DataFrame) -> pd.DataFrame:
-    grouped = trials.groupby(["type", "use_rep"], sort=False)
-    table = grouped[["n_hidden", "n_found", "n_true"]].sum()
-    table["precision"] = table["n_true"] / table["n_found"].where(table["n_found"] > 0)
-    table["recall"] = table["n_true"] / table["n_hidden"]
-    table[["average_precision", "prevalence"]] = grouped[["average_precision", "prevalence"]].mean()
-    return table.drop(columns="n_true").reset_index().rename(index=str)
+    average = np.nan if truth.all() else average_precision_score(truth, score)
+    counts = {"n_hidden": int(truth.sum()), "n_found": int(is_found.sum()), "n_true": int((truth & is_found).sum())}
+    return counts | {"average_precision": average, "prevalence": float(truth.mean())}

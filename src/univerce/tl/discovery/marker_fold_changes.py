@@ -150,12 +150,8 @@ def _compare(
         p = t_test(logged[1::2], logged[::2], paired=True)
     expressed = sp.csr_matrix((counts.data != 0, counts.indices, counts.indptr), shape=counts.shape)
     shares = sum_groups(expressed, is_found, 2) / np.array([[n_rest], [n_found]])
-    return row, pd.DataFrame(
-        {
-            "log2_fold_change": change, "p_value": p, "p_adjusted": adjust(p), "share_found": shares[1],
-            "share_rest": shares[0],
-        }
-    )  # fmt: skip
+    columns = {"log2_fold_change": change, "p_value": p, "p_adjusted": adjust(p)}
+    return row, pd.DataFrame(columns | {"share_found": shares[1], "share_rest": shares[0]})
 
 
 def _wilcoxon(counts: sp.csr_matrix, is_found: np.ndarray) -> np.ndarray:
