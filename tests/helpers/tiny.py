@@ -39,6 +39,17 @@ def tiny_network(seed: int = 0, **changes: Any) -> UCE:
     return network
 
 
+def gentle_network(*, bag: bool = False) -> UCE:
+    """A network with small weights, and bags that stay away from zero, where the direction of a cell turns over."""
+    network = tiny_network(bag=bag)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(0.4)
+    if bag:
+        network.bag.center.add_(5)
+    return network
+
+
 @cache
 def _real_names(species: str) -> pd.DataFrame:
     """The first genes of a bundled table with unique names."""

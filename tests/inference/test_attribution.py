@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.tiny import tiny_network
+from tests.helpers.tiny import gentle_network
 from univerce.inference.attribution import gauss_legendre, integrated_gradients
-
-
-def gentle_network(*, bag=False):
-    """Small weights, and bags that stay away from zero, where the direction of a cell turns over."""
-    network = tiny_network(bag=bag)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            parameter.mul_(0.4)
-    if bag:
-        network.bag.center.add_(5)
-    return network
 
 
 def inputs(network, seed=0, n=3, length=9):
@@ -48,9 +37,8 @@ def test_attributions_add_up_to_the_difference_of_the_outputs(bag):
         step = (bags["bag"] - bags["bag_baseline"]).numpy()
         total = total + (found.bag_gradient * step).sum(axis=1)
     np.testing.assert_allclose(total, found.output - found.baseline, atol=2e-3)
-    np.testing.assert_allclose(
-        found.output, (network.embed(tokens, bag=bags.get("bag")) @ direction).numpy(), atol=1e-6
-    )
+    output = network.embed(tokens, bag=bags.get("bag")) @ direction
+    np.testing.assert_allclose(found.output, output.numpy(), atol=1e-6)
     assert np.abs(found.output - found.baseline).max() > 0.03
     np.testing.assert_array_equal(found.tokens[:, 0], 0)
 

@@ -17,7 +17,7 @@ ORDER = GenomeOrder.build(chromosome_index(TABLE), TABLE.obs["start"].to_numpy()
 CHROMOSOME = chromosome_index(TABLE)
 
 
-def draw(counts, sampling, seed=0, max_length=MAX_LENGTH, n=None):
+def draw(counts, sampling, seed=0, max_length=MAX_LENGTH):
     keys = cell_keys([f"c{i}" for i in range(counts.shape[0])], seed)
     return tokenize(
         sp.csr_matrix(counts), np.arange(N_GENES), ORDER, keys, n_sample=N_SAMPLE, sampling=sampling,
@@ -54,8 +54,7 @@ def check_grammar(row, length):
     for group in groups:
         genes = group[1:-1] - N_SPECIAL
         assert (CHROMOSOME[genes] == group[0] - N_SPECIAL - N_GENES).all()
-        starts = TABLE.obs["start"].to_numpy()[genes]
-        assert (np.diff(starts) >= 0).all()
+        assert TABLE.obs["start"].iloc[genes].is_monotonic_increasing
 
 
 @pytest.mark.parametrize("sampling", ["multinomial", "systematic"])
@@ -117,7 +116,7 @@ def test_a_new_chromosome_comes_at_every_place():
     assert set(places) == {0, 1, 2}
 
 
-def test_too_many_chromosomes_stay_pooled():
+def test_too_many_chromosomes_stay_pooled_and_other_cells_do_not_matter():
     counts = toy_counts(40, N_GENES, rate=3.0)
     short = N_SAMPLE + 1 + 2 * 2
     before = draw(counts, "multinomial", max_length=short)
@@ -125,11 +124,5 @@ def test_too_many_chromosomes_stay_pooled():
     after, _ = delete(before, counts, [0, 1, 2], "multinomial", max_length=short)
     assert (after.lengths <= short).all()
     assert (copies(after).sum(axis=1)[after.lengths > 0] == N_SAMPLE).all()
-
-
-def test_the_same_seed_gives_the_same_sentence_whatever_the_other_cells():
-    counts = toy_counts(20, N_GENES)
-    before = draw(counts, "multinomial")
-    after, _ = delete(before, counts, [3], "multinomial")
-    first, _ = delete(before.take(np.arange(5)), counts[:5], [3], "multinomial")
+    first, _ = delete(before.take(np.arange(5)), counts[:5], [0, 1, 2], "multinomial", max_length=short)
     np.testing.assert_array_equal(first.ids, after.ids[:5])
