@@ -65,7 +65,7 @@ class Job:
     settings: Mapping[str, Any]
 
     def __call__(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
-        """Embed block ``k`` of cells with these names and species (codes); ``counts`` are ``None`` if in a file."""
+        """Embed block ``k``: cells with names, codes of species, and counts unless these are in a file."""
         rows = slice(k * self.block_rows, k * self.block_rows + len(names))
         store = None if self.store is None else EmbeddingStore.attach(self.store)
         if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it reported

@@ -18,7 +18,7 @@ E = TypeVar("E", bound=Embedder)
 
 
 def load_embedders(inputs: Inputs, kind: type[E], precision: str | None = None) -> list[E]:
-    """Load the network, in the precision of the settings by default; pair it with the table of each species."""
+    """Load the network, by default in the precision of the settings, and pair it with the table of each species."""
     device = choose_device()
     precision = choose_precision(device, inputs.model.config.d_model) if precision is None else precision
     network = read_network(inputs.model, device, precision)

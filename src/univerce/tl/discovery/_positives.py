@@ -49,7 +49,7 @@ def label_cells(
     groups: str | Sequence[str] | None,
     use_rep: str,
 ) -> list[Labeled]:
-    """Tell positives from negatives; an error if a group does not occur, or either kind of cell is not given."""
+    """Label positives and negatives."""
     if (groupby is None) != (groups is None):
         raise ValueError("groupby= and groups= go together: a column of positives.obs and the labels of the positives.")
     cells = Cells.read(positives, use_rep, name="positives")
@@ -106,7 +106,7 @@ class Detector:
 
 
 def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None = None) -> Detector:
-    """Fit and calibrate a logistic classifier, or say what it lacks; ``options`` override :data:`FIT_OPTIONS`."""
+    """Fit and calibrate a logistic classifier; ``options`` override :data:`FIT_OPTIONS`."""
     if unknown := sorted(set(options or {}) - set(FIT_OPTIONS)):
         raise ValueError(f"fit_options has no {unknown[0]!r}; its keys are {', '.join(map(repr, FIT_OPTIONS))}.")
     chosen = FIT_OPTIONS | dict(options or {})

@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
-    """Read and check the counts ``[n_obs, n_vars]``; an error says what is missing, repeated or not a count."""
+    """Read and check the counts ``[n_obs, n_vars]`` and the names of the genes."""
     if not has_counts(adata, layer):
         raise ValueError(
             "adata holds no expression. An atlas has embeddings only: use the AnnData with the counts, and copy obs "
@@ -32,7 +32,7 @@ def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
 
 
 def get_found(adata: ad.AnnData, key: str) -> np.ndarray:
-    """``[n_obs]`` int8: 1 for found cells, 0 for others, -1 if unknown; an error if these are not True and False."""
+    """``[n_obs]`` int8: 1 for found cells, 0 for others, -1 if unknown."""
     if key not in adata.obs:
         available = ", ".join(map(repr, adata.obs)) or "none"
         raise KeyError(

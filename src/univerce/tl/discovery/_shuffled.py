@@ -20,7 +20,7 @@ _DRAW = -3
 
 
 def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray) -> sp.csr_matrix:
-    """Permute ``counts [n_cells, n_vars]`` of each cell over ``columns``, seeded by its key; others become zero."""
+    """Permute the counts of each cell over ``columns``, seeded by its key; other columns become zero."""
     kept = sp.csr_matrix(counts[:, columns])
     kept.eliminate_zeros()
     indices = np.empty(len(kept.indices), dtype=np.int64)
@@ -36,7 +36,7 @@ def shuffle_counts(counts: sp.csr_matrix, columns: np.ndarray, keys: np.ndarray)
 def embed_shuffled(
     adata: ad.AnnData, rows: np.ndarray, space: Space, use_rep: str, model: str | Path | None, *, seed: int
 ) -> np.ndarray:
-    """Embed shuffled cells as the real ones were embedded, ``[n_rows, n_dims]``; check the model and counts."""
+    """Embed shuffled cells ``[n_rows, n_dims]`` as the real ones were embedded."""
     name, _ = recorded_model(space, model, use_rep)
     inputs = resolve_inputs(adata[rows].to_memory(), model=name, mod=None, **space.embed_options())
     space.check_same(inputs.space, use_rep)

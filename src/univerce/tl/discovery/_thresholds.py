@@ -31,10 +31,8 @@ def precision_recall(score: np.ndarray, positive: np.ndarray, prevalence: float)
     false_rate, recall, threshold = (x[1:] for x in roc_curve(positive, score, drop_intermediate=False))
     true, false = prevalence * recall, (1 - prevalence) * false_rate
     n_found = np.rint(recall * positive.sum() + false_rate * (~positive).sum()).astype(int)
-    precision = true / (true + false)
-    columns = threshold, precision, recall, false_rate, n_found
-    names = "threshold", "precision", "recall", "false_positive_rate", "n_found"
-    return pd.DataFrame(dict(zip(names, columns, strict=True)))
+    curve = {"threshold": threshold, "precision": true / (true + false), "recall": recall}
+    return pd.DataFrame(curve | {"false_positive_rate": false_rate, "n_found": n_found})
 
 
 def threshold_of_precision(curve: pd.DataFrame, precision: float) -> float:

@@ -153,7 +153,7 @@ def delete_genes(
 
 
 def _as_deletions(genes: str | Sequence[str] | Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
-    """Genes to delete together, by name of the deletion; ``ValueError`` if one cannot be a name, or none is given."""
+    """Genes to delete together, by name of the deletion."""
     if isinstance(genes, str):
         genes = [genes]
     if isinstance(genes, Mapping):
@@ -170,7 +170,7 @@ def _as_deletions(genes: str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 def _tokens(inputs: Inputs, deletions: Mapping[str, Sequence[str]]) -> list[dict[str, np.ndarray]]:
-    """Tokens of each deletion, per species; ``ValueError`` if a gene is not in any of their gene tables."""
+    """Tokens of each deletion, per species."""
     names = list(dict.fromkeys(name for some in deletions.values() for name in some))
     rows = [dict(zip(names, map_names(names, genes.table).rows, strict=True)) for genes in inputs.genes]
     if unknown := [name for name in names if all(of_species[name] < 0 for of_species in rows)]:
