@@ -68,7 +68,7 @@ def find_cells(
         without a label neither. ``None``: all cells are positives, and ``negatives`` is required.
     negatives
         Further negatives: AnnData or path.
-    %(mod, use_rep, key_added)s
+    %(mod, use_rep)s
     abundance_by
         Column or columns of ``adata.obs`` to count found cells by; ``None`` takes ``data_set`` and ``tissue`` where
         they exist.
@@ -82,6 +82,8 @@ def find_cells(
         Options of the fit: ``batch_key`` (column of ``obs`` whose values are held out as a whole, default ``None``),
         ``max_cells`` (most positives and most negatives to fit on, default 5000; ``None`` takes all), ``n_folds``
         (default 5) and ``rng`` (default 0).
+    key_added
+        Start of the keys of the results.
     %(check_space, copy)s
 
     Returns

@@ -62,7 +62,7 @@ def ood_score(
         Cells with an embedding, none of them in the reference.
     reference
         Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
-    %(mod, use_rep, key_added)s
+    %(mod, use_rep)s
     n_neighbors
         Rank k of the neighbor.
     batch_key, n_calibration
@@ -70,6 +70,8 @@ def ood_score(
     shuffled, n_shuffled, model
         Embed and score shuffled cells too, which requires raw counts in ``adata``; most cells to shuffle; and the
         directory of the model that made the embedding, if it is neither bundled nor released.
+    key_added
+        Start of the keys of the results.
     %(check_space, rng, copy)s
 
     Returns

@@ -73,7 +73,9 @@ def delete_genes(
         move toward it.
     species, model, mod, layer, gene_key, sampling, n_draws, rng
         As in :func:`univerce.tl.uce_embed`. More draws resolve smaller effects.
-    %(key_added, copy)s
+    key_added
+        Start of the keys of the results.
+    %(copy)s
 
     Returns
     -------
