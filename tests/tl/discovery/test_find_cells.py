@@ -165,8 +165,8 @@ def test_bad_input_is_an_error(atlas, known, change, options, error, match):
 
 
 def test_hidden_types_are_found_again_and_noise_finds_none(known):
+    known.obsm["X_noise"] = np.random.default_rng(0).normal(size=(known.n_obs, 8))
     rng = np.random.default_rng(0)
-    known.obsm["X_noise"] = rng.normal(size=(known.n_obs, 8))
     rate = np.exp(rng.normal(size=(3, 40)))[known.obs["type"].cat.codes]
     adata = ad.AnnData(rng.poisson(rate).astype(np.float32), known.obs, obsm=dict(known.obsm), uns=dict(known.uns))
     table = evaluate_find_cells(adata, "type", batch_key="batch", use_reps=["X_toy", "X_noise"], n_comps=5)
