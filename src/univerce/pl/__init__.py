@@ -1,4 +1,4 @@
-"""Plots of what the tools wrote: they draw, and compute nothing that a table does not hold."""
+"""Plots of the results in ``uns``. They show values of the tables and compute no others."""
 
 from univerce.pl.alignment.centroid_alignment import centroid_alignment
 from univerce.pl.alignment.silhouette_by_type import silhouette_by_type

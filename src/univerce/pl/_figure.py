@@ -126,6 +126,6 @@ def wrap(labels: Iterable[object], width: int = 32) -> list[str]:
 
 
 def category_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Color of each category, and a marker that tells categories of one color apart."""
+    """Color of each category, and a marker that differs between those of one color."""
     n = len(PALETTE)
     return {name: {"color": PALETTE[i % n], "marker": MARKERS[i // n % len(MARKERS)]} for i, name in enumerate(names)}

@@ -114,7 +114,7 @@ def _looks(adata: ad.AnnData, column: str) -> dict[str, dict[str, Any]]:
 
 
 def _draw_legend(ax: Axes, column: str, looks: dict[str, dict[str, Any]]) -> None:
-    """Draw the legend to the right of a row, in enough columns to be no higher than the panel."""
+    """Draw the legend to the right of a row, in columns that fit the height of the panel."""
     from matplotlib.lines import Line2D
 
     handles = [

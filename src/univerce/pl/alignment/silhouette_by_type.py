@@ -51,9 +51,8 @@ def silhouette_by_type(
     won = found["summary"].set_index("use_rep")["share_won"]
     table = found["table"].pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
     with style():
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
-        ax.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        axes.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
         names = {name: f"{name}: wins {100 * share:.0f} %" for name, share in won.items()}
-        draw_points(ax, table, names, label="Mean silhouette, scaled to [0, 1]")
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        draw_points(axes, table, names, label="Mean silhouette, scaled to [0, 1]")
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -65,8 +65,7 @@ def tissue_homogeneity(
     names = list(dict.fromkeys(table["name"].astype(str)))
     series = by_representation(table)
     with style():
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
         label = f"Centroids with the same type of another\ntissue in the top {k} (%)"
-        draw_shares(ax, series, names, label=label, chance="shuffled types")
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        draw_shares(axes, series, names, label=label, chance="shuffled types")
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

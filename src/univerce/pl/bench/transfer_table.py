@@ -44,7 +44,7 @@ def transfer_table(
 
     Returns
     -------
-    ``None`` when the figure was shown, else the axes, or the figure with ``return_fig``.
+    The axes, or the figure with ``return_fig``; ``None`` if the figure was shown.
 
     Raises
     ------

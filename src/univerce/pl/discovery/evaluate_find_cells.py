@@ -51,9 +51,8 @@ def evaluate_find_cells(
     table = scores.pivot(index="type", columns="use_rep", values="average_precision")[keys]
     chance = scores.drop_duplicates("type").set_index("type")["prevalence"]
     with style():
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
         names = {name: f"{name}: {mean:.2f}" for name, mean in table.mean().items()}
-        draw_points(ax, table, names, label="Average precision\nof finding the hidden type", chance=chance)
-        ax.set_xlim(-0.02, 1.02)
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        draw_points(axes, table, names, label="Average precision\nof finding the hidden type", chance=chance)
+        axes.set_xlim(-0.02, 1.02)
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

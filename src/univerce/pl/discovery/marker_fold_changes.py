@@ -86,32 +86,31 @@ def marker_fold_changes(
     with style():
         import matplotlib as mpl
 
-        own = ax is None
         rows = wrap(_names(data_sets))
         row_height = max(1.3 * _CELL, _LINE * (1 + max(label.count("\n") for label in rows)))
         size = (min(max(SINGLE, n_columns * _CELL + _LEFT), 2 * DOUBLE), n_sets * row_height + _AROUND)
-        figure, ax = get_axes(ax, *(figsize or size))
+        figure, axes = get_axes(ax, *(figsize or size))
         colors = mpl.colormaps[DIVERGING].with_extremes(bad=CHANCE)
-        image = ax.imshow(
+        image = axes.imshow(
             np.ma.masked_invalid(values), cmap=colors, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
         )
         row, column = np.nonzero(adjusted < _SIGNIFICANT)
         dark = np.abs(values[row, column]) > 0.6 * limit
-        ax.scatter(column, row, s=4, c=np.where(dark, "white", "black"), linewidths=0)
+        axes.scatter(column, row, s=4, c=np.where(dark, "white", "black"), linewidths=0)
         for i, status in enumerate(data_sets["status"].astype(str)):
             if status != "ok":
-                ax.text((n_columns - 1) / 2, i, status, ha="center", va="center", size=6, color="#333333")
-        ax.set_xticks(range(n_columns), chosen, rotation=90, fontstyle="italic")
-        ax.set_yticks(range(n_sets), rows)
-        ax.set_xticks(np.arange(n_columns + 1) - 0.5, minor=True)
-        ax.set_yticks(np.arange(n_sets + 1) - 0.5, minor=True)
-        ax.tick_params(which="both", length=0)
-        ax.grid(which="minor", color="white", linewidth=0.5)
-        ax.spines[:].set_visible(False)
+                axes.text((n_columns - 1) / 2, i, status, ha="center", va="center", size=6, color="#333333")
+        axes.set_xticks(range(n_columns), chosen, rotation=90, fontstyle="italic")
+        axes.set_yticks(range(n_sets), rows)
+        axes.set_xticks(np.arange(n_columns + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(n_sets + 1) - 0.5, minor=True)
+        axes.tick_params(which="both", length=0)
+        axes.grid(which="minor", color="white", linewidth=0.5)
+        axes.spines[:].set_visible(False)
         beyond = np.nanmin(values, initial=0) < -limit, np.nanmax(values, initial=0) > limit
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-        add_colorbar(ax, image, "log2 fold change\nof found cells", extend=extend)
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        add_colorbar(axes, image, "log2 fold change\nof found cells", extend=extend)
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 
 def _choose(table: pd.DataFrame, n: int) -> list[str]:

@@ -59,17 +59,16 @@ def ood_score(
         series.append((name, np.asarray(result["shuffled"], float), MISMATCH))
     bins = np.histogram_bin_edges(np.concatenate([values for _, values, _ in series]), 40)
     with style():
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, 0.7 * SINGLE)))
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, 0.7 * SINGLE)))
         for i, (name, values, color) in enumerate(series):
             share = 100 * np.histogram(values, bins)[0] / len(values)
-            ax.stairs(
+            axes.stairs(
                 share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1,
                 linestyle=(0, (2, 1)) if i == 2 else "-", label=f"{name} ({len(values):,})",
             )  # fmt: skip
         limit = np.quantile(reference, 0.95, method="higher")
-        ax.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
+        axes.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
         k = int(result["params"]["n_neighbors"])
-        ax.set(xlabel=f"Distance to the k-th nearest reference cell, k = {k}", ylabel="Cells (%)")
-        add_legend(ax, ncols=2, columnspacing=1)
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        axes.set(xlabel=f"Distance to the k-th nearest reference cell, k = {k}", ylabel="Cells (%)")
+        add_legend(axes, ncols=2, columnspacing=1)
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -71,25 +71,24 @@ def delete_genes(
     limit = float(dots[value].abs().max()) if dots[value].any() else 1.0
     lines = sum(1 + 0.6 * text.count("\n") for text in wrap(rows))
     with style():
-        own = ax is None
         below = _CHARACTER * max(map(len, columns))
         size = (max(SINGLE, len(columns) * _CELL + _LEFT), max(lines * _CELL, 25 * MM) + below + _AROUND)
-        figure, ax = get_axes(ax, *(figsize or size))
+        figure, axes = get_axes(ax, *(figsize or size))
         toward = value == "toward"
-        image = ax.scatter(
+        image = axes.scatter(
             x, y, s=_DOT * dots["share"], c=dots[value].astype(float), linewidths=0.3, edgecolors="black",
             cmap=DIVERGING if toward else f"{SEQUENTIAL}_r", vmin=-limit if toward else 0, vmax=limit, clip_on=False,
         )  # fmt: skip
-        ax.set_xticks(range(len(columns)), columns, rotation=90, fontstyle="italic")
-        ax.set_yticks(range(len(rows)), wrap(rows))
-        ax.tick_params(length=0)
-        ax.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
-        ax.grid(color="#EEEEEE", linewidth=0.6)
-        ax.spines[:].set_visible(False)
+        axes.set_xticks(range(len(columns)), columns, rotation=90, fontstyle="italic")
+        axes.set_yticks(range(len(rows)), wrap(rows))
+        axes.tick_params(length=0)
+        axes.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
+        axes.grid(color="#EEEEEE", linewidth=0.6)
+        axes.spines[:].set_visible(False)
         direction = f"Mean change of the cosine\nwith {result['params']['toward'] or 'the direction'}"
-        add_colorbar(ax, image, _LABELS.get(value, direction))
+        add_colorbar(axes, image, _LABELS.get(value, direction))
         for percent in (10, 50, 100):
-            ax.scatter([], [], s=_DOT * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent)
+            axes.scatter([], [], s=_DOT * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent)
         legend = {"title": "Expressing cells (%)", "title_fontsize": 6.5, "columnspacing": 0.8, "handletextpad": 0.2}
-        add_legend(ax, ncols=3, **legend)
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        add_legend(axes, ncols=3, **legend)
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

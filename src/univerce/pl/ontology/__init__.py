@@ -1,1 +1,1 @@
-"""Cell types beside an ontology."""
+"""Cell types compared with an ontology."""

@@ -63,7 +63,6 @@ def lineage_colocalization(
     series = [Series("nearest type", scores, MATCH), Series("classifier, type left out", predicted, PALETTE[4])]
     names = scores["lineage"].astype(str).tolist()
     with style():
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
-        draw_shares(ax, series, names, label="Types assigned to their lineage (%)", chance="chance")
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
+        draw_shares(axes, series, names, label="Types assigned to their lineage (%)", chance="chance")
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)

@@ -60,29 +60,28 @@ def ontology_distance(
     with style():
         import matplotlib as mpl
 
-        own = ax is None
-        figure, ax = get_axes(ax, *(figsize or (SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
+        figure, axes = get_axes(ax, *(figsize or (SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
         colors = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
+        front = len(table) + 1
         x = densities["x"].to_numpy(dtype=float)
         for (_, row), color, y in zip(table.iterrows(), colors, range(len(table)), strict=True):
             height = densities[str(int(row["ontology_distance"]))].to_numpy(dtype=float)
             if np.isfinite(height).all():
-                ax.fill_between(
-                    x, y, y - _OVERLAP * height / height.max(), color=color, alpha=0.85, linewidth=0, zorder=y
-                )
-                ax.plot(x, y - _OVERLAP * height / height.max(), color="white", linewidth=0.6, zorder=y)
-            ax.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)
-            ax.plot(row["median"], y, marker=2, color="black", markersize=4, markeredgewidth=0.9, zorder=len(table) + 1)
-            _write_columns(ax, y, _texts(row))
-        _write_columns(ax, -1, ("pairs", "d", "p"), weight="bold")
-        ax.set_yticks(range(len(table)), table["ontology_distance"].astype(str))
-        ax.set_ylim(len(table) - 0.6, -_OVERLAP - 0.1)
-        ax.set_xlim(x[0], x[-1])
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-        ax.set(xlabel=f"Distance in {found['params']['use_rep']}", ylabel="Distance in the ontology")
-        ax.set_title(f"Spearman: cells {found['spearman']:.2f}, types {found['spearman_types']:.2f}", weight="normal")
-        return finish(figure, ax, own=own, show=show, return_fig=return_fig)
+                top = y - _OVERLAP * height / height.max()
+                axes.fill_between(x, y, top, color=color, alpha=0.85, linewidth=0, zorder=y)
+                axes.plot(x, top, color="white", linewidth=0.6, zorder=y)
+            axes.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)
+            axes.plot(row["median"], y, marker=2, color="black", markersize=4, markeredgewidth=0.9, zorder=front)
+            _write_columns(axes, y, _texts(row))
+        _write_columns(axes, -1, ("pairs", "d", "p"), weight="bold")
+        axes.set_yticks(range(len(table)), table["ontology_distance"].astype(str))
+        axes.set_ylim(len(table) - 0.6, -_OVERLAP - 0.1)
+        axes.set_xlim(x[0], x[-1])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set(xlabel=f"Distance in {found['params']['use_rep']}", ylabel="Distance in the ontology")
+        axes.set_title(f"Spearman: cells {found['spearman']:.2f}, types {found['spearman_types']:.2f}", weight="normal")
+        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 
 def _write_columns(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:

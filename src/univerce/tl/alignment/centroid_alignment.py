@@ -105,8 +105,7 @@ def centroid_alignment(
     KeyError
         If an embedding, a column or a layer does not exist, or the space of an embedding is not recorded.
     ValueError
-        If the spaces differ, no type is shared, the baseline has no shared genes or no counts, a centroid is zero under
-        the cosine, an option is out of range, or ``adata`` is a view of a backed file.
+        If the spaces differ, no type or gene is shared, an option is invalid, or ``adata`` is a view of a backed file.
 
     Examples
     --------

@@ -63,8 +63,7 @@ def centroids(
     KeyError
         If a column or the embedding does not exist.
     ValueError
-        If no group is left, ``groupby`` is empty, repeats a column or is ``"n_cells"``, ``min_cells`` is less than 1,
-        or two groups get the same name.
+        If no group is left, two groups get the same name, or ``groupby`` or ``min_cells`` is invalid.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def silhouette_by_type(
     KeyError
         If an embedding or the column does not exist.
     ValueError
-        If there are fewer than two types, no type has two cells, an option is out of range, or ``adata`` is a view of a
+        If there are fewer than two types, no type has two cells, an option is invalid, or ``adata`` is a view of a
         backed file.
 
     Examples

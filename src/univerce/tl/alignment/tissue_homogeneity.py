@@ -75,8 +75,7 @@ def tissue_homogeneity(
     KeyError
         If an embedding, a column or a layer does not exist.
     ValueError
-        If no type occurs in two tissues, the baseline has no counts, an option is out of range, or ``adata`` is a view
-        of a backed file.
+        If no type occurs in two tissues, an option is invalid, or ``adata`` is a view of a backed file.
 
     Examples
     --------

@@ -84,9 +84,8 @@ def dendrogram(
     KeyError
         If the embedding or a column does not exist.
     ValueError
-        If there are fewer than two types (three with an ontology), an option is unknown or out of range, only one of
-        ``ontology`` and ``ontology_ids`` is given, a term is unknown, the cells of a type have several terms, the
-        ontology does not partition them at any depth, or ``adata`` is a view of a backed file.
+        If there are fewer than two types (three with an ontology), an option or a term is invalid, a type has several
+        terms, the ontology does not partition the types, or ``adata`` is a view of a backed file.
     ImportError
         If obonet is needed and not installed.
 

@@ -87,8 +87,8 @@ def lineage_colocalization(
     KeyError
         If the embedding or a column does not exist.
     ValueError
-        If a term is unknown, the cells of a type have several terms, fewer than two lineages have types, an option is
-        out of range, or ``adata`` is a view of a backed file.
+        If an option or a term is invalid, a type has several terms, fewer than two lineages have types, or ``adata`` is
+        a view of a backed file.
     ImportError
         If obonet is needed and not installed.
 

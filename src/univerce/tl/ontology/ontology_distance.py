@@ -80,8 +80,8 @@ def ontology_distance(
     KeyError
         If the embedding or a column does not exist.
     ValueError
-        If a term is unknown, fewer than two terms have cells, no terms are connected, an option is out of range, or
-        ``adata`` is a view of a backed file.
+        If an option or a term is invalid, fewer than two terms have cells, no terms are connected, or ``adata`` is a
+        view of a backed file.
     ImportError
         If obonet is needed and not installed.
 
