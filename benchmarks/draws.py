@@ -20,9 +20,9 @@ from sklearn.neighbors import KNeighborsClassifier
 import univerce as uc
 from benchmarks.labeled.sets import FACS
 from benchmarks.measurement import Run, check
+from univerce.inference.embedder import Embedder, embed_blocks
 from univerce.inference.inputs import Drawing, Inputs, resolve_inputs
-from univerce.inference.runtime import Embedder, embed_blocks
-from univerce.inference.sentences import draw_sentences
+from univerce.inference.sentence_blocks import draw_sentences
 from univerce.model import UCE, UCEConfig
 from univerce.model.config import UCE_MINI
 from univerce.pl._figure import DOUBLE, PALETTE, style

@@ -20,7 +20,7 @@ def main() -> None:
     from benchmarks.measurement import memory
 
     embed_cells = uc.tl.uce_embed  # imports the subpackage
-    from univerce.inference.runtime import Embedder
+    from univerce.inference.embedder import Embedder
 
     def elapsed() -> float:
         return time.time() - float(started)

@@ -19,9 +19,9 @@ from benchmarks.release import generated_cells, make_model
 from tests.helpers.reference import ReferenceUCE
 from univerce.genes import load_table
 from univerce.genes.table import iter_token_features, n_tokens
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Genes
-from univerce.inference.runtime import Embedder
-from univerce.inference.tokens import Sentences, cell_keys, tokenize
+from univerce.inference.sentences import Sentences, cell_keys, tokenize
 from univerce.model.checkpoint import find_model, read_network
 from univerce.model.config import UCE_4L, UCEConfig
 

@@ -27,10 +27,10 @@ from benchmarks.measurement import Run, check
 from benchmarks.scale import network
 from univerce._device import choose_batch_size
 from univerce.genes.table import make_table
+from univerce.inference.embedder import Embedder, embed_blocks
 from univerce.inference.inputs import Drawing, Genes, Inputs
-from univerce.inference.runtime import Embedder, embed_blocks
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import cell_keys, tokenize
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import cell_keys, tokenize
 from univerce.io.pipeline import Stages
 from univerce.model import UCE
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig

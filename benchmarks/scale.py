@@ -28,7 +28,7 @@ from benchmarks.measurement import Run, check
 from tests.helpers.reference import generated_state
 from univerce.genes import load_table
 from univerce.inference.inputs import Genes
-from univerce.inference.tokens import cell_keys, tokenize
+from univerce.inference.sentences import cell_keys, tokenize
 from univerce.model import UCE
 from univerce.model.checkpoint import _low_precision_names
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig

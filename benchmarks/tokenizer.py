@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from benchmarks.measurement import Run, print_table
 from benchmarks.release import generated_cells
-from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
+from univerce.inference.sentences import GenomeOrder, cell_keys, tokenize
 
 N_GENES, N_SAMPLE, GOAL = 18_000, 1024, 10_000
 

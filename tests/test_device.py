@@ -19,7 +19,7 @@ def test_the_setting_decides():
 def test_a_cuda_device_that_is_not_available_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "cuda:1"):
-        with pytest.raises(ValueError, match=f"device='{device}' is not there: torch finds no CUDA.*'cpu'"):
+        with pytest.raises(ValueError, match=f"device='{device}' is not available: torch finds no CUDA.*'cpu'"):
             choose_device(device)
 
 
@@ -27,7 +27,7 @@ def test_the_index_of_a_device_must_exist(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ValueError, match="device='cuda:2' is not there: the last CUDA is 'cuda:1'"):
+    with pytest.raises(ValueError, match="device='cuda:2' is not available; the last CUDA device is 'cuda:1'"):
         choose_device("cuda:2")
 
 

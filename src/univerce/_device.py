@@ -39,10 +39,14 @@ def choose_device(device: str | None = None) -> torch.device:
     if kind not in DEVICES[1:] or (":" in device and not index.isdecimal()):
         raise ValueError(f"device={device!r} is not known; use one of {', '.join(DEVICES)}, or for example 'cuda:1'.")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device={device!r} is not there: torch finds no {kind.upper()} on this machine; use 'cpu'.")
+        raise ValueError(
+            f"device={device!r} is not available: torch finds no {kind.upper()} on this machine. Use 'cpu'."
+        )
     n_devices = torch.cuda.device_count() if kind == "cuda" else 1
     if index and int(index) >= n_devices:
-        raise ValueError(f"device={device!r} is not there: the last {kind.upper()} is '{kind}:{n_devices - 1}'.")
+        raise ValueError(
+            f"device={device!r} is not available; the last {kind.upper()} device is '{kind}:{n_devices - 1}'."
+        )
     return torch.device(device)
 
 

@@ -19,7 +19,7 @@ import univerce as uc
 from tests.helpers.blobs import blobs
 from univerce.embeddings import index as _index
 from univerce.embeddings import neighbors as _neighbors
-from univerce.io import cluster as _cluster
+from univerce.io import workers as _cluster
 from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.ondisk import OnDisk
 
@@ -151,7 +151,7 @@ def test_workers_refuse_another_atlas_at_the_path(atlas, client, monkeypatch):
     rep = open_anndata(atlas).obsm["X_uce"]
     other = replace(OnDisk.find(rep), shape=(N_ATLAS + 1, 6))
     monkeypatch.setattr(_neighbors.OnDisk, "find", lambda each: other if each is rep else None)
-    with pytest.raises(ValueError, match=r"obsm/X_uce on the worker is another one \(\(900, 6\) <f2, not \(901, 6\)"):
+    with pytest.raises(ValueError, match=r"obsm/X_uce differs on the worker \(\(900, 6\) <f2, not \(901, 6\)"):
         _neighbors.exact_neighbors(query().obsm["X_uce"], rep, K, client=client)
 
 

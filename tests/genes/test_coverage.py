@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import zarr
 
+from univerce.genes.bundled_names import SpeciesNames
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.load import available_species
 from univerce.genes.lookup import map_names
-from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 
 

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 
 from tests.helpers.tiny import CONFIG
 from univerce.inference.inputs import Drawing, Genes, Inputs
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import Sentences, cell_keys, tokenize
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import Sentences, cell_keys, tokenize
 
 DRAWING = Drawing(seed=3, sampling="multinomial", n_sample=CONFIG.n_sample, max_length=CONFIG.max_length)
 EMPTY = (0, 7, 26, 59)

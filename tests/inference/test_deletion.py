@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from tests.helpers.toy import toy_counts, toy_table
 from univerce.genes.table import N_SPECIAL, chromosome_index, n_tokens
 from univerce.inference.deletion import delete_from_sentences
-from univerce.inference.tokens import GenomeOrder, cell_keys, tokenize
+from univerce.inference.sentences import GenomeOrder, cell_keys, tokenize
 
 N_GENES, N_SAMPLE, MAX_LENGTH = 30, 50, 80
 TABLE = toy_table(N_GENES, 4)

@@ -108,7 +108,7 @@ def several_species(adata: ad.AnnData) -> ad.AnnData:
         pytest.param(None, {"layer": "raw"}, KeyError, "layer='raw' is not in the AnnData", id="no layer"),
         pytest.param(None, {"gene_key": "id"}, KeyError, "gene_key='id' is not a column", id="no column"),
         pytest.param(lambda _: "x.h5ad", {}, FileNotFoundError, "There is nothing at 'x.h5ad'", id="no file"),
-        pytest.param(lambda _: __file__, {}, ValueError, "is no AnnData", id="another file"),
+        pytest.param(lambda _: __file__, {}, ValueError, "is not an AnnData", id="another file"),
     ],
 )
 def test_invalid_data_raise(tiny_model, change, arguments, error, message):

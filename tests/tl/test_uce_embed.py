@@ -20,7 +20,7 @@ from mudata import MuData
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, N_CHROMOSOMES, N_GENES, tiny_cells, tiny_network, tiny_table, write_tiny_model
-from univerce.inference import sentences
+from univerce.inference import sentence_blocks as sentences
 from univerce.model import find_model
 
 module = importlib.import_module("univerce.tl.uce_embed")
@@ -422,7 +422,7 @@ def test_stale_sentences_are_not_used(cells, tiny_model, tmp_path, caplog):
         with caplog.at_level(logging.INFO, logger="univerce"):
             got = embed(adata, **({"model": tiny_model} | options))
         (message,) = [m for m in caplog.messages if "uce_sentences" in m]
-        assert "is not used" in message
+        assert "Ignoring obsm" in message
         assert said in message
         fresh = adata.copy()
         del fresh.obsm["uce_sentences"], fresh.uns["uce_sentences"]
@@ -435,7 +435,7 @@ def test_a_change_of_any_single_cell_of_many_is_noticed(tiny_model, caplog):
     many.X.data[many.X.indptr[1234]] += 1
     with caplog.at_level(logging.INFO, logger="univerce"):
         uc.tl.uce_embed(many, model=tiny_model)
-    assert [m for m in caplog.messages if "is not used" in m]
+    assert [m for m in caplog.messages if "Ignoring obsm" in m]
 
 
 # --- bad input
@@ -483,7 +483,7 @@ def test_a_bad_option_is_refused_and_nothing_is_written(cells, tiny_model):
     ):
         with pytest.raises(error, match=said):
             uc.tl.uce_embed(cells, **({"model": tiny_model} | options))
-    with uc.settings.override(device="cuda:99"), pytest.raises(ValueError, match="device='cuda:99' is not there"):
+    with uc.settings.override(device="cuda:99"), pytest.raises(ValueError, match="device='cuda:99' is not available"):
         uc.tl.uce_embed(cells, model=tiny_model)
     assert not cells.obsm
     assert list(cells.uns) == ["organism"]

@@ -17,9 +17,9 @@ import torch
 import univerce as uc
 from tests.helpers.files import contents
 from tests.helpers.tiny import tiny_cells, tiny_table
-from univerce.inference import cluster as engine
 from univerce.inference import inputs
-from univerce.io.cluster import map_blocks
+from univerce.inference import workers as engine
+from univerce.io.workers import map_blocks
 
 pytest.importorskip("distributed", reason="needs the extra dask")
 from distributed import default_client
@@ -174,13 +174,13 @@ def test_only_the_blocks_of_a_killed_worker_are_repeated(files, tiny_model, clie
 
 def test_a_process_loads_the_model_once(files, tiny_model, client):
     def forget() -> None:
-        from univerce.inference.cluster import _embedder, _network
+        from univerce.inference.workers import _embedder, _network
 
         for cache in (_embedder, _network):
             cache.cache_clear()
 
     def loaded() -> int:
-        from univerce.inference.cluster import _network
+        from univerce.inference.workers import _network
 
         return _network.cache_info().misses
 
@@ -211,7 +211,7 @@ def test_an_error_of_a_worker_is_raised_here(files, tiny_model, client, monkeypa
     with pytest.raises(TypeError, match=r"client must be a dask.distributed.Client, not a str"):
         uc.tl.uce_embed(backed(files), model=tiny_model, client="tcp://127.0.0.1:8786")
     monkeypatch.setattr(engine, "map_blocks", wrong)
-    with pytest.raises(ValueError, match=r"on the worker is another one .*all workers must see the same files"):
+    with pytest.raises(ValueError, match=r"differs on the worker .*All workers must see the same files"):
         uc.tl.uce_embed(backed(files), model=tiny_model, client=client)
 
 

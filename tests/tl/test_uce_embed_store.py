@@ -17,7 +17,7 @@ import torch
 import univerce as uc
 from tests.helpers.files import contents
 from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
-from univerce.inference import runtime
+from univerce.inference import embedder as runtime
 
 module = importlib.import_module("univerce.tl.uce_embed")
 
@@ -65,7 +65,7 @@ _KILL = """
 import importlib, os, signal, sys
 import univerce as uc
 from tests.helpers.tiny import tiny_cells
-from univerce.genes.names import bundled_names
+from univerce.genes.bundled_names import bundled_names
 bundled_names()  # loaded once for all children, like the compiled tokenizer
 module = importlib.import_module("univerce.tl.uce_embed")
 module.BLOCK_ROWS = int(sys.argv[3])

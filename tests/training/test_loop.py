@@ -22,8 +22,8 @@ from tests.helpers.training_cells import BAG, MODEL, RECIPE, SETS, on_disk
 from univerce.model import PretrainConfig, TrainingSet, UCEConfig, pretrain
 from univerce.training import loop as training
 from univerce.training.corpus import Corpus
+from univerce.training.initialize import start_from_bag
 from univerce.training.loop import _Run, _schedule, evaluate
-from univerce.training.start import start_from_bag
 
 COLUMNS = [
     "step", "learning_rate", "train_loss", "cells_per_second", "loss", "auroc", "frequency_loss", "frequency_auroc",

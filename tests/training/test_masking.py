@@ -11,7 +11,7 @@ from scipy import stats
 
 from tests.helpers.toy import toy_counts, toy_table
 from univerce.genes.table import CLS, N_SPECIAL, RIGHT, chromosome_index
-from univerce.inference.tokens import GenomeOrder
+from univerce.inference.sentences import GenomeOrder
 from univerce.model import UCEConfig
 from univerce.training.masking import Masked, mask_cells
 

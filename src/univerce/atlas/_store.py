@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from univerce.io.atomic import recover, replacing
-from univerce.io.cluster import blocks_of_rows
 from univerce.io.files import open_anndata
+from univerce.io.workers import blocks_of_rows
 
 FORMAT = "univerce-atlas-1"
 CHUNK_ROWS = 4096

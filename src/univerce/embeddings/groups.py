@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.cells import Cells
-from univerce.io.cluster import blocks_of_rows
+from univerce.io.workers import blocks_of_rows
 
 LOGNORM = "lognorm"
 """Name of the baseline in log-normalized expression."""

@@ -16,7 +16,7 @@ import numpy as np
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
 from univerce.io.atomic import replacing
-from univerce.io.cluster import ROUNDED_ROWS, blocks_of_rows, map_rows
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
 
 IndexKind = Literal["ivf", "hnsw"]
 

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 
 from univerce._validate import check_whole
-from univerce.io.cluster import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks, read_rows
 from univerce.io.ondisk import OnDisk
+from univerce.io.workers import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks, read_rows
 
 Metric = Literal["euclidean", "cosine"]
 

@@ -13,8 +13,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.genes.bundled_names import SpeciesNames
 from univerce.genes.lookup import NameMapping, clean_names, stable_id
-from univerce.genes.names import SpeciesNames
 from univerce.genes.species import SPECIES
 
 LOW_COVERAGE = 0.5

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import check_counts, get_layer, layer_name
+from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.load import load_table
 from univerce.genes.lookup import NameMapping, map_names
-from univerce.genes.names import bundled_names
 from univerce.io.blocks import iter_blocks, n_blocks
 
 logger = logging.getLogger("univerce")

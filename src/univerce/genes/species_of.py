@@ -27,8 +27,9 @@ def species_of(
     """Find the species of the cells, one key or ``[n_obs]`` keys, and open the given gene tables by species.
 
     ``species`` is a name or a column of ``obs``. ``None`` takes the first of ``organism``, ``species`` and
-    ``organism_ontology_term_id`` in ``uns``, then in ``obs``, then in the ``uns`` of the MuData ``within``. So do gene
-    tables, except that a single one also states the species of cells without any. ``known`` are further keys.
+    ``organism_ontology_term_id`` in ``uns``, then in ``obs``, then in the ``uns`` of the MuData ``within``. Given
+    gene tables, look it up the same way; a single table also sets the species if nothing else does. ``known`` are
+    further keys.
     """
     tables = _given_tables(species)
     default = next(iter(tables)) if len(tables) == 1 else None

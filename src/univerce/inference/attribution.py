@@ -16,10 +16,10 @@ from scipy import sparse
 from torch import Tensor
 
 from univerce.genes.table import N_SPECIAL, n_tokens
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
-from univerce.inference.runtime import Embedder
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import Sentences
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import Sentences
 from univerce.model.bag import bag_weights
 from univerce.model.network import UCE
 

@@ -15,10 +15,10 @@ from scipy import sparse
 
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
 from univerce.inference.embed import BLOCK_ROWS
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
-from univerce.inference.runtime import Embedder
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import GenomeOrder, Sentences, cell_keys, max_groups
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import GenomeOrder, Sentences, cell_keys, max_groups
 from univerce.model.config import Sampling
 
 _DRAW = -6
@@ -35,7 +35,7 @@ def delete_from_sentences(
     n_sample: int,
     max_length: int,
 ) -> tuple[Sentences, np.ndarray]:
-    """Delete genes from sentences drawn by :func:`univerce.inference.tokens.tokenize`, with the same options.
+    """Delete genes from sentences drawn by :func:`univerce.inference.sentences.tokenize`, with the same options.
 
     Parameters
     ----------

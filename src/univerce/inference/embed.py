@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from univerce._device import choose_device, choose_precision
+from univerce.inference.embedder import Embedder, embed_blocks
 from univerce.inference.inputs import Inputs
-from univerce.inference.runtime import Embedder, embed_blocks
-from univerce.inference.sentences import draw_sentences
+from univerce.inference.sentence_blocks import draw_sentences
 from univerce.model.checkpoint import read_network
 
 BLOCK_ROWS = 500

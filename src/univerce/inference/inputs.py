@@ -20,11 +20,11 @@ from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.genes.table import N_SPECIAL, chromosome_index, gene_table_info, n_tokens
-from univerce.inference.tokens import GenomeOrder
+from univerce.inference.sentences import GenomeOrder
 from univerce.io.blocks import iter_blocks, n_blocks
-from univerce.io.cluster import find_client, map_blocks, open_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.pipeline import ahead
+from univerce.io.workers import find_client, map_blocks, open_rows
 from univerce.model.checkpoint import Model, find_model
 from univerce.model.config import SAMPLINGS, Sampling
 

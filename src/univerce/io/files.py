@@ -25,7 +25,7 @@ def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
     group = _open_group(path)
     if group is None or "obs" not in group:
-        raise ValueError(f"{str(path)!r} is no AnnData; an .h5ad file or a .zarr directory is needed.")
+        raise ValueError(f"{str(path)!r} is not an AnnData. Pass an .h5ad file or a .zarr directory.")
     parts = ["obsm", "layers"] if expression else ["obsm"]
     values = {part: {key: _lazily(group[part][key]) for key in group.get(part, ())} for part in parts}
     values |= {part: ad.io.read_elem(group[part]) for part in ("obs", "uns", *(["var"] * expression)) if part in group}

@@ -48,13 +48,13 @@ class OnDisk:
         return cls(node, "", *described)
 
     def open(self) -> Any:
-        """Open the matrix without reading it; ``ValueError`` if the file holds another one by now."""
+        """Open the matrix without reading it; ``ValueError`` if its shape or dtype has changed."""
         X = _open(self.path, self.element)
         found = tuple(X.shape), np.dtype(X.dtype).str
         if found != (self.shape, self.dtype):
             raise ValueError(
-                f"The matrix at {self.path}{self.element} on the worker is another one ({found[0]} {found[1]}, not "
-                f"{self.shape} {self.dtype}); all workers must see the same files."
+                f"The matrix at {self.path}{self.element} differs on the worker ({found[0]} {found[1]}, not "
+                f"{self.shape} {self.dtype}). All workers must see the same files."
             )
         return X
 

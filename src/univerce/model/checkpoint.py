@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
+from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.release.fetch import fetch
 from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.genes.release.unpickle import load_torch
@@ -30,7 +31,6 @@ from univerce.model.network import UCE
 if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
 
-BUNDLED_MODEL = "uce-mini"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
 _RELEASED = {"uce-4l": UCE_4L, "uce-33l": UCE_33L}
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
@@ -40,8 +40,8 @@ _NOT_WEIGHTS = {"pe_embedding.weight", "pos_encoder.pe"}  # the token table, and
 class _NoMemory(TorchFunctionMode):
     """Creates networks whose weights take no memory.
 
-    Unlike ``torch.device("meta")``, it creates only empty tensors on the meta device, which the weights are before they
-    are initialized: other constructors (eye, arange) import torch's compiler there, which takes seconds.
+    Redirect only ``torch.empty`` to the meta device, which covers uninitialized weights. On the meta device other
+    constructors (eye, arange) import torch's compiler, which takes seconds.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -14,8 +14,8 @@ from univerce._validate import check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
 from univerce.genes.table import chromosome_index
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import Sentences, max_sentence_length
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import Sentences, max_sentence_length
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -19,9 +19,9 @@ from univerce._version import __version__
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.index import NeighborIndex, build_index, read_index, search_on_workers, tune, write_index
 from univerce.embeddings.neighbors import exact_neighbors
-from univerce.inference.sampling import shuffled_rows
-from univerce.io.cluster import blocks_of_rows, find_client
+from univerce.inference.subsample import shuffled_rows
 from univerce.io.files import embedding_digest, open_anndata
+from univerce.io.workers import blocks_of_rows, find_client
 
 if TYPE_CHECKING:
     from mudata import MuData

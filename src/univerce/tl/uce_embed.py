@@ -17,10 +17,10 @@ from univerce._device import choose_device, choose_precision
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
-from univerce.inference.cluster import embed_on_workers, worker_precision
+from univerce.inference.embedder import Block, embed_here
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.runtime import Block, embed_here
 from univerce.inference.store import EmbeddingStore
+from univerce.inference.workers import embed_on_workers, worker_precision
 from univerce.io.blocks import n_blocks
 from univerce.io.pipeline import Stages, behind
 

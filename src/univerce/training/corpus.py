@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from univerce.inference.tokens import GenomeOrder, max_groups
+from univerce.inference.sentences import GenomeOrder, max_groups
 from univerce.model.config import UCEConfig
 from univerce.training.config import PretrainConfig
 from univerce.training.masking import mask_cells

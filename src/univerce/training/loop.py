@@ -26,10 +26,10 @@ from univerce.model.config import UCEConfig
 from univerce.model.network import UCE
 from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Corpus
+from univerce.training.initialize import find_source, start_from_bag
 from univerce.training.monitor import Log, evaluate, validation_batches
 from univerce.training.objective import Objective, Task
 from univerce.training.processes import launch, n_processes, seeded
-from univerce.training.start import find_source, start_from_bag
 from univerce.training.training_set import TrainingSet
 
 _START_CELLS = 17_000

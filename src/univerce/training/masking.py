@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from univerce.inference.tokens import (
+from univerce.inference.sentences import (
     GenomeOrder,
     accumulate_log,
     below,

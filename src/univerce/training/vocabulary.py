@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 
 from univerce.genes.table import N_SPECIAL, chromosome_index, gene_table_info
-from univerce.inference.tokens import GenomeOrder
+from univerce.inference.sentences import GenomeOrder
 
 
 class Vocabulary:

@@ -12,7 +12,7 @@ import torch
 from tests.helpers.typed_cells import typed_cells
 from univerce.bench.methods._scgpt_tokens import bin_values, sentences
 from univerce.bench.methods.scgpt import METHOD
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sentences import cell_keys
 
 D, HEADS, LAYERS = 12, 3, 2
 GENES = [f"G{i}" for i in range(20)]

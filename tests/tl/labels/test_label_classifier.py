@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale, blobs
 from univerce.embeddings import cells as _cells
-from univerce.io import cluster as _cluster
+from univerce.io import workers as _cluster
 from univerce.tl.labels import calibration
 from univerce.tl.labels.calibration import fit_temperature, soften
 from univerce.tl.labels.label_classifier import LabelClassifier

@@ -38,7 +38,7 @@ def _embed(
     import torch
 
     from univerce._device import choose_device
-    from univerce.inference.tokens import cell_keys
+    from univerce.inference.sentences import cell_keys
 
     directory = model_directory(model, "scGPT", _SOURCE, _FILES)
     vocabulary, args = _read(directory)

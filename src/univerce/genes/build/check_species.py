@@ -12,10 +12,10 @@ import pandas as pd
 from scipy.stats import binom
 
 from univerce.genes.build.feature_report import feature_report
+from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import LOW_COVERAGE, Coverage, coverage
 from univerce.genes.load import load_reference, registered_tables
 from univerce.genes.lookup import clean_names, map_names
-from univerce.genes.names import bundled_names
 from univerce.genes.release.registry import list_tables
 from univerce.genes.table import gene_table_info, validate_table
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pooch
 
 from univerce._settings import settings
+from univerce.io.atomic import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,8 @@ def _record(name: str, digest: str) -> None:
     path = settings.cache_dir / _CHECKSUMS
     try:
         with FileLock(path.with_name(f".{_CHECKSUMS}.lock")):
-            part = path.with_name(f".{_CHECKSUMS}.part")
-            part.write_text(json.dumps(read_checksums() | {name: digest}, indent=2, sort_keys=True) + "\n")
-            os.replace(part, path)
+            text = json.dumps(read_checksums() | {name: digest}, indent=2, sort_keys=True)
+            write_whole(path, f"{text}\n".encode())
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

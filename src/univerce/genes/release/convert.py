@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ import pandas as pd
 
 from univerce._settings import settings
 from univerce.genes.release.checksums import file_sha256
-from univerce.genes.release.files import (
+from univerce.genes.release.parse import (
     chromosome_codes,
     protein_files,
     read_positions,
@@ -27,6 +26,7 @@ from univerce.genes.release.files import (
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, FIGSHARE_ARTICLE, list_tables, protein_file
 from univerce.genes.release.unpickle import load_pickle_plain, load_torch
 from univerce.genes.table import N_SPECIAL, PAD, make_table, read_table, write_around
+from univerce.io.atomic import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,23 +128,22 @@ def convert_tables(
     ):
         for name, proteins in protein_files(Path(protein_embeddings), wanted, Path(scratch)):
             bar.set_postfix_str(name)
-            temporary = Path(scratch) / f"{name}.h5ad"
-            _convert_species(
-                name,
-                temporary,
-                positions=positions[positions["species"] == name],
-                codes=codes,
-                block=blocks[name],
-                chrom_token_offset=chrom_token_offset,
-                # opened again for each species, which releases the pages of the previous one
-                tokens=token_tensor(tokens, chrom_token_offset, len(codes)),
-                proteins=load_torch(proteins),
-                dtype=dtype,
-                annotation=_bundled_annotation(name) if annotation is None else annotation.get(name),
-                files=digests | {proteins.name: file_sha256(proteins)},
-            )
             written[name] = out_dir / f"{name}.h5ad"
-            os.replace(temporary, written[name])
+            with replacing(written[name]) as part:
+                _convert_species(
+                    name,
+                    part,
+                    positions=positions[positions["species"] == name],
+                    codes=codes,
+                    block=blocks[name],
+                    chrom_token_offset=chrom_token_offset,
+                    # opened again for each species, which releases the pages of the previous one
+                    tokens=token_tensor(tokens, chrom_token_offset, len(codes)),
+                    proteins=load_torch(proteins),
+                    dtype=dtype,
+                    annotation=_bundled_annotation(name) if annotation is None else annotation.get(name),
+                    files=digests | {proteins.name: file_sha256(proteins)},
+                )
             bar.update()
     return {name: written[name] for name in wanted}
 

@@ -11,10 +11,10 @@ import scipy.sparse as sp
 
 from univerce.embeddings.space import Space
 from univerce.inference.embed import embed_inputs, load_embedders
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.recorded import recorded_model
-from univerce.inference.runtime import Embedder
-from univerce.inference.tokens import cell_keys
+from univerce.inference.recorded_model import recorded_model
+from univerce.inference.sentences import cell_keys
 
 _DRAW = -3
 

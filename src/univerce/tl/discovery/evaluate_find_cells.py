@@ -18,7 +18,7 @@ from univerce._validate import as_seed, check_whole, check_writable, get_modalit
 from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.groups import has_counts, lognorm_blocks
 from univerce.embeddings.labels import get_labels
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sentences import cell_keys
 from univerce.tl.discovery._positives import fit_detector, label_cells
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from univerce._validate import as_seed, check_whole, check_writable, get_modalit
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import exact_neighbors
-from univerce.inference.sampling import shuffled_rows
+from univerce.inference.subsample import shuffled_rows
 from univerce.tl.discovery._positives import read
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from univerce.embeddings.labels import get_labels
 ALL = "all"
 
 
-def get_groups(adata: ad.AnnData, groupby: str | None) -> Any:
+def labels_or_all(adata: ad.AnnData, groupby: str | None) -> Any:
     """Labels of the cells, or one group of all cells."""
     return pd.Categorical([ALL] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)
 

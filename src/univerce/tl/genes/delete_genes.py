@@ -19,9 +19,9 @@ from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.deletion import embed_deleted
 from univerce.inference.embed import embed_inputs, load_embedders
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.runtime import Embedder
-from univerce.tl.genes._direction import check_direction, get_groups, unit_vector
+from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -114,7 +114,7 @@ def delete_genes(
     adata = get_modality(data, mod)
     check_writable(adata)
     deletions = _as_deletions(genes)
-    groups = get_groups(adata, groupby)
+    groups = labels_or_all(adata, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws,

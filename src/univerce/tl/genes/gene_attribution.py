@@ -16,8 +16,8 @@ from univerce._validate import check_whole, get_modality
 from univerce.inference.attribution import Attributor, Average
 from univerce.inference.embed import embed_inputs, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.sentences import draw_sentences
-from univerce.tl.genes._direction import check_direction, get_groups, unit_vector
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
 from univerce.tl.genes._genes import describe_genes
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def gene_attribution(
     check_whole("n_steps", n_steps, 1)
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance!r} must be above 0.")
-    labels = get_groups(adata, groupby)
+    labels = labels_or_all(adata, groupby)
     inputs = resolve_inputs(
         data, species=species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )

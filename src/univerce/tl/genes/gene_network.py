@@ -16,7 +16,7 @@ from univerce._validate import check_whole, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
 from univerce.genes.lookup import map_names
 from univerce.genes.species_of import species_of
-from univerce.inference.context import mean_context
+from univerce.inference.gene_context import mean_context
 from univerce.inference.inputs import resolve_inputs
 from univerce.tl.genes._genes import describe_genes, find_rows, gene_features
 

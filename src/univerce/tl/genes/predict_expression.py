@@ -25,7 +25,7 @@ from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.genes.species import resolve_species
 from univerce.genes.table import gene_table_info
 from univerce.inference.inputs import check_table
-from univerce.inference.recorded import recorded_model
+from univerce.inference.recorded_model import recorded_model
 from univerce.model.checkpoint import read_network
 from univerce.model.expression import expression_logits
 from univerce.tl.genes._genes import describe_genes, find_rows, gene_features

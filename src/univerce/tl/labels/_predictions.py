@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from univerce._keys import UNKNOWN
 from univerce._settings import settings
 from univerce.embeddings.cells import Cells
-from univerce.io.cluster import map_rows
+from univerce.io.workers import map_rows
 from univerce.tl.labels._ancestors import Ancestors, candidates, first_confident
 from univerce.tl.labels.calibration import Calibrated
 

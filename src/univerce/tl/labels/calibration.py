@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from univerce.embeddings.classifiers import Classifier
-from univerce.io.cluster import ROUNDED_ROWS, blocks_of_rows
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
 
 N_BINS = 10
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e4

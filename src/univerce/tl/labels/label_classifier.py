@@ -21,8 +21,8 @@ from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.io.atomic import replacing
-from univerce.io.cluster import find_client, map_rows
 from univerce.io.files import open_anndata
+from univerce.io.workers import find_client, map_rows
 from univerce.tl.labels.calibration import (
     Calibrated,
     cross_fitted,

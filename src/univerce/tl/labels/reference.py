@@ -11,7 +11,7 @@ import pandas as pd
 
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.labels import label_names
-from univerce.inference.sampling import shuffled_rows
+from univerce.inference.subsample import shuffled_rows
 from univerce.tl.ontology.terms import stated_terms
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def get_batches(cells: Cells, batch_key: str, rows: np.ndarray) -> np.ndarray:
         batches[missing] = _NO_BATCH
     if len(set(batches)) < 2:
         raise ValueError(
-            f"reference.obs[{batch_key!r}] has one value only, {batches[0]!r}; holding one out takes two or more. "
+            f"reference.obs[{batch_key!r}] has one value only, {batches[0]!r}; two or more are needed to hold one out. "
             "Leave batch_key= out."
         )
     return batches.astype(str)

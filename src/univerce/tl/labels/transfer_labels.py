@@ -15,8 +15,8 @@ from univerce._docs import document
 from univerce._keys import UNKNOWN, X_UCE
 from univerce._validate import check_writable, get_modalities
 from univerce.embeddings.cells import Cells
-from univerce.io.cluster import find_client
 from univerce.io.files import open_anndata
+from univerce.io.workers import find_client
 from univerce.tl.labels._ancestors import Ancestors, candidates, correct_candidates, find_ancestors
 from univerce.tl.labels._predictions import predict, write
 from univerce.tl.labels.calibration import at_threshold, choose_threshold, risk_coverage, thin

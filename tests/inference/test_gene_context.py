@@ -11,9 +11,9 @@ from tests.helpers.tiny import tiny_cells, tiny_network, tiny_table
 from univerce._settings import settings
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
-from univerce.inference.context import ContextReader
+from univerce.inference.gene_context import ContextReader
 from univerce.inference.inputs import Genes
-from univerce.inference.tokens import Sentences, cell_keys, tokenize
+from univerce.inference.sentences import Sentences, cell_keys, tokenize
 from univerce.io.blocks import iter_blocks
 
 

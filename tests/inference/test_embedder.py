@@ -17,9 +17,9 @@ from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, tiny_network, tiny_table
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL, n_tokens
+from univerce.inference.embedder import OFFICIAL_BATCH, Embedder, embed_blocks
 from univerce.inference.inputs import Drawing, Genes
-from univerce.inference.runtime import OFFICIAL_BATCH, Embedder, embed_blocks
-from univerce.inference.tokens import Sentences, cell_keys, tokenize
+from univerce.inference.sentences import Sentences, cell_keys, tokenize
 from univerce.model import UCE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from univerce.inference.tokens import cell_keys
+from univerce.inference.sentences import cell_keys
 
 
 def shuffled_rows(names: np.ndarray, rows: np.ndarray, seed: int, *, draw: int = 0) -> np.ndarray:

@@ -7,8 +7,8 @@ import importlib
 import anndata as ad
 import pandas as pd
 
+from univerce.genes.bundled_names import SpeciesNames, bundled_names
 from univerce.genes.load import available_species, load_table
-from univerce.genes.names import SpeciesNames, bundled_names
 from univerce.pp import map_genes
 
 

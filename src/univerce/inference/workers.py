@@ -19,13 +19,13 @@ from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
+from univerce.inference.embedder import Block, Embedder, embed_blocks, n_cells
 from univerce.inference.inputs import Genes, Inputs
-from univerce.inference.runtime import Block, Embedder, embed_blocks, n_cells
-from univerce.inference.sentences import draw_sentences
+from univerce.inference.sentence_blocks import draw_sentences
 from univerce.inference.store import EmbeddingStore
 from univerce.io.blocks import iter_blocks, library
-from univerce.io.cluster import ONE_AT_A_TIME, map_blocks, open_rows
 from univerce.io.ondisk import OnDisk
+from univerce.io.workers import ONE_AT_A_TIME, map_blocks, open_rows
 from univerce.model.checkpoint import find_model, read_network
 
 _SETTINGS = ("cache_dir", "device", "precision", "batch_size")
@@ -41,12 +41,12 @@ class TableRef:
     table: ad.AnnData | None = field(compare=False)
 
     def open(self, model: str) -> ad.AnnData:
-        """The table; ``ValueError`` if this machine has another one."""
+        """The table; ``ValueError`` if it differs on this machine."""
         table = load_table(self.species, model=model) if self.table is None else self.table
         if (found := str(gene_table_info(table)["digest"])) != self.digest:
             raise ValueError(
-                f"The gene table of {self.species!r} on the worker is another one (digest {found[:12]}, not "
-                f"{self.digest[:12]}); all workers must see the same files."
+                f"The gene table of {self.species!r} differs on the worker (digest {found[:12]}, not "
+                f"{self.digest[:12]}). All workers must see the same files."
             )
         return table
 
@@ -92,11 +92,11 @@ class Job:
 
 @lru_cache(maxsize=1)
 def _network(path: str, digest: str, key: Any) -> Any:
-    """The network, loaded once per process; ``ValueError`` if this machine has another one at the path."""
+    """The network, loaded once per process; ``ValueError`` if it differs on this machine."""
     model = find_model(path)
     if model.digest != digest:
         raise ValueError(
-            f"The model at {path} on the worker is another one (digest {model.digest[:12]}, not {digest[:12]}); all "
+            f"The model at {path} differs on the worker (digest {model.digest[:12]}, not {digest[:12]}). All "
             "workers must see the same files."
         )
     return read_network(model, device=choose_device(), precision=settings.precision)

@@ -19,8 +19,8 @@ from univerce._device import choose_batch_size, choose_device
 from univerce._settings import settings
 from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.inputs import Inputs
-from univerce.inference.sentences import Group, draw_sentences, recorded_sentences
-from univerce.inference.tokens import Sentences, max_sentence_length
+from univerce.inference.sentence_blocks import Group, draw_sentences, recorded_sentences
+from univerce.inference.sentences import Sentences, max_sentence_length
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.bag import bag_weights
 from univerce.model.checkpoint import read_network
@@ -234,7 +234,7 @@ def embed_blocks(
     done: Callable[[int], Any] | None = None,
     stages: Stages | None = None,
 ) -> Iterator[Block]:
-    """Embed blocks from :func:`~univerce.inference.sentences.draw_sentences`, while the next block is drawn.
+    """Embed blocks from :func:`~univerce.inference.sentence_blocks.draw_sentences`, while the next block is drawn.
 
     ``embedders`` has one per species; ``done`` is called with the number of sentences after every batch.
     """

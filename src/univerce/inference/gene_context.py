@@ -13,10 +13,10 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.embed import BLOCK_ROWS, load_embedders
+from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
-from univerce.inference.runtime import Embedder
-from univerce.inference.sentences import draw_sentences
-from univerce.inference.tokens import Sentences
+from univerce.inference.sentence_blocks import draw_sentences
+from univerce.inference.sentences import Sentences
 
 
 class ContextReader(Embedder):

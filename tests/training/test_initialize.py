@@ -10,7 +10,7 @@ from scipy import sparse
 from univerce.model import UCE, UCEConfig
 from univerce.model.bag import bag_weights
 from univerce.training.axes import noise_adjusted_axes
-from univerce.training.start import start_from_bag
+from univerce.training.initialize import start_from_bag
 
 N_TOKENS = 40
 TINY = UCEConfig(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from univerce.genes.release.files import (
+from univerce.genes.release.parse import (
     chromosome_codes,
     protein_files,
     read_positions,

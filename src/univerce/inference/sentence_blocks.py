@@ -1,0 +1,109 @@
+"""Blocks of cell sentences: drawn from the counts, or recorded by :func:`univerce.pp.uce_tokenize`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from univerce._keys import UCE_SENTENCES
+from univerce._validate import check_counts
+from univerce.inference.inputs import Inputs
+from univerce.inference.sentences import Sentences, cell_keys, tokenize
+from univerce.io.blocks import iter_blocks
+from univerce.io.pipeline import Stages, ahead
+
+logger = logging.getLogger("univerce")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells of one species in a block of rows."""
+
+    species: int
+    cells: np.ndarray
+    """Positions in the block."""
+    draws: list[Sentences]
+    bag: Any
+    """``[cells, n_tokens]`` counts as CSR, or ``None``."""
+
+
+def draw_sentences(
+    inputs: Inputs,
+    block_rows: int,
+    *,
+    with_bag: bool = False,
+    sentences: Sentences | None = None,
+    blocks: Sequence[int] | None = None,
+    stages: Stages | None = None,
+) -> Iterator[tuple[slice, list[Group]]]:
+    """Read blocks of rows, check that they are counts and draw their sentences, while the next block is read.
+
+    Parameters
+    ----------
+    with_bag
+        Add the counts of each token.
+    sentences
+        Sentences of all cells that were drawn before.
+    blocks
+        The blocks to read; all by default.
+    stages
+        Records the seconds of ``"read"`` and ``"tokenize"``.
+
+    Yields
+    ------
+    The rows of each block and its cells by species.
+    """
+    stages = Stages() if stages is None else stages
+    drawing = inputs.drawing
+    orders = [g.order() for g in inputs.genes]
+    to_tokens = [g.tokens() for g in inputs.genes]
+    for rows, counts in ahead(stages.timed("read", iter_blocks(inputs.X, block_rows, blocks=blocks))):
+        with stages.measure("tokenize"):
+            check_counts(counts, where=inputs.where)
+            names, species = inputs.names[rows], inputs.species[rows]
+            groups = []
+            for k in np.unique(species):
+                cells = np.flatnonzero(species == k)
+                mine = counts if len(cells) == counts.shape[0] else counts[cells]
+                if sentences is not None:
+                    draws = [sentences.take(cells + rows.start)]
+                else:
+                    keys = (cell_keys(names[cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws))
+                    draws = [
+                        tokenize(
+                            mine, inputs.genes[k].rows, orders[k], key, n_sample=drawing.n_sample,
+                            sampling=drawing.sampling, max_length=drawing.max_length,
+                        )
+                        for key in keys
+                    ]  # fmt: skip
+                groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
+        yield rows, groups
+
+
+def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:
+    tokens = sparse.csr_matrix(counts.astype(np.float32) @ to_tokens)
+    tokens.sort_indices()
+    return tokens
+
+
+def recorded_sentences(inputs: Inputs, key: str = UCE_SENTENCES) -> Sentences | None:
+    """The sentences in ``obsm[key]``, if drawing them again would give the same."""
+    adata = inputs.adata
+    if key not in adata.obsm or f"{key}_length" not in adata.obs or key not in adata.uns:
+        return None
+    old, new = dict(adata.uns[key].get("params", {})), inputs.params
+    deciding = ("model_digest", "table_digest", "seed", "sampling", "n_sample", "n_draws")
+    differ = [k for k in deciding if old.get(k) != new[k]]
+    if not differ and old.get("inputs_digest") != inputs.digest:
+        differ = ["counts, cells or genes"]
+    if differ:
+        logger.info("Ignoring obsm[%r]: it was drawn for different %s.", key, ", ".join(differ))
+        return None
+    logger.info("Using the sentences in obsm[%r].", key)
+    lengths = adata.obs[f"{key}_length"].to_numpy(dtype=np.int32)
+    return Sentences(np.asarray(adata.obsm[key], dtype=np.int32), lengths, np.zeros(len(lengths), dtype=bool))
