@@ -410,9 +410,9 @@ def test_stale_sentences_are_not_used(cells, tiny_model, tmp_path, caplog):
     renamed.obs_names = [f"other {i}" for i in range(N)]
     other = write_tiny_model(tmp_path / "other", seed=1, tables=[tiny_table("human")]).path
     for adata, options, said in (
-        (changed, {}, "the counts, cells or genes"),
-        (cells[:, :40].copy(), {}, "the counts, cells or genes"),
-        (renamed, {}, "the counts, cells or genes"),
+        (changed, {}, "counts, cells or genes"),
+        (cells[:, :40].copy(), {}, "counts, cells or genes"),
+        (renamed, {}, "counts, cells or genes"),
         (cells, {"rng": 1}, "seed"),
         (cells, {"sampling": "systematic"}, "sampling"),
         (cells, {"n_draws": 2}, "n_draws"),
