@@ -32,7 +32,9 @@ def mine(tiny_model) -> ad.AnnData:
     ],
 )
 def test_embeddings_of_one_model_may_be_compared(mine, tiny_model, options):
-    other = embedded(tiny_model, **options)
+    options = dict(options)
+    with uc.settings.override(precision=options.pop("precision", "auto")):
+        other = embedded(tiny_model, **options)
     assert uc.tl.check_same_space(mine, other) is None
     assert uc.tl.check_same_space(other, mine) is None
 
