@@ -66,13 +66,13 @@ def _data(o: Outcome) -> str:
     if "UCE" in set(found["runs"]["method"]) and "PCA" in set(found["runs"]["method"]) and set(best) != {"UCE", "PCA"}:
         parts.append("<h3>UCE and PCA, in pairs</h3>" + _table(_compared(o, "UCE", "PCA")))
     bases = {key.removeprefix("umap "): key for key in adata.obsm if key.startswith("umap ")}
-    color = [str(params["groupby"]), *([o.batch] if o.batch else [])]
+    color = [str(params["groupby"]), *([o.batch_key] if o.batch_key else [])]
     names = list(bases)
     for start in range(0, len(names), 4):
         part = {name: bases[name] for name in names[start : start + 4]}
         parts.append(_figure(partial(pl.embedding_grid, adata, part, color, return_fig=True), "UMAP, first seed."))
     parts.append(_figure(lambda: pl.benchmark_silhouettes(adata, return_fig=True), "Silhouette of each type."))
-    for name in [n for n in ("UCE", "PCA") if o.batch and n in set(found["confusion"].get("method", ()))]:
+    for name in [n for n in ("UCE", "PCA") if o.batch_key and n in set(found["confusion"].get("method", ()))]:
         caption = "Labels by logistic regression in a batch that it had not seen."
         parts.append(_figure(partial(pl.benchmark_confusion, adata, name, return_fig=True), caption))
     parts.append("<h3>Cost</h3>" + _table(costs(o)))

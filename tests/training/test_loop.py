@@ -251,8 +251,14 @@ def test_an_interrupted_training_with_a_small_buffer_resumes_to_the_same_bytes(t
     assert logs[0] == logs[1]
 
 
+def comparable(network: torch.nn.Module) -> list[torch.Tensor]:
+    """All parameters but the biases of the attention keys: their gradient is zero, and Adam follows its rounding."""
+    named = network.named_parameters()
+    return [p.view(3, -1)[[0, 2]] if name.endswith("in_proj_bias") else p for name, p in named]
+
+
 def close(one: torch.nn.Module, other: torch.nn.Module) -> bool:
-    return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    return all(torch.allclose(a, b, atol=1e-4) for a, b in zip(comparable(one), comparable(other), strict=True))
 
 
 def test_a_step_in_parts_is_the_whole_step(tmp_path):
