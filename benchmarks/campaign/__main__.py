@@ -52,8 +52,8 @@ def write_report(outcomes: Sequence[Outcome], tables: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "report.html").write_text(html_report(outcomes))
     (out / "tables.md").write_text(tables)
-    for name in ("scores", "runs"):
-        parts = [o.adata.uns[o.key][name].assign(data=o.name) for o in outcomes]
+    for key, name in (("table", "scores"), ("runs", "runs")):
+        parts = [o.adata.uns[o.key][key].assign(data=o.name) for o in outcomes]
         pd.concat(parts, ignore_index=True).to_csv(out / f"{name}.csv", index=False)
     print(f"Wrote {out / 'report.html'}", file=sys.stderr)
 

@@ -83,8 +83,8 @@ def get_panels(
 ) -> tuple[Figure, list[Axes]]:
     """``n`` panels side by side (or ``below`` each other) in a new figure, or the axes of the caller for one."""
     if ax is None:
-        shape = {"nrows": n} if below else {"ncols": n}
-        figure, axes = new_figure(*size, squeeze=False, **shape, **subplots)
+        rows, columns = (n, 1) if below else (1, n)
+        figure, axes = new_figure(*size, nrows=rows, ncols=columns, squeeze=False, **subplots)
         return figure, list(axes.ravel())
     if n > 1:
         raise ValueError(f"ax= takes one panel, but there are {n}. Choose one, or leave ax out.")
