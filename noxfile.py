@@ -103,7 +103,7 @@ def tutorials(session: nox.Session) -> None:
     named = [argument for argument in session.posargs if argument.endswith(".ipynb")]
     notebooks = named or sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     options = [argument for argument in session.posargs if argument not in named]
-    install(session, "-e", ".[bench,dask]", "ipykernel", "ipywidgets", "nbclient")
+    install(session, "-e", ".[bench,dask,train]", "ipykernel", "ipywidgets", "nbclient")
     session.run("jupyter", "execute", *options, *notebooks)
 
 
