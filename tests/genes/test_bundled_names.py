@@ -35,7 +35,7 @@ def test_the_bundled_names_are_prepared_once_and_not_at_every_report(monkeypatch
     cells = ad.AnnData(pd.DataFrame([[1.0, 2.0]], index=["cell"], columns=["CD3E", "INS"]))
     map_genes(cells, species="human")
     cleaned = []
-    for module in ("coverage", "names"):
+    for module in ("coverage", "bundled_names"):
         plain = importlib.import_module(f"univerce.genes.{module}").clean_names
         monkeypatch.setattr(
             f"univerce.genes.{module}.clean_names",
