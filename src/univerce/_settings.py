@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import pooch
+import platformdirs
 
 from univerce._validate import check_whole
 
@@ -34,7 +34,7 @@ def _flag(name: str, default: bool) -> bool:
 
 
 def _default_cache() -> Path:
-    return Path(os.environ.get("UNIVERCE_CACHE") or pooch.os_cache("univerce"))
+    return Path(os.environ.get("UNIVERCE_CACHE") or platformdirs.user_cache_dir("univerce"))
 
 
 def _batch_size() -> int | str:

@@ -54,7 +54,7 @@ def test_an_import_changes_nothing_in_the_process():
     code = """
 import logging, os, warnings
 before = dict(os.environ), list(warnings.filters), os.listdir(".")
-import anndata, pooch
+import anndata
 filters = list(warnings.filters)
 import univerce
 assert dict(os.environ) == before[0]
