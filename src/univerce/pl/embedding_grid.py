@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LEGEND = 42 * MM
 _LEAST, _LINES = 42 * MM, 14  # height of a legend with so many lines
+_CHARACTER = 1.45 * MM  # width of a character of a title
 
 
 @document
@@ -97,7 +98,7 @@ def embedding_grid(
                 ax.spines[:].set_visible(False)
             _draw_legend(row[-1], column, looks)
         for ax, title in zip(axes[0], titles, strict=True):
-            ax.set_title(wrap([title], 18)[0])
+            ax.set_title(wrap([title], int((shape[0] - _LEGEND) / len(titles) / _CHARACTER))[0])
         return finish(figure, axes, own=True, show=show, return_fig=return_fig)
 
 
