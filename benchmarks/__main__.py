@@ -12,7 +12,7 @@ from benchmarks.measurement import Run
 
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
-    "species", "ablations",
+    "species", "ablations", "outliers",
 )  # fmt: skip
 
 

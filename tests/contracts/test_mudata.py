@@ -67,6 +67,9 @@ ONE: dict[str, Callable[..., Any]] = {
     "evaluate_find_cells": lambda a, **o: uc.tl.evaluate_find_cells(
         a, "type", use_reps="X_toy", n_comps=5, **o
     ),
+    "evaluate_ood_score": lambda a, **o: uc.tl.evaluate_ood_score(
+        a, groupby="type", use_reps="X_toy", n_neighbors=5, **o
+    ),
     "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages=LINEAGES, ontology=graph(), ontology_ids=IDS, **REP, **o
     ),

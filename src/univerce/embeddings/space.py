@@ -58,24 +58,6 @@ class Space:
         """Content of ``uns[use_rep]``."""
         return {"params": self.params}
 
-    def embed_options(self) -> dict[str, Any]:
-        """Arguments of :func:`univerce.tl.uce_embed` that repeat the embedding; the model has to be found first.
-
-        ``species`` is ``None`` for several species, which ``obs`` names per cell.
-        """
-        details = self.details
-        layer = str(details.get("layer", "X"))
-        gene_keys = set(map(str, details.get("gene_key", {}).values()))
-        gene_key = gene_keys.pop() if len(gene_keys) == 1 else "var_names"
-        return {
-            "species": self.species[0] if len(self.species) == 1 else None,
-            "layer": None if layer == "X" else layer,
-            "gene_key": None if gene_key == "var_names" else gene_key,
-            "sampling": str(details["sampling"]) if "sampling" in details else None,
-            "n_draws": int(details.get("n_draws", 1)),
-            "rng": int(details.get("seed", 0)),
-        }
-
     def join(self, other: Self) -> Self:
         """Combine the species and gene tables of both."""
         return replace(

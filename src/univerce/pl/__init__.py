@@ -9,6 +9,7 @@ from univerce.pl.bench.benchmark_table import benchmark_table
 from univerce.pl.bench.transfer_table import transfer_table
 from univerce.pl.discovery.compare_groups import compare_groups
 from univerce.pl.discovery.evaluate_find_cells import evaluate_find_cells
+from univerce.pl.discovery.evaluate_ood_score import evaluate_ood_score
 from univerce.pl.discovery.find_cells import find_cells
 from univerce.pl.discovery.marker_fold_changes import marker_fold_changes
 from univerce.pl.discovery.ood_score import ood_score
@@ -30,6 +31,7 @@ __all__ = [
     "dendrogram",
     "embedding_grid",
     "evaluate_find_cells",
+    "evaluate_ood_score",
     "find_cells",
     "gene_attribution",
     "label_transfer",

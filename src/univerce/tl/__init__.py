@@ -7,6 +7,7 @@ from univerce.tl.alignment.tissue_homogeneity import tissue_homogeneity
 from univerce.tl.check_same_space import check_same_space
 from univerce.tl.discovery.compare_groups import compare_groups
 from univerce.tl.discovery.evaluate_find_cells import evaluate_find_cells
+from univerce.tl.discovery.evaluate_ood_score import evaluate_ood_score
 from univerce.tl.discovery.find_cells import find_cells
 from univerce.tl.discovery.marker_fold_changes import marker_fold_changes
 from univerce.tl.discovery.ood_score import ood_score
@@ -31,6 +32,7 @@ __all__ = [
     "delete_genes",
     "dendrogram",
     "evaluate_find_cells",
+    "evaluate_ood_score",
     "find_cells",
     "gene_attribution",
     "gene_network",

@@ -28,15 +28,6 @@ def test_distances_are_drawn_as_shares_and_cells_without_one_are_left_out(adata)
     assert [float(np.sum(patch.get_data().values)) for patch in ax.patches] == pytest.approx([100, 100])
     assert texts(ax) == ["reference (70)", "cells (49)", "95 % of the reference"]
     assert (adata.uns["ood"]["calibration"] <= ax.lines[0].get_xdata()[0]).mean() == pytest.approx(0.95, abs=1 / 70)
-
-
-def test_shuffled_cells_are_drawn(adata):
-    adata.uns["ood"] |= {"shuffled": np.array([90.0, 100.0]), "auroc": 0.75}
-    ax = uc.pl.ood_score(adata, show=False)
-    assert "shuffled, AUROC 0.750 (2)" in texts(ax)
-    values, edges = ax.patches[-1].get_data().values, ax.patches[-1].get_data().edges
-    assert values[-1] == 50
-    assert (edges[0] <= adata.obs["ood_score"].min(), edges[-1]) == (True, 100)
     check_page(ax.figure)
 
 

@@ -1,4 +1,4 @@
-"""uc.tl.ood_score: distances, their calibration, shuffled cells, and bad input."""
+"""uc.tl.ood_score: distances, their calibration, and bad input."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 
-import univerce as uc
 from tests.helpers.blobs import blobs
-from tests.helpers.tiny import tiny_cells, write_tiny_model
-from univerce.embeddings.space import Space
-from univerce.tl.discovery._shuffled import embed_shuffled, shuffle_counts
 from univerce.tl.discovery.ood_score import ood_score, p_values
-from univerce.tl.uce_embed import uce_embed
 
 SIZES = {"T": 150, "B": 150}
 
@@ -90,62 +84,12 @@ def test_p_values_by_hand():
     np.testing.assert_allclose(p_values(np.array([0.5, 2, 9, np.nan]), np.array([1.0, 2, 3])), [1, 0.75, 0.25, np.nan])
 
 
-def test_a_shuffled_cell_keeps_its_counts_and_nothing_else():
-    rng = np.random.default_rng(0)
-    counts = sp.csr_matrix(rng.poisson(0.5, size=(40, 30)))
-    columns = np.setdiff1d(np.arange(30), [4, 7])
-    keys = np.arange(40, dtype=np.uint64)
-    out = shuffle_counts(counts, columns, keys)
-    assert out[:, [4, 7]].nnz == 0
-    np.testing.assert_array_equal(
-        np.sort(out.toarray()[:, columns], axis=1), np.sort(counts.toarray()[:, columns], axis=1)
-    )
-    assert (out != counts).nnz > 200
-    reverse = shuffle_counts(counts[::-1], columns, keys[::-1])
-    np.testing.assert_array_equal(reverse.toarray()[::-1], out.toarray())
-    many = shuffle_counts(sp.csr_matrix(np.tile([5, 1, 0, 0], (4000, 1))), np.arange(4), np.arange(4000))
-    np.testing.assert_allclose(many.toarray().mean(axis=0), 1.5, atol=0.15)
-
-
-def test_shuffled_cells_are_embedded_as_the_real_ones_were(tmp_path):
-    path = write_tiny_model(tmp_path / "tiny").path
-    adata = ad.concat([tiny_cells("human", 12), tiny_cells("mouse", 9)], join="outer", fill_value=0)
-    adata.obs["organism"] = ["human"] * 12 + ["mouse"] * 9
-    adata.layers["raw"] = adata.X.copy()
-    adata.X = adata.X * 0.5
-    uce_embed(adata, model=path, layer="raw", n_draws=2, rng=3)
-    rows = np.array([0, 5, 14])
-    space = Space.find(adata.uns, "X_uce")
-    shuffled = embed_shuffled(adata, rows, space, "X_uce", path, seed=1)
-    assert shuffled.shape == (3, 10)
-    assert np.isfinite(shuffled).all()
-    assert not np.allclose(shuffled, adata.obsm["X_uce"][rows], atol=1e-3)
-    alone = embed_shuffled(adata, rows[1:], space, "X_uce", path, seed=1)
-    np.testing.assert_allclose(alone, shuffled[1:], atol=1e-5)
-    with pytest.raises(ValueError, match="Pass model="):
-        embed_shuffled(adata, rows, space, "X_uce", None, seed=1)
-    with pytest.raises(ValueError, match="not by 'uce-mini'"):
-        embed_shuffled(adata, rows, space, "X_uce", "uce-mini", seed=1)
-
-
-def test_shuffled_blood_cells_lie_further_out_than_real_ones():
-    cells = uc.datasets.pbmc68k_reduced()[:260].copy()
-    uce_embed(cells)
-    adata, reference = cells[:60].copy(), cells[60:].copy()
-    ood_score(adata, reference, shuffled=True, n_shuffled=40)
-    report = uc.get.table(adata, "ood")
-    assert report["cells"].tolist() == ["adata", "shuffled"]
-    assert adata.uns["ood"]["auroc"] > 0.95
-    assert report["share_0.05"].iloc[0] < 0.3 < 0.7 < report["share_0.05"].iloc[1]
-
-
 @pytest.mark.parametrize(
     ("change", "options", "error", "match"),
     [
         (None, {"n_neighbors": 0}, ValueError, "n_neighbors=0"),
         (None, {"n_neighbors": 300}, ValueError, "needs 301 or more"),
         (None, {"n_neighbors": 200, "batch_key": "type"}, ValueError, "Outside of 'T'"),
-        (None, {"shuffled": True}, ValueError, "made by the model 'toy'"),
         ("space", {}, ValueError, "two models"),
         ("width", {}, ValueError, "8 columns in adata and 5 in reference"),
         ("nan", {}, ValueError, "No cell has an embedding"),

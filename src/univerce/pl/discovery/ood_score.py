@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import BASELINE, MATCH, MISMATCH, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
 from univerce.pl._parts import add_legend
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def ood_score(
 ) -> Figure | Axes | None:
     """Plot the distances of cells to a reference, and of reference cells to each other.
 
-    The dashed line is the distance beyond which 5 % of the reference cells lie. Shuffled cells are drawn if they were
-    scored, with the AUROC between them and the real cells.
+    The dashed line is the distance beyond which 5 % of the reference cells lie.
 
     Parameters
     ----------
@@ -54,18 +53,14 @@ def ood_score(
     score = adata.obs[f"{key}_score"].dropna().to_numpy(float)
     reference = np.asarray(result["calibration"], float)
     series = [("reference", reference, BASELINE), ("cells", score, MATCH)]
-    if "shuffled" in result:
-        name = f"shuffled, AUROC {float(result['auroc']):.3f}"
-        series.append((name, np.asarray(result["shuffled"], float), MISMATCH))
     bins = np.histogram_bin_edges(np.concatenate([values for _, values, _ in series]), 40)
     with style():
         figure, axes = get_axes(ax, *(figsize or (SINGLE, 0.7 * SINGLE)))
         for i, (name, values, color) in enumerate(series):
             share = 100 * np.histogram(values, bins)[0] / len(values)
             axes.stairs(
-                share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1,
-                linestyle=(0, (2, 1)) if i == 2 else "-", label=f"{name} ({len(values):,})",
-            )  # fmt: skip
+                share, bins, color=color, fill=i == 0, alpha=0.6 if i == 0 else 1, label=f"{name} ({len(values):,})"
+            )
         limit = np.quantile(reference, 0.95, method="higher")
         axes.axvline(limit, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="95 % of the reference")
         k = int(result["params"]["n_neighbors"])
