@@ -22,7 +22,8 @@ from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Genes
 from univerce.inference.sentences import Sentences, cell_keys, tokenize
-from univerce.model.checkpoint import find_model, read_network
+from univerce.model import find_model
+from univerce.model.checkpoint import read_network
 from univerce.model.config import UCE_4L, UCEConfig
 
 N_CELLS, N_TIMED, N_REFERENCE = 64, 12, 4

@@ -18,7 +18,17 @@ from safetensors.torch import load_file, save_file
 
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE, generated_state
-from univerce.model import UCE, UCEConfig, checkpoint, convert_checkpoint, find_model, load_network, save_model
+from univerce.model import (
+    UCE,
+    UCEConfig,
+    convert,
+    convert_checkpoint,
+    directory,
+    find,
+    find_model,
+    load_network,
+    save_model,
+)
 from univerce.model.checkpoint import read_network
 
 CONFIG = UCEConfig(
@@ -162,7 +172,7 @@ def test_weights_are_hashed_once_in_a_process_and_again_when_the_file_changes(tm
         pytest.param(lambda path: (path / "config.json").write_text("{}"), "There is no model", id="no weights"),
         pytest.param(
             lambda path: [(path / f).write_text('{"d": 8}') for f in ("config.json", "model.safetensors")],
-            "config.json was not written by save_model",
+            "has no family, config and digest",
             id="the config of something else",
         ),
     ],
@@ -265,7 +275,7 @@ def test_a_checkpoint_that_does_not_fit_raises_and_nothing_is_written(tmp_path, 
 def test_the_released_configuration_is_found_by_depth(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"has 2 layers; the released models have 4 and 33. Pass config="):
         convert_checkpoint(released_file(tmp_path), tmp_path / "model")
-    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    monkeypatch.setattr(convert, "RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
     assert convert_checkpoint(released_file(tmp_path), tmp_path / "model").config.model_id == "uce-4l"
 
 
@@ -300,8 +310,8 @@ def test_a_checkpoint_that_asks_to_run_code_raises_and_runs_nothing(tmp_path, sa
 def test_a_released_model_is_fetched_and_converted_once(tmp_path, monkeypatch):
     source = released_file(tmp_path)
     fetched = []
-    monkeypatch.setattr(checkpoint, "fetch", lambda name: fetched.append(name) or source)
-    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    monkeypatch.setattr(find, "fetch", lambda name: fetched.append(name) or source)
+    monkeypatch.setattr(find, "RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
     first = find_model("uce-4l")
     assert first.path == uc.settings.cache_dir / "models" / "uce-4l"
     assert find_model("uce-4l") == first
@@ -315,10 +325,10 @@ def test_a_released_model_in_the_cache_needs_no_connection(monkeypatch):
 
 
 def test_an_interrupted_conversion_is_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "fetch", lambda name: released_file(tmp_path))
-    monkeypatch.setattr(checkpoint, "_RELEASED", {"uce-4l": CONFIG})
+    monkeypatch.setattr(find, "fetch", lambda name: released_file(tmp_path))
+    monkeypatch.setattr(find, "RELEASED", {"uce-4l": CONFIG})
     with monkeypatch.context() as context:
-        context.setattr(checkpoint, "_digest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        context.setattr(directory, "_digest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             find_model("uce-4l")
     assert list((uc.settings.cache_dir / "models" / "uce-4l").iterdir()) == []
@@ -330,10 +340,10 @@ import sys, time
 from pathlib import Path
 from dataclasses import replace
 from tests.model.test_checkpoint import CONFIG
-from univerce.model import checkpoint
+from univerce.model import convert, find
 
 directory, name = Path(sys.argv[1]), sys.argv[2]
-convert = checkpoint.convert_checkpoint
+convert_once = convert.convert_checkpoint
 
 def fetch(_):
     # both have seen that there is no model before either converts it
@@ -345,11 +355,11 @@ def fetch(_):
 def counted(*args, **kwargs):
     (directory / f"{name}.converts").touch()
     time.sleep(0.3)
-    return convert(*args, **kwargs)
+    return convert_once(*args, **kwargs)
 
-checkpoint.fetch, checkpoint.convert_checkpoint = fetch, counted
-checkpoint._RELEASED = {"uce-4l": replace(CONFIG, model_id="uce-4l")}
-print(checkpoint.find_model("uce-4l").digest)
+find.fetch, convert.convert_checkpoint = fetch, counted
+find.RELEASED = {"uce-4l": replace(CONFIG, model_id="uce-4l")}
+print(find.find_model("uce-4l").digest)
 """
 
 
@@ -373,3 +383,11 @@ def test_two_processes_convert_a_released_model_once(tmp_path):
 def test_the_bundled_model_is_the_default():
     assert find_model().path == find_model("uce-mini").path
     assert find_model().config.model_id == "uce-mini"
+
+
+def test_a_model_of_an_unknown_family_names_the_known_ones(tmp_path):
+    save_model(network(), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(written | {"family": "cube"}))
+    with pytest.raises(ValueError, match="of the family 'cube', which this version does not know; it knows uce"):
+        find_model(tmp_path)

@@ -27,7 +27,7 @@ from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.species_of import species_of
 from univerce.inference.subsample import shuffled_rows
 from univerce.io.blocks import iter_blocks
-from univerce.model.checkpoint import find_model
+from univerce.model.find import find_model
 from univerce.tl.uce_embed import uce_embed
 
 logger = logging.getLogger(__name__)

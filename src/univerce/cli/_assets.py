@@ -36,7 +36,7 @@ def _fetch_assets(args: argparse.Namespace) -> None:
 
 def _convert_assets(args: argparse.Namespace) -> None:
     from univerce import genes
-    from univerce.model.checkpoint import find_model
+    from univerce.model.find import find_model
 
     for species, path in genes.convert_released(species=args.species, model=args.model).items():
         print(f"{species}: {path}")

@@ -57,7 +57,7 @@ class Embedder:
 
     def __init__(self, network: UCE, table: ad.AnnData, *, official: bool = False) -> None:
         self.network, self.table, self.official = network, table, official
-        self.device = network.pos_encoder.pe.device
+        self.device = next(network.parameters()).device
         self.batch_size = _batch_size(network, self.device)
         """Sentences in a batch; halved when memory runs out."""
         self._asynchronous = self.device.type == "cuda"  # results and errors arrive when they are waited for

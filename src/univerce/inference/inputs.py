@@ -25,8 +25,9 @@ from univerce.io.blocks import iter_blocks, n_blocks
 from univerce.io.ondisk import OnDisk
 from univerce.io.pipeline import ahead
 from univerce.io.workers import find_client, map_blocks, open_rows
-from univerce.model.checkpoint import Model, find_model
 from univerce.model.config import SAMPLINGS, Sampling
+from univerce.model.directory import Model
+from univerce.model.find import find_model
 
 _DIGEST_ROWS = 1000
 _DIGEST_SPAN = 16  # blocks that a worker hashes at a time

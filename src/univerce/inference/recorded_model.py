@@ -7,7 +7,8 @@ from pathlib import Path
 from univerce.embeddings.space import Space
 from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.release.registry import RELEASED_MODELS
-from univerce.model.checkpoint import Model, find_model
+from univerce.model.directory import Model
+from univerce.model.find import find_model
 
 
 def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:

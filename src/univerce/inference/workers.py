@@ -26,7 +26,8 @@ from univerce.inference.store import EmbeddingStore
 from univerce.io.blocks import iter_blocks, library
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import ONE_AT_A_TIME, map_blocks, open_rows
-from univerce.model.checkpoint import find_model, read_network
+from univerce.model.checkpoint import read_network
+from univerce.model.find import find_model
 
 _SETTINGS = ("cache_dir", "device", "precision", "batch_size")
 

@@ -1,4 +1,4 @@
-"""UCE networks: configuration, checkpoints and pretraining."""
+"""Models: configuration, checkpoints and pretraining."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from univerce.model.checkpoint import Model, convert_checkpoint, find_model, load_network, save_model
+    from univerce.model.checkpoint import load_network, save_model
     from univerce.model.config import UCEConfig
+    from univerce.model.convert import convert_checkpoint
+    from univerce.model.directory import Model
+    from univerce.model.find import find_model
     from univerce.model.network import UCE
     from univerce.training.config import PretrainConfig
     from univerce.training.loop import pretrain
     from univerce.training.training_set import TrainingSet
 
 _MODULES = {
-    "Model": "model.checkpoint", "convert_checkpoint": "model.checkpoint", "find_model": "model.checkpoint",
+    "Model": "model.directory", "convert_checkpoint": "model.convert", "find_model": "model.find",
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
     "UCE": "model.network", "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
     "pretrain": "training.loop",

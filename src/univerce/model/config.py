@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 Sampling = Literal["multinomial", "systematic"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)
@@ -23,6 +23,7 @@ class UCEConfig:
     1280
     """
 
+    family: ClassVar[str] = "uce"  # see univerce.model.families
     model_id: str = "uce"
     """Name of the model; the digest does not depend on it."""
     token_dim: int = 5120
@@ -73,6 +74,12 @@ class UCEConfig:
             raise ValueError(f"sampling={self.sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
         object.__setattr__(self, "head_dims", tuple(self.head_dims))
 
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers of width {self.d_model}, {self.n_sample:,} {self.sampling} draws, "
+            f"{self.output_dim:,} dimensions"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in types that JSON can hold.
 
@@ -108,6 +115,7 @@ class UCEConfig:
 
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
 UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)
+RELEASED = {config.model_id: config for config in (UCE_4L, UCE_33L)}
 UCE_MINI = UCEConfig(
     model_id="uce-mini", token_dim=1088, token_encoder="text-svd64-sign1024-s0-33c4cb27", d_model=128, n_heads=4,
     d_hidden=512, n_layers=2, output_dim=256, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,

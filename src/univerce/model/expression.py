@@ -35,9 +35,9 @@ def expression_logits(
     -------
     ``[n_cells, n_genes]`` float32.
     """
-    device = network.pos_encoder.pe.device
-    config = network.config
-    pairs = max(1, _ACTIVATIONS // (4 * max(config.output_dim + config.gene_dim, *config.head_dims)))
+    device = next(network.parameters()).device
+    widest = max(parameter.shape[0] for parameter in network.parameters())
+    pairs = max(1, _ACTIVATIONS // (4 * widest))
     n_genes = max(1, min(len(features), pairs))
     n_cells = max(1, pairs // n_genes)
     embedded = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.float32))

@@ -11,8 +11,9 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from univerce.model.bag import bag_weights
-from univerce.model.checkpoint import Model, find_model
 from univerce.model.config import UCEConfig
+from univerce.model.directory import Model
+from univerce.model.find import find_model
 from univerce.training.axes import noise_adjusted_axes
 
 if TYPE_CHECKING:

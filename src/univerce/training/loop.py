@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.genes.table import gene_table_info
 from univerce.io.atomic import recover, replacing
-from univerce.model.checkpoint import Model, read_network
+from univerce.model.checkpoint import read_network
 from univerce.model.config import UCEConfig
-from univerce.model.network import UCE
+from univerce.model.directory import Model
+from univerce.model.families import build_network
 from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Corpus
 from univerce.training.initialize import find_source, start_from_bag
@@ -31,6 +32,9 @@ from univerce.training.monitor import Log, evaluate, validation_batches
 from univerce.training.objective import Objective, Task
 from univerce.training.processes import launch, n_processes, seeded
 from univerce.training.training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from univerce.model.network import UCE
 
 _START_CELLS = 17_000
 _STATES = ("network", "average", "optimizer")
@@ -116,7 +120,7 @@ def pretrain(
         devices,
     )  # fmt: skip
     with seeded(torch.device("cpu"), config.seed):
-        average: Any = AveragedModel(UCE(model))
+        average: Any = AveragedModel(build_network(model))
     average.load_state_dict(_load(out_dir / "checkpoint.pt", "cpu")["average"])
     network: UCE = average.module
     return network.requires_grad_(requires_grad=False).eval()
@@ -171,7 +175,7 @@ class _Run:
             }
         )  # fmt: skip
         with seeded(fabric.device, config.seed):
-            self.network = UCE(model).to(fabric.device)
+            self.network = build_network(model).to(fabric.device)
             self.vocabulary = torch.from_numpy(corpus.vocabulary.features).to(fabric.device)
             if source is not None:
                 self.network.load_state_dict(read_network(source).state_dict())

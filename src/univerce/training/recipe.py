@@ -53,7 +53,7 @@ class Recipe:
 
     def model_config(self, table: ad.AnnData) -> UCEConfig:
         """The model configuration for the features of a gene table."""
-        from univerce.model.checkpoint import find_model
+        from univerce.model.find import find_model
 
         fields = dict(self.model)
         like = fields.pop("like", None)

@@ -12,8 +12,7 @@ import torch
 import univerce as uc
 from tests.helpers.tiny import gentle_network, tiny_cells, write_tiny_model
 from univerce.genes.load import load_table
-from univerce.model import load_network, save_model
-from univerce.model.checkpoint import find_model
+from univerce.model import find_model, load_network, save_model
 from univerce.tl.genes.gene_attribution import gene_attribution
 from univerce.tl.uce_embed import uce_embed
 

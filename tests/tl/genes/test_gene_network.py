@@ -18,7 +18,7 @@ from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import tiny_cells
 from univerce.genes.load import load_table
 from univerce.genes.table import N_SPECIAL, iter_token_features
-from univerce.model.checkpoint import find_model, load_network
+from univerce.model import find_model, load_network
 from univerce.tl.genes.gene_network import gene_network
 
 

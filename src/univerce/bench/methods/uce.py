@@ -31,7 +31,7 @@ def _embed(
 
 
 def _digest(options: Mapping[str, Any]) -> str:
-    from univerce.model.checkpoint import find_model
+    from univerce.model.find import find_model
 
     return find_model(options.get("model")).digest
 

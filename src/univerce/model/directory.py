@@ -1,0 +1,112 @@
+"""Models on disk: ``config.json`` and ``model.safetensors`` in a directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from univerce.io.atomic import replacing
+from univerce.model.families import FAMILIES, read_config
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_FREE = ("model_id", "sampling")  # entries of the config that do not decide an embedding
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on disk.
+
+    Parameters
+    ----------
+    config
+        The architecture, such as a :class:`UCEConfig`; its ``family`` names the kind of model.
+    digest
+        SHA-256 of the weights and the config: the identity of the embedding space.
+    path
+        The directory.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> model = uc.model.find_model("uce-mini")
+    >>> (model.path.name, len(model.digest))
+    ('uce-mini', 64)
+    """
+
+    config: Any
+    digest: str
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"Model {self.config.model_id!r}: {self.config}, digest {self.digest[:12]}, in {self.path}"
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether cells become sentences; otherwise they are read as counts."""
+        return FAMILIES[self.config.family].sentences
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.path / WEIGHTS
+
+
+def is_model(path: Path) -> bool:
+    """Whether a directory holds a model."""
+    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+
+
+def read_model(path: Path) -> Model:
+    """Read the config of a model directory and check its digest; ``ValueError`` if its files were changed."""
+    written = json.loads((path / CONFIG).read_text())
+    if not isinstance(written, dict) or not {"family", "config", "digest"} <= set(written):
+        raise ValueError(
+            f"{path / CONFIG} has no family, config and digest: it was not written by save_model() or "
+            "convert_checkpoint() of this version."
+        )
+    config = read_config(written["family"], written["config"])
+    digest = _digest(path / WEIGHTS, config)
+    if digest != written["digest"]:
+        raise ValueError(
+            f"{path / WEIGHTS} or its {CONFIG} was changed after it was written; convert or fetch it again."
+        )
+    return Model(config, digest, path)
+
+
+def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Mapping[str, Any] | None = None) -> Model:
+    """Write a model into ``path``: ``save`` writes the weights; the config, which makes it a model, comes last.
+
+    ``extra`` are more entries of ``config.json``, for the record. ``ValueError`` if ``path`` holds a model.
+    """
+    if (path / CONFIG).exists():
+        raise ValueError(f"{path} already holds a model; choose another directory or remove it.")
+    with replacing(path / WEIGHTS) as part:
+        save(part)
+        digest = _digest(part, config)
+    entries = {"family": config.family, "config": config.to_dict(), "digest": digest, **(extra or {})}
+    with replacing(path / CONFIG) as part:
+        part.write_text(json.dumps(entries, indent=2) + "\n")
+        (path / WEIGHTS).chmod(part.stat().st_mode)  # safetensors lets nobody else read it
+    return Model(config, digest, path)
+
+
+def _digest(weights: Path, config: Any) -> str:
+    """SHA-256 of what decides an embedding; the model's name and its default sampling do not."""
+    stat = weights.stat()
+    sha = _hash_weights(weights.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino).copy()
+    values = config.to_dict()
+    neutral = values | {name: "" for name in _FREE if name in values}
+    sha.update(json.dumps(neutral, sort_keys=True).encode())
+    return str(sha.hexdigest())
+
+
+@lru_cache(maxsize=64)
+def _hash_weights(path: Path, size: int, mtime_ns: int, inode: int) -> Any:
+    """Hash a version of a file, once in a process."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
