@@ -26,6 +26,7 @@ FIRST = {  # first parameter of functions of atlas, bench and pl that do not act
     "atlas.append": "path",
     "atlas.build": "data",
     "atlas.open": "path",
+    "atlas.read_precomputed": "path",
     "atlas.subset": "atlas",
     "bench.list_methods": None,
     "bench.method": "name",

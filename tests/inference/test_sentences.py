@@ -414,24 +414,32 @@ def test_bad_arguments_are_refused():
 # Recorded sentences of the reference implementation
 
 
-def test_sentences_agree_with_those_recorded_from_the_reference(parity: Path):
-    z = np.load(parity / "sentences.npz")
-    n_draws, n_cells = z["lengths"].shape
+@pytest.mark.parametrize(
+    "name, n_sample, special",
+    [
+        pytest.param("sentences", 1024, {PAD: PAD, RIGHT: RIGHT, CLS: CLS}, id="UCE"),
+        pytest.param("brain_sentences", 256, {0: PAD, 2000: RIGHT, 1: CLS}, id="UCE-brain"),
+    ],
+)
+def test_sentences_agree_with_those_recorded_from_the_reference(parity: Path, name, n_sample, special):
+    z = np.load(parity / f"{name}.npz")
+    n_draws, n_cells = z["sentences"].shape[:2]
+    lengths = z["lengths"] if "lengths" in z else np.count_nonzero(z["sentences"], axis=2)
     labels, chromosome = np.unique(z["chrom"], return_inverse=True)
     start, n_genes = z["start"], len(z["start"])
     order = GenomeOrder.build(chromosome, start)
-    to_local = np.full(int(z["chrom_token_offset"]) + int(labels.max()) + 1, -1)
-    to_local[:N_SPECIAL] = np.arange(N_SPECIAL)
+    to_local = np.full(int(z["chrom_token_offset"]) + int(labels.max()) + max(special) + 1, -1)
+    to_local[list(special)] = list(special.values())
     to_local[z["gene_token"]] = N_SPECIAL + np.arange(n_genes)
     to_local[int(z["chrom_token_offset"]) + labels] = N_SPECIAL + n_genes + np.arange(len(labels))
     counts = sp.csr_matrix(np.tile(z["counts"], (n_draws, 1)).astype(np.float32))
     names = [f"{d} {c}" for d in range(n_draws) for c in range(n_cells)]
-    sentences = tokenize(counts, np.arange(n_genes), order, cell_keys(names, 0))
+    sentences = tokenize(counts, np.arange(n_genes), order, cell_keys(names, 0), n_sample=n_sample)
     ours = [parse(ids[:n], n_genes) for ids, n in zip(*_fields(sentences), strict=True)]
     recorded = z["sentences"].reshape(n_draws * n_cells, -1)
-    theirs = [parse(to_local[ids[:n]], n_genes) for ids, n in zip(recorded, z["lengths"].ravel(), strict=True)]
+    theirs = [parse(to_local[ids[:n]], n_genes) for ids, n in zip(recorded, lengths.ravel(), strict=True)]
     for groups in (*ours, *theirs):
-        assert sum(len(genes) for _, genes in groups) == 1024
+        assert sum(len(genes) for _, genes in groups) == n_sample
         for c, genes in groups:
             assert (chromosome[genes] == c).all()
             assert (np.diff(start[genes]) >= 0).all()

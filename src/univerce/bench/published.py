@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 _ATLAS = "Tabula Sapiens v2 (581,430 cells)"
-_ROSEN = "Rosen et al. 2023, bioRxiv 2023.11.28.568918"
+_ROSEN = "Rosen et al., Nature 2026, doi 10.1038/s41586-026-10689-z; numbers of bioRxiv 2023.11.28.568918"
 _METRICS = ("Bio conservation", "Batch correction", "Total", "KMeans NMI", "KMeans ARI")
 _SCORES = {
     "UCE": (0.624, 0.497, 0.573, 0.705, 0.230),

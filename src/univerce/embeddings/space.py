@@ -8,7 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
+_STATED = "stated: "
 _REQUIRED = frozenset({"model", "model_digest", "table_digest"})
+
+
+def stated_digest(model: str) -> str:
+    """Digest of a model that is known by name only, of embeddings that others computed."""
+    return f"{_STATED}{model}"
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,8 @@ class Space:
     """Model and gene tables of an embedding, as recorded in ``uns[use_rep]["params"]``.
 
     Two embeddings are in one space if they come from one model and from the same gene table of every shared species.
-    Seed, sampling, padding and precision add noise and do not change the space.
+    Seed, sampling, padding and precision add noise and do not change the space. The model of an embedding that others
+    computed is known by name only, see :func:`univerce.atlas.read_precomputed`.
     """
 
     model: str
@@ -58,17 +65,24 @@ class Space:
         """Content of ``uns[use_rep]``."""
         return {"params": self.params}
 
+    def is_of(self, model: str, digest: str) -> bool:
+        """Whether a model made the embedding: the same digest, or the same name if one is known by name only."""
+        if self.model_digest.startswith(_STATED) or digest.startswith(_STATED):
+            return self.model == model
+        return self.model_digest == digest
+
     def join(self, other: Self) -> Self:
         """Combine the species and gene tables of both."""
         return replace(
             self,
+            model_digest=other.model_digest if self.model_digest.startswith(_STATED) else self.model_digest,
             species=tuple(sorted({*self.species, *other.species})),
             table_digest={**self.table_digest, **other.table_digest},
         )
 
     def check_same(self, other: Self, use_rep: str) -> None:
         """Raise ``ValueError`` unless both are one space."""
-        if self.model_digest != other.model_digest:
+        if not self.is_of(other.model, other.model_digest):
             raise ValueError(
                 f"The embeddings in obsm[{use_rep!r}] come from two models, {self} and {other}: their distances mean "
                 "nothing. Embed one of the two again with the model= of the other."

@@ -9,6 +9,7 @@ from univerce.genes.encoders.precomputed import Precomputed
 from univerce.genes.encoders.text import TextEncoder
 from univerce.genes.load import available_species, convert_released, load_table
 from univerce.genes.lookup import map_names
+from univerce.genes.orthologs import from_orthologs
 from univerce.genes.release.convert import convert_tables
 from univerce.genes.release.fetch import fetch, list_assets
 from univerce.genes.table import make_table, read_table, write_table
@@ -24,6 +25,7 @@ __all__ = [
     "convert_tables",
     "feature_report",
     "fetch",
+    "from_orthologs",
     "list_assets",
     "load_table",
     "make_table",

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from univerce.model.brain import UCEBrain
+    from univerce.model.brain_config import UCEBrainConfig
     from univerce.model.checkpoint import load_network, save_model
     from univerce.model.config import UCEConfig
     from univerce.model.convert import convert_checkpoint
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "Model": "model.directory", "convert_checkpoint": "model.convert", "find_model": "model.find",
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
-    "UCE": "model.network", "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
+    "UCE": "model.network", "UCEBrain": "model.brain", "UCEBrainConfig": "model.brain_config",
+    "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
     "pretrain": "training.loop",
 }  # fmt: skip
 
 __all__ = [
-    "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEConfig", "convert_checkpoint", "find_model", "load_network",
-    "pretrain", "save_model",
+    "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig", "UCEConfig",
+    "convert_checkpoint", "find_model", "load_network", "pretrain", "save_model",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

@@ -27,6 +27,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "uce": Family(("univerce.model.config", "UCEConfig"), ("univerce.model.network", "UCE")),
+        "uce-brain": Family(("univerce.model.brain_config", "UCEBrainConfig"), ("univerce.model.brain", "UCEBrain")),
     }
 )
 

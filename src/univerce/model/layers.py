@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from univerce.model.config import UCEConfig
+if TYPE_CHECKING:
+    from univerce.model.brain_config import UCEBrainConfig
+    from univerce.model.config import UCEConfig
+
+    Config: TypeAlias = UCEConfig | UCEBrainConfig
+
+relu: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
 
 OFFICIAL_PAD_BIAS = 1.0
 """The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
 
 
-def sinusoids(config: UCEConfig) -> Tensor:
+def sinusoids(config: Config) -> Tensor:
     """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines.
 
     Always computed on the CPU: on the meta device ``arange`` imports torch's compiler, which takes seconds.
@@ -33,7 +42,7 @@ class PositionTable(nn.Module):
 
     pe: Tensor
 
-    def __init__(self, config: UCEConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         self.register_buffer("pe", sinusoids(config))
 
@@ -41,7 +50,7 @@ class PositionTable(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention with fused input projection, computed by ``scaled_dot_product_attention``."""
 
-    def __init__(self, config: UCEConfig) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__()
         d = config.d_model
         self.n_heads = config.n_heads
@@ -84,9 +93,10 @@ class SelfAttention(nn.Module):
 class Layer(nn.Module):
     """One transformer layer; post-norm as released, or pre-norm."""
 
-    def __init__(self, config: UCEConfig) -> None:
+    def __init__(self, config: Config, activation: Callable[[Tensor], Tensor] = relu) -> None:
         super().__init__()
         self.norm_first = config.norm_first
+        self.activation = activation
         self.self_attn = SelfAttention(config)
         self.linear1 = nn.Linear(config.d_model, config.d_hidden)
         self.linear2 = nn.Linear(config.d_hidden, config.d_model)
@@ -108,15 +118,15 @@ class Layer(nn.Module):
         return self.norm2(h + self.drop(self._feed_forward(h.to(dtype))))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.drop(F.relu(self.linear1(x), inplace=True)))
+        return self.linear2(self.drop(self.activation(self.linear1(x))))
 
 
 class Transformer(nn.Module):
     """A stack of layers; the last one computes only the first position, unless all are requested."""
 
-    def __init__(self, config: UCEConfig) -> None:
+    def __init__(self, config: Config, activation: Callable[[Tensor], Tensor] = relu) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(Layer(config, activation) for _ in range(config.n_layers))
 
     def forward(self, x: Tensor, bias: Tensor | None, *, cls_only: bool = True) -> Tensor:
         """Map ``[cells, length, d_model]`` to the first position ``[cells, d_model]``, or to all positions."""
@@ -136,3 +146,32 @@ def pad_bias(lengths: Tensor, width: int, *, official: bool) -> Tensor:
     is_pad = torch.arange(width, device=lengths.device) >= lengths[:, None]
     bias = torch.zeros(is_pad.shape, device=lengths.device)
     return bias.masked_fill(is_pad, OFFICIAL_PAD_BIAS if official else float("-inf"))[:, None, None]
+
+
+def pair_logits(head: nn.Sequential, cells: Tensor, genes: Tensor) -> Tensor:
+    """Apply an expression head to every pair of a cell and a gene.
+
+    Parameters
+    ----------
+    head
+        Layers that read ``[cell, gene]``.
+    cells
+        ``[cells, output_dim]``.
+    genes
+        ``[cells, queries, gene_dim]`` or ``[queries, gene_dim]``.
+
+    Returns
+    -------
+    ``[cells, queries]``.
+    """
+    modules: list[Any] = [m for m in head.modules() if not isinstance(m, nn.Sequential)]
+    if isinstance(modules[0], nn.Dropout):
+        drop, *modules = modules
+        cells, genes = drop(cells), drop(genes)
+    linear, *after = modules
+    # The cell's half of the first layer is shared by all its queries.
+    of_cell, of_gene = linear.weight.split([cells.shape[-1], genes.shape[-1]], dim=1)
+    pairs: Tensor = F.linear(cells, of_cell)[:, None] + F.linear(genes, of_gene, linear.bias)
+    for module in after:
+        pairs = module(pairs)
+    return pairs[..., 0]

@@ -1,0 +1,152 @@
+"""The architecture of the second family of public networks, UCE-brain."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from univerce.model.config import SAMPLINGS
+
+_CHOICES = {
+    "sampling": SAMPLINGS, "activation": ("gelu", "relu"), "positions": ("sinusoidal", "learned"),
+    "reduction": ("cls", "mean"),
+}  # fmt: skip
+_SAMPLED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class UCEBrainConfig:
+    """The architecture and the sampling of a UCE-brain network; with the weights they define an embedding space.
+
+    The defaults are those of the public checkpoints of 8 layers. Numbers of tokens are not part of it: the gene tables
+    of a model hold the rows of its special tokens and chromosomes, and ``token_encoder`` names their vocabulary.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.model.UCEBrainConfig().d_model
+    512
+    """
+
+    family: ClassVar[str] = "uce-brain"  # see univerce.model.families
+    model_id: str = "uce-brain"
+    """Name of the model; the digest does not depend on it."""
+    token_dim: int = 5120
+    """Width of the gene features."""
+    token_encoder: str = "uce-brain"
+    """Vocabulary of the checkpoint, see :func:`vocabulary_name`; gene tables of another one raise an error."""
+    d_model: int = 512
+    """Width of the transformer."""
+    n_heads: int = 4
+    """Attention heads; divides ``d_model``."""
+    d_hidden: int = 2048
+    """Width of the feed-forward layers."""
+    n_layers: int = 8
+    """Transformer layers."""
+    output_dim: int = 512
+    """Width of the cell embedding."""
+    head_dims: tuple[int, ...] = (512, 512)
+    """Widths of the expression head."""
+    activation: str = "gelu"
+    """``"gelu"`` or ``"relu"``, of the transformer layers."""
+    token_norm: bool = True
+    """LayerNorm on the features of a token."""
+    positions: str = "sinusoidal"
+    """``"sinusoidal"`` or ``"learned"``."""
+    n_positions: int = 10_000
+    """Rows of a learned position table."""
+    reduction: str = "cls"
+    """``"cls"`` reads the cell at the CLS token, ``"mean"`` averages over ``max_length`` positions, pads included."""
+    dropout: float = 0.1
+    """Dropout while training."""
+    max_length: int = 2048
+    """The longest sentence."""
+    n_sample: int = 1024
+    """Draws of a sentence."""
+    sampling: str = "multinomial"
+    """Default sampling of sentences."""
+
+    norm_first: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Validate the fields."""
+        if self.n_layers < 1:
+            raise ValueError(f"n_layers={self.n_layers} must be at least 1.")
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(choices)}.")
+        if self.positions == "learned" and self.n_positions < self.max_length:
+            raise ValueError(
+                f"n_positions={self.n_positions} are too few for sentences of max_length={self.max_length} tokens."
+            )
+        object.__setattr__(self, "head_dims", tuple(self.head_dims))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers of width {self.d_model}, {self.n_sample:,} {self.sampling} draws, "
+            f"{self.output_dim:,} dimensions"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in types that JSON can hold.
+
+        Returns
+        -------
+        Field name to value.
+        """
+        return asdict(self) | {"head_dims": list(self.head_dims)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> UCEBrainConfig:
+        """Create a configuration from the result of :meth:`to_dict`.
+
+        Parameters
+        ----------
+        values
+            Field name to value; missing fields have their defaults.
+
+        Returns
+        -------
+        The configuration.
+
+        Raises
+        ------
+        ValueError
+            If an entry is unknown.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
+        return cls(**values)
+
+
+def sampled_rows(n_tokens: int) -> np.ndarray:
+    """Rows of a token table that identify it: every training step changes all rows, so a sample of them is enough."""
+    return np.unique(np.linspace(0, n_tokens - 1, min(_SAMPLED_ROWS, n_tokens)).round().astype(np.int64))
+
+
+def vocabulary_name(
+    rows: np.ndarray, n_tokens: int, *, cls_token: int, chrom_token_offset: int, chrom_token_right: int
+) -> str:
+    """Name the vocabulary of a checkpoint, for ``token_encoder`` of its model and ``encoder`` of its gene tables.
+
+    Two checkpoints have one name only if they agree in the number of tokens, the numbers of the special tokens and the
+    table of token features. A gene table made with other numbers, or from the table of another checkpoint, is refused
+    by its name.
+
+    Parameters
+    ----------
+    rows
+        ``[n_sampled, token_dim]``: rows :func:`sampled_rows` of the token table.
+    n_tokens
+        Rows of the token table.
+    cls_token, chrom_token_offset, chrom_token_right
+        Number of the CLS token, of the first chromosome, and of the token after a chromosome.
+    """
+    sha = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.float32).tobytes()).hexdigest()
+    return f"uce-brain-{n_tokens}-cls{cls_token}-chrom{chrom_token_offset}-right{chrom_token_right}-{sha[:8]}"

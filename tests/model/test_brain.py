@@ -1,0 +1,165 @@
+"""The UCE-brain network against recorded outputs of its own code and a plain torch implementation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from univerce.model import UCEBrain, UCEBrainConfig
+from univerce.model.brain import TOKEN_TABLE, own_name
+from univerce.model.brain_config import sampled_rows, vocabulary_name
+from univerce.model.layers import sinusoids
+
+TINY = UCEBrainConfig(
+    token_dim=24, d_model=20, n_heads=5, d_hidden=36, n_layers=3, output_dim=18, head_dims=(16, 8), max_length=40,
+    n_positions=64,
+)  # fmt: skip
+
+
+def config_of(recorded: dict) -> UCEBrainConfig:
+    """Our names of the entries of a recorded config."""
+    d, out = recorded["d_model"], recorded["output_embedding_dim"]
+    n = recorded["max_sequence_length"]
+    return UCEBrainConfig(
+        token_dim=recorded["embedding_dim"], d_model=d, n_heads=recorded["nhead"], n_layers=recorded["num_layers"],
+        d_hidden=recorded.get("dim_feedforward", recorded.get("expansion_factor", 4) * d), output_dim=out,
+        head_dims=tuple(recorded.get("decoder_layer_dims", [d + out, 512, 512, 1])[1:-1]), max_length=n, n_positions=n,
+        positions=recorded.get("positional_encoding_type", "sinusoidal"),
+    )  # fmt: skip
+
+
+def generated(names: list[str], shapes: list[str], seed: int, *, learned: bool) -> dict[str, torch.Tensor]:
+    """The weights of the recorded outputs, under their own names."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for name, shape in sorted(zip(names, shapes, strict=True)):
+        if name == "uce.pos_encoder.pe" and not learned:
+            continue
+        w = rng.standard_normal(tuple(json.loads(shape.replace("(", "[").replace(",)", ")").replace(")", "]"))))
+        w = w * (1.0 if name.endswith("embedding.weight") else 0.05)
+        if name.endswith("embedding.weight"):
+            w[0] = 0
+        state[name] = torch.from_numpy((1 + w if w.ndim == 1 and name.endswith("weight") else w).astype(np.float32))
+    return state
+
+
+@pytest.mark.parametrize("name", ["brain_tiny", "brain_learned"])
+def test_outputs_equal_those_recorded_from_its_own_code(parity, name):
+    z = np.load(parity / f"{name}.npz")
+    config = config_of(json.loads(str(z["config"])))
+    state = generated(z["names"].tolist(), z["shapes"].tolist(), int(z["seed"]), learned=config.positions == "learned")
+    state = {own_name(key): tensor for key, tensor in state.items()}
+    table = state.pop(TOKEN_TABLE)
+    network = UCEBrain(config).eval().requires_grad_(requires_grad=False)
+    missing, unknown = network.load_state_dict(state, strict=False)
+    assert (missing, unknown) == ([] if config.positions == "learned" else ["pos_encoder.pe"], [])
+    own = {own_name(key) for key in z["names"].tolist()} - {TOKEN_TABLE}
+    assert own == set(network.state_dict())
+
+    tokens = network.encode_tokens(table)[torch.from_numpy(z["ids"])]
+    cells = network.embed(tokens, torch.from_numpy(z["lengths"]))
+    logits = network.predict(cells, table[torch.from_numpy(z["query_ids"])])
+    loss = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(z["expressed"]), reduction="none").mean(dim=1)
+    for key, values in (("embedding", cells), ("logits", logits), ("per_cell_loss", loss)):
+        difference = np.abs(values.numpy() - z[key]).max()
+        print(f"{name} {key}: {difference:.2g}")
+        assert difference <= 1e-5, key
+
+
+class Plain(nn.Module):
+    """The network from the transformer of torch, at every position of padded sentences."""
+
+    def __init__(self, config: UCEBrainConfig) -> None:
+        super().__init__()
+        self.config, d = config, config.d_model
+        self.embedding_layer = nn.ModuleDict({"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {})
+        self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
+        layer = nn.TransformerEncoderLayer(d, config.n_heads, config.d_hidden, 0.1, config.activation, batch_first=True)
+        self.transformer_encoder = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
+        self.output_embedding_projector = nn.Sequential(nn.Linear(d, config.output_dim), nn.LayerNorm(config.output_dim))
+
+    def forward(self, features: torch.Tensor, is_pad: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        for norm in self.embedding_layer.values():
+            features = norm(features)
+        x = self.input_gene_embedding_projector(features) + positions
+        x = self.output_embedding_projector(self.transformer_encoder(x, src_key_padding_mask=is_pad))
+        return F.normalize(x[:, 0] if self.config.reduction == "cls" else x.mean(dim=1), dim=-1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="as published"),
+        pytest.param({"reduction": "mean"}, id="mean over all positions"),
+        pytest.param({"reduction": "mean", "positions": "learned"}, id="mean with learned positions"),
+        pytest.param({"activation": "relu", "token_norm": False}, id="relu without norm of the tokens"),
+    ],
+)
+def test_every_variant_equals_a_plain_implementation(changes):
+    torch.manual_seed(0)
+    config = replace(TINY, **changes)
+    network = UCEBrain(config).eval().requires_grad_(requires_grad=False)
+    for parameter in network.parameters():
+        parameter.add_(0.2 * torch.randn(parameter.shape))
+    plain = Plain(config).eval().requires_grad_(requires_grad=False)
+    plain.load_state_dict(
+        {k: v for k, v in network.state_dict().items() if not k.startswith(("pos_encoder", "expression_decoder"))}
+    )
+    features = torch.randn(9, 24)
+    features[0] = 0
+    lengths = torch.tensor([30, 12])
+    ids = torch.randint(1, 9, (2, 40)) * (torch.arange(40) < lengths[:, None])
+    positions = network.pos_encoder.pe.reshape(-1, 20)[:40]
+    expected = plain(features[ids], ids == 0, positions)
+    tokens = network.encode_tokens(features)
+    together = network.embed(tokens[ids[:, :30]], lengths)
+    alone = [network.embed(tokens[row[None, :n]])[0] for row, n in zip(ids, lengths.tolist(), strict=True)]
+    assert (together - expected).abs().max() <= 1e-5
+    assert (torch.stack(alone) - expected).abs().max() <= 1e-5
+
+
+def test_positions_are_those_of_the_first_family():
+    assert torch.equal(UCEBrain(TINY).pos_encoder.pe, sinusoids(TINY))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"n_heads": 7}, "d_model=20 must be a multiple of n_heads=7"),
+        ({"n_layers": 0}, "n_layers=0 must be at least 1"),
+        ({"reduction": "max"}, "reduction='max' is not known; use one of cls, mean"),
+        ({"activation": "swish"}, "activation='swish' is not known; use one of gelu, relu"),
+        ({"positions": "rotary"}, "positions='rotary' is not known"),
+        ({"positions": "learned", "max_length": 65}, "n_positions=64 are too few"),
+    ],
+)
+def test_an_impossible_configuration_raises(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **changes)
+
+
+def test_a_configuration_comes_back_from_json():
+    again = json.loads(json.dumps(replace(TINY, positions="learned").to_dict()))
+    assert UCEBrainConfig.from_dict(again) == replace(TINY, positions="learned")
+    with pytest.raises(ValueError, match="unknown entries: nhead"):
+        UCEBrainConfig.from_dict({"nhead": 4})
+
+
+def test_a_vocabulary_is_named_by_its_numbers_and_its_features():
+    table = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+    ids = {"cls_token": 1, "chrom_token_offset": 300, "chrom_token_right": 400}
+
+    def name(table: np.ndarray, **changes: int) -> str:
+        return vocabulary_name(table[sampled_rows(len(table))], len(table), **(ids | changes))
+
+    first = name(table)
+    assert first.startswith("uce-brain-500-cls1-chrom300-right400-")
+    assert sampled_rows(500)[[0, -1]].tolist() == [0, 499]
+    others = [name(table * 1.001), name(table[:-1]), *(name(table, **{key: value + 1}) for key, value in ids.items())]
+    assert len({first, *others}) == 6
