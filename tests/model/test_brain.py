@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
-from univerce.model import UCEBrain, UCEBrainConfig
+import univerce as uc
+from tests.helpers.tiny import tiny_cells, tiny_table
+from univerce.genes.table import write_table
+from univerce.model import UCEBrain, UCEBrainConfig, find_model, load_network, save_model
 from univerce.model.brain import TOKEN_TABLE, own_name
 from univerce.model.brain_config import sampled_rows, vocabulary_name
 from univerce.model.layers import sinusoids
@@ -163,3 +167,54 @@ def test_a_vocabulary_is_named_by_its_numbers_and_its_features():
     assert sampled_rows(500)[[0, -1]].tolist() == [0, 499]
     others = [name(table * 1.001), name(table[:-1]), *(name(table, **{key: value + 1}) for key, value in ids.items())]
     assert len({first, *others}) == 6
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
+def test_a_model_comes_back_bit_for_bit_and_embeds_cells(tmp_path, positions):
+    """Sentences, embedding and expression of cells are those of the network called by hand."""
+    config = replace(
+        TINY, model_id="brain", token_dim=12, token_encoder="uce-brain-1", max_length=80, n_positions=90, n_sample=40,
+        positions=positions,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    network = UCEBrain(config).eval().requires_grad_(requires_grad=False)
+    model = save_model(network, tmp_path / "model")
+    assert find_model(tmp_path / "model") == model
+    back = load_network(model)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor), name
+    assert ("pos_encoder.pe" in load_file(model.weights)) == (positions == "learned")
+
+    table = tiny_table("human", encoder="uce-brain-1")
+    write_table(table, tmp_path / "model" / "tables" / "human.h5ad")
+    cells = tiny_cells("human", 8)
+    uc.pp.uce_tokenize(cells, model=tmp_path / "model")
+    uc.tl.uce_embed(cells, model=tmp_path / "model")
+    features = torch.from_numpy(
+        np.concatenate([table.uns["special_features"], table.X, table.uns["chromosome_features"]]).astype(np.float32)
+    )
+    tokens = network.encode_tokens(features)
+    for ids, n, cell in zip(
+        cells.obsm["uce_sentences"], cells.obs["uce_sentences_length"], cells.obsm["X_uce"], strict=True
+    ):
+        expected = network.embed(tokens[torch.from_numpy(ids[:n].astype(np.int64))][None])[0]
+        np.testing.assert_allclose(cell, expected, atol=1e-5)
+    names = table.obs["symbol"][:3].tolist()
+    found = uc.tl.predict_expression(cells, names, model=tmp_path / "model")
+    expected = torch.sigmoid(network.predict(torch.from_numpy(cells.obsm["X_uce"]), features[4:7]))
+    np.testing.assert_allclose(found.X, expected, atol=1e-5)
+
+
+def test_deletion_attribution_and_context_work_with_it(tmp_path):
+    config = replace(TINY, token_dim=12, token_encoder="uce-brain-1", max_length=80, n_sample=40)
+    torch.manual_seed(1)
+    save_model(UCEBrain(config), tmp_path / "model")
+    table = tiny_table("human", encoder="uce-brain-1")
+    write_table(table, tmp_path / "model" / "tables" / "human.h5ad")
+    cells = tiny_cells("human", 8)
+    genes = table.obs["symbol"].tolist()
+    uc.tl.delete_genes(cells, genes[:2], model=tmp_path / "model")
+    assert (cells.obsm["deleted_cosine"].to_numpy() > 0).any()
+    assert uc.tl.gene_network(cells, genes[:3], context=True, model=tmp_path / "model").shape[0] == 3
+    attribution = uc.tl.gene_attribution(cells, np.eye(18)[0], model=tmp_path / "model")
+    assert np.isfinite(attribution.X).all()

@@ -75,7 +75,9 @@ class UCEBrain(nn.Module):
         encoded: Tensor = self.input_gene_embedding_projector(features)
         return encoded
 
-    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False) -> Tensor:
+    def embed(
+        self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, bag: Tensor | None = None
+    ) -> Tensor:
         """Embed sentences of encoded tokens.
 
         Parameters

@@ -70,6 +70,7 @@ class UCEBrainConfig:
     """Default sampling of sentences."""
 
     norm_first: ClassVar[bool] = False
+    bag: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Validate the fields."""
