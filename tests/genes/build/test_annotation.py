@@ -93,6 +93,17 @@ def test_every_species_gets_a_table_of_its_genes_with_features_fitted_to_all():
         np.testing.assert_array_equal(table.X, fitted.encode(annotation))
 
 
+def test_further_genes_follow_the_others_and_change_neither_the_encoder_nor_other_features():
+    more = genes(("H4", "IGKC", "2", 1, "immunoglobulin kappa constant"))
+    plain = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="simulated")
+    tables = text_tables({"human": HUMAN, "mouse": MOUSE}, encoder(), source="simulated", further={"human": more})
+    assert tables["human"].obs["symbol"].tolist() == ["INS", "GCG", "SST", "IGKC"]
+    np.testing.assert_array_equal(tables["human"].X[:3], plain["human"].X)
+    np.testing.assert_array_equal(tables["human"].X[3:], encoder().fit(pd.concat([HUMAN, MOUSE])).encode(more))
+    assert tables["human"].uns["gene_table"]["encoder"] == plain["human"].uns["gene_table"]["encoder"]
+    assert tables["mouse"].uns["gene_table"] == plain["mouse"].uns["gene_table"]
+
+
 def test_chromosome_codes_count_the_sorted_names_of_all_species():
     tables = text_tables({"mouse": MOUSE, "human": HUMAN}, encoder(), source="simulated")
     # human_11, human_2, mouse_2, mouse_7

@@ -61,7 +61,13 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     return genes.assign(start=starts.astype(np.int64))[list(_COLUMNS)]
 
 
-def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *, source: str) -> dict[str, ad.AnnData]:
+def text_tables(
+    annotations: Mapping[str, pd.DataFrame],
+    encoder: TextEncoder,
+    *,
+    source: str,
+    further: Mapping[str, pd.DataFrame] | None = None,
+) -> dict[str, ad.AnnData]:
     """Build gene tables of several species with one text encoder, fitted to all of them.
 
     Parameters
@@ -72,6 +78,9 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
         Text encoder; it is fitted.
     source
         Source of the annotations, kept as provenance.
+    further
+        Species to annotation of genes that follow the others, for example immune receptor genes. The encoder is not
+        fitted to them, so it keeps its name and the features of all other genes.
 
     Returns
     -------
@@ -91,6 +100,9 @@ def text_tables(annotations: Mapping[str, pd.DataFrame], encoder: TextEncoder, *
     (2, 10)
     """
     encoder.fit(pd.concat(annotations.values(), ignore_index=True))
+    if further is not None:
+        both = {name: pd.concat([annotations[name], more], ignore_index=True) for name, more in further.items()}
+        annotations = {**annotations, **both}
     names = sorted({f"{species}_{c}" for species, genes in annotations.items() for c in genes["chromosome"]})
     code = {name: i for i, name in enumerate(names)}
     tables = {}
