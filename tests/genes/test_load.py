@@ -12,10 +12,10 @@ import pytest
 
 from univerce._settings import settings
 from univerce.genes.load import available_species, convert_released, load_table
-from univerce.genes.release.registry import ASSETS, RELEASED_SPECIES
+from univerce.genes.release.registry import ASSETS, RELEASED_SPECIES, protein_file
 from univerce.genes.table import make_table, table_digest, write_table
 
-module = importlib.import_module("univerce.genes.load")
+module = importlib.import_module("univerce.genes.release.tables")
 
 
 def small_table(species="human", dim=4):
@@ -104,7 +104,7 @@ def test_an_unknown_species_lists_those_there_are(model):
 
 def test_an_unknown_model_lists_those_there_are(tmp_path):
     for name in ("uce-5l", tmp_path):
-        with pytest.raises(ValueError, match=r"uce-mini, uce-4l, uce-33l, or a directory with a config\.json"):
+        with pytest.raises(ValueError, match=r"uce-mini, .*uce-4l, uce-33l, .*hf://owner/name, or a directory with a"):
             load_table("human", model=name)
     with pytest.raises(ValueError, match="model='uce-mini' is not a released model; use one of uce-4l, uce-33l"):
         convert_released(model="uce-mini")
@@ -126,7 +126,7 @@ def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatc
         return settings.cache_dir / name
 
     def convert(positions, offsets, *, tokens, protein_embeddings, out_dir, species):
-        converted.append((positions.name, offsets.name, tokens.name, protein_embeddings.name, species))
+        converted.append((positions.name, offsets.name, tokens.name, protein_embeddings["pig"].name, species))
         return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
 
     monkeypatch.setattr(module, "fetch", fetch)
@@ -139,8 +139,8 @@ def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatc
             assert table.uns["gene_table"]["species"] == "pig"
         assert (tmp_path / "tables" / "esm2-15b" / "pig.h5ad").is_file()
         assert available_species(model) == sorted(RELEASED_SPECIES)
-    assert converted == [("species_chrom.csv", "species_offsets.pkl", expected, "protein_embeddings.tar.gz", ["pig"])]
-    assert sorted(fetched) == sorted(converted[0][:4])
+    assert converted == [("species_chrom.csv", "species_offsets.pkl", expected, protein_file("pig"), ["pig"])]
+    assert sorted(fetched) == sorted(converted[0][:4]), "the proteins of one species, not of all"
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,9 @@ def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatc
     [
         ("uce-33l", [], {
             "species_chrom.csv": "4.1 MB", "species_offsets.pkl": "139 bytes", "33l_8ep_1024t_1280.torch": "5.7 GB",
-            "protein_embeddings.tar.gz": "2.74 GB",
+            protein_file("human"): "405 MB",
         }),
-        ("uce-4l", ["species_chrom.csv", "species_offsets.pkl", "all_tokens.torch"],
-         {"protein_embeddings.tar.gz": "2.74 GB"}),
+        ("uce-4l", ["species_chrom.csv", "species_offsets.pkl", "all_tokens.torch"], {protein_file("human"): "405 MB"}),
     ],
     ids=["all missing", "one missing"],
 )  # fmt: skip
@@ -162,27 +161,31 @@ def test_a_released_table_offline_names_every_missing_file_and_how_to_get_them(t
         load_table("human", model=model)
     text = str(error.value)
     listed = [line for line in text.splitlines() if line.startswith("- ")]
-    assert listed == [f"- {name} ({size}), {ASSETS[name].urls[0]}" for name, size in missing.items()]
+    sources = {name: (*ASSETS[name].urls, *map(str, ASSETS[name].hub))[0] for name in missing}
+    assert listed == [f"- {name} ({size}), {sources[name]}" for name, size in missing.items()]
     assert f"`univerce assets fetch {' '.join(missing)}`" in text
     assert f"UNIVERCE_CACHE={tmp_path}" in text
 
 
 def test_callers_that_want_a_released_table_at_the_same_time_convert_it_once(monkeypatch, tmp_path):
-    both = threading.Barrier(2, timeout=60)
+    both, waited = threading.Barrier(2, timeout=60), threading.local()
     converted = []
 
     def fetch(name):
-        if name == "protein_embeddings.tar.gz":
-            both.wait()  # both have seen that there is no table before either converts it
         return settings.cache_dir / name
+
+    def require(names):
+        if not hasattr(waited, "done"):
+            waited.done = True
+            both.wait()  # both have seen that there is no table before either converts it
 
     def convert(*_, out_dir, species, **__):
         converted.append(species)
         time.sleep(0.2)
         return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
 
-    monkeypatch.setattr(module, "fetch", fetch)
-    monkeypatch.setattr(module, "convert_tables", convert)
+    for name, stand_in in (("fetch", fetch), ("require", require), ("convert_tables", convert)):
+        monkeypatch.setattr(module, name, stand_in)
     with settings.override(cache_dir=tmp_path), ThreadPoolExecutor(2) as pool:
         for table in pool.map(lambda _: load_table("pig", model="uce-4l"), range(2)):
             assert table.uns["gene_table"]["species"] == "pig"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 
 from univerce._settings import settings
-from univerce.genes.release.convert import convert_tables
-from univerce.genes.release.fetch import fetch, require
+from univerce.genes.release.models import MODELS
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
+from univerce.genes.release.source import Source, find_source
+from univerce.genes.release.tables import convert_once, convert_released_tables, source_species
 from univerce.genes.table import read_table
 
 BUNDLED_MODEL = "uce-mini"
@@ -27,9 +28,10 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     species
         A name that :func:`available_species` lists.
     model
-        ``"uce-mini"``, whose tables are bundled; ``"uce-4l"`` or ``"uce-33l"``, whose tables are converted at first use
-        from the released files (several GB); or the directory of a model with ``config.json`` and tables, also in
-        ``tables/``. Other species come from the cache, where :func:`build_species` puts tables by encoder.
+        ``"uce-mini"``, whose tables are bundled; a name or ``hf://owner/name`` of a public checkpoint, see
+        :func:`univerce.model.list_models`, whose tables are converted at first use from its files (several GB); the
+        directory of a model with ``config.json`` and tables, also in ``tables/``; or of a public checkpoint. Other
+        species come from the cache, where :func:`build_species` puts tables by encoder.
 
     Returns
     -------
@@ -41,6 +43,8 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
         If the model does not exist, or has no table of the species; the message lists those it has.
     FileNotFoundError
         If released files are missing and ``settings.offline`` is set; the message lists all of them.
+    FetchError
+        An ``OSError``, if no source serves a file.
 
     Examples
     --------
@@ -49,8 +53,8 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     1
     """
     found = table_files(model)
-    if species not in found and model in RELEASED_MODELS and species in RELEASED_SPECIES:
-        found = _convert_once(species, str(model))
+    if species not in found and (source := public_source(model)) is not None and species in source_species(source):
+        found = convert_once(source, species, _table_directory(model))
     if species not in found:
         raise ValueError(
             f"There is no gene table of {species!r} for the model {str(model)!r}; its species are "
@@ -79,7 +83,13 @@ def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
     True
     """
     found = set(table_files(model))
-    return sorted(found | set(RELEASED_SPECIES) if model in RELEASED_MODELS else found)
+    if (source := public_source(model)) is not None:
+        try:
+            found.update(source_species(source))
+        except FileNotFoundError:  # offline, and the files of the checkpoint are not here anymore
+            if not found:
+                raise
+    return sorted(found)
 
 
 def table_files(model: str | Path) -> dict[str, Path]:
@@ -99,9 +109,14 @@ def model_encoder(model: str | Path) -> str:
     """Get the encoder whose features a model reads, ``""`` if its ``config.json`` does not say."""
     if model in RELEASED_MODELS:
         return ESM2_15B
-    directory = BUNDLED_TABLES.parent if model == BUNDLED_MODEL else Path(model)
-    written = json.loads((directory / "config.json").read_text())
-    return str(written.get("config", {}).get("token_encoder", "")) if isinstance(written, dict) else ""
+    source = public_source(model)
+    directory = BUNDLED_TABLES.parent if model == BUNDLED_MODEL else Path(model) if source is None else source.converted
+    return str(_own_config(directory).get("token_encoder", ""))
+
+
+def public_source(model: str | Path) -> Source | None:
+    """Find the public checkpoint that a model names; ``None`` for models that this package wrote."""
+    return None if model == BUNDLED_MODEL or _own_config(Path(model)) else find_source(model)
 
 
 def load_reference(species: str, encoder: str) -> ad.AnnData | None:
@@ -148,35 +163,8 @@ def convert_released(
     """
     if model not in RELEASED_MODELS:
         raise ValueError(f"model={model!r} is not a released model; use one of {', '.join(RELEASED_MODELS)}.")
-    return _convert(_released_files(model), registered_tables(ESM2_15B) if out_dir is None else out_dir, species)
-
-
-def _released_files(model: str) -> list[Path]:
-    """Get positions, offsets, tokens and protein embeddings; fetch those that are not in the cache."""
-    holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
-    tokens = next((name for name in holders if (settings.cache_dir / name).is_file()), RELEASED_MODELS[model])
-    names = ("species_chrom.csv", "species_offsets.pkl", tokens, "protein_embeddings.tar.gz")
-    require(names)
-    return [fetch(name) for name in names]
-
-
-def _convert(files: Sequence[Path], out_dir: Path | str, species: Sequence[str] | None) -> dict[str, Path]:
-    positions, offsets, tokens, proteins = files
-    return convert_tables(
-        positions, offsets, tokens=tokens, protein_embeddings=proteins, out_dir=out_dir, species=species,
-    )  # fmt: skip
-
-
-def _convert_once(species: str, model: str) -> dict[str, Path]:
-    """Convert the table of ``species`` unless it exists; concurrent processes wait for each other."""
-    from filelock import FileLock
-
-    files = _released_files(model)
-    directory = registered_tables(ESM2_15B)
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory.with_name(f".{directory.name}.lock")):
-        found = list_tables(directory)
-        return found if species in found else _convert(files, directory, [species])
+    wanted = list(RELEASED_SPECIES) if species is None else species
+    return convert_released_tables(model, registered_tables(ESM2_15B) if out_dir is None else out_dir, wanted)
 
 
 def _table_directory(model: str | Path) -> Path:
@@ -184,13 +172,25 @@ def _table_directory(model: str | Path) -> Path:
         return BUNDLED_TABLES
     if model in RELEASED_MODELS:
         return registered_tables(ESM2_15B)
+    if (source := public_source(model)) is not None:
+        return source.converted / "tables"
     directory = Path(model)
     if not (directory / "config.json").is_file():
         raise ValueError(
-            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *RELEASED_MODELS))}, or a directory "
-            "with a config.json."
+            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *MODELS))}, hf://owner/name, or a "
+            "directory with a config.json."
         )
     return directory / "tables" if (directory / "tables").is_dir() else directory
+
+
+def _own_config(directory: Path) -> dict[str, Any]:
+    """Configuration of a model that this package wrote; empty for other directories."""
+    try:
+        written = json.loads((directory / "config.json").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    config = written.get("config", {}) if isinstance(written, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 @lru_cache(maxsize=16)

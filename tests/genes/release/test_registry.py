@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from univerce.genes.release.models import BRAIN, MODELS, PAPER
 from univerce.genes.release.registry import (
     ASSETS,
     MAGIC,
@@ -12,13 +15,31 @@ from univerce.genes.release.registry import (
 )
 
 
-def test_every_asset_has_bounds_that_include_its_published_size_and_a_figshare_address():
+def test_every_asset_has_a_source_and_bounds_that_include_its_published_size():
     for asset in ASSETS.values():
         assert asset.min_bytes <= (asset.size or asset.min_bytes) <= asset.max_bytes
         assert asset.kind in MAGIC
-        assert asset.urls[0].startswith("https://figshare.com/ndownloader/files/")
-        assert len({url.rsplit("/")[-1] for url in asset.urls}) == 1
+        assert asset.urls or asset.hub
     assert set(RELEASED_MODELS.values()) <= set(ASSETS)
+    assert {protein_file(species) for species in RELEASED_SPECIES} <= set(ASSETS)
+
+
+def test_figshare_is_asked_by_its_api_first_and_its_website_last():
+    for asset in (asset for asset in ASSETS.values() if asset.figshare_id):
+        hosts = [url.split("/")[2] for url in asset.urls]
+        assert hosts == ["api.figshare.com", "ndownloader.figshare.com", "figshare.com"]
+        assert {url.rsplit("/")[-1] for url in asset.urls} == {str(asset.figshare_id)}
+
+
+def test_the_registered_models_are_of_known_families_and_pin_only_commits():
+    for name, model in MODELS.items():
+        assert model.name == name
+        assert model.family in (PAPER, BRAIN)
+        assert model.revision is None or re.fullmatch("[0-9a-f]{40}", model.revision)
+        assert (model.ids is None) == (model.ids_from == "")
+        assert model.asset == RELEASED_MODELS.get(name)
+        assert model.gene_data is None or model.gene_data in ASSETS
+        assert len(set(model.species)) == len(model.species)
 
 
 def test_both_known_token_tensors_and_the_real_files_are_within_their_bounds(test_data):

@@ -31,7 +31,10 @@ def _sha256(path: str, size: int, mtime_ns: int) -> str:
 
 
 def read_checksums() -> dict[str, str]:
-    """Read ``<cache_dir>/checksums.json``: file name to the SHA-256 of its first verified download."""
+    """Read ``<cache_dir>/checksums.json``: file name to the SHA-256 of its first verified download.
+
+    Repositories of the hub are listed with the commit of their first fetch.
+    """
     path = settings.cache_dir / _CHECKSUMS
     try:
         return json.loads(path.read_text())
@@ -46,7 +49,7 @@ def check_digest(name: str, path: Path) -> None:
     digest = file_sha256(path)
     recorded = read_checksums().get(name)
     if recorded is None:
-        _record(name, digest)
+        record_checksum(name, digest)
     elif digest != recorded:
         raise ValueError(
             f"{name} has the SHA-256 {digest}, but {recorded} was recorded at its first verified download. If the "
@@ -55,11 +58,13 @@ def check_digest(name: str, path: Path) -> None:
         )
 
 
-def _record(name: str, digest: str) -> None:
+def record_checksum(name: str, digest: str) -> None:
+    """Record the checksum of a name for later calls."""
     from filelock import FileLock
 
     path = settings.cache_dir / _CHECKSUMS
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{_CHECKSUMS}.lock")):
             text = json.dumps(read_checksums() | {name: digest}, indent=2, sort_keys=True)
             write_whole(path, f"{text}\n".encode())
@@ -67,4 +72,4 @@ def _record(name: str, digest: str) -> None:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         # a shared cache that only its owner may write still serves its files
-        logger.warning("Could not record the SHA-256 of %s in %s: %s", name, path, error)
+        logger.warning("Could not record the checksum of %s in %s: %s", name, path, error)

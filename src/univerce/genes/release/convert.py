@@ -15,6 +15,7 @@ import pandas as pd
 
 from univerce._settings import settings
 from univerce.genes.release.checksums import file_sha256
+from univerce.genes.release.ensembl import bundled_annotation, ensembl_ids
 from univerce.genes.release.parse import (
     chromosome_codes,
     protein_files,
@@ -23,9 +24,9 @@ from univerce.genes.release.parse import (
     species_blocks,
     token_tensor,
 )
-from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, FIGSHARE_ARTICLE, list_tables, protein_file
+from univerce.genes.release.registry import ESM2_15B, FIGSHARE_ARTICLE, protein_file
 from univerce.genes.release.unpickle import load_pickle_plain, load_torch
-from univerce.genes.table import N_SPECIAL, PAD, make_table, read_table, write_around
+from univerce.genes.table import N_SPECIAL, PAD, make_table, write_around
 from univerce.io.atomic import replacing
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def convert_tables(
     species_offsets: Path | str | Mapping[str, int],
     *,
     tokens: Path | str,
-    protein_embeddings: Path | str,
+    protein_embeddings: Path | str | Mapping[str, Path],
     out_dir: Path | str,
     species: Sequence[str] | None = None,
     dtype: str = "float16",
@@ -65,7 +66,7 @@ def convert_tables(
     tokens
         ``all_tokens.torch``, or a checkpoint with ``pe_embedding.weight`` (``4layer_model.torch``).
     protein_embeddings
-        ``protein_embeddings.tar.gz`` or its directory, whose symbols name the rows.
+        ``protein_embeddings.tar.gz`` or its directory, or species to file; its symbols name the rows.
     out_dir
         Output directory, also used as scratch space.
     species
@@ -126,7 +127,8 @@ def convert_tables(
         tempfile.TemporaryDirectory(dir=out_dir, prefix=".convert.") as scratch,
         tqdm(total=len(wanted), desc="gene tables", disable=not settings.progress) as bar,
     ):
-        for name, proteins in protein_files(Path(protein_embeddings), wanted, Path(scratch)):
+        given = protein_embeddings if isinstance(protein_embeddings, Mapping) else Path(protein_embeddings)
+        for name, proteins in protein_files(given, wanted, Path(scratch)):
             bar.set_postfix_str(name)
             written[name] = out_dir / f"{name}.h5ad"
             with replacing(written[name]) as part:
@@ -141,7 +143,7 @@ def convert_tables(
                     tokens=token_tensor(tokens, chrom_token_offset, len(codes)),
                     proteins=load_torch(proteins),
                     dtype=dtype,
-                    annotation=_bundled_annotation(name) if annotation is None else annotation.get(name),
+                    annotation=bundled_annotation(name) if annotation is None else annotation.get(name),
                     files=digests | {proteins.name: file_sha256(proteins)},
                 )
             bar.update()
@@ -179,7 +181,7 @@ def _convert_species(
     kept = [symbols[i] for i in rows]
     genes = placed.loc[kept, ["chromosome", "start"]].reset_index(names="symbol")
     genes["chromosome_code"] = [codes[f"{species}_{c}"] for c in genes["chromosome"]]
-    genes["ensembl_id"] = _ensembl_ids(kept, annotation)
+    genes["ensembl_id"] = ensembl_ids(kept, annotation)
     names = sorted(set(positions["chromosome"]), key=lambda name: codes[f"{species}_{name}"])
     own_codes = [codes[f"{species}_{name}"] for name in names]
     special = _finite(tokens[:N_SPECIAL], "special tokens")
@@ -281,17 +283,3 @@ def _log_genes(species: str, what: str, symbols: Sequence[str]) -> None:
     if symbols:
         shown = ", ".join(symbols[:5]) + ", ..." * (len(symbols) > 5)
         logger.info("%s: %d genes %s (%s)", species, len(symbols), what, shown)
-
-
-def _ensembl_ids(symbols: Sequence[str], annotation: pd.DataFrame | None) -> list[str]:
-    """Get the Ensembl id of each symbol, ``""`` if there is none or more than one."""
-    if annotation is None:
-        return [""] * len(symbols)
-    known = pd.Series(annotation["ensembl_id"].to_numpy(str), index=annotation["symbol"].astype(str).str.upper())
-    known = known[(known != "") & ~known.index.duplicated(keep=False)]
-    return known.reindex(list(symbols), fill_value="").tolist()
-
-
-def _bundled_annotation(species: str) -> pd.DataFrame | None:
-    path = list_tables(BUNDLED_TABLES).get(species)
-    return None if path is None else read_table(path).obs[["symbol", "ensembl_id"]]

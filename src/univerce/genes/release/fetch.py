@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,8 @@ import pandas as pd
 from univerce._settings import settings
 from univerce.genes.release.checksums import check_digest, read_checksums
 from univerce.genes.release.download import FetchError, Part, find_problem
-from univerce.genes.release.registry import ASSETS, Asset, asset_urls, get_asset
+from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
+from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,10 @@ logger = logging.getLogger(__name__)
 def fetch(name: str) -> Path:
     """Return the local path of a released file; download it if it is not in the cache.
 
-    A download resumes where an earlier one broke off. Status, length and first bytes are checked; the SHA-256 is
-    recorded in ``<cache_dir>/checksums.json`` the first time and compared every later time.
+    The sources are tried in turn: ``UNIVERCE_MIRROR`` if it is set; figshare by its API, its file host and its website;
+    the copies on the Hugging Face hub. A download resumes where the connection broke. Status, length, first bytes and
+    the checksums that figshare and the hub state are checked; the SHA-256 is recorded in
+    ``<cache_dir>/checksums.json`` the first time and compared every later time.
 
     Parameters
     ----------
@@ -31,12 +35,12 @@ def fetch(name: str) -> Path:
 
     Returns
     -------
-    The path ``<cache_dir>/<name>``.
+    The path ``<cache_dir>/<name>``, or that of the copy of the hub in ``<cache_dir>/hub``.
 
     Raises
     ------
     FileNotFoundError
-        If the file is not in the cache and ``settings.offline`` is set.
+        If the file is not in the cache and ``settings.offline`` (or ``HF_HUB_OFFLINE``) is set.
     PermissionError
         If the cache directory is not writable.
     FetchError
@@ -51,7 +55,7 @@ def fetch(name: str) -> Path:
     ...     uc.genes.fetch("species_chrom.csv")
     Traceback (most recent call last):
     FileNotFoundError: 1 file is missing in nowhere, and uc.settings.offline forbids fetching it:
-    - species_chrom.csv (4.1 MB), https://figshare.com/ndownloader/files/42706558
+    - species_chrom.csv (4.1 MB), https://api.figshare.com/v2/file/download/42706558
     ...
     """
     from filelock import FileLock
@@ -60,24 +64,30 @@ def fetch(name: str) -> Path:
     path = settings.cache_dir / asset.name
     require([name])
     if not path.is_file():
+        if (copy := _hub_copy(asset)) is not None:
+            return copy
         _require_writable(settings.cache_dir)
         with FileLock(settings.cache_dir / f".{name}.lock"):
             if not path.is_file():  # another process may have fetched it in the meantime
-                _download(asset, path)
-                return path
+                return _hub_copy(asset) or _download(asset, path)
     if problem := find_problem(asset, path):
-        raise ValueError(f"{path} is not {name}: {problem}. Delete it and fetch it again from {asset.urls[0]}.")
+        raise ValueError(f"{path} is not {name}: {problem}. Delete it and fetch it again from {_first(asset)}.")
     check_digest(asset.name, path)
     return path
 
 
+def is_cached(name: str) -> bool:
+    """Whether a released file is in the cache."""
+    asset = get_asset(name)
+    return (settings.cache_dir / asset.name).is_file() or _hub_copy(asset) is not None
+
+
 def require(names: Iterable[str]) -> None:
     """Raise ``FileNotFoundError`` that lists every missing file with its size, if nothing may be fetched."""
-    missing = [asset for asset in map(get_asset, names) if not (settings.cache_dir / asset.name).is_file()]
-    if not missing or not settings.offline:
+    if not is_offline() or not (missing := [get_asset(name) for name in names if not is_cached(name)]):
         return
     files, them = ("1 file is", "it") if len(missing) == 1 else (f"{len(missing)} files are", "them")
-    lines = "".join(f"\n- {asset.name} ({_human_size(asset.size)}), {asset_urls(asset)[0]}" for asset in missing)
+    lines = "".join(f"\n- {asset.name} ({human_size(asset.size)}), {_first(asset)}" for asset in missing)
     raise FileNotFoundError(
         f"{files} missing in {settings.cache_dir}, and uc.settings.offline forbids fetching {them}:{lines}\n"
         f"Fetch {them} with `univerce assets fetch {' '.join(asset.name for asset in missing)}` (UNIVERCE_OFFLINE=0, "
@@ -91,7 +101,8 @@ def list_assets() -> pd.DataFrame:
     Returns
     -------
     One row per file: ``name``; ``size`` in bytes (as published, or on disk once fetched; missing if unknown);
-    ``cached``; ``sha256`` as recorded at the first verified download (``""`` before); ``url``.
+    ``cached``; ``sha256`` as recorded at the first verified download (``""`` before, and for copies of the hub);
+    ``url`` of the first source.
 
     Examples
     --------
@@ -102,21 +113,29 @@ def list_assets() -> pd.DataFrame:
     recorded = read_checksums()
     rows = []
     for asset in ASSETS.values():
-        path = settings.cache_dir / asset.name
-        cached = path.is_file()
-        size = path.stat().st_size if cached else asset.size
-        rows.append((asset.name, size, cached, recorded.get(asset.name, ""), asset_urls(asset)[0]))
+        own = settings.cache_dir / asset.name
+        path = own if own.is_file() else _hub_copy(asset)
+        size = asset.size if path is None else path.stat().st_size
+        rows.append((asset.name, size, path is not None, recorded.get(asset.name, ""), _first(asset)))
     frame = pd.DataFrame(rows, columns=["name", "size", "cached", "sha256", "url"])
     return frame.astype({"size": "Int64", "cached": bool})
 
 
-def _download(asset: Asset, path: Path) -> None:
-    """Try the sources in turn; the first file that passes all checks becomes ``path``."""
+def human_size(size: int | None) -> str:
+    """Write a number of bytes with its unit."""
+    if size is None:
+        return "of unknown size"
+    unit, name = next(((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u), (1, "bytes"))
+    return f"{size / unit:.3g} {name}"
+
+
+def _download(asset: Asset, path: Path) -> Path:
+    """Try the sources in turn; the first file that passes all checks is the asset."""
     reasons = []
     for url in asset_urls(asset):
         part = Part(asset, url, path)
         try:
-            part.download()
+            part.download(known_hash=_known_hash(asset, url))
         except FetchError as error:
             logger.warning("Could not fetch %s from %s: %s", asset.name, url, error)
             reasons.append(f"\n- {url}: {error}")
@@ -128,18 +147,56 @@ def _download(asset: Asset, path: Path) -> None:
             raise
         os.replace(part.path, path)
         part.discard()
-        return
+        return path
+    for copy in asset.hub:
+        try:
+            file = fetch_hub_file(copy.repository, copy.path, copy.revision)
+        except FetchError as error:
+            logger.warning("Could not fetch %s from %s: %s", asset.name, copy, error)
+            reasons.append(f"\n- {error}")
+            continue
+        if problem := find_problem(asset, file):
+            reasons.append(f"\n- {copy}: {problem}")
+            continue
+        return file
     raise FetchError(
         f"{asset.name} could not be fetched.{''.join(reasons)}\nTry again later (a broken download is resumed), set "
-        f"UNIVERCE_MIRROR to the base URL of a mirror, or download {asset.urls[0]} to {path} by hand."
+        f"UNIVERCE_MIRROR to the base URL of a mirror, or download {_first(asset)} to {path} by hand."
     )
 
 
-def _human_size(size: int | None) -> str:
-    if size is None:
-        return "of unknown size"
-    unit, name = next(((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= u), (1, "bytes"))
-    return f"{size / unit:.3g} {name}"
+def _known_hash(asset: Asset, url: str) -> str | None:
+    return _figshare_files().get(asset.figshare_id) if asset.figshare_id and url in asset.urls else None
+
+
+@lru_cache(maxsize=1)
+def _figshare_files() -> Mapping[int, str]:
+    """Checksums of the files at figshare by their number, if its REST API answers."""
+    import requests
+
+    try:
+        answer = requests.get(FIGSHARE_FILES, params={"page_size": 100}, timeout=10)
+        answer.raise_for_status()
+        return {int(file["id"]): f"md5:{file['computed_md5']}" for file in answer.json() if file.get("computed_md5")}
+    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.info("figshare does not tell its checksums: %s", error)
+        return {}
+
+
+def _hub_copy(asset: Asset) -> Path | None:
+    """Find a copy of the hub that was fetched before."""
+    return next((path for copy in asset.hub if (path := _find_copy(copy)) is not None), None)
+
+
+def _find_copy(copy: HubFile) -> Path | None:
+    if not (settings.cache_dir / "hub").is_dir():  # nothing was fetched from the hub
+        return None
+    commit = copy.revision or read_checksums().get(f"hf://{copy.repository}")
+    return None if commit is None else find_hub_file(copy.repository, copy.path, commit)
+
+
+def _first(asset: Asset) -> str:
+    return next(iter((*asset_urls(asset), *map(str, asset.hub))))
 
 
 def _require_writable(directory: Path) -> None:

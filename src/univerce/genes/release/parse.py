@@ -88,8 +88,13 @@ def token_tensor(path: Path | str, chrom_token_offset: int, n_codes: int) -> Ten
     return tokens
 
 
-def protein_files(source: Path, species: Sequence[str], scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Iterate over species and their protein embeddings, in a directory or extracted one by one from the archive."""
+def protein_files(
+    source: Path | Mapping[str, Path], species: Sequence[str], scratch: Path
+) -> Iterator[tuple[str, Path]]:
+    """Iterate over species and their protein embeddings: named, in a directory, or extracted one by one."""
+    if isinstance(source, Mapping):
+        yield from ((s, source[s]) for s in species)
+        return
     names = {protein_file(s): s for s in species}
     if source.is_dir():
         found = {name: next(source.rglob(name), None) for name in names}

@@ -1,0 +1,197 @@
+"""Files of repositories on the Hugging Face hub, verified and kept in the cache of this package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from univerce._settings import settings
+from univerce.genes.release.checksums import file_sha256, read_checksums, record_checksum
+from univerce.genes.release.download import FetchError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PREFIX = "hf://"
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class HubEntry:
+    """What the hub says of one file."""
+
+    size: int
+    sha256: str
+    """``""`` for a small file, which git names by ``blob`` instead."""
+    blob: str
+
+
+def parse_hub(model: str) -> tuple[str, str | None] | None:
+    """Split ``hf://owner/name`` or ``hf://owner/name@revision``; ``None`` for other strings."""
+    if not model.startswith(_PREFIX):
+        return None
+    repository, _, revision = model.removeprefix(_PREFIX).partition("@")
+    if len([part for part in repository.split("/") if part]) != 2 or repository.count("/") != 1:
+        raise ValueError(f"{model!r} does not name a repository; write hf://owner/name or hf://owner/name@revision.")
+    return repository, revision or None
+
+
+def is_offline() -> bool:
+    """Whether nothing may be fetched: ``settings.offline``, or ``HF_HUB_OFFLINE`` in the environment."""
+    return settings.offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def hub_commit(repository: str, revision: str | None) -> str:
+    """Find the commit of a revision; without one, that of the first fetch, so that a model stays the same.
+
+    ``FileNotFoundError`` offline if it is not on record, ``FetchError`` if the hub does not tell it.
+    """
+    if revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
+        return revision
+    name = f"{_PREFIX}{repository}" + (f"@{revision}" if revision else "")
+    recorded = read_checksums().get(name)
+    if recorded is not None and (revision is None or is_offline()):
+        return recorded
+    if is_offline():
+        raise _offline(name)
+    commit, _ = _listing(repository, revision, _endpoint())
+    record_checksum(name, commit)
+    return commit
+
+
+def hub_files(repository: str, commit: str) -> Mapping[str, HubEntry]:
+    """List the files of a repository at a commit; ``FileNotFoundError`` offline."""
+    if is_offline():
+        raise _offline(f"{_PREFIX}{repository}@{commit[:12]}")
+    return _listing(repository, commit, _endpoint())[1]
+
+
+def find_hub_file(repository: str, path: str, commit: str) -> Path | None:
+    """Find a file that was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, path, cache_dir=_cache(), revision=commit)
+    return Path(found) if isinstance(found, str) else None
+
+
+def snapshot(repository: str, commit: str) -> list[str]:
+    """List the files of a repository at a commit that were fetched before."""
+    from huggingface_hub.file_download import repo_folder_name
+
+    root = _cache() / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / commit
+    return [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
+
+
+def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> Path:
+    """Return the local path of a file; fetch it if it is not in the cache, and compare it with the hub's checksum.
+
+    ``FileNotFoundError`` if it is missing and nothing may be fetched; ``FetchError`` if the hub does not serve it, or
+    what it serves is not the file.
+    """
+    from huggingface_hub import hf_hub_download
+
+    commit = hub_commit(repository, revision)
+    if (found := find_hub_file(repository, path, commit)) is not None:
+        return found
+    where = f"{_PREFIX}{repository}@{commit[:12]}/{path}"
+    if is_offline():
+        raise _offline(where)
+    entry = hub_files(repository, commit).get(path)
+    if entry is None:
+        raise FetchError(f"{_PREFIX}{repository}@{commit[:12]} has no {path}.")
+    with _errors(where), _progress():
+        file = Path(hf_hub_download(repository, path, revision=commit, cache_dir=_cache(), endpoint=_endpoint()))
+    if problem := _problem(file, entry):
+        for copy in {file.resolve(), file}:  # the file and the link to it, so that the next call fetches it again
+            copy.unlink(missing_ok=True)
+        raise FetchError(f"{where}: {problem}")
+    return file
+
+
+def _offline(what: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{what} is not in {settings.cache_dir}, and offline mode (uc.settings.offline or HF_HUB_OFFLINE) forbids "
+        "fetching it."
+    )
+
+
+def _problem(file: Path, entry: HubEntry) -> str:
+    """Describe why a file is not what the hub lists; ``""`` if it is."""
+    size = file.stat().st_size
+    if entry.sha256:
+        found, expected = file_sha256(file), entry.sha256
+    else:
+        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        with file.open("rb") as content:
+            while block := content.read(_BLOCK):
+                digest.update(block)
+        found, expected = digest.hexdigest(), entry.blob
+    if found == expected:
+        return ""
+    with file.open("rb") as content:
+        seen = describe(content.read(512))
+    return f"its checksum is {found[:12]} instead of {expected[:12]} ({size} of {entry.size} bytes): {seen}"
+
+
+@lru_cache(maxsize=64)
+def _listing(repository: str, revision: str | None, endpoint: str | None) -> tuple[str, Mapping[str, HubEntry]]:
+    from huggingface_hub import HfApi
+
+    where = f"{_PREFIX}{repository}" + (f"@{revision[:12]}" if revision else "")
+    with _errors(where):
+        info = HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
+    files = {
+        each.rfilename: HubEntry(each.size or 0, each.lfs.sha256 if each.lfs else "", each.blob_id or "")
+        for each in info.siblings or ()
+    }
+    if not info.sha:
+        raise FetchError(f"{where}: the hub does not state its commit.")
+    return info.sha, files
+
+
+@contextmanager
+def _errors(where: str) -> Iterator[None]:
+    """Raise every failure of the hub or the connection as ``FetchError``."""
+    try:
+        yield
+    except _failures() as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FetchError(f"{where}: {reason}") from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # a broken connection is an error of httpx or httpx2, depending on the version of huggingface_hub; a ValueError is
+    # an answer that is not JSON
+    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return OSError, ValueError, HfHubHTTPError, *(client.HTTPError for client in clients)
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if settings.progress or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _endpoint() -> Any:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _cache() -> Path:
+    return settings.cache_dir / "hub"

@@ -1,0 +1,80 @@
+"""Gene tables of public checkpoints, converted when they are first asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from univerce.genes.release.convert import convert_tables
+from univerce.genes.release.download import FetchError
+from univerce.genes.release.fetch import fetch, is_cached, require
+from univerce.genes.release.models import PAPER
+from univerce.genes.release.registry import RELEASED_MODELS, RELEASED_SPECIES, list_tables, protein_file
+from univerce.genes.release.source import Source
+
+logger = logging.getLogger(__name__)
+
+_ARCHIVE = "protein_embeddings.tar.gz"
+_POSITIONS = ("species_chrom.csv", "species_offsets.pkl")
+
+
+def source_species(source: Source) -> list[str]:
+    """List the species of a checkpoint."""
+    return sorted(RELEASED_SPECIES) if source.family() == PAPER else source.species()
+
+
+def convert_once(source: Source, species: str, directory: Path) -> dict[str, Path]:
+    """Convert the table of a species into a directory unless it exists; concurrent processes wait for each other."""
+    from filelock import FileLock
+
+    if source.name in RELEASED_MODELS:
+        _require(source.name, [species])  # before the directory is made
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory.with_name(f".{directory.name}.lock")):
+        if species in list_tables(directory):
+            pass
+        elif source.name in RELEASED_MODELS:
+            convert_released_tables(source.name, directory, [species])
+        elif source.family() == PAPER:
+            tokens = next(iter(source.weights())) if source.tokens() is None else source.tokens()
+            _convert(tokens, directory, [species])
+        else:
+            ids = source.ids()
+            source.write_table(species, directory / f"{species}.h5ad", ids=ids, encoder=source.encoder(ids))
+    return list_tables(directory)
+
+
+def convert_released_tables(model: str, out_dir: Path | str, species: Sequence[str]) -> dict[str, Path]:
+    """Convert tables of the release; the token tensor comes from any file in the cache that holds it."""
+    _require(model, species)
+    return _convert(fetch(_token_file(model)), out_dir, species)
+
+
+def _token_file(model: str) -> str:
+    holders = dict.fromkeys((RELEASED_MODELS[model], *RELEASED_MODELS.values(), "all_tokens.torch"))
+    return next((name for name in holders if is_cached(name)), RELEASED_MODELS[model])
+
+
+def _require(model: str, species: Sequence[str]) -> None:
+    proteins = [_ARCHIVE] if is_cached(_ARCHIVE) else [protein_file(s) for s in species]
+    require([*_POSITIONS, _token_file(model), *proteins])
+
+
+def _convert(tokens: Path | None, out_dir: Path | str, species: Sequence[str]) -> dict[str, Path]:
+    positions, offsets = (fetch(name) for name in _POSITIONS)
+    return convert_tables(
+        positions, offsets, tokens=fetch("all_tokens.torch") if tokens is None else tokens,
+        protein_embeddings=_proteins(species), out_dir=out_dir, species=species,
+    )  # fmt: skip
+
+
+def _proteins(species: Sequence[str]) -> Path | dict[str, Path]:
+    """Protein embeddings of these species only, or the archive of all if it is in the cache or nothing else answers."""
+    if is_cached(_ARCHIVE):
+        return fetch(_ARCHIVE)
+    try:
+        return {name: fetch(protein_file(name)) for name in species}
+    except FetchError as error:
+        logger.warning("%s\nFetching the archive of all species instead.", error)
+        return fetch(_ARCHIVE)

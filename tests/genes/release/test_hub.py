@@ -1,0 +1,156 @@
+"""Files of the hub: fetched once, verified, continued, and found again offline."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.hub import CHALLENGE, FORBIDDEN, Hub
+from univerce._settings import settings
+from univerce.genes.release.download import FetchError
+from univerce.genes.release.hub import fetch_hub_file, hub_commit, parse_hub, snapshot
+
+REPOSITORY = "maker/model"
+WEIGHTS = bytes(range(256)) * 4000
+FILES = {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS, "vocab/genes.json": b"{}"}
+STORED = f"/storage/{REPOSITORY}/model.safetensors"
+module = importlib.import_module("univerce.genes.release.hub")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # what came of a chunk is lost in a break
+    with Hub({REPOSITORY: dict(FILES)}) as hub, settings.override(cache_dir=tmp_path / "cache", progress=False):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+    module._listing.cache_clear()
+
+
+def test_a_repository_is_named_with_or_without_a_revision():
+    assert parse_hub("hf://owner/name") == ("owner/name", None)
+    assert parse_hub("hf://owner/name@v1") == ("owner/name", "v1")
+    assert parse_hub("owner/name") is None
+    for wrong in ("hf://name", "hf://owner/name/file", "hf:///name", "hf://@main"):
+        with pytest.raises(ValueError, match="write hf://owner/name"):
+            parse_hub(wrong)
+
+
+def test_files_are_fetched_once_verified_and_found_offline(hub):
+    for _ in range(2):
+        for path, content in FILES.items():
+            assert fetch_hub_file(REPOSITORY, path).read_bytes() == content
+    assert hub.fetched()[STORED] == 1
+    commit = hub.commit(REPOSITORY)
+    assert sorted(snapshot(REPOSITORY, commit)) == sorted(FILES)
+    hub.requests.clear()
+    with settings.override(offline=True):
+        assert fetch_hub_file(REPOSITORY, "model.safetensors", commit).read_bytes() == WEIGHTS
+        assert fetch_hub_file(REPOSITORY, "config.json").read_bytes() == FILES["config.json"]
+    assert hub.requests == []
+
+
+def test_without_a_revision_the_commit_of_the_first_fetch_stays(hub):
+    first = fetch_hub_file(REPOSITORY, "config.json")
+    hub.repositories[REPOSITORY]["config.json"] = b'{"a": 2}'
+    module._listing.cache_clear()
+    assert fetch_hub_file(REPOSITORY, "config.json") == first
+    assert json.loads((settings.cache_dir / "checksums.json").read_text()) == {
+        f"hf://{REPOSITORY}": first.parent.name
+    }
+    assert fetch_hub_file(REPOSITORY, "config.json", "main").read_bytes() == b'{"a": 2}'
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "settings"])
+def test_offline_asks_nobody_and_says_what_is_missing(hub, monkeypatch, name):
+    if name == "HF_HUB_OFFLINE":
+        monkeypatch.setenv(name, "1")
+    with settings.override(offline=name == "settings"):
+        for revision in (None, "main", "0" * 40):
+            with pytest.raises(FileNotFoundError, match=rf"hf://{REPOSITORY}.* offline mode .*HF_HUB_OFFLINE"):
+                fetch_hub_file(REPOSITORY, "config.json", revision)
+    assert hub.requests == []
+    assert not settings.cache_dir.exists()
+
+
+def test_a_broken_connection_is_continued_where_it_broke(hub):
+    hub.faults[STORED] = "cut"
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+    ranges = [asked for method, path, asked in hub.requests if path == STORED and method == "GET"]
+    assert ranges[0] is None
+    assert ranges[1].startswith("bytes=")
+    assert ranges[1] != "bytes=0-"
+
+
+@pytest.mark.parametrize("fault", ["pointer", "short"])
+def test_what_is_not_the_file_is_refused_and_fetched_again(hub, fault):
+    hub.faults[STORED] = fault
+    with pytest.raises(FetchError, match=r"model\.safetensors"):
+        fetch_hub_file(REPOSITORY, "model.safetensors")
+    assert snapshot(REPOSITORY, hub.commit(REPOSITORY)) == []
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_file_of_the_right_length_and_other_content_is_refused(hub):
+    hub.answers[STORED] = (200, [], bytes(len(WEIGHTS)))
+    with pytest.raises(FetchError, match=r"model\.safetensors: its checksum is \w+ instead of"):
+        fetch_hub_file(REPOSITORY, "model.safetensors")
+    hub.answers[f"/{REPOSITORY}/resolve/{hub.commit(REPOSITORY)}/config.json"] = (
+        200, [("X-Repo-Commit", hub.commit(REPOSITORY)), ("ETag", '"abc"')], b'{"b": 1}',
+    )  # fmt: skip
+    with pytest.raises(FetchError, match=r"config\.json: its checksum is"):
+        fetch_hub_file(REPOSITORY, "config.json")
+    hub.answers.clear()
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+    assert fetch_hub_file(REPOSITORY, "config.json").read_bytes() == FILES["config.json"]
+
+
+@pytest.mark.parametrize(
+    "answer", [FORBIDDEN, CHALLENGE, (500, [], b""), (404, [("X-Error-Code", "RepoNotFound")], b"")],
+    ids=["403", "challenge", "500", "404"],
+)  # fmt: skip
+def test_a_hub_that_does_not_answer_is_an_error_that_names_the_repository(hub, answer):
+    hub.answers[f"/api/models/{REPOSITORY}"] = answer
+    with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}: "):
+        hub_commit(REPOSITORY, None)
+    hub.answers.clear()
+    assert hub_commit(REPOSITORY, None) == hub.commit(REPOSITORY)
+
+
+def test_a_path_or_revision_that_does_not_exist_is_named(hub):
+    with pytest.raises(FetchError, match=r"has no model\.bin"):
+        fetch_hub_file(REPOSITORY, "model.bin")
+    with pytest.raises(FetchError, match=f"hf://{REPOSITORY}@v9"):
+        fetch_hub_file(REPOSITORY, "config.json", "v9")
+
+
+def test_a_server_that_cannot_be_reached_is_a_fetch_error(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}: "):
+        fetch_hub_file(REPOSITORY, "config.json")
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_nothing_half_written(hub):
+    """What was finished before is kept, and the rest is fetched by the next process."""
+    code = f"""
+import os, threading
+from univerce.genes.release.hub import fetch_hub_file
+fetch_hub_file({REPOSITORY!r}, "config.json")
+threading.Timer(0.2, os._exit, [9]).start()
+fetch_hub_file({REPOSITORY!r}, "model.safetensors")
+"""
+    hub.faults[STORED] = "hang"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "UNIVERCE_CACHE": str(settings.cache_dir)},
+        check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 9
+    assert snapshot(REPOSITORY, hub.commit(REPOSITORY)) == ["config.json"]
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.fetched()[f"/{REPOSITORY}/resolve/{hub.commit(REPOSITORY)}/config.json"] == 1
