@@ -20,8 +20,8 @@ class Hub:
 
     Commits follow from the content, unless ``commits`` names them. ``answers`` maps the path of a request to (status,
     headers, body). ``faults`` maps a path to what goes wrong once: ``"cut"`` (the storage breaks the connection
-    halfway), ``"hang"`` (it stops halfway for a second before), ``"pointer"`` (the text of a Git LFS pointer instead of the
-    file), ``"short"`` (a file cut off without an error).
+    halfway), ``"hang"`` (it stops halfway for a second before), ``"pointer"`` (the text of a Git LFS pointer instead
+    of the file), ``"short"`` (a file cut off without an error).
     """
 
     lfs = (".safetensors", ".bin", ".pt", ".torch", ".pkl", ".tar.gz")
@@ -47,6 +47,14 @@ class Hub:
         self.http.shutdown()
         self.http.server_close()
         self._thread.join()
+
+    def use(self, monkeypatch: Any) -> None:
+        """Make the client of the hub ask this server and nobody else, in this process and in others."""
+        monkeypatch.setenv("HF_ENDPOINT", self.url)
+        monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # what of one came is lost in a break
+        monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
 
     def commit(self, repository: str) -> str:
         if repository in self.commits:

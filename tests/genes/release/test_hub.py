@@ -24,10 +24,8 @@ module = importlib.import_module("univerce.genes.release.hub")
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # what came of a chunk is lost in a break
     with Hub({REPOSITORY: dict(FILES)}) as hub, settings.override(cache_dir=tmp_path / "cache", progress=False):
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.use(monkeypatch)
         yield hub
     module._listing.cache_clear()
 

@@ -31,7 +31,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_CHUNK", 1000)
     with Hub({REPOSITORY: {"data/toy.pkl": BODY}}) as hub, settings.override(cache_dir=tmp_path / "c", progress=False):
         hub.figshare[FILE_ID] = BODY
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.use(monkeypatch)
         urls = tuple(f"{hub.url}{path}" for path in (API, HOST, WEBSITE))
         asset = Asset(
             NAME, "pickle", len(BODY), len(BODY), urls, len(BODY), (HubFile(REPOSITORY, "data/toy.pkl"),), FILE_ID
