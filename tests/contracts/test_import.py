@@ -18,7 +18,10 @@ import univerce as uc
 PACKAGE = Path(uc.__file__).parent
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "matplotlib.pyplot", "scanpy", "numba", "sklearn", "dask.distributed", "transformers", "lightning")
-MODULE_OF = {"scikit-learn": "sklearn", "scvi-tools": "scvi", "scib-metrics": "scib_metrics", "faiss-cpu": "faiss"}
+MODULE_OF = {
+    "faiss-cpu": "faiss", "pyyaml": "yaml", "scib-metrics": "scib_metrics", "scikit-learn": "sklearn",
+    "scvi-tools": "scvi",
+}  # fmt: skip
 
 
 def _python(code: str) -> str:

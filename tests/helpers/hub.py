@@ -53,7 +53,7 @@ class Hub:
         monkeypatch.setenv("HF_ENDPOINT", self.url)
         monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # what of one came is lost in a break
+        monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
         monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
 
     def commit(self, repository: str) -> str:
