@@ -121,7 +121,9 @@ def main(run: Run) -> None:
 
     watch(
         "label transfer, 50 cells of each type",
-        lambda: transfer_labels(queries, path, groupby="cell_type", method="centroid", key_added="type"),
+        lambda: transfer_labels(
+            queries, path, groupby="cell_type", fit_options={"method": "centroid"}, key_added="type"
+        ),
         **query,
     )
     assert (queries.obs["type"].astype(str) == queries.obs["cell_type"]).mean() > 0.95

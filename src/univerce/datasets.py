@@ -1,4 +1,4 @@
-"""Example data that need no download."""
+"""Example data and an ontology that need no download."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
+from univerce.io.cell_ontology import read_cell_ontology
 from univerce.io.obo import IS_A, read_obo
 
 if TYPE_CHECKING:
@@ -63,16 +64,19 @@ def pbmc68k_reduced() -> ad.AnnData:
     return adata
 
 
-def read_ontology(path: str | os.PathLike[str], *, relations: Sequence[str] = (IS_A,)) -> nx.DiGraph:
-    """Read an ontology, such as the Cell Ontology, from an OBO file.
+def read_ontology(path: str | os.PathLike[str] | None = None, *, relations: Sequence[str] = (IS_A,)) -> nx.DiGraph:
+    """Read the Cell Ontology that is included, or an ontology from an OBO file.
+
+    Included is the release of 2026-03-26 (Diehl et al. 2016, https://obophenotype.github.io/cell-ontology), licensed
+    under CC BY 4.0: the ids, names, synonyms and parents of its terms.
 
     Parameters
     ----------
     path
-        Local OBO file, optionally compressed (``.gz``, ``.bz2``, ``.xz``). The Cell Ontology is ``cl.obo`` at
-        http://purl.obolibrary.org/obo/cl.obo.
+        Local OBO file, optionally compressed (``.gz``, ``.bz2``, ``.xz``). ``None`` is the Cell Ontology that is
+        included.
     relations
-        Relations to use as edges. ``("is_a", "part_of")`` also follows parts.
+        Relations of the file to use as edges. ``("is_a", "part_of")`` also follows parts.
 
     Returns
     -------
@@ -87,23 +91,22 @@ def read_ontology(path: str | os.PathLike[str], *, relations: Sequence[str] = (I
     ValueError
         If the file is not in OBO format, lacks one of the relations, or its terms form a cycle.
     ImportError
-        If obonet is not installed.
+        If networkx, or obonet for a file, is not installed.
 
     Examples
     --------
-    >>> from pathlib import Path
     >>> import univerce as uc
-    >>> lines = ["format-version: 1.2", "ontology: tiny", ""]
-    >>> lines += ["[Term]", "id: CL:0000542", "name: lymphocyte", ""]
-    >>> lines += ["[Term]", "id: CL:0000084", "name: T cell", "is_a: CL:0000542 ! lymphocyte", ""]
-    >>> _ = Path("tiny.obo").write_text(chr(10).join(lines))
-    >>> ontology = uc.datasets.read_ontology("tiny.obo")
-    >>> list(ontology.edges)
-    [('CL:0000084', 'CL:0000542')]
+    >>> ontology = uc.datasets.read_ontology()
     >>> ontology.nodes["CL:0000084"]["name"]
     'T cell'
+    >>> [ontology.nodes[parent]["name"] for parent in ontology.successors("CL:0000084")]
+    ['lymphocyte']
     """
-    return read_obo(path, relations)
+    if path is not None:
+        return read_obo(path, relations)
+    if tuple(relations) != (IS_A,):
+        raise ValueError(f"relations={relations!r}: the Cell Ontology that is included has {IS_A!r} only. Pass a file.")
+    return read_cell_ontology()
 
 
 def _recover_counts(values: sp.csr_matrix, n_counts: np.ndarray) -> sp.csr_matrix:

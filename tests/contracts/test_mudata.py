@@ -35,6 +35,11 @@ def dendrogram(adata: Any, mod: str | None = None, **options: Any) -> pd.DataFra
     return uc.get.table(adata, "uce_dendrogram", mod=mod)
 
 
+def label_clusters(adata: Any, mod: str | None = None, **options: Any) -> None:
+    uc.tl.transfer_labels(adata, cells(1), groupby="type", use_rep="X_toy", mod=mod)
+    return uc.tl.label_clusters(adata, "type_transferred", groupby="tissue", mod=mod, **options)
+
+
 def cells(seed: int = 0) -> ad.AnnData:
     """Cells with an embedding and counts, some of them found, in two tissues and from six donors."""
     out = blobs(dict.fromkeys(IDS, 30), seed=seed)
@@ -70,9 +75,11 @@ ONE: dict[str, Callable[..., Any]] = {
     "evaluate_ood_score": lambda a, **o: uc.tl.evaluate_ood_score(
         a, groupby="type", use_reps="X_toy", n_neighbors=5, **o
     ),
+    "label_clusters": lambda a, **o: label_clusters(a, **o),
     "lineage_colocalization": lambda a, **o: uc.tl.lineage_colocalization(
         a, lineages=LINEAGES, ontology=graph(), ontology_ids=IDS, **REP, **o
     ),
+    "map_terms": lambda a, **o: uc.tl.map_terms(a, groupby="type", ontology=graph(), **o),
     "marker_fold_changes": lambda a, **o: uc.tl.marker_fold_changes(a, groupby="tissue", **o),
     "ontology_distance": lambda a, **o: uc.tl.ontology_distance(
         a, ontology=graph(), ontology_ids=IDS, n_pairs=300, **REP, **o

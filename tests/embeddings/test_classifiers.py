@@ -55,10 +55,11 @@ def test_an_index_votes_as_all_cells_do_where_it_finds_them(search):
     new, _ = cells(4, n=200, seed=1)
     exact = Neighbors.fit(x, y, 4, n_neighbors=7)
     found = Neighbors.fit(x, y, 4, n_neighbors=7, search=search)
-    index, effort = found._index
-    nearest, _ = index.search(new, 7, effort=effort)
+    found, reached = found.tuned(new)
+    nearest, _ = found._index.search(new, 7, effort=found.effort)
     expected, _ = exact_neighbors(new, x, 7)
-    assert recall(nearest, expected) > 0.9
+    assert recall(nearest, expected) == reached
+    assert reached >= 0.98
     same = (np.sort(nearest) == np.sort(expected)).all(axis=1)
     assert same.mean() > 0.5
     np.testing.assert_array_equal(found.log_proba(new)[same], exact.log_proba(new)[same])
@@ -67,18 +68,24 @@ def test_an_index_votes_as_all_cells_do_where_it_finds_them(search):
 def test_neighbors_that_an_index_misses_have_no_vote(monkeypatch):
     x, y = cells(2)
     found = Neighbors.fit(x, y, 2, n_neighbors=3, search="ivf")
-    index = found._index[0]
+    index = found._index
     monkeypatch.setattr(type(index), "search", lambda *_, **__: (np.array([[5, 9, -1], [-1, -1, -1]]), None))
     votes = np.bincount(y[[5, 9]], minlength=2) + 0.5
     np.testing.assert_allclose(np.exp(found.log_proba(x[:2])), [votes / votes.sum(), [0.5, 0.5]])
 
 
-def test_balanced_votes_by_hand():
-    x = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
-    y = np.array([0, 0, 0, 1])
-    found = np.exp(Neighbors.fit(x, y, 2, balanced=True, n_neighbors=3).log_proba(np.array([[2.6]], np.float32)))
-    votes = np.array([2 * 4 / 2 / 3, 1 * 4 / 2 / 1]) + 0.5  # nearest are 3, 2 and 1
-    np.testing.assert_allclose(found[0], votes / votes.sum())
+@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+def test_an_index_is_tuned_for_cells_of_another_place(search):
+    """Cells between the clusters of the index need more effort than cells of the index."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(40, 16))[rng.integers(40, size=3000)] * 4 + rng.normal(size=(3000, 16))).astype(np.float32)
+    new = rng.normal(scale=2.5, size=(200, 16)).astype(np.float32)
+    model = Neighbors.fit(x, np.zeros(3000, int), 1, search=search)
+    inside, _ = model.tuned(x[:200])
+    ready, reached = model.tuned(new)
+    exact, _ = exact_neighbors(new, x, 15)
+    assert recall(ready._index.search(new, 15, effort=ready.effort)[0], exact) == reached
+    assert reached >= 0.98 > recall(inside._index.search(new, 15, effort=inside.effort)[0], exact)
 
 
 def test_more_neighbors_than_cells_are_all_cells():

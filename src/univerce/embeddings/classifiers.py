@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -17,8 +17,13 @@ from univerce.embeddings.neighbors import exact_neighbors
 Search = Literal["exact", "ivf", "hnsw"]
 
 MAX_ITER = 1000
-_RECALL, _TUNED_ON = 0.98, 256
+TUNED_ON = 256
+"""Cells of a query that set the effort of a search."""
+
+_RECALL = 0.98
 _PSEUDO_VOTES = 1.0
+_LARGE = 2**22  # values beyond which float32 is as good, and a fit to some of the cells a good start
+_SOME = 8
 
 
 class Classifier(Protocol):
@@ -52,12 +57,17 @@ class Logistic:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
-        regression = LogisticRegression(max_iter=MAX_ITER, class_weight="balanced" if balanced else None)
+        large = x.size > _LARGE
         mean = x.mean(axis=0, dtype=np.float64)
-        scale = np.sqrt(np.square(x - mean).mean()) or 1.0
+        scale = np.sqrt(np.square(x - mean.astype(x.dtype)).mean(dtype=np.float64)) or 1.0
+        kind = np.float32 if large else np.float64
+        centered = (x - mean.astype(kind)) / kind(scale)
+        fitted = LogisticRegression(max_iter=MAX_ITER, class_weight="balanced" if balanced else None, warm_start=large)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations change no prediction
-            fitted = regression.fit((x - mean) / scale, y)
+            if large and set(y[::_SOME]) == set(y):
+                fitted.set_params(C=_SOME).fit(centered[::_SOME], y[::_SOME]).set_params(C=1.0)
+            fitted.fit(centered, y)
         coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
         if len(coef) == 1:  # of two classes scikit-learn keeps the odds of the second
             coef, constant = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, constant)
@@ -110,20 +120,17 @@ class Neighbors:
     n_neighbors: int
     search: Search = "exact"
     """Compare with every cell, or search an index, which is built when needed and not saved."""
+    effort: int = 0
+    """Effort of a search in the index, see :meth:`tuned`; 0 searches all of it."""
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, n_neighbors: int = 15,
-        search: Search = "exact",
-    ) -> Neighbors:  # fmt: skip
-        """Fit; ``balanced`` weighs the votes so that all classes have as many."""
+        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, n_neighbors: int = 15, search: Search = "exact"
+    ) -> Neighbors:
+        """Fit."""
         if search != "exact":
             import_faiss()  # fails before the work
-        size = np.bincount(y, minlength=n_classes)
-        present = size > 0
-        vote = present.astype(np.float64)
-        if balanced:
-            vote[present] = size.sum() / present.sum() / size[present]
+        vote = (np.bincount(y, minlength=n_classes) > 0).astype(np.float64)
         return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)), search)
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
@@ -131,8 +138,8 @@ class Neighbors:
         if self.search == "exact":
             nearest, _ = exact_neighbors(x, self.cells, self.n_neighbors)
         else:
-            index, effort = self._index
-            nearest, _ = index.search(x, self.n_neighbors, effort=effort)
+            effort = self.effort or self._index.max_effort
+            nearest, _ = self._index.search(x, self.n_neighbors, effort=effort)
         n_classes = len(self.vote)
         flat = (self.label[nearest] + n_classes * np.arange(len(x))[:, None])[nearest >= 0]
         votes = np.bincount(flat, minlength=len(x) * n_classes).reshape(len(x), n_classes) * self.vote
@@ -141,6 +148,17 @@ class Neighbors:
         with np.errstate(divide="ignore"):
             return np.log(votes / votes.sum(axis=1, keepdims=True))
 
+    def tuned(self, query: np.ndarray) -> tuple[Neighbors, float]:
+        """Set the least effort that finds 98 % of the neighbors of some cells ``[n, n_dims]`` of a query.
+
+        Cells of another data set are harder to find than those in the index. Returns the recall, too.
+        """
+        exact, _ = exact_neighbors(query, self.cells, self.n_neighbors)
+        effort, found = tune(self._index, query, exact, target=_RECALL)
+        ready = replace(self, effort=effort)
+        ready.__dict__["_index"] = self._index  # built once
+        return ready, found
+
     def __getstate__(self) -> dict[str, Any]:
         """Send the index to workers, so that it is built once."""
         if self.search != "exact":
@@ -148,13 +166,8 @@ class Neighbors:
         return self.__dict__
 
     @cached_property
-    def _index(self) -> tuple[NeighborIndex, int]:
-        """Index of the cells, and the effort with the wanted recall on some of them."""
-        index = build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
-        some = self.cells[:_TUNED_ON]  # the order of the cells is random
-        exact, _ = exact_neighbors(some, self.cells, self.n_neighbors)
-        effort, _ = tune(index, some, exact, target=_RECALL)
-        return index, effort
+    def _index(self) -> NeighborIndex:
+        return build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
 
 
 CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {

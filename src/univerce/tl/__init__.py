@@ -16,9 +16,11 @@ from univerce.tl.genes.gene_attribution import gene_attribution
 from univerce.tl.genes.gene_network import gene_network
 from univerce.tl.genes.predict_expression import predict_expression
 from univerce.tl.labels.label_classifier import LabelClassifier
+from univerce.tl.labels.label_clusters import label_clusters
 from univerce.tl.labels.transfer_labels import transfer_labels
 from univerce.tl.ontology.dendrogram import dendrogram
 from univerce.tl.ontology.lineage_colocalization import lineage_colocalization
+from univerce.tl.ontology.map_terms import map_terms
 from univerce.tl.ontology.ontology_distance import ontology_distance
 from univerce.tl.search_atlas import search_atlas
 from univerce.tl.uce_embed import uce_embed
@@ -36,7 +38,9 @@ __all__ = [
     "find_cells",
     "gene_attribution",
     "gene_network",
+    "label_clusters",
     "lineage_colocalization",
+    "map_terms",
     "marker_fold_changes",
     "ontology_distance",
     "ood_score",

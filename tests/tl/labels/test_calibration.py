@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from univerce.tl.labels.calibration import (
-    at_threshold,
-    choose_threshold,
+    Calibration,
     cross_fitted,
     expected_error,
     fit_temperature,
     reliability,
-    risk_coverage,
     soften,
-    thin,
 )
 
 
@@ -98,63 +95,44 @@ def test_reliability_equals_a_plain_loop():
     assert expected_error(table) == pytest.approx(gap)
 
 
-def plain_curve(values: np.ndarray, right: np.ndarray) -> pd.DataFrame:
-    rows = []
-    for threshold in sorted({v for v in values.ravel() if not np.isnan(v)}, reverse=True):
-        answers = [
-            next((r for v, r in zip(*cell, strict=True) if v >= threshold), None)
-            for cell in zip(values, right, strict=True)
-        ]
-        given = [a for a in answers if a is not None]
-        if given:
-            rows.append((threshold, len(given) / len(values), np.mean(given)))
-    return pd.DataFrame(rows, columns=["threshold", "coverage", "accuracy"])
+def test_weights_count_cells_more_than_once():
+    rng = np.random.default_rng(0)
+    confidence, weights = rng.random(50), rng.integers(1, 4, size=50)
+    right = rng.random(50) < confidence
+    again = reliability(confidence.repeat(weights), right.repeat(weights))
+    found = reliability(confidence, right, weights=weights.astype(float))
+    columns = ["share", "confidence", "accuracy"]
+    pd.testing.assert_frame_equal(found[columns], again[columns])
+    assert expected_error(found) == pytest.approx(expected_error(again))
 
 
-@pytest.mark.parametrize("n_steps", [1, 2, 5])
-@pytest.mark.parametrize("digits", [1, 6], ids=["with ties", "without ties"])
-def test_risk_and_coverage_equal_a_plain_loop(n_steps, digits):
-    rng = np.random.default_rng(n_steps)
-    values = np.round(rng.random((60, n_steps)), digits)
-    values[rng.random(values.shape) < 0.2] = np.nan
-    right = rng.random(values.shape) < 0.6
-    found, expected = risk_coverage(values, right), plain_curve(values, right)
-    # Thresholds at which no label changes are not listed.
-    at = np.searchsorted(-found["threshold"].to_numpy(), -expected["threshold"].to_numpy(), side="right") - 1
-    assert (at >= 0).all()
-    assert set(found["threshold"]) <= set(expected["threshold"])
-    np.testing.assert_allclose(found[["coverage", "accuracy"]].to_numpy()[at], expected[["coverage", "accuracy"]])
+def test_a_bias_repairs_a_prior_that_was_wrong():
+    """Log-probabilities of two known normal distributions at equal shares; the cells have shares of 0.9 and 0.1."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(20000) < 0.1).astype(int)
+    x = rng.normal(size=20000) + 1.5 * truth
+    likelihood = -np.square(x[:, None] - [0, 1.5]) / 2
+    found = Calibration.fit(3 * log_softmax(likelihood, axis=1), truth, biased=True)
+    assert found.temperature == pytest.approx(3, rel=0.1)
+    assert found.bias[0] - found.bias[1] == pytest.approx(np.log(9), abs=0.15)
+    expected = softmax(likelihood + np.log([0.9, 0.1]), axis=1)
+    assert np.abs(found(3 * log_softmax(likelihood, axis=1)) - expected).mean() < 0.01
 
 
-def test_a_threshold_by_hand():
-    curve = risk_coverage(
-        np.array([[0.9], [0.8], [0.8], [0.6], [0.2]]), np.array([[1], [1], [0], [1], [0]], dtype=bool)
-    )
-    assert curve["threshold"].tolist() == [0.9, 0.8, 0.6, 0.2]
-    np.testing.assert_allclose(curve["coverage"], [0.2, 0.6, 0.8, 1])
-    np.testing.assert_allclose(curve["accuracy"], [1, 2 / 3, 3 / 4, 3 / 5])
-    assert at_threshold(curve, 0.7) == {"coverage_at_threshold": 0.6, "accuracy_at_threshold": 2 / 3}
-    assert at_threshold(curve, 0.2) == {"coverage_at_threshold": 1.0, "accuracy_at_threshold": 0.6}
-    assert at_threshold(curve, 0.95)["coverage_at_threshold"] == 0
-    assert np.isnan([at_threshold(curve, 0.95)["accuracy_at_threshold"], *at_threshold(curve, np.nan).values()]).all()
-    assert [choose_threshold(curve, accuracy=a) for a in (0.75, 0.7, 1.0, 0.1)] == [0.6, 0.6, 0.9, 0.2]
-    assert [choose_threshold(curve, coverage=c) for c in (0.5, 0.6, 0.61, 1.0)] == [0.8, 0.8, 0.6, 0.2]
-    assert choose_threshold(curve, accuracy=0.75, min_coverage=0.8) == 0.6
-    with pytest.raises(ValueError, match=r"the best is 0.750, at a coverage of 0.800"):
-        choose_threshold(curve, accuracy=0.9, min_coverage=0.3)
+def test_a_bias_has_the_lowest_penalized_loss():
+    log_proba, truth = random_case(2, n=60)
+    found = Calibration.fit(log_proba, truth, biased=True)
+
+    def loss(values: np.ndarray) -> float:
+        log_p = log_softmax(log_proba * values[0] + values[1:], axis=1)
+        return np.square(values[1:]).sum() / 2 - log_p[np.arange(60), truth].sum()
+
+    best = minimize(loss, np.append(1.0, np.zeros(4)), method="Nelder-Mead", options={"maxiter": 20000, "fatol": 1e-10})
+    assert loss(np.append(1 / found.temperature, found.bias)) <= best.fun + 1e-3
 
 
-def test_a_threshold_out_of_reach_is_an_error_with_the_best_one():
-    curve = risk_coverage(np.array([[0.9], [0.8], [np.nan]]), np.array([[False], [True], [True]]))
-    with pytest.raises(ValueError, match=r"accuracy=0.9 is out of reach .* the best is 0.500, at a coverage of 0.667"):
-        choose_threshold(curve, accuracy=0.9)
-    with pytest.raises(ValueError, match=r"coverage=0.9 is out of reach: at most 0.667"):
-        choose_threshold(curve, coverage=0.9)
-
-
-def test_a_thinned_curve_keeps_its_ends():
-    curve = risk_coverage(np.random.default_rng(0).random((1000, 1)), np.ones((1000, 1), dtype=bool))
-    short = thin(curve, 50)
-    assert len(short) == 50
-    assert short.iloc[[0, -1]].to_numpy().tolist() == curve.iloc[[0, -1]].to_numpy().tolist()
-    assert len(thin(curve.iloc[:3], 50)) == 3
+def test_labels_without_errors_need_no_bias():
+    log_proba, _ = random_case(0)
+    found = Calibration.fit(log_proba, log_proba.argmax(axis=1), biased=True)
+    assert (found.bias == 0).all()
+    assert found.temperature == fit_temperature(log_proba, log_proba.argmax(axis=1))

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from tests.helpers.blobs import OneScale, blobs
 from univerce.embeddings import cells as _cells
 from univerce.io import workers as _cluster
-from univerce.tl.labels import calibration
+from univerce.tl.labels import _prepare
 from univerce.tl.labels.calibration import fit_temperature, soften
 from univerce.tl.labels.label_classifier import LabelClassifier
 
@@ -66,6 +66,9 @@ def test_held_out_cells_come_from_other_batches(reference):
     assert classifier.params["temperature"] == pytest.approx(fit_temperature(log_proba, y), rel=1e-3)
     assert scores["accuracy"] == pytest.approx(np.mean(best == y))
     assert scores["macro_f1"] == pytest.approx(f1_score(y, best, average="macro"))
+    np.testing.assert_allclose(classifier.classes["f1"], f1_score(y, best, average=None))
+    assert classifier.classes["n_held_out"].tolist() == list(SIZES.values())
+    assert classifier.classes["n_batches"].tolist() == [3, 3, 3, 3]
     assert (scores["n_cells"], scores["n_never_held_out"]) == (len(y), 0)
     table = scores["reliability"]
     error = np.abs(table["confidence"] - table["accuracy"]).fillna(0) @ table["n_cells"] / len(y)
@@ -78,12 +81,16 @@ def test_calibration_lowers_the_error_of_an_overconfident_classifier():
     assert classifier.scores["ece_after"] < 0.5 * classifier.scores["ece_before"]
 
 
-def test_a_label_of_one_batch_is_fitted_but_has_no_score(reference):
+def test_a_label_of_one_batch_is_named_and_fitted_but_has_no_score(reference, caplog):
     reference.obs["batch"] = reference.obs["batch"].where(reference.obs["type"] != "DC", "b0")
     classifier = fit(reference, batch_key="batch")
     assert "DC" in classifier.classes.index
     assert classifier.scores["n_never_held_out"] == SIZES["DC"]
     assert set(classifier.held_out["label"]) == {0, 1, 2}
+    assert classifier.classes["n_held_out"]["DC"] == 0
+    assert np.isnan(classifier.classes["recall"]["DC"])
+    assert "1 labels occur in one batch only" in caplog.text
+    assert "another: 'DC'." in caplog.text
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -139,7 +146,7 @@ def test_other_files_are_refused(reference, tmp_path):
     fit(reference).save(tmp_path / "c.h5ad")
     with h5py.File(tmp_path / "c.h5ad", "a") as file:
         file["uns/label_classifier/format"][()] = 99
-    with pytest.raises(ValueError, match="saved in format 99; this version reads 2"):
+    with pytest.raises(ValueError, match="saved in format 99; this version reads 3"):
         LabelClassifier.load(tmp_path / "c.h5ad")
 
 
@@ -152,7 +159,7 @@ def test_cells_are_read_in_blocks_from_any_container(reference, query, method, m
     assert np.flatnonzero(np.isnan(whole).any(axis=1)).tolist() == [5, 17]
     np.testing.assert_allclose(np.delete(whole, [5, 17], axis=0).sum(axis=1), 1, rtol=1e-6)
     monkeypatch.setattr(_cluster, "READ_ROWS", 11)
-    monkeypatch.setattr(calibration, "ROUNDED_ROWS", 7)
+    monkeypatch.setattr(_prepare, "ROUNDED_ROWS", 7)
     stored = zarr.create_array(tmp_path / "z.zarr", shape=query.shape, dtype="f4", chunks=(20, 8))
     stored[:] = query
     for rep in (query, stored):
@@ -247,6 +254,7 @@ CHANGES = {
         ("", {"method": "knn", "knn_options": {"search": "flat"}}, ValueError, "search='flat' is not known"),
         ("", {"method": "knn", "knn_options": {"k": 3}}, ValueError, "has 'k'; its options are n_neighbors and search"),
         ("", {"knn_options": {"search": "ivf"}}, ValueError, "is for method='knn', not for method='logistic'"),
+        ("", {"prior": "flat"}, ValueError, "prior='flat' is not known; use one of reference, uniform, query"),
         ("", {"rng": None}, TypeError, "rng=None"),
     ],
 )

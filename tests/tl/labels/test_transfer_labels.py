@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 
 import anndata as ad
@@ -11,6 +12,8 @@ import pytest
 
 from tests.helpers.blobs import blobs
 from univerce.io.obo import read_obo
+from univerce.tl.labels._options import FIT_OPTIONS
+from univerce.tl.labels.calibration import expected_error, reliability
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.transfer_labels import transfer_labels
 
@@ -28,6 +31,8 @@ IDS = {"CD4 T": "X:4", "CD8 T": "CD8 T cell", "B": "X:6", "mono": "monocyte"}
 
 
 def transfer(adata, reference, **options) -> pd.Series:
+    fit_options = {name: options.pop(name) for name in ("method", "batch_key", "ontology_ids") if name in options}
+    options["fit_options"] = options.get("fit_options", {}) | fit_options
     defaults = {} if isinstance(reference, LabelClassifier) else {"groupby": "type"}
     transfer_labels(adata, reference, **defaults | {"use_rep": "X_toy"} | options)
     return adata.obs[options.get("key_added", KEY)]
@@ -143,11 +148,14 @@ def test_cells_without_an_embedding_get_no_label(reference, query, ontology):
     query.obsm["X_toy"][[0, 7]] = np.nan
     transfer(query, reference, **options)
     columns = [c for c in query.obs if c.startswith(KEY)]
-    assert sorted(columns) == sorted([KEY, *(f"{KEY}_{c}" for c in ("confidence", "best", "second", "ontology_id"))])
-    assert query.obs[columns].iloc[[0, 7]].isna().all(axis=None)
+    assert sorted(columns) == sorted(
+        [KEY, *(f"{KEY}_{c}" for c in ("confidence", "best", "second", "novelty", "ontology_term_id"))]
+    )
+    assert (query.obs[f"{KEY}_ontology_term_id"].iloc[[0, 7]] == "unknown").all()
+    assert query.obs[columns].drop(columns=f"{KEY}_ontology_term_id").iloc[[0, 7]].isna().all(axis=None)
     rest = np.delete(np.arange(query.n_obs), [0, 7])
     for column in columns:
-        kind = float if column.endswith("confidence") else str
+        kind = float if column.endswith(("confidence", "novelty")) else str
         assert query.obs[column].iloc[rest].astype(kind).tolist() == whole.obs[column].iloc[rest].astype(kind).tolist()
 
 
@@ -187,7 +195,7 @@ def test_results_go_to_key_added_or_into_a_copy(reference, query):
     copied = transfer_labels(query, reference, groupby="type", use_rep="X_toy", key_added="mine", copy=True)
     assert set(query.obs) == before
     assert transfer(query, reference, key_added="mine").tolist() == copied.obs["mine"].tolist()
-    assert set(query.obs) - before == {"mine", "mine_best", "mine_second", "mine_confidence"}
+    assert set(query.obs) - before == {"mine", "mine_best", "mine_second", "mine_confidence", "mine_novelty"}
     assert "mine" in query.uns
 
 
@@ -210,7 +218,7 @@ def test_an_uncertain_cell_gets_a_confident_ancestor(reference, query, ontology)
         assert cell[KEY] == (confident[0] if confident else "unknown")
         assert cell[f"{KEY}_confidence"] == pytest.approx(sums[confident[0]] if confident else row[best], rel=1e-5)
         assert cell[f"{KEY}_best"] == best
-        assert cell[f"{KEY}_ontology_id"] == ids[confident[0]] if confident else pd.isna(cell[f"{KEY}_ontology_id"])
+        assert cell[f"{KEY}_ontology_term_id"] == (ids[confident[0]] if confident else "unknown")
     assert {"T cell", "lymphocyte", "unknown"} < set(found)
     colors = dict(zip(found.cat.categories, query.uns[f"{KEY}_colors"], strict=True))
     assert colors["T cell"] == "#202020"
@@ -263,8 +271,153 @@ def test_a_label_without_a_term_has_no_ancestors(reference, query, ontology, mis
     found = transfer(query, fit(reference), threshold=0.9, ontology=ontology, ontology_ids=IDS | {"B": missing})
     best = query.obs[f"{KEY}_best"]
     assert set(found[best == "B"]) == {"B", "unknown"}
-    assert query.obs[f"{KEY}_ontology_id"][found == "B"].isna().all()
+    assert (query.obs[f"{KEY}_ontology_term_id"][found == "B"] == "unknown").all()
     assert "T cell" in set(found)
+
+
+def test_labels_that_are_terms_need_no_ids(query):
+    """Names and synonyms of the included ontology; labels without a term have no ancestors and are named."""
+    names = {
+        "CD4 T": "CD4-positive, alpha-beta T cell",
+        "CD8 T": "CD8-positive, alpha-beta T cell",
+        "B": "B lymphocyte",
+    }
+    reference = blobs(SIZES, spread=1.0)
+    reference.obs["type"] = reference.obs["type"].cat.rename_categories(names)
+    found = transfer(query, reference, threshold=0.95, ontology="CL")
+    ids = query.obs[f"{KEY}_ontology_term_id"]
+    assert set(ids[found == "B lymphocyte"]) == {"CL:0000236"}
+    assert (ids == "unknown").sum() == found.isin(["unknown", "mono"]).sum()
+    assert "CL:0000791" in set(ids)  # mature alpha-beta T cell
+    assert ids.astype(str).str.fullmatch(r"CL:\d{7}|unknown").all()
+    kinds = query.uns[KEY]["table"]["kind"].to_dict()
+    assert kinds["B lymphocyte"] == "label"
+    assert kinds["mature alpha-beta T cell"] == "term"
+    scores = query.uns[KEY]["scores"]
+    parts = scores["labels_coverage_at_threshold"] + scores["terms_coverage_at_threshold"]
+    assert scores["coverage_at_threshold"] == pytest.approx(parts)
+    assert scores["accuracy"] < scores["hierarchical_f1"] < 1
+
+
+# Composition, sets, overlap ------------------------------------------------------------------------------------------
+
+
+def normal(n_common: int, n_rare: int, seed: int) -> ad.AnnData:
+    """Two types that differ by 2.2 standard deviations in one of 20 dimensions."""
+    rng = np.random.default_rng(seed)
+    y = np.repeat([0, 1], [n_common, n_rare])
+    x = rng.normal(size=(len(y), 20)).astype(np.float32)
+    x[:, 0] += 2.2 * y
+    obs = pd.DataFrame({"type": np.array(["common", "rare"])[y]}, index=[f"{seed}-{i}" for i in range(len(y))])
+    return ad.AnnData(obs=obs, obsm={"X_toy": x})
+
+
+@pytest.mark.parametrize("max_cells", [300, None])
+def test_confidences_hold_for_cells_like_the_reference_whatever_max_cells_keeps(max_cells):
+    reference, query = normal(8000, 200, 0), normal(8000, 200, 1)
+    classifier = fit(reference, max_cells=max_cells)
+    found = transfer(query, classifier, check_space=False, threshold={"accuracy": 0.985})
+    right, confidence = found == query.obs["type"], query.obs[f"{KEY}_confidence"]
+    kept = found != "unknown"
+    assert (query.obs[f"{KEY}_best"] == "rare").sum() < 200
+    assert expected_error(reliability(confidence[kept].to_numpy(), right[kept].to_numpy())) < 0.01
+    scores = query.uns[KEY]["scores"]
+    assert right[kept].mean() == pytest.approx(0.985, abs=0.005)
+    assert scores["accuracy_at_threshold"] == pytest.approx(right[kept].mean(), abs=0.01)
+    assert scores["accuracy"] == pytest.approx((query.obs[f"{KEY}_best"] == query.obs["type"]).mean(), abs=0.01)
+    assert query.uns[KEY]["params"]["prior"] == "reference"
+
+
+def test_the_composition_of_the_query_is_estimated():
+    """Half of its cells are rare ones, as no cell of the reference says."""
+    reference, query = normal(4000, 400, 0), normal(2000, 2000, 1)
+    classifier = fit(reference, max_cells=1000)
+    accuracy = {}
+    for prior in ("reference", "uniform", "query"):
+        found = transfer(query, classifier, check_space=False, fit_options={"prior": prior})
+        accuracy[prior] = (found == query.obs["type"]).mean()
+        confidence = query.obs[f"{KEY}_confidence"].to_numpy()
+        error = expected_error(reliability(confidence, (found == query.obs["type"]).to_numpy()))
+        assert (error < 0.02) == (prior != "reference")
+    assert query.uns[KEY]["classes"]["share"]["rare"] == pytest.approx(0.5, abs=0.04)
+    assert accuracy["reference"] < accuracy["query"] - 0.05
+    assert accuracy["query"] == pytest.approx(accuracy["uniform"], abs=0.01)
+    assert fit(reference, prior="query").predict_proba(query.obsm["X_toy"])[:, 1].mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_only_allowed_labels_are_given(reference, query):
+    classifier = fit(reference)
+    whole = classifier.predict_proba(query.obsm["X_toy"])[:, [0, 2]]
+    found = transfer(query, classifier, allowed=["CD4 T", "B"])
+    np.testing.assert_allclose(
+        query.obs[f"{KEY}_confidence"], (whole / whole.sum(axis=1, keepdims=True)).max(axis=1), rtol=1e-4
+    )
+    assert found.tolist() == np.array(["CD4 T", "B"])[whole.argmax(axis=1)].tolist()
+    assert query.uns[KEY]["scores"]["n_cells"] == SIZES["CD4 T"] + SIZES["B"]
+
+
+def test_sets_hold_the_true_label_of_each_type_and_are_as_small_as_the_rule_says(reference, ontology):
+    big = blobs({name: 20 * n for name, n in SIZES.items()}, spread=1.0, seed=1, shift=0)
+    reference = blobs({name: 10 * n for name, n in SIZES.items()}, spread=1.0, shift=0)
+    found = transfer(big, reference, label_set=0.9, ontology=ontology, ontology_ids=IDS)
+    sets, truth = big.obs[f"{KEY}_set"].astype(str).str.split(" | ", regex=False), big.obs["type"].astype(str)
+    inside = pd.Series([t in s for t, s in zip(truth, sets, strict=True)])
+    by_type = inside.groupby(truth.to_numpy()).mean()
+    assert by_type.between(0.85, 0.95).all()
+    classes = big.uns[KEY]["classes"]
+    np.testing.assert_allclose(classes["set_coverage"], by_type[classes.index], atol=0.06)
+    assert big.uns[KEY]["scores"]["set_coverage"] == pytest.approx(inside.mean(), abs=0.03)
+    under = {"T cell": {"CD4 T", "CD8 T"}, "lymphocyte": {"CD4 T", "CD8 T", "B"}}
+    for labels, name in zip(sets, found.astype(str), strict=True):
+        labels = set(labels) - {""}
+        covering = [term for term, members in under.items() if labels <= members]
+        expected = next(iter(labels)) if len(labels) == 1 else covering[0] if labels and covering else "unknown"
+        assert name == expected
+    assert {"T cell", "lymphocyte", "unknown"} < set(found)
+    assert (big.obs[f"{KEY}_set_size"] == [len(set(s) - {""}) for s in sets]).all()
+
+
+def test_sets_of_held_out_donors_are_reported_for_each(query):
+    reference = blobs({name: 5 * n for name, n in SIZES.items()}, n_batches=6)
+    transfer(query, reference, label_set=0.8, batch_key="batch")
+    table = query.uns[KEY]["set_coverage"]
+    assert table.index.tolist() == [f"b{i}" for i in range(6)]
+    assert table["n_cells"].sum() == reference.n_obs
+    scores = query.uns[KEY]["scores"]
+    assert np.average(table["coverage"], weights=table["n_cells"]) == pytest.approx(scores["set_coverage"])
+    assert 0.7 < scores["set_coverage"] < 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_cells_that_are_in_the_reference_are_noticed(reference, query, caplog, dtype):
+    both = ad.concat([query, reference[:30].copy()], index_unique="-", keys=["q", "r"])
+    both.obsm["X_toy"] = both.obsm["X_toy"].astype(dtype)
+    with caplog.at_level(logging.WARNING, "univerce"):
+        transfer(both, reference, check_space=False)
+    assert "30 of 170 cells are in the reference" in caplog.text
+    assert both.uns[KEY]["params"]["n_in_reference"] == 30
+    transfer(query, reference)
+    assert query.uns[KEY]["params"]["n_in_reference"] == 0
+
+
+def test_a_cell_far_from_its_label_is_novel(reference, query):
+    query.obsm["X_toy"][:5] += 20
+    transfer(query, reference)
+    novelty = query.obs[f"{KEY}_novelty"]
+    assert (novelty[:5] == 1).all()
+    assert 0.3 < novelty[5:].mean() < 0.7
+
+
+@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+def test_an_index_is_tuned_on_the_query_and_says_what_it_finds(search):
+    reference, query = normal(2000, 500, 0), normal(100, 100, 1)
+    query.obsm["X_toy"] *= 1.5
+    transfer(query, fit(reference, method="knn", max_cells=None), check_space=False)
+    exact = query.obs.copy()
+    options = {"method": "knn", "max_cells": None, "knn_options": {"search": search}}
+    transfer(query, fit(reference, **options), check_space=False)
+    assert query.uns[KEY]["params"]["search_recall"] >= 0.98
+    assert (query.obs[KEY].astype(str) == exact[KEY].astype(str)).mean() > 0.97
 
 
 # Other references ----------------------------------------------------------------------------------------------------
@@ -317,7 +470,9 @@ def test_options_of_a_fitted_classifier_may_be_repeated_but_not_changed(referenc
     with pytest.raises(ValueError, match=r"with method='knn'\. Leave it out"):
         transfer(query, classifier, method="centroid")
     with pytest.raises(ValueError, match="ontology_ids='id' is an option of fitting"):
-        transfer(query, classifier, threshold=0.5, ontology="x.obo", ontology_ids="id")
+        transfer(query, classifier, ontology_ids="id")
+    options = set(inspect.signature(LabelClassifier.fit).parameters)
+    assert options - set(FIT_OPTIONS) == {"reference", "groupby", "use_rep", "mod", "client"}
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -350,8 +505,12 @@ def test_two_spaces_are_refused_before_any_work(reference, query, monkeypatch):
         ({"threshold": {"accuracy": 0}}, ValueError, r"threshold=\{'accuracy': 0\} must be above 0"),
         ({"threshold": {"coverage": 80}}, ValueError, "must be above 0 and at most 1"),
         ({"threshold": "high"}, ValueError, "threshold='high' must be above 0 and at most 1"),
-        ({"ontology": "x.obo"}, ValueError, "pass threshold= too"),
-        ({"ontology_ids": IDS}, ValueError, "pass ontology= too"),
+        ({"ontology": "x.obo"}, ValueError, "pass threshold= or label_set= too"),
+        ({"fit_options": {"max_cell": 3}}, ValueError, "fit_options has no 'max_cell'; its keys are 'method'"),
+        ({"allowed": ["B", "beta"]}, ValueError, "allowed= names 'beta', which the reference lacks"),
+        ({"allowed": ["B"]}, ValueError, "leaves fewer than two labels"),
+        ({"label_set": 0.9, "threshold": 0.5}, ValueError, "are two rules"),
+        ({"label_set": 1}, ValueError, "label_set=1 must be above 0 and below 1"),
         ({"threshold": 0.5, "ontology": "x.obo"}, FileNotFoundError, "No ontology found at 'x.obo'"),
     ],
 )
@@ -393,7 +552,9 @@ def test_real_cells_of_one_half_label_the_other(test_data):
     adata = adata[np.random.default_rng(0).permutation(adata.n_obs)[:300]].copy()
     uc.tl.uce_embed(adata, species="human")
     reference, query = adata[:200].copy(), adata[200:].copy()
-    transfer_labels(query, reference, groupby="cell_type", batch_key="batch", threshold={"coverage": 0.9})
+    transfer_labels(
+        query, reference, groupby="cell_type", fit_options={"batch_key": "batch"}, threshold={"coverage": 0.9}
+    )
     found, truth = query.obs["cell_type_transferred"].astype(str), query.obs["cell_type"].astype(str)
     assert (found == truth)[found != "unknown"].mean() > 0.9
     assert query.uns["cell_type_transferred"]["scores"]["accuracy"] > 0.9

@@ -85,7 +85,8 @@ def test_relations_of_random_graphs_equal_those_by_brute_force(seed):
 def test_a_path_or_a_graph_is_an_ontology(path, ontology):
     assert sorted(as_ontology(path)) == sorted(as_ontology(str(path))) == sorted(ontology)
     assert as_ontology(ontology) is ontology
-    with pytest.raises(TypeError, match="DiGraph; pass the path of an OBO file"):
+    assert as_ontology("CL").nodes["CL:0000084"]["name"] == "T cell"
+    with pytest.raises(TypeError, match="DiGraph; pass 'CL', the path of an OBO file"):
         as_ontology(nx.DiGraph())
 
 

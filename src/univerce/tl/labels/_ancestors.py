@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from univerce.tl.ontology import graph
+from univerce.tl.ontology.vacuous import vacuous_terms
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -31,26 +32,43 @@ class Ancestors:
     """Ancestors of each class as positions in ``terms``, the deepest first."""
 
     @classmethod
-    def none(cls, n_classes: int) -> Self:
+    def none(cls, class_ids: list[str]) -> Self:
         """No ontology: no class has an ancestor."""
-        empty = np.empty(0, dtype=int)
-        return cls([""] * n_classes, [], [], np.zeros((n_classes, 0), dtype=bool), [empty] * n_classes)
+        n, empty = len(class_ids), np.empty(0, dtype=int)
+        return cls(class_ids, [], [], np.zeros((n, 0), dtype=bool), [empty] * n)
+
+    def lines(self, ontology: nx.DiGraph) -> np.ndarray:
+        """``[n_classes, n_terms]`` term of each class and the ancestors that say something, shared by all or not."""
+        return _memberships(_lines(ontology, self.class_ids))[1]
 
 
 def find_ancestors(ontology: nx.DiGraph, classes: Sequence[str], ids: Sequence[str]) -> Ancestors:
     """Find the ancestors of classes by their terms ``ids``; ``""`` is a class without term and ancestors.
 
-    The roots and the terms that all classes are kinds of are left out: every cell would reach them.
+    Terms that name no kind of cell, and those of all classes with a term, are left out: every cell would reach them.
     """
-    above = [graph.ancestors(ontology, term) if term else set() for term in ids]
-    shared = set.intersection(*above)
+    above = _lines(ontology, ids)
+    known = [up for term, up in zip(ids, above, strict=True) if term]
+    shared = set.intersection(*known) if known else set()
     depth = graph.depths(ontology)
-    terms = sorted((t for t in set().union(*above) - shared if depth[t] > 0), key=lambda t: (-depth[t], t))
-    members = np.array([[t in up for t in terms] for up in above], dtype=bool).reshape(len(classes), len(terms))
+    terms, members = _memberships([up - shared for up in above], key=lambda t: (-depth[t], t))
     n_classes = Counter(ids)
     class_of = {term: name for name, term in zip(classes, ids, strict=True) if n_classes[term] == 1}
     names = [class_of.get(t, ontology.nodes[t]["name"]) for t in terms]
     return Ancestors(list(ids), terms, names, members, [np.flatnonzero(row) for row in members])
+
+
+def _lines(ontology: nx.DiGraph, ids: Sequence[str]) -> list[set[str]]:
+    """Each term and its ancestors that name a kind of cell; nothing for ``""``."""
+    vacuous = vacuous_terms(ontology)
+    return [{term} | (graph.ancestors(ontology, term) - vacuous) if term else set() for term in ids]
+
+
+def _memberships(above: list[set[str]], key: Any = None) -> tuple[list[str], np.ndarray]:
+    """All terms in order, and ``[n_classes, n_terms]`` whether each is above a class."""
+    terms = sorted(set().union(*above), key=key)
+    members = np.array([[t in up for t in terms] for up in above], dtype=bool).reshape(len(above), len(terms))
+    return terms, members
 
 
 def candidates(proba: np.ndarray, best: np.ndarray, ancestors: Ancestors) -> tuple[np.ndarray, np.ndarray]:

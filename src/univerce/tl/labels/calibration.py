@@ -1,4 +1,4 @@
-"""Calibration of probabilities on held-out cells: temperature, reliability, and the cost of rejecting cells.
+"""Calibration of probabilities on held-out cells, and its error.
 
 All of it needs cells that the classifier was not fitted on.
 """
@@ -9,30 +9,51 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import softmax
-
-from univerce.embeddings.classifiers import Classifier
-from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
+from scipy.optimize import brentq, minimize
+from scipy.special import log_softmax, softmax
 
 N_BINS = 10
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e4
-_MAX_POINTS = 200
-_ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """A classifier and the temperature of its probabilities."""
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Bias-corrected temperature scaling (Alexandari et al. 2020, section 3)."""
 
-    model: Classifier
     temperature: float
+    bias: np.ndarray
+    """``[n_classes]`` added to the log-probabilities; zero for a classifier that needs none."""
 
-    def known_proba(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``[n]`` rows with an embedding, and their probabilities ``[n_known, n_classes]`` in float64."""
-        known = np.isfinite(block).all(axis=1)
-        parts = [self.model.log_proba(block[rows][known[rows]]) for rows in blocks_of_rows(len(block), ROUNDED_ROWS)]
-        return known, soften(np.concatenate(parts), self.temperature)
+    @classmethod
+    def fit(cls, log_proba: np.ndarray, truth: np.ndarray, *, biased: bool) -> Calibration:
+        """Find the temperature, and with ``biased`` the bias, of the lowest log loss on held-out cells.
+
+        Biases have a normal prior of unit variance, so that a class with few cells keeps its own. Where all cells are
+        correct they are zero. Arguments are as in :func:`fit_temperature`.
+        """
+        start = fit_temperature(log_proba, truth)
+        bias = np.zeros(log_proba.shape[1])
+        if not biased or (log_proba.argmax(axis=1) == truth).all():
+            return cls(start, bias)
+        possible = np.isfinite(log_proba)
+        shifted = np.where(possible, log_proba - log_proba.max(axis=1, keepdims=True), 0.0)
+        n, cells = len(truth), np.arange(len(truth))
+
+        def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+            logit = np.where(possible, values[0] * shifted + values[1:], -np.inf)
+            log_p = log_softmax(logit, axis=1)
+            gap = np.exp(log_p)
+            gap[cells, truth] -= 1
+            slope = np.append(np.sum(gap * shifted), gap.sum(axis=0) + values[1:])
+            return (np.square(values[1:]).sum() / 2 - log_p[cells, truth].sum()) / n, slope / n
+
+        bounds = [(1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE), *[(None, None)] * len(bias)]
+        found = minimize(loss, np.append(1 / start, bias), jac=True, method="L-BFGS-B", bounds=bounds)
+        return cls(1 / float(found.x[0]), found.x[1:])
+
+    def __call__(self, log_proba: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
+        """``[n, n_classes]`` probabilities; ``shift`` ``[n_classes]`` is the log of a change of the prior."""
+        return softmax(log_proba / self.temperature + self.bias + shift, axis=1)
 
 
 def soften(log_proba: np.ndarray, temperature: float) -> np.ndarray:
@@ -69,102 +90,40 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     return 1 / best
 
 
-def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """``[n, n_classes]`` probabilities, each fold with the temperature of the other folds."""
-    out = np.empty_like(log_proba)
+def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray, *, biased: bool = False) -> np.ndarray:
+    """``[n, n_classes]`` probabilities, each fold with the calibration of the other folds."""
+    out = np.empty(log_proba.shape)
     for fold in np.unique(folds):
         here = folds == fold
         others = ~here if not here.all() else here
-        out[here] = soften(log_proba[here], fit_temperature(log_proba[others], truth[others]))
+        out[here] = Calibration.fit(log_proba[others], truth[others], biased=biased)(log_proba[here])
     return out
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, n_bins: int = N_BINS) -> pd.DataFrame:
+def reliability(
+    confidence: np.ndarray, correct: np.ndarray, n_bins: int = N_BINS, *, weights: np.ndarray | None = None
+) -> pd.DataFrame:
     """Compare the mean ``confidence`` with the ``accuracy`` in equally wide bins of confidence, NaN for empty ones.
 
-    A bin includes its upper end.
+    A bin includes its upper end. ``weights`` ``[n]`` count a cell more or less than once; ``share`` is that of all
+    cells, so weighted.
     """
     edges = np.linspace(0, 1, n_bins + 1)
     where = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, n_bins - 1)
-    n = np.bincount(where, minlength=n_bins)
-    sums = [np.bincount(where, weights=v, minlength=n_bins) for v in (confidence, correct)]
-    means = [np.divide(s, n, out=np.full(n_bins, np.nan), where=n > 0) for s in sums]
+    weights = np.ones(len(confidence)) if weights is None else weights
+    mass = np.bincount(where, weights=weights, minlength=n_bins)
+    sums = [np.bincount(where, weights=weights * v, minlength=n_bins) for v in (confidence, correct)]
+    means = [np.divide(s, mass, out=np.full(n_bins, np.nan), where=mass > 0) for s in sums]
     return pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "n_cells": n, "confidence": means[0], "accuracy": means[1]},
+        {
+            "low": edges[:-1], "high": edges[1:], "n_cells": np.bincount(where[weights > 0], minlength=n_bins),
+            "share": mass / max(mass.sum(), 1e-300), "confidence": means[0], "accuracy": means[1],
+        },
         index=[str(i) for i in range(n_bins)],
-    )
+    )  # fmt: skip
 
 
 def expected_error(table: pd.DataFrame) -> float:
     """Compute the expected calibration error of a :func:`reliability` table."""
     gap = (table["confidence"] - table["accuracy"]).abs().fillna(0)
-    return float(np.average(gap, weights=table["n_cells"]))
-
-
-def risk_coverage(values: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
-    """Compute the share of labeled cells and their accuracy at every threshold.
-
-    ``values`` ``[n, n_candidates]`` are the confidences of the possible labels of a cell, the most specific first. A
-    cell gets the first that reaches the threshold; NaN never does. ``correct`` ``[n, n_candidates]`` are the labels
-    that are correct. The table has a row for every threshold that changes a label, the highest first.
-    """
-    n = len(values)
-    values = np.where(np.isnan(values), -np.inf, values)
-    best = np.maximum.accumulate(values, axis=1)
-    counts = np.ones(values.shape, dtype=bool)
-    counts[:, 1:] = values[:, 1:] > best[:, :-1]  # otherwise a more specific label comes first
-    counts &= np.isfinite(values)
-    # As the threshold falls, a cell gets its last label that counts first, then one after the other before it.
-    cell, column = np.nonzero(counts)
-    last = np.append(cell[1:] != cell[:-1], True)[: len(cell)]
-    gained = correct[cell, column].astype(np.int64)
-    gained[:-1] -= np.where(last[:-1], 0, gained[1:])
-    threshold = values[cell, column]
-    order = np.argsort(-threshold, kind="stable")
-    threshold, n_covered, n_correct = threshold[order], np.cumsum(last[order]), np.cumsum(gained[order])
-    ends = np.append(threshold[1:] != threshold[:-1], True)[: len(threshold)]
-    return pd.DataFrame(
-        {
-            "threshold": threshold[ends],
-            "coverage": n_covered[ends] / max(n, 1),
-            "accuracy": n_correct[ends] / n_covered[ends],
-        }
-    )
-
-
-def choose_threshold(
-    curve: pd.DataFrame, *, accuracy: float | None = None, coverage: float | None = None, min_coverage: float = 0
-) -> float:
-    """Choose the threshold of a :func:`risk_coverage` curve that reaches an accuracy or a coverage.
-
-    It is the lowest one with the accuracy, which labels most cells, or the highest one with the coverage. Accuracies
-    at less than ``min_coverage`` come from too few cells and do not count. ``ValueError`` if there is none.
-    """
-    if accuracy is not None:
-        curve = curve[curve["coverage"] >= min_coverage - _ROUNDING]
-        enough = curve[curve["accuracy"] >= accuracy - _ROUNDING]
-        if enough.empty:
-            best = curve.iloc[int(curve["accuracy"].to_numpy().argmax())]
-            raise ValueError(
-                f"accuracy={accuracy} is out of reach on held-out cells of the reference: the best is "
-                f"{best['accuracy']:.3f}, at a coverage of {best['coverage']:.3f}. Lower it."
-            )
-        return float(enough["threshold"].iloc[-1])
-    enough = curve[curve["coverage"] >= float(coverage or 0) - _ROUNDING]
-    if enough.empty:
-        raise ValueError(f"coverage={coverage} is out of reach: at most {curve['coverage'].max():.3f} can be labeled.")
-    return float(enough["threshold"].iloc[0])
-
-
-def at_threshold(curve: pd.DataFrame, threshold: float) -> dict[str, float]:
-    """Read coverage and accuracy at a threshold of a :func:`risk_coverage` curve; NaN if no cell is labeled."""
-    row = int((curve["threshold"] >= threshold).sum()) - 1
-    at = curve.iloc[row] if row >= 0 else {"coverage": 0.0 if threshold > 0 else np.nan, "accuracy": np.nan}
-    return {f"{name}_at_threshold": float(at[name]) for name in ("coverage", "accuracy")}
-
-
-def thin(curve: pd.DataFrame, most: int = _MAX_POINTS) -> pd.DataFrame:
-    """Keep at most ``most`` rows of a curve and both ends, with a text index."""
-    rows = np.unique(np.linspace(0, len(curve) - 1, most).round().astype(int))
-    kept = curve.iloc[rows]
-    return kept.set_axis([str(i) for i in range(len(kept))])
+    return float(gap @ table["share"])

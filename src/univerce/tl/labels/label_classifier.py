@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anndata as ad
 import numpy as np
@@ -16,28 +16,31 @@ from tqdm.auto import tqdm
 from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, get_modalities
+from univerce._validate import as_seed, get_modalities
 from univerce.embeddings.cells import Cells
-from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, Search, assign_folds, held_out_log_proba
+from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
+from univerce.embeddings.rows import fingerprints
 from univerce.embeddings.space import EmbeddingInfo, Space
-from univerce.io.atomic import replacing
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client, map_rows
-from univerce.tl.labels.calibration import (
-    Calibrated,
-    cross_fitted,
-    expected_error,
-    fit_temperature,
-    reliability,
-    soften,
+from univerce.tl.labels._held_out import HeldOut, hold_out
+from univerce.tl.labels._options import check_options
+from univerce.tl.labels._prepare import prepare
+from univerce.tl.labels._stored import parts_of, read_content, write_content
+from univerce.tl.labels.calibration import Calibration
+from univerce.tl.labels.novelty import Novelty
+from univerce.tl.labels.prior import Prior, target_shares
+from univerce.tl.labels.reference import (
+    choose_cells,
+    class_colors,
+    class_terms,
+    count_batches,
+    count_labels,
+    get_batches,
 )
-from univerce.tl.labels.reference import choose_cells, class_colors, class_terms, count_labels, get_batches
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-_STORED = "label_classifier"
-_FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,9 @@ class LabelClassifier:
     """
 
     classes: pd.DataFrame
-    """Labels that can be predicted (index), with ``n_cells`` of the reference, ``n_used`` of them, ``color`` and
-    ``ontology_id`` (``""`` for none)."""
+    """Labels that can be predicted (index), with ``n_cells`` of the reference, ``n_used`` of them, ``n_batches`` they
+    come from, ``n_held_out`` of them, ``precision``, ``recall`` and ``f1`` of these, ``color`` and ``ontology_id``
+    (``""`` for none)."""
     left_out: pd.DataFrame
     """Labels with too few cells, with ``n_cells``."""
     params: Mapping[str, Any]
@@ -67,13 +71,20 @@ class LabelClassifier:
     space: Space | None
     """Model and gene tables of the embedding; ``None`` if the reference does not record them."""
     scores: Mapping[str, Any]
-    """Scores of the held-out cells: ``accuracy``, ``macro_f1``, ``ece_before`` and ``ece_after`` calibration,
-    ``n_cells``, ``n_never_held_out`` (cells whose label is in one batch only), and the table ``reliability``."""
+    """Scores of the held-out cells: ``accuracy``, ``top_3_accuracy``, ``macro_f1``, ``ece_before`` and ``ece_after``
+    calibration, ``n_cells``, ``n_never_held_out`` (cells whose label is in one batch only), and the table
+    ``reliability``."""
     held_out: Mapping[str, np.ndarray]
-    """Calibrated ``probability`` [n_cells, n_classes] of the held-out cells and their true ``label``, a row of
-    ``classes``."""
+    """Held-out cells: calibrated ``probability`` [n_cells, n_classes] at the shares of the fitted cells (of many, the
+    largest eight of a cell), true ``label`` (a row of ``classes``), ``fold`` and ``batch``."""
     model: Classifier
     """The fitted model. Not part of the interface."""
+    calibration: Calibration
+    """Temperature and biases. Not part of the interface."""
+    novelty: Novelty
+    """Centroids of the labels and distances to them. Not part of the interface."""
+    seen: np.ndarray
+    """``[n_cells]`` sorted hashes of the fitted cells. Not part of the interface."""
 
     def __repr__(self) -> str:
         p, scores = self.params, self.scores
@@ -94,7 +105,7 @@ class LabelClassifier:
         use_rep: str = X_UCE,
         batch_key: str | None = None,
         ontology_ids: str | Mapping[str, str] | None = None,
-        balanced: bool = False,
+        prior: Prior = "reference",
         knn_options: Mapping[str, Any] | None = None,
         min_cells: int = 10,
         max_cells: int | None = 1000,
@@ -106,8 +117,9 @@ class LabelClassifier:
         """Fit and calibrate a classifier.
 
         The cells are divided into folds, by batch if ``batch_key`` is given. A classifier fitted on the other
-        folds predicts each fold. These held-out cells set the temperature of the probabilities and the scores. The
-        final classifier is then fitted on all folds.
+        folds predicts each fold. These held-out cells set the calibration and the scores: a temperature, and for
+        ``"knn"`` and ``"centroid"`` a bias for each label. The final classifier is then fitted on all folds. Without
+        batches, 20,000 held-out cells are enough, and further folds are not fitted.
 
         Parameters
         ----------
@@ -125,13 +137,15 @@ class LabelClassifier:
             Column of ``obs`` with the batch or donor, to hold out whole batches and calibrate for cells of another one.
         ontology_ids
             Ontology term of each label: a column of ``obs``, or a mapping from label to term.
-        balanced
-            Weigh all labels the same, however many cells they have; ``"centroid"`` always does. Otherwise rare labels
-            are predicted rarely, which is correct if the query has the composition of the reference.
+        prior
+            Shares of the labels among the cells to predict. ``"reference"``: those of all labeled cells of the
+            reference, whatever ``max_cells`` keeps of them. ``"uniform"``: all labels alike, so that rare ones are
+            found and common ones are confused with them. ``"query"``: estimated from the cells to predict, by EM
+            (Saerens et al. 2002).
         knn_options
             Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``: ``"exact"``, or ``"ivf"`` or ``"hnsw"``
-            for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors. Held-out
-            cells are always compared exactly.
+            for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors of cells of
+            the query. Held-out cells are always compared exactly.
         min_cells
             Labels with fewer cells are left out; at least 2.
         max_cells
@@ -156,7 +170,9 @@ class LabelClassifier:
         KeyError
             If a column or the embedding does not exist.
         """
-        options = _check_options(method, knn_options or {}, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds)
+        options = check_options(
+            method, knn_options or {}, prior, min_cells=min_cells, max_cells=max_cells, n_folds=n_folds
+        )
         seed, client = as_seed(rng), find_client(client, None)
         (reference,) = get_modalities(mod, reference)
         if not isinstance(reference, ad.AnnData):
@@ -164,46 +180,44 @@ class LabelClassifier:
         cells = Cells.read(reference, use_rep, name="reference", client=client)
         codes, classes, left_out = count_labels(cells, groupby, min_cells=min_cells)
         rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
-        x, y = cells.rows(rows), codes[rows]
-        classes["n_used"] = np.bincount(y, minlength=len(classes))
+        x, y, n_classes = cells.rows(rows), codes[rows], len(classes)
+        batches = None if batch_key is None else get_batches(cells, batch_key, rows)
+        classes["n_used"] = np.bincount(y, minlength=n_classes)
+        classes["n_batches"] = count_batches(y, batches, classes.index)
         classes["color"] = class_colors(reference, groupby, classes.index)
         classes["ontology_id"] = class_terms(cells, ontology_ids, codes, classes.index)
-        folds = assign_folds(y, None if batch_key is None else get_batches(cells, batch_key, rows), n_folds, seed)
+        folds = assign_folds(y, batches, n_folds, seed)
 
-        options["balanced"] = balanced
-        log_proba = np.full((len(y), len(classes)), np.nan)
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
-            for fold, values in held_out_log_proba(method, x, y, len(classes), folds, **options | {"search": "exact"}):
-                log_proba[fold] = values
-                bar.update()
-            held = ~np.isnan(log_proba).any(axis=1)
-            if not held.any():
+            fits = held_out_log_proba(method, x, y, n_classes, folds, **options | {"search": "exact"})
+            calibration, held_out, ece_before, held = hold_out(
+                fits, y, folds, batches, biased=method != "logistic", done=bar.update
+            )
+            if len(held) == 0:
                 raise ValueError(
                     "No cell of the reference can be held out: every label occurs in one value of "
                     f"reference.obs[{batch_key!r}] only. Leave batch_key= out."
                 )
-            model = CLASSIFIERS[method].fit(x, y, len(classes), **options)
-            bar.update()
-        log_proba, truth = log_proba[held], y[held]
-        proba = cross_fitted(log_proba, truth, folds[held])
+            model = CLASSIFIERS[method].fit(x, y, n_classes, **options)
+            bar.update(bar.total - bar.n)
+        found = HeldOut.read(held_out, classes, target_shares(classes, prior))
+        classes = classes.assign(**found.by_label(n_classes).set_index(classes.index))
+        n_never = int(classes["n_used"][classes["n_held_out"] == 0].sum())
         params = {
             "groupby": groupby, "method": method, "use_rep": use_rep, "n_dims": cells.n_dims,
-            "batch_key": batch_key or "", "min_cells": min_cells, "max_cells": max_cells or 0,
-            "n_folds": len(np.unique(folds)), "seed": seed, "temperature": fit_temperature(log_proba, truth), **options,
+            "batch_key": batch_key or "", "prior": prior, "min_cells": min_cells, "max_cells": max_cells or 0,
+            "n_folds": len(np.unique(folds)), "seed": seed, "temperature": calibration.temperature, **options,
         }  # fmt: skip
-        scores = _scores(soften(log_proba, 1.0), proba, truth) | {"n_never_held_out": int((~held).sum())}
-        held_out = {"probability": proba.astype(np.float32), "label": truth}
-        return cls(classes, left_out, params, cells.space, scores, held_out, model)
+        return cls(
+            classes, left_out, params, cells.space,
+            found.scores() | {"ece_before": ece_before, "n_never_held_out": n_never}, held_out, model, calibration,
+            Novelty.fit(x, y, n_classes, folds, np.isin(np.arange(len(y)), held)), np.unique(fingerprints(x)),
+        )  # fmt: skip
 
     @property
     def info(self) -> EmbeddingInfo:
         """Width and space of the embedding, to compare with those of a query."""
         return EmbeddingInfo(int(self.params["n_dims"]), self.space, self.params["use_rep"], "reference")
-
-    @property
-    def calibrated(self) -> Calibrated:
-        """The fitted model with its temperature. Not part of the interface."""
-        return Calibrated(self.model, float(self.params["temperature"]))
 
     def predict_proba(self, embedding: Any) -> np.ndarray:
         """Predict calibrated probabilities, in blocks of rows.
@@ -245,16 +259,15 @@ class LabelClassifier:
         if path.suffix != ".h5ad":
             raise ValueError(f"path={str(path)!r} must end in .h5ad: a classifier is saved as an AnnData.")
         content = {
-            "format": _FORMAT,
             "params": dict(self.params),
             "space": {} if self.space is None else self.space.to_uns(),
             "left_out": self.left_out,
             "scores": dict(self.scores),
             "held_out": dict(self.held_out),
-            "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
+            "seen": self.seen,
         }
-        with replacing(path) as part:
-            ad.AnnData(obs=self.classes, uns={_STORED: content}).write_h5ad(part, compression="gzip")
+        parts = {name: parts_of(getattr(self, name)) for name in ("model", "calibration", "novelty")}
+        write_content(path, self.classes, content | parts)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -276,78 +289,17 @@ class LabelClassifier:
         ValueError
             If it holds something else.
         """
-        if not Path(path).exists():
-            raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
-        if not is_saved_classifier(path):
-            raise ValueError(f"{str(path)!r} is not a saved classifier; write one with LabelClassifier.save.")
-        adata = ad.read_h5ad(path)
-        content = _plain(adata.uns[_STORED])
-        if content["format"] != _FORMAT:
-            raise ValueError(
-                f"{str(path)!r} was saved in format {content['format']}; this version reads {_FORMAT}. Fit it again."
-            )
+        classes, content = read_content(Path(path))
         model = CLASSIFIERS[content["params"]["method"]](**content["model"])
-        classes = adata.obs.assign(**{c: adata.obs[c].astype(str).astype(object) for c in ("color", "ontology_id")})
         return cls(
             classes, content["left_out"], content["params"], Space.find(content, "space"), content["scores"],
-            content["held_out"], model,
+            content["held_out"], model, Calibration(**content["calibration"]), Novelty(**content["novelty"]),
+            content["seen"],
         )  # fmt: skip
 
 
 def iter_proba(classifier: LabelClassifier, values: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Rows of each block, which of them have an embedding, and the probabilities of those in float64."""
-    for rows, (known, proba) in map_rows(classifier.calibrated.known_proba, values, name="predict_proba"):
+    ready = prepare(classifier, values, prior=classifier.params["prior"])
+    for rows, (known, proba) in map_rows(ready.known_proba, values, name="predict_proba"):
         yield rows, known, proba
-
-
-def is_saved_classifier(path: Any) -> bool:
-    """Whether :meth:`LabelClassifier.save` wrote the file."""
-    import h5py
-
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return f"uns/{_STORED}/format" in file
-
-
-def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain dictionaries and numbers of what was read from a file."""
-    return {
-        key: _plain(value) if isinstance(value, Mapping) else value.item() if isinstance(value, np.generic) else value
-        for key, value in tree.items()
-    }
-
-
-def _check_options(
-    method: str, knn_options: Mapping[str, Any], *, min_cells: int, max_cells: int | None, n_folds: int
-) -> dict[str, Any]:
-    """Check the options, and fill in the defaults of ``knn_options``."""
-    options: dict[str, Any] = {"n_neighbors": 15, "search": "exact"} | dict(knn_options)
-    for name, value, known in (("method", method, CLASSIFIERS), ("search", options["search"], get_args(Search))):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(known)}.")
-    if unknown := set(options) - {"n_neighbors", "search"}:
-        raise ValueError(f"knn_options has {unknown.pop()!r}; its options are n_neighbors and search.")
-    if knn_options and method != "knn":
-        raise ValueError(f"knn_options={dict(knn_options)} is for method='knn', not for method={method!r}.")
-    check_whole("n_neighbors", options["n_neighbors"], 1)
-    check_whole("min_cells", min_cells, 2)
-    check_whole("n_folds", n_folds, 2)
-    check_whole("max_cells", 2 if max_cells is None else max_cells, 2)
-    return options
-
-
-def _scores(before: np.ndarray, after: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """Scores of held-out cells; labels that cannot be held out do not count."""
-    from sklearn.metrics import f1_score
-
-    best = after.argmax(axis=1)
-    tables = [reliability(p.max(axis=1), best == truth) for p in (before, after)]
-    return {
-        "accuracy": float((best == truth).mean()),
-        "macro_f1": float(f1_score(truth, best, labels=np.unique(truth), average="macro", zero_division=0)),
-        "ece_before": expected_error(tables[0]),
-        "ece_after": expected_error(tables[1]),
-        "n_cells": len(truth),
-        "reliability": tables[1],
-    }

@@ -100,3 +100,17 @@ def get_batches(cells: Cells, batch_key: str, rows: np.ndarray) -> np.ndarray:
             "Leave batch_key= out."
         )
     return batches.astype(str)
+
+
+def count_batches(y: np.ndarray, batches: np.ndarray | None, names: pd.Index) -> np.ndarray:
+    """``[n_classes]`` batches of each label, 0 if none are given; labels of one batch only are logged."""
+    if batches is None:
+        return np.zeros(len(names), dtype=np.int64)
+    pairs = pd.DataFrame({"class": y, "batch": batches}).drop_duplicates()
+    n_batches = np.bincount(pairs["class"], minlength=len(names))
+    if len(alone := names[n_batches == 1]):
+        logger.warning(
+            "%d labels occur in one batch only, so that nothing is known of their accuracy in another: %s.",
+            len(alone), ", ".join(map(repr, alone)),
+        )  # fmt: skip
+    return n_batches

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anndata as ad
-import numpy as np
 import pandas as pd
 
 from univerce._docs import document
@@ -17,18 +16,19 @@ from univerce._validate import check_writable, get_modalities
 from univerce.embeddings.cells import Cells
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client
-from univerce.tl.labels._ancestors import Ancestors, candidates, correct_candidates, find_ancestors
-from univerce.tl.labels._predictions import predict, write
-from univerce.tl.labels.calibration import at_threshold, choose_threshold, risk_coverage, thin
-from univerce.tl.labels.label_classifier import LabelClassifier, is_saved_classifier
-from univerce.tl.ontology.graph import as_ontology, resolve_terms
-from univerce.tl.ontology.terms import stated_terms
+from univerce.tl.labels._columns import write
+from univerce.tl.labels._evaluate import evaluate
+from univerce.tl.labels._options import check_allowed, check_fit_options, check_fitted, check_rule
+from univerce.tl.labels._predictions import Work, predict
+from univerce.tl.labels._prepare import prepare
+from univerce.tl.labels._stored import is_saved_classifier
+from univerce.tl.labels._terms import get_ancestors
+from univerce.tl.labels.label_classifier import LabelClassifier
+from univerce.tl.ontology.graph import as_ontology
 
 if TYPE_CHECKING:
     import networkx as nx
     from mudata import MuData
-
-_MIN_LABELED = 10
 
 
 @document
@@ -37,12 +37,12 @@ def transfer_labels(
     reference: ad.AnnData | MuData | LabelClassifier | str | os.PathLike[str],
     *,
     groupby: str | None = None,
-    method: Literal["logistic", "knn", "centroid"] = "logistic",
     use_rep: str = X_UCE,
-    batch_key: str | None = None,
     threshold: float | Mapping[Literal["accuracy", "coverage"], float] | None = None,
+    label_set: float | None = None,
+    allowed: Sequence[str] | None = None,
     ontology: nx.DiGraph | str | os.PathLike[str] | None = None,
-    ontology_ids: str | Mapping[str, str] | None = None,
+    fit_options: Mapping[str, Any] | None = None,
     key_added: str | None = None,
     mod: str | None = None,
     check_space: bool = True,
@@ -51,9 +51,10 @@ def transfer_labels(
 ) -> ad.AnnData | MuData | None:
     """Transfer labels from a reference by embedding, with calibrated confidences.
 
-    Held-out cells of the reference set the temperature that makes confidences match accuracies, the threshold below
-    which a cell is called unknown, and the reported scores. Expect less across species, tissues and technologies. For
-    more options pass a classifier of :meth:`univerce.tl.LabelClassifier.fit` as ``reference``.
+    Held-out cells of the reference calibrate the confidences, set the threshold below which a cell is called unknown or
+    the labels in its set, and give the reported scores. Expect less across species, tissues and technologies. The
+    labels are assumed to have the shares that they have in the reference; ``fit_options={"prior": "query"}`` estimates
+    them.
 
     Parameters
     ----------
@@ -64,23 +65,28 @@ def transfer_labels(
         blocks; or a fitted :class:`univerce.tl.LabelClassifier` or its path.
     groupby
         Column of ``reference.obs`` with the labels. A classifier knows its own.
-    method
-        ``"logistic"``, ``"knn"`` or ``"centroid"``.
     use_rep
         Key of the embedding in ``obsm`` of both. With a classifier the default is the key it was fitted on.
-    batch_key
-        Column of ``reference.obs`` with the batch or donor, to hold out whole batches and calibrate for another one.
     threshold
         Cells with a lower confidence are called ``"unknown"``. ``{"accuracy": 0.9}`` chooses the lowest threshold at
         which 90 % of the labeled held-out cells (at least 10) are correct, ``{"coverage": 0.9}`` the highest one at
         which 90 % of them get a label. ``None`` labels every cell.
+    label_set
+        Instead of a threshold: the share of the cells of each label, such as 0.9, whose set of labels holds the true
+        one (split conformal prediction). A set of one is the label of the cell; a cell with more gets the smallest term
+        of the ontology that covers them, otherwise it is unknown, as one with an empty set. This holds for cells like
+        the held-out ones; see ``set_coverage`` below.
+    allowed
+        Labels of the reference that are possible, such as those of the tissue. The others are never given.
     ontology
-        Path of an OBO file, or the graph of :func:`univerce.datasets.read_ontology`. An uncertain cell then gets the
-        most specific ancestor of its label whose summed probability reaches the threshold, if any. Ancestors of all
-        labels of the reference are never given.
-    ontology_ids
-        Ontology term of each label: a column of ``reference.obs``, or a mapping from label to term. Ids, names and
-        exact synonyms are understood. ``None`` takes the labels themselves.
+        ``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of
+        :func:`univerce.datasets.read_ontology`. An uncertain cell then gets the most specific ancestor of its label
+        whose summed probability reaches the threshold, if any. Never given are roots, ancestors of all labels of the
+        reference, and terms that name no kind of cell, such as "animal cell" or "motile cell".
+    fit_options
+        Options of :meth:`univerce.tl.LabelClassifier.fit`, such as ``{"method": "knn", "batch_key": "donor"}``. Of a
+        fitted classifier ``prior`` and a mapping ``ontology_ids`` can be changed. ``ontology_ids`` are the terms of the
+        labels: ids, names or exact synonyms; without them they are the labels themselves.
     key_added
         Key of the results; ``None`` is ``f"{groupby}_transferred"``.
     mod
@@ -103,12 +109,21 @@ def transfer_labels(
         Probability of that label, float32; for unknown cells that of the best label.
     ``obs[f"{key_added}_best"]``, ``obs[f"{key_added}_second"]``
         Best and second-best label, also of unknown cells.
-    ``obs[f"{key_added}_ontology_id"]``
-        Term of the label or ancestor, with an ontology.
+    ``obs[f"{key_added}_novelty"]``
+        Share of the held-out cells of the best label that are nearer to its centroid, float32. A cell beyond all of
+        them has 1.
+    ``obs[f"{key_added}_set"]``, ``obs[f"{key_added}_set_size"]``
+        Labels in the set, separated by ``" | "``, and their number, with ``label_set``.
+    ``obs[f"{key_added}_ontology_term_id"]``
+        Term of the label or ancestor, ``"unknown"`` where there is none, as in the schema of CELLxGENE; if the labels
+        have terms.
     ``uns[key_added]``
-        ``table`` (cells and mean confidence of each label), ``params`` (options, temperature, threshold), ``scores``
-        (of held-out cells: accuracy, macro-F1, calibration error before and after, coverage and accuracy at the
-        threshold), and the tables ``reliability``, ``risk_coverage``, ``classes`` and ``left_out``.
+        ``table`` (cells, mean confidence and kind of each label), ``params`` (options, temperature, threshold, shares
+        of the labels, recall of an index, cells that are in the reference), ``scores`` (of held-out cells: accuracy,
+        macro-F1, calibration error before and after; coverage and accuracy at a threshold chosen without them, for
+        labels and terms together and apart; coverage and size of sets; with an ontology hierarchical precision, recall
+        and F1), and the tables ``reliability``, ``risk_coverage``, ``classes`` (scores of each label), ``left_out``
+        and, with ``label_set`` and batches, ``set_coverage`` (of each batch).
         :func:`univerce.pl.label_transfer` draws them.
 
     Raises
@@ -137,7 +152,8 @@ def transfer_labels(
     """
     data = adata.copy() if copy else adata
     adata, reference = get_modalities(mod, data, reference)
-    asked = _check_threshold(threshold, ontology, ontology_ids)
+    asked = check_rule(threshold, label_set, ontology)
+    options = check_fit_options(fit_options)
     check_writable(adata)
     client = find_client(client, None)
     if isinstance(reference, str | os.PathLike):
@@ -146,105 +162,62 @@ def transfer_labels(
     if isinstance(reference, LabelClassifier):
         use_rep = reference.info.use_rep if use_rep == X_UCE else use_rep
     cells = Cells.read(adata, use_rep)
-    options = {"groupby": groupby, "method": method, "batch_key": batch_key, "ontology_ids": ontology_ids}
-    classifier = _get_classifier(reference, options, use_rep, client, query=cells, check_space=check_space)
+    graph = None if ontology is None else as_ontology(ontology)
+    classifier = _get_classifier(reference, groupby, options, use_rep, client, query=cells, check_space=check_space)
+    check_allowed(allowed, classifier.classes.index)
     if asked and UNKNOWN in classifier.classes.index:
         raise ValueError(
             f"The reference has a label {UNKNOWN!r}, the name of cells below the threshold. Rename that label in the "
             "reference, or set it to NaN."
         )
-    graph = None if ontology is None else as_ontology(ontology)
-    ancestors = _get_ancestors(classifier, graph, ontology_ids)
-    curve = _held_out_curve(classifier, ancestors)
-    cutoff = asked.get("confidence", np.nan)
-    if "accuracy" in asked or "coverage" in asked:
-        cutoff = choose_threshold(curve, **asked, min_coverage=min(1.0, _MIN_LABELED / classifier.scores["n_cells"]))
-    found = predict(cells, classifier.calibrated, ancestors, cutoff, client)
+    ancestors = get_ancestors(classifier.classes, graph, options.get("ontology_ids"))
+    prior = options.get("prior") or classifier.params["prior"]
+    ready = prepare(classifier, cells.values, cells.names, prior=prior, allowed=allowed)
+    rule, tables, params = evaluate(classifier, ready.shares, ancestors, graph, asked)
+    n_bytes = (len(classifier.classes) + 7) // 8 if "label_set" in asked else 0
+    found = predict(cells, Work(ready, rule, classifier.novelty, classifier.seen, n_bytes), client)
 
     key = key_added or f"{classifier.params['groupby']}_transferred"
     write(adata, key, found, classifier.classes, ancestors)
-    confidence = adata.obs.groupby(key, observed=True)[f"{key}_confidence"]
-    table = pd.DataFrame({"n_cells": confidence.size(), "confidence": confidence.mean()})
     own = {
-        "use_rep": use_rep, "asked": asked, "threshold": float(cutoff),
+        "use_rep": use_rep, "asked": asked, "prior": prior, "allowed": [] if allowed is None else list(allowed),
+        "n_in_reference": int(found.seen.sum()),
         "space": {} if classifier.space is None else classifier.space.params,
         "ontology": "" if graph is None else f"{graph.graph['name']} {graph.graph['version']}",
     }  # fmt: skip
     adata.uns[key] = {
-        "table": table.set_axis(table.index.astype(str)),
-        "params": {**classifier.params, **own},
-        "scores": {k: v for k, v in classifier.scores.items() if k != "reliability"} | at_threshold(curve, cutoff),
-        "reliability": classifier.scores["reliability"].copy(),
-        "risk_coverage": thin(curve),
-        "classes": classifier.classes.copy(),
+        "table": _count_labels(adata.obs, key, classifier.classes.index),
+        "params": {**classifier.params, **own, **ready.search, **params},
+        **tables,
         "left_out": classifier.left_out.copy(),
     }
     return data if copy else None
 
 
-def _check_threshold(threshold: Any, ontology: Any, ontology_ids: Any) -> dict[str, float]:
-    """The requested confidence, accuracy or coverage, or nothing."""
-    if ontology is None and ontology_ids is not None:
-        raise ValueError("ontology_ids= gives the terms of the labels; pass ontology= too.")
-    if threshold is None:
-        if ontology is not None:
-            raise ValueError("ontology= is for uncertain cells; pass threshold= too.")
-        return {}
-    asked = dict(threshold) if isinstance(threshold, Mapping) else {"confidence": threshold}
-    if len(asked) != 1 or (isinstance(threshold, Mapping) and not asked.keys() <= {"accuracy", "coverage"}):
-        raise ValueError(
-            f"threshold={threshold!r} is not known; pass a confidence such as 0.5, {{'accuracy': 0.9}} or "
-            "{'coverage': 0.9}."
-        )
-    ((name, value),) = asked.items()
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value <= 1:
-        raise ValueError(f"threshold={threshold!r} must be above 0 and at most 1.")
-    return {name: float(value)}
+def _count_labels(obs: pd.DataFrame, key: str, labels: pd.Index) -> pd.DataFrame:
+    """Cells and mean confidence of each label, and whether it is a label, a term or unknown."""
+    confidence = obs.groupby(key, observed=True)[f"{key}_confidence"]
+    table = pd.DataFrame({"n_cells": confidence.size(), "confidence": confidence.mean()})
+    table = table.set_axis(table.index.astype(str))
+    table["kind"] = ["label" if name in labels else "unknown" if name == UNKNOWN else "term" for name in table.index]
+    return table
 
 
 def _get_classifier(
-    reference: Any, options: dict[str, Any], use_rep: str, client: Any, *, query: Cells, check_space: bool
-) -> LabelClassifier:
+    reference: Any, groupby: str | None, options: dict[str, Any], use_rep: str, client: Any, *, query: Cells,
+    check_space: bool,
+) -> LabelClassifier:  # fmt: skip
     """The given classifier, or one fitted to the reference."""
     if isinstance(reference, ad.AnnData):
-        if options["groupby"] is None:
+        if groupby is None:
             raise ValueError(
                 f"groupby= must name the column of reference.obs to transfer: {', '.join(map(repr, reference.obs))}."
             )
         query.check_comparable(Cells.read(reference, use_rep, name="reference"), check_space=check_space)
-        return LabelClassifier.fit(reference, **options, use_rep=use_rep, client=client)
+        return LabelClassifier.fit(reference, groupby=groupby, use_rep=use_rep, client=client, **options)
     if not isinstance(reference, LabelClassifier):
         raise TypeError(f"reference is a {type(reference).__name__}; pass an AnnData, a path or a LabelClassifier.")
     query.info.check_comparable(reference.info, check_space=check_space)
-    if not isinstance(options["ontology_ids"], str):  # a mapping needs no fitting
-        options = options | {"ontology_ids": None}
-    for name, value in options.items():
-        fitted = reference.params.get(name) or None  # "" stands for None
-        if value not in (None, fitted) and (name, value) != ("method", "logistic"):
-            raise ValueError(
-                f"{name}={value!r} is an option of fitting, but the reference is a classifier that is already fitted"
-                f"{f', with {name}={fitted!r}' if fitted else ''}. Leave it out."
-            )
+    needs_no_fit = {"prior"} if isinstance(options.get("ontology_ids"), str) else {"prior", "ontology_ids"}
+    check_fitted({"groupby": groupby} | {k: v for k, v in options.items() if k not in needs_no_fit}, reference.params)
     return reference
-
-
-def _get_ancestors(classifier: LabelClassifier, ontology: nx.DiGraph | None, ontology_ids: Any) -> Ancestors:
-    names = classifier.classes.index
-    if ontology is None:
-        return Ancestors.none(len(names))
-    fitted = ontology_ids is None or isinstance(ontology_ids, str)
-    given = stated_terms(classifier.classes["ontology_id"] if fitted else ontology_ids)
-    if not any(name in given for name in names):
-        if ontology_ids is not None:
-            raise ValueError(f"ontology_ids= has a term for none of the labels {', '.join(map(repr, names[:10]))}.")
-        given = {name: name for name in names}
-    terms = [given.get(name, "") for name in names]
-    resolved = resolve_terms(ontology, filter(None, terms), what="terms of labels (ontology_ids=)")
-    return find_ancestors(ontology, list(names), [resolved[term] if term else "" for term in terms])
-
-
-def _held_out_curve(classifier: LabelClassifier, ancestors: Ancestors) -> pd.DataFrame:
-    proba, truth = np.asarray(classifier.held_out["probability"], np.float64), np.asarray(classifier.held_out["label"])
-    best = proba.argmax(axis=1)
-    values, terms = candidates(proba, best, ancestors)
-    return risk_coverage(values, correct_candidates(truth, best, terms, ancestors))

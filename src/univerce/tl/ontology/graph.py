@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from univerce.io.cell_ontology import CELL_ONTOLOGY, read_cell_ontology
 from univerce.io.obo import read_obo
 
 if TYPE_CHECKING:
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def as_ontology(ontology: Any) -> nx.DiGraph:
-    """Return the graph of :func:`univerce.datasets.read_ontology`, or read it from the path of an OBO file."""
+    """Return the graph of :func:`univerce.datasets.read_ontology`, or read it: ``"CL"``, or the path of an OBO file."""
+    if isinstance(ontology, str) and ontology == CELL_ONTOLOGY:
+        return read_cell_ontology()
     if isinstance(ontology, str | os.PathLike):
         return read_obo(ontology)
     if not {"alternative", "obsolete"} <= set(getattr(ontology, "graph", ())):
         raise TypeError(
-            f"ontology is a {type(ontology).__name__}; pass the path of an OBO file or the result of "
+            f"ontology is a {type(ontology).__name__}; pass 'CL', the path of an OBO file or the result of "
             "uc.datasets.read_ontology."
         )
     return ontology
@@ -32,35 +36,56 @@ def describe(ontology: nx.DiGraph) -> dict[str, str]:
     return {"ontology": str(ontology.graph.get("name")), "ontology_version": str(ontology.graph.get("version"))}
 
 
-def resolve_terms(ontology: nx.DiGraph, names: Iterable[str], *, what: str = "names") -> dict[str, str]:
-    """Find the id of each name: an id, an alternative or replaced id, a name, or an exact synonym.
+def match_terms(ontology: nx.DiGraph, names: Iterable[str]) -> pd.DataFrame:
+    """Look up names: ids, merged or replaced ids, names, and exact synonyms.
 
-    Names and synonyms are matched without regard to case, names before synonyms. ``ValueError`` names those that are
-    unknown, obsolete without a replacement, or a synonym of several terms; ``what`` is their kind.
+    Names and synonyms are matched without regard to case, names before synonyms.
+
+    Returns
+    -------
+    A row for each name: ``term_id`` (``""`` for none), its ``term``, how it is ``matched`` (``"id"``, ``"replaced
+    id"``, ``"name"``, ``"synonym"`` or ``""``), and for others a ``hint``: the terms that share the synonym, or what an
+    obsolete term was.
     """
-    names = list(dict.fromkeys(names))
     by_name, by_synonym = defaultdict(set), defaultdict(set)
     for term, entry in ontology.nodes(data=True):
         by_name[entry["name"].casefold()].add(term)
         for synonym in entry["synonyms"]:
             by_synonym[synonym.casefold()].add(term)
-    found: dict[str, str] = {}
-    wrong: list[str] = []
-    for name in names:
+    rows = {}
+    for name in dict.fromkeys(names):
         text = str(name).strip()
-        term = _current_id(ontology, text)
-        ids = {term} if term in ontology else by_name.get(text.casefold()) or by_synonym.get(text.casefold()) or set()
-        if len(ids) == 1:
-            (found[name],) = ids
+        current = _current_id(ontology, text)
+        if current in ontology:
+            matched, ids = "id" if current == text else "replaced id", {current}
         else:
-            wrong.append(f"{name!r}{_hint(ontology, text, ids)}")
-    if wrong:
+            options = {"name": by_name.get(text.casefold()), "synonym": by_synonym.get(text.casefold())}
+            matched, ids = next(((how, found) for how, found in options.items() if found), ("", set()))
+        if len(ids) == 1:
+            (term,) = ids
+            rows[name] = (term, ontology.nodes[term]["name"], matched, "")
+        else:
+            rows[name] = ("", "", "", _hint(ontology, text, ids))
+    columns = ["term_id", "term", "matched", "hint"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=object)
+
+
+def resolve_terms(ontology: nx.DiGraph, names: Iterable[str], *, what: str = "names") -> dict[str, str]:
+    """Find the id of each name as :func:`match_terms` does.
+
+    ``ValueError`` names those that are unknown, obsolete without a replacement, or a synonym of several terms; ``what``
+    is their kind.
+    """
+    found = match_terms(ontology, names)
+    missing = found[found["term_id"] == ""]
+    if len(missing):
+        wrong = [f"{name!r}{hint}" for name, hint in missing["hint"].items()]
         more = f" and {len(wrong) - 10:,} more" if len(wrong) > 10 else ""
         raise ValueError(
-            f"{len(wrong):,} of {len(names):,} {what} are not terms of the ontology {ontology.graph.get('name')!r} "
+            f"{len(wrong):,} of {len(found):,} {what} are not terms of the ontology {ontology.graph.get('name')!r} "
             f"({ontology.graph.get('version')}): {', '.join(wrong[:10])}{more}. Pass the ids of the terms."
         )
-    return found
+    return found["term_id"].to_dict()
 
 
 def _current_id(ontology: nx.DiGraph, term: str) -> str:

@@ -1,0 +1,67 @@
+"""Classifiers as files: an AnnData whose observations are the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import scipy.sparse as sp
+
+from univerce.io.atomic import replacing
+
+STORED = "label_classifier"
+FORMAT = 3
+
+
+def write_content(path: Path, classes: Any, content: dict[str, Any]) -> None:
+    """Write the parts of a classifier; an existing file is replaced once all is written."""
+    held_out = dict(content["held_out"]) | {"probability": sp.csr_matrix(content["held_out"]["probability"])}
+    with replacing(path) as part:
+        stored = {"format": FORMAT, **content, "held_out": held_out}
+        ad.AnnData(obs=classes, uns={STORED: stored}).write_h5ad(part, compression="gzip")
+
+
+def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Read the classes and the parts of a classifier; errors as of :meth:`LabelClassifier.load`."""
+    if not path.exists():
+        raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
+    if not is_saved_classifier(path):
+        raise ValueError(f"{str(path)!r} is not a saved classifier; write one with LabelClassifier.save.")
+    adata = ad.read_h5ad(path)
+    content = _plain(adata.uns[STORED])
+    if content["format"] != FORMAT:
+        raise ValueError(
+            f"{str(path)!r} was saved in format {content['format']}; this version reads {FORMAT}. Fit it again."
+        )
+    held_out = content["held_out"]
+    held_out["probability"] = held_out["probability"].toarray()
+    held_out["batch"] = np.asarray(held_out["batch"], dtype=object)
+    classes = adata.obs.assign(**{c: adata.obs[c].astype(str).astype(object) for c in ("color", "ontology_id")})
+    return classes, content
+
+
+def is_saved_classifier(path: Any) -> bool:
+    """Whether :meth:`LabelClassifier.save` wrote the file."""
+    import h5py
+
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return f"uns/{STORED}/format" in file
+
+
+def parts_of(instance: Any) -> dict[str, Any]:
+    """Fields of a dataclass."""
+    return {f.name: getattr(instance, f.name) for f in fields(instance)}
+
+
+def _plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain dictionaries and numbers of what was read from a file."""
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value.item() if isinstance(value, np.generic) else value
+        for key, value in tree.items()
+    }
