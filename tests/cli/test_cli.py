@@ -17,6 +17,7 @@ import scanpy as sc
 import scipy.sparse as sp
 
 import univerce as uc
+from tests.helpers.checkpoints import brain_files
 from tests.helpers.tiny import tiny_cells
 from univerce.cli import _embed, _files, main
 
@@ -220,6 +221,33 @@ def test_assets_are_listed_and_fetched(monkeypatch, capsys):
     assert capsys.readouterr().out.split() == ["name", "cached", "a.csv", "False"]
     assert main(["assets", "fetch", "a.csv", "b.csv"]) == 0
     assert capsys.readouterr().out.split() == [str(Path("cache/a.csv")), str(Path("cache/b.csv"))]
+
+
+def test_models_are_listed_described_and_converted(tmp_path, capsys):
+    assert main(["models", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "name", "family", "layers", "width", "vocabulary", "species", "download", "disk", "cached"
+    ]  # fmt: skip
+    (line,) = [line for line in lines if "uce-33l" in line]
+    assert line.split()[:6] == ["uce-33l", "uce", "33", "1280", "145469", "8"]
+    assert main(["models", "info", "brain-uce-pilot-mix-v3"]) == 0
+    assert "repository: KuanP/brain-uce-pilot-mix-v3" in capsys.readouterr().out
+    assert main(["models", "info", "uce-5l"]) == 2
+    assert "no model 'uce-5l' on record; the names are uce-mini" in capsys.readouterr().err
+
+    for path, content in brain_files().items():
+        (tmp_path / "public" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "public" / path).write_bytes(content)
+    convert = ["models", "convert", str(tmp_path / "public"), "-o", str(tmp_path / "model")]
+    assert main([*convert, "--species", "mouse", "--id", "chrom_token_offset=69"]) == 0
+    assert "Model 'public'" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "model" / "tables").iterdir()] == ["mouse.h5ad"]
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["tokens"]["chromosome_offset"] == 69
+    assert main([*convert, "--id", "offset"]) == 2
+    assert "--id 'offset' must be NAME=NUMBER" in capsys.readouterr().err
+    assert main(["models", "fetch", str(tmp_path / "public"), "--species", "human"]) == 0
+    assert "human: 20 genes in" in capsys.readouterr().out
 
 
 def umap_stand_in(adata: ad.AnnData, *, neighbors_key: str, key_added: str, random_state: int) -> None:

@@ -126,7 +126,7 @@ def test_released_tables_are_converted_once_from_what_the_cache_holds(monkeypatc
         return settings.cache_dir / name
 
     def convert(positions, offsets, *, tokens, protein_embeddings, out_dir, species):
-        converted.append((positions.name, offsets.name, tokens.name, protein_embeddings["pig"].name, species))
+        converted.append((positions.name, offsets.name, tokens[0].name, protein_embeddings["pig"].name, species))
         return {name: write_table(small_table(name), out_dir / f"{name}.h5ad") for name in species}
 
     monkeypatch.setattr(module, "fetch", fetch)

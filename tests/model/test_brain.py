@@ -14,10 +14,11 @@ from torch import nn
 
 import univerce as uc
 from tests.helpers.tiny import tiny_cells, tiny_table
+from univerce.genes.release.checkpoint_tables import token_table_name
+from univerce.genes.release.sentence_ids import SentenceIds
 from univerce.genes.table import write_table
 from univerce.model import UCEBrain, UCEBrainConfig, find_model, load_network, save_model
 from univerce.model.brain import TOKEN_TABLE, own_name
-from univerce.model.brain_config import sampled_rows, vocabulary_name
 from univerce.model.layers import sinusoids
 
 TINY = UCEBrainConfig(
@@ -156,17 +157,13 @@ def test_a_configuration_comes_back_from_json():
 
 
 def test_a_vocabulary_is_named_by_its_numbers_and_its_features():
-    table = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
-    ids = {"cls_token": 1, "chrom_token_offset": 300, "chrom_token_right": 400}
-
-    def name(table: np.ndarray, **changes: int) -> str:
-        return vocabulary_name(table[sampled_rows(len(table))], len(table), **(ids | changes))
-
-    first = name(table)
+    table = torch.from_numpy(np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32))
+    ids = SentenceIds(pad=0, cls=1, right=400, chromosome_offset=300, n_sample=1024, max_length=2048, source={})
+    first = token_table_name(table, ids)
     assert first.startswith("uce-brain-500-cls1-chrom300-right400-")
-    assert sampled_rows(500)[[0, -1]].tolist() == [0, 499]
-    others = [name(table * 1.001), name(table[:-1]), *(name(table, **{key: value + 1}) for key, value in ids.items())]
-    assert len({first, *others}) == 6
+    changed = [replace(ids, **{key: getattr(ids, key) + 1}) for key in ("cls", "right", "chromosome_offset")]
+    others = [token_table_name(t, ids) for t in (table * 1.001, table[:-1])]
+    assert len({first, *others, *(token_table_name(table, other) for other in changed)}) == 6
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])

@@ -18,18 +18,18 @@ from safetensors.torch import load_file, save_file
 
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE, generated_state
+from univerce.genes.release import source as origin
 from univerce.model import (
     UCE,
     UCEConfig,
-    convert,
     convert_checkpoint,
     directory,
-    find,
     find_model,
     load_network,
     save_model,
 )
 from univerce.model.checkpoint import read_network
+from univerce.model.config import RELEASED
 
 CONFIG = UCEConfig(
     model_id="small", token_dim=12, d_model=16, n_heads=2, d_hidden=20, n_layers=2, output_dim=10, decoder_dim=14,
@@ -120,7 +120,7 @@ def test_a_directory_that_a_killed_writing_left_is_no_model_and_can_be_written(t
     path = tmp_path / "model"
     path.mkdir()
     (path / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ValueError, match="There is no model"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not a safetensors file"):
         find_model(path)
     save_model(network(), path)
     assert find_model(path).config == CONFIG
@@ -172,8 +172,13 @@ def test_weights_are_hashed_once_in_a_process_and_again_when_the_file_changes(tm
         pytest.param(lambda path: (path / "config.json").write_text("{}"), "There is no model", id="no weights"),
         pytest.param(
             lambda path: [(path / f).write_text('{"d": 8}') for f in ("config.json", "model.safetensors")],
-            "has no family, config and digest",
+            "is damaged or not a safetensors file",
             id="the config of something else",
+        ),
+        pytest.param(
+            lambda path: [(path / f).write_text('{"config": {}}') for f in ("config.json", "model.safetensors")],
+            "has no family, config and digest",
+            id="the config of another version",
         ),
     ],
 )
@@ -184,7 +189,7 @@ def test_a_directory_without_a_model_raises(tmp_path, write, message):
 
 
 def test_an_unknown_name_raises_and_lists_the_known_ones():
-    with pytest.raises(ValueError, match="There is no model 'uce-5l'; use uce-mini, uce-4l, uce-33l or a directory"):
+    with pytest.raises(ValueError, match=r"no model 'uce-5l'; use uce-mini, .*uce-4l, uce-33l, .* or a directory"):
         find_model("uce-5l")
 
 
@@ -236,7 +241,8 @@ def test_a_converted_checkpoint_embeds_like_the_reference(tmp_path, prefix):
     assert (embed(load_network(model)) - expected).abs().max() <= 1e-5
     written = load_file(tmp_path / "model" / "model.safetensors")
     assert written.keys() == state.keys() - {"pe_embedding.weight", "pos_encoder.pe"}
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["source"] == "checkpoint.torch"
+    recorded = json.loads((tmp_path / "model" / "config.json").read_text())["source"]["files"]
+    assert recorded == {"checkpoint.torch": hashlib.sha256((tmp_path / "checkpoint.torch").read_bytes()).hexdigest()}
 
 
 def test_weights_of_another_precision_are_written_as_float32(tmp_path):
@@ -273,9 +279,9 @@ def test_a_checkpoint_that_does_not_fit_raises_and_nothing_is_written(tmp_path, 
 
 
 def test_the_released_configuration_is_found_by_depth(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"has 2 layers; the released models have 4 and 33. Pass config="):
+    with pytest.raises(ValueError, match=r"has 2 layers of width 16; .* Nothing states its number of heads"):
         convert_checkpoint(released_file(tmp_path), tmp_path / "model")
-    monkeypatch.setattr(convert, "RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    monkeypatch.setitem(RELEASED, "uce-4l", replace(CONFIG, model_id="uce-4l"))
     assert convert_checkpoint(released_file(tmp_path), tmp_path / "model").config.model_id == "uce-4l"
 
 
@@ -310,12 +316,14 @@ def test_a_checkpoint_that_asks_to_run_code_raises_and_runs_nothing(tmp_path, sa
 def test_a_released_model_is_fetched_and_converted_once(tmp_path, monkeypatch):
     source = released_file(tmp_path)
     fetched = []
-    monkeypatch.setattr(find, "fetch", lambda name: fetched.append(name) or source)
-    monkeypatch.setattr(find, "RELEASED", {"uce-4l": replace(CONFIG, model_id="uce-4l")})
+    monkeypatch.setattr(origin, "fetch", lambda name: fetched.append(name) or source)
+    monkeypatch.setitem(RELEASED, "uce-4l", replace(CONFIG, model_id="uce-4l"))
     first = find_model("uce-4l")
     assert first.path == uc.settings.cache_dir / "models" / "uce-4l"
+    fetched_once = len(fetched)
     assert find_model("uce-4l") == first
-    assert fetched == ["4layer_model.torch"]
+    assert len(fetched) == fetched_once
+    assert set(fetched) == {"4layer_model.torch"}
 
 
 def test_a_released_model_in_the_cache_needs_no_connection(monkeypatch):
@@ -325,8 +333,8 @@ def test_a_released_model_in_the_cache_needs_no_connection(monkeypatch):
 
 
 def test_an_interrupted_conversion_is_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(find, "fetch", lambda name: released_file(tmp_path))
-    monkeypatch.setattr(find, "RELEASED", {"uce-4l": CONFIG})
+    monkeypatch.setattr(origin, "fetch", lambda name: released_file(tmp_path))
+    monkeypatch.setitem(RELEASED, "uce-4l", CONFIG)
     with monkeypatch.context() as context:
         context.setattr(directory, "_digest", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -340,10 +348,13 @@ import sys, time
 from pathlib import Path
 from dataclasses import replace
 from tests.model.test_checkpoint import CONFIG
-from univerce.model import convert, find
+from univerce.genes.release import source
+from univerce.model import convert
+from univerce.model.config import RELEASED
+from univerce.model.find import find_model
 
 directory, name = Path(sys.argv[1]), sys.argv[2]
-convert_once = convert.convert_checkpoint
+convert_once = convert.convert_source
 
 def fetch(_):
     # both have seen that there is no model before either converts it
@@ -357,9 +368,9 @@ def counted(*args, **kwargs):
     time.sleep(0.3)
     return convert_once(*args, **kwargs)
 
-find.fetch, convert.convert_checkpoint = fetch, counted
-find.RELEASED = {"uce-4l": replace(CONFIG, model_id="uce-4l")}
-print(find.find_model("uce-4l").digest)
+source.fetch, convert.convert_source = fetch, counted
+RELEASED["uce-4l"] = replace(CONFIG, model_id="uce-4l")
+print(find_model("uce-4l").digest)
 """
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``univerce embed``, ``species``, ``pretrain``, ``assets`` and ``demo``.
+"""The command line: ``univerce embed``, ``species``, ``pretrain``, ``models``, ``assets`` and ``demo``.
 
 Commands import what is slow to import.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from univerce._settings import settings
 from univerce._version import __version__
-from univerce.cli import _assets, _demo, _embed, _pretrain, _species
+from univerce.cli import _assets, _demo, _embed, _models, _pretrain, _species
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="univerce", description="Universal cell embeddings for the scverse.")
     parser.add_argument("--version", action="version", version=f"univerce {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (_embed, _species, _pretrain, _assets, _demo):
+    for command in (_embed, _models, _species, _pretrain, _assets, _demo):
         command.add(commands)
     return parser

@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     embed.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     embed.add_argument("--backed", action="store_true", help="leave X of an .h5ad on disk; OUT must be an .h5ad")
     embed.add_argument("--species", help="human, mouse, ..., or a column of obs")
-    embed.add_argument("--model", help="uce-mini (bundled), uce-4l, uce-33l, or a directory")
+    embed.add_argument("--model", help="a name of `univerce models list`, hf://owner/name, or a directory")
     embed.add_argument("--table", type=Path, nargs="+", help="gene tables to use instead of --species")
     embed.add_argument("--layer", help="layer with the counts (default: X)")
     embed.add_argument("--gene-key", help="var column with the gene names (default: var_names)")

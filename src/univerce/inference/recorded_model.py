@@ -6,7 +6,7 @@ from pathlib import Path
 
 from univerce.embeddings.space import Space
 from univerce.genes.load import BUNDLED_MODEL
-from univerce.genes.release.registry import RELEASED_MODELS
+from univerce.genes.release.models import is_public
 from univerce.model.directory import Model
 from univerce.model.find import find_model
 
@@ -17,12 +17,12 @@ def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tupl
     Raises
     ------
     ValueError
-        If ``model`` is another model, or is not given and the recorded one is neither bundled nor released.
+        If ``model`` is another model, or is not given and the recorded one is neither bundled nor public.
     """
-    if model is None and space.model not in (BUNDLED_MODEL, *RELEASED_MODELS):
+    if model is None and space.model != BUNDLED_MODEL and not is_public(space.model):
         raise ValueError(
             f"The embedding in obsm[{use_rep!r}] was made by the model {space.model!r}, which is neither bundled nor "
-            "released. Pass model= with its directory."
+            "public. Pass model= with its directory."
         )
     name = space.model if model is None else model
     found = find_model(name)

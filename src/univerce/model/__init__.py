@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from univerce.model.convert import convert_checkpoint
     from univerce.model.directory import Model
     from univerce.model.find import find_model
+    from univerce.model.listing import list_models
     from univerce.model.network import UCE
     from univerce.training.config import PretrainConfig
     from univerce.training.loop import pretrain
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Model": "model.directory", "convert_checkpoint": "model.convert", "find_model": "model.find",
+    "list_models": "model.listing",
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
     "UCE": "model.network", "UCEBrain": "model.brain", "UCEBrainConfig": "model.brain_config",
     "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
@@ -28,7 +30,7 @@ _MODULES = {
 
 __all__ = [
     "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig", "UCEConfig",
-    "convert_checkpoint", "find_model", "load_network", "pretrain", "save_model",
+    "convert_checkpoint", "find_model", "list_models", "load_network", "pretrain", "save_model",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

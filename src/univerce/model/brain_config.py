@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
-
-import numpy as np
 
 from univerce.model.config import SAMPLINGS
 
@@ -14,7 +11,6 @@ _CHOICES = {
     "sampling": SAMPLINGS, "activation": ("gelu", "relu"), "positions": ("sinusoidal", "learned"),
     "reduction": ("cls", "mean"),
 }  # fmt: skip
-_SAMPLED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class UCEBrainConfig:
     token_dim: int = 5120
     """Width of the gene features."""
     token_encoder: str = "uce-brain"
-    """Vocabulary of the checkpoint, see :func:`vocabulary_name`; gene tables of another one raise an error."""
+    """Vocabulary and token table of the checkpoint; gene tables of another one raise an error."""
     d_model: int = 512
     """Width of the transformer."""
     n_heads: int = 4
@@ -124,30 +120,3 @@ class UCEBrainConfig:
         if unknown:
             raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
         return cls(**values)
-
-
-def sampled_rows(n_tokens: int) -> np.ndarray:
-    """Rows of a token table that identify it: every training step changes all rows, so a sample of them is enough."""
-    return np.unique(np.linspace(0, n_tokens - 1, min(_SAMPLED_ROWS, n_tokens)).round().astype(np.int64))
-
-
-def vocabulary_name(
-    rows: np.ndarray, n_tokens: int, *, cls_token: int, chrom_token_offset: int, chrom_token_right: int
-) -> str:
-    """Name the vocabulary of a checkpoint, for ``token_encoder`` of its model and ``encoder`` of its gene tables.
-
-    Two checkpoints have one name only if they agree in the number of tokens, the numbers of the special tokens and the
-    table of token features. A gene table made with other numbers, or from the table of another checkpoint, is refused
-    by its name.
-
-    Parameters
-    ----------
-    rows
-        ``[n_sampled, token_dim]``: rows :func:`sampled_rows` of the token table.
-    n_tokens
-        Rows of the token table.
-    cls_token, chrom_token_offset, chrom_token_right
-        Number of the CLS token, of the first chromosome, and of the token after a chromosome.
-    """
-    sha = hashlib.sha256(np.ascontiguousarray(rows, dtype=np.float32).tobytes()).hexdigest()
-    return f"uce-brain-{n_tokens}-cls{cls_token}-chrom{chrom_token_offset}-right{chrom_token_right}-{sha[:8]}"

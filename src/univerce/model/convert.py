@@ -1,44 +1,69 @@
-"""Convert released checkpoints to model directories."""
+"""Convert public checkpoints to model directories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from univerce.genes.release.unpickle import load_torch
+from univerce.genes.release.checksums import file_sha256
+from univerce.genes.release.models import PAPER
+from univerce.genes.release.source import Source, find_source
+from univerce.genes.release.tables import convert_once, source_species
+from univerce.genes.release.tensors import TABLES, open_tensors
 from univerce.model.checkpoint import check_names, save_weights, weight_shapes
-from univerce.model.config import RELEASED, UCEConfig
-from univerce.model.directory import Model, write_model
+from univerce.model.config import RELEASED
+from univerce.model.directory import CONFIG, Model, write_model
 from univerce.model.layers import sinusoids
+from univerce.model.makers_config import brain_config, paper_config
 
-_NOT_WEIGHTS = {"pe_embedding.weight", "pos_encoder.pe"}  # the token table, and a table that follows from the config
+_POSITIONS = "pos_encoder.pe"
 
 
-def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCEConfig | None = None) -> Model:
-    """Convert a released checkpoint to a model directory; only tensors are unpickled.
+def convert_checkpoint(
+    source: Path | str,
+    out_dir: Path | str,
+    *,
+    config: Any = None,
+    species: Sequence[str] | None = None,
+    ids: Mapping[str, int] | None = None,
+) -> Model:
+    """Convert a public checkpoint to a model directory with its gene tables; only tensors are unpickled.
+
+    The layout and the family are recognized: a state dict of torch (``4layer_model.torch``, ``pytorch_model.bin``,
+    ``model.pt``), ``model.safetensors`` or its shards, with ``config.json``, ``config.yaml`` and the list of genes
+    beside them as on the Hugging Face hub.
 
     Parameters
     ----------
     source
-        A state dict saved by torch, such as ``4layer_model.torch``. Its token table (``pe_embedding.weight``) is not
-        copied; gene tables hold the same features.
+        A file, a directory, a name that :func:`list_models` lists, or ``"hf://owner/name[@revision]"``.
     out_dir
         The directory to write.
     config
-        The architecture; by default that of the released model with as many layers.
+        The architecture; by default as the makers state it and the weights show it.
+    species
+        Species whose gene tables are written to ``out_dir/tables``. By default all of the second family
+        (``"uce-brain"``), whose token table is in the checkpoint only, at 20 kB a gene; none of the first, whose tables
+        all models share, see :func:`univerce.genes.convert_released`.
+    ids
+        Special tokens and lengths of sentences that a checkpoint of the second family does not state, such as
+        ``{"chrom_token_offset": 1000, "chrom_token_right_idx": 2000}``.
 
     Returns
     -------
-    The model written.
+    The model written. Its ``config.json`` records the source, the SHA-256 of its files and who stated which token.
 
     Raises
     ------
     ValueError
-        If the file is not a state dict of such a network (missing or unknown names, other shapes, values that are not
-        finite, another position table), if it asks to run code, or if ``out_dir`` holds a model.
+        If there is no UCE checkpoint (missing or unknown tensors, other shapes, values that are not finite, another
+        position table), nobody states its tokens, a file asks to run code, or ``out_dir`` holds a model.
+    FileNotFoundError
+        If files have to be fetched and ``settings.offline`` is set.
 
     Examples
     --------
@@ -53,33 +78,93 @@ def convert_checkpoint(source: Path | str, out_dir: Path | str, *, config: UCECo
     ...     uc.model.convert_checkpoint(checkpoint, Path(directory) / "model", config=config).config.n_layers
     1
     """
-    source = Path(source)
-    state: dict[str, Tensor] = load_torch(source)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ValueError(f"{source} is not a state dict (a mapping from names to tensors).")
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if config is None:
-        n_layers = len({name.split(".")[2] for name in state if name.startswith("transformer_encoder.layers.")})
-        known = {c.n_layers: c for c in RELEASED.values()}
-        if n_layers not in known:
-            raise ValueError(f"{source} has {n_layers} layers; the released models have 4 and 33. Pass config=.")
-        config = known[n_layers]
-    positions, expected = state.get("pos_encoder.pe"), sinusoids(config)
-    if positions is not None and not (
-        positions.shape == expected.shape and torch.allclose(positions.float(), expected, atol=1e-5)
-    ):
-        raise ValueError(f"{source}: pos_encoder.pe is not the sinusoidal table of this configuration.")
-    state = {name: tensor for name, tensor in state.items() if name not in _NOT_WEIGHTS}
-    _check_state(state, config, source)
+    origin = find_source(source)
+    if origin is None:
+        raise ValueError(f"There is no UCE checkpoint at {str(source)!r}: no weights in any public layout.")
+    out_dir = Path(out_dir)
+    if (out_dir / CONFIG).exists():
+        raise ValueError(f"{out_dir} already holds a model; choose another directory or remove it.")
+    if species is None:
+        species = () if origin.family() == PAPER else source_species(origin)
+    elif unknown := sorted(set(species) - set(source_species(origin))):
+        raise ValueError(
+            f"{origin.name} has no genes of {', '.join(unknown)}; its species are {', '.join(source_species(origin))}."
+        )
+    return convert_source(origin, out_dir, config=config, species=species, ids=ids)
+
+
+def convert_source(
+    source: Source,
+    out_dir: Path,
+    *,
+    config: Any = None,
+    species: Sequence[str] = (),
+    ids: Mapping[str, int] | None = None,
+) -> Model:
+    """Convert a checkpoint; ``config.json``, which makes the directory a model, comes last."""
+    read = _read_paper if source.family() == PAPER else _read_brain
+    state, config, record, write_table = read(source, config, ids)
+    weights = source.weights()
+    _check_state(state, config, weights[0])
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    return write_model(config, Path(out_dir), lambda path: save_weights(state, path), {"source": source.name})
+    for name in species:
+        write_table(name, out_dir / "tables")
+    files = {file.name: file_sha256(file) for file in weights}
+    origin = {"name": source.name, "files": files} | ({"commit": source.commit} if source.commit else {})
+    return write_model(config, out_dir, lambda path: save_weights(state, path), {"source": origin, **record})
 
 
-def _check_state(state: Mapping[str, Tensor], config: UCEConfig, source: Path) -> None:
+_Read = tuple[dict[str, Tensor], Any, dict[str, Any], Callable[[str, Path], Any]]
+
+
+def _read_paper(source: Source, config: Any, ids: Mapping[str, int] | None) -> _Read:
+    """Weights, config, entries for the record, and how to write a gene table, of the first family."""
+    if ids:
+        raise ValueError(f"{source.name} is of the first family, whose tokens are fixed: leave out ids=.")
+    tensors = open_tensors(source.weights())
+    config = config or RELEASED.get(source.name) or paper_config(tensors, source)
+    _check_positions(tensors, config, source.weights()[0])
+    state = {name: tensors[name] for name in tensors if name not in (*TABLES, _POSITIONS)}
+    return state, config, {}, lambda species, directory: convert_once(source, species, directory)
+
+
+def _read_brain(source: Source, config: Any, ids: Mapping[str, int] | None) -> _Read:
+    """Weights, config, entries for the record, and how to write a gene table, of the second family."""
+    from univerce.model.brain import own_name
+
+    tokens = source.ids(ids)
+    encoder = source.encoder(tokens)
+    tensors = open_tensors(source.weights())
+    if config is None:
+        config = brain_config(tensors, source, tokens, encoder)
+    state = {own_name(name): tensors[name] for name in tensors if name not in TABLES}
+    if config.positions == "sinusoidal":
+        _check_positions(state, config, source.weights()[0])
+        state.pop(_POSITIONS, None)
+
+    def write_table(species: str, directory: Path) -> None:
+        source.write_table(species, directory / f"{species}.h5ad", ids=tokens, encoder=encoder)
+
+    return state, config, {"tokens": tokens.record()}, write_table
+
+
+def _check_positions(tensors: Mapping[str, Tensor], config: Any, path: Path) -> None:
+    """Compare the position table, which is not kept, with the one that follows from the config."""
+    if _POSITIONS not in tensors:
+        return
+    found, expected = tensors[_POSITIONS].float(), sinusoids(config)
+    rows = min(len(found), len(expected))
+    if len(found) < len(expected) or found.shape[1:] != expected.shape[1:] or not torch.allclose(
+        found[:rows], expected[:rows], atol=1e-5
+    ):
+        raise ValueError(f"{path}: {_POSITIONS} is not the sinusoidal table of this configuration.")
+
+
+def _check_state(state: Mapping[str, Tensor], config: Any, path: Path) -> None:
     expected = weight_shapes(config)
-    check_names(state, expected, source)
+    check_names(state, expected, path)
     for name, shape in expected.items():
         if state[name].shape != shape:
-            raise ValueError(f"{source}: {name} has the shape {tuple(state[name].shape)}, expected {tuple(shape)}.")
+            raise ValueError(f"{path}: {name} has the shape {tuple(state[name].shape)}, expected {tuple(shape)}.")
         if not torch.isfinite(state[name]).all():
-            raise ValueError(f"{source}: {name} holds values that are not finite.")
+            raise ValueError(f"{path}: {name} holds values that are not finite.")

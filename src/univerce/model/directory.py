@@ -57,8 +57,11 @@ class Model:
 
 
 def is_model(path: Path) -> bool:
-    """Whether a directory holds a model."""
-    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+    """Whether a directory holds a model that this package wrote; the checkpoints of others have the same names."""
+    if not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
+        return False
+    written = json.loads((path / CONFIG).read_text())
+    return isinstance(written, dict) and not {"config", "digest"}.isdisjoint(written)
 
 
 def read_model(path: Path) -> Model:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from univerce._settings import settings
 from univerce.genes.load import BUNDLED_MODEL
-from univerce.genes.release.fetch import fetch
-from univerce.genes.release.registry import RELEASED_MODELS
-from univerce.model.config import RELEASED
+from univerce.genes.release.models import MODELS
+from univerce.genes.release.source import Source, find_source
 from univerce.model.directory import CONFIG, WEIGHTS, Model, is_model, read_model
 
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
@@ -20,8 +18,10 @@ def find_model(model: str | Path | None = None) -> Model:
     Parameters
     ----------
     model
-        ``None`` or ``"uce-mini"`` is the bundled model; ``"uce-4l"`` and ``"uce-33l"`` are fetched and converted at
-        first use; anything else is a directory written by :func:`save_model` or :func:`convert_checkpoint`.
+        ``None`` or ``"uce-mini"`` is the bundled model. A name that :func:`list_models` lists, or
+        ``"hf://owner/name[@revision]"``, is fetched and converted at first use. Anything else is a directory, written
+        by :func:`save_model` or :func:`convert_checkpoint`, or with a checkpoint in a public layout, which is
+        converted into the cache.
 
     Returns
     -------
@@ -30,9 +30,12 @@ def find_model(model: str | Path | None = None) -> Model:
     Raises
     ------
     ValueError
-        If there is no such model, or its files were changed after they were written.
+        If there is no such model, its files were changed after they were written, or it cannot be converted, see
+        :func:`convert_checkpoint`.
     FileNotFoundError
-        If a released model has to be fetched and ``settings.offline`` is set.
+        If a model has to be fetched and ``settings.offline`` is set.
+    FetchError
+        An ``OSError``, if no source serves a file.
 
     Examples
     --------
@@ -42,29 +45,29 @@ def find_model(model: str | Path | None = None) -> Model:
     """
     if model is None or model == BUNDLED_MODEL:
         path = _BUNDLED / BUNDLED_MODEL
-    elif model in RELEASED_MODELS:
-        path = _released(str(model))
-    else:
+    elif is_model(Path(model)):
         path = Path(model)
-    if not is_model(path):
+    elif (source := find_source(model)) is not None:
+        path = _converted(source)
+    else:
         raise ValueError(
-            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *RELEASED))} or a directory with a "
-            f"{CONFIG} and a {WEIGHTS}."
+            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *MODELS))}, hf://owner/name, or a "
+            f"directory with a {CONFIG} and a {WEIGHTS}, or a checkpoint in a public layout."
         )
     return read_model(path)
 
 
-def _released(model: str) -> Path:
-    """Return the directory of a released model, converting it at first use in one process only."""
+def _converted(source: Source) -> Path:
+    """Return the directory of a public model, converting it at first use in one process only."""
     from filelock import FileLock
 
-    from univerce.model.convert import convert_checkpoint
-
-    path = settings.cache_dir / "models" / model
+    path = source.converted
     if not (path / CONFIG).is_file():
-        source = fetch(RELEASED_MODELS[model])
+        from univerce.model.convert import convert_source
+
+        source.weights()  # before anything is made: nothing may be fetched, or nobody answers
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{model}.lock")):
+        with FileLock(path.with_name(f".{path.name}.lock")):
             if not (path / CONFIG).is_file():
-                convert_checkpoint(source, path, config=RELEASED[model])
+                convert_source(source, path)
     return path

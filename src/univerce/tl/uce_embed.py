@@ -68,8 +68,9 @@ def uce_embed(
         :func:`univerce.genes.build_species`: an AnnData, a path, or several for data of several species. The model
         refuses a table of another encoder than it was trained with.
     model
-        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"`` and ``"uce-33l"`` are
-        the released models, fetched and converted at first use; otherwise the directory of a model.
+        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"``, ``"uce-33l"``
+        and the other names of :func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public
+        checkpoints, fetched and converted at first use; otherwise a directory.
     mod
         Modality of a MuData.
     layer

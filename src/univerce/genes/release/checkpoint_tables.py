@@ -29,7 +29,7 @@ _SAMPLED_ROWS = 64
 def token_table_name(table: Tensor, ids: SentenceIds) -> str:
     """Name a token table and its special tokens: another table, or other numbers, have another name.
 
-    A sample of the rows identifies the table, since every step of training changes all of them.
+    A sample of the rows identifies the table, since a step of training changes all of them.
     """
     rows = np.unique(np.linspace(0, len(table) - 1, min(_SAMPLED_ROWS, len(table))).round().astype(np.int64))
     digest = hashlib.sha256(_rows(table, rows, "table").tobytes()).hexdigest()

@@ -44,7 +44,7 @@ def convert_tables(
     species_chrom: Path | str,
     species_offsets: Path | str | Mapping[str, int],
     *,
-    tokens: Path | str,
+    tokens: Path | str | Sequence[Path],
     protein_embeddings: Path | str | Mapping[str, Path],
     out_dir: Path | str,
     species: Sequence[str] | None = None,
@@ -64,7 +64,8 @@ def convert_tables(
     species_offsets
         ``species_offsets.pkl``, or its content: species to first row in the token tensor.
     tokens
-        ``all_tokens.torch``, or a checkpoint with ``pe_embedding.weight`` (``4layer_model.torch``).
+        ``all_tokens.torch``, or a checkpoint with ``pe_embedding.weight`` (``4layer_model.torch``), in one or several
+        files.
     protein_embeddings
         ``protein_embeddings.tar.gz`` or its directory, or species to file; its symbols name the rows.
     out_dir
@@ -120,7 +121,8 @@ def convert_tables(
     token_tensor(tokens, chrom_token_offset, len(codes))  # fails early if it does not fit
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    sources = [species_chrom, tokens] + ([] if isinstance(species_offsets, Mapping) else [species_offsets])
+    sources = [species_chrom, *([tokens] if isinstance(tokens, Path | str) else tokens)]
+    sources += [] if isinstance(species_offsets, Mapping) else [species_offsets]
     digests = {Path(source).name: file_sha256(source) for source in sources}
     written = {}
     with (

@@ -99,3 +99,8 @@ MODELS: Mapping[str, PublicModel] = MappingProxyType(
         )
     }
 )  # fmt: skip
+
+
+def is_public(model: str) -> bool:
+    """Whether a name is that of a public checkpoint, which can be found again by it."""
+    return model in MODELS or model.startswith("hf://")

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.genes.release.registry import protein_file
-from univerce.genes.release.unpickle import load_torch
+from univerce.genes.release.tensors import TABLES, open_table, open_tensors
 from univerce.genes.table import N_SPECIAL
 
 if TYPE_CHECKING:
@@ -69,16 +69,15 @@ def species_blocks(offsets: Mapping[str, int], end: int) -> dict[str, tuple[int,
     return dict(zip(names, pairwise(edges), strict=True))
 
 
-def token_tensor(path: Path | str, chrom_token_offset: int, n_codes: int) -> Tensor:
+def token_tensor(files: Path | str | Sequence[Path], chrom_token_offset: int, n_codes: int) -> Tensor:
     """Open the token tensor ``[rows, token_dim]``, left on disk, with or without chromosome rows."""
-    import torch
-
-    tokens = load_torch(path)
-    if isinstance(tokens, Mapping):
-        if "pe_embedding.weight" not in tokens:
-            raise ValueError(f"{path} has no 'pe_embedding.weight'; it has {', '.join(list(tokens)[:5])}, ...")
-        tokens = tokens["pe_embedding.weight"]
-    if not isinstance(tokens, torch.Tensor) or tokens.ndim != 2 or not tokens.is_floating_point():
+    paths = [Path(files)] if isinstance(files, Path | str) else files
+    path = paths[0]
+    tokens = open_table(paths)
+    if tokens is None:
+        names = list(open_tensors(paths))
+        raise ValueError(f"{path} has no {TABLES[0]!r}; it has {', '.join(names[:5])}, ...")
+    if tokens.ndim != 2 or not tokens.is_floating_point():
         raise ValueError(f"{path} must hold a floating point tensor of two dimensions, or a state dict with one.")
     if len(tokens) not in (chrom_token_offset, chrom_token_offset + n_codes):
         raise ValueError(

@@ -37,8 +37,8 @@ def convert_once(source: Source, species: str, directory: Path) -> dict[str, Pat
         elif source.name in RELEASED_MODELS:
             convert_released_tables(source.name, directory, [species])
         elif source.family() == PAPER:
-            tokens = next(iter(source.weights())) if source.tokens() is None else source.tokens()
-            _convert(tokens, directory, [species])
+            tokens = source.tokens()
+            _convert(source.weights() if tokens is None else [tokens], directory, [species])
         else:
             ids = source.ids()
             source.write_table(species, directory / f"{species}.h5ad", ids=ids, encoder=source.encoder(ids))
@@ -48,7 +48,7 @@ def convert_once(source: Source, species: str, directory: Path) -> dict[str, Pat
 def convert_released_tables(model: str, out_dir: Path | str, species: Sequence[str]) -> dict[str, Path]:
     """Convert tables of the release; the token tensor comes from any file in the cache that holds it."""
     _require(model, species)
-    return _convert(fetch(_token_file(model)), out_dir, species)
+    return _convert([fetch(_token_file(model))], out_dir, species)
 
 
 def _token_file(model: str) -> str:
@@ -61,11 +61,10 @@ def _require(model: str, species: Sequence[str]) -> None:
     require([*_POSITIONS, _token_file(model), *proteins])
 
 
-def _convert(tokens: Path | None, out_dir: Path | str, species: Sequence[str]) -> dict[str, Path]:
+def _convert(tokens: Sequence[Path], out_dir: Path | str, species: Sequence[str]) -> dict[str, Path]:
     positions, offsets = (fetch(name) for name in _POSITIONS)
     return convert_tables(
-        positions, offsets, tokens=fetch("all_tokens.torch") if tokens is None else tokens,
-        protein_embeddings=_proteins(species), out_dir=out_dir, species=species,
+        positions, offsets, tokens=tokens, protein_embeddings=_proteins(species), out_dir=out_dir, species=species,
     )  # fmt: skip
 
 

@@ -86,15 +86,12 @@ def open_table(paths: Sequence[Path], tokens: Path | None = None) -> Tensor | No
     """Open the token table ``[rows, token_dim]`` in a checkpoint, or in a file of its own; ``None`` without one."""
     import torch
 
+    if paths[0].suffix != ".safetensors" and isinstance(content := load_torch(paths[0]), torch.Tensor):
+        return content
     tensors = open_tensors(paths)
     if (name := next((name for name in TABLES if name in tensors), None)) is not None:
         return tensors[name]
-    if tokens is None:
-        return None
-    table = load_torch(tokens)
-    if not isinstance(table, torch.Tensor) or table.ndim != 2:
-        raise ValueError(f"{tokens} is not a token table (one tensor of two dimensions).")
-    return table
+    return None if tokens is None else open_table([tokens])
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from univerce._validate import get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.space import Space
 from univerce.genes.load import available_species, load_table
-from univerce.genes.release.registry import RELEASED_MODELS
+from univerce.genes.release.models import is_public
 from univerce.genes.species import resolve_species
 from univerce.genes.table import gene_table_info
 from univerce.inference.inputs import check_table
@@ -162,7 +162,7 @@ def _species(space: Space, species: str | None, model: str | Path, use_rep: str)
 
 def _log_odds(frequency: Any, names: Sequence[str], model: str) -> np.ndarray:
     """``[n_genes]`` float32 log-odds of the frequencies."""
-    if model in RELEASED_MODELS:
+    if is_public(model):
         raise ValueError(
             f"gene_frequency is for models trained with it. {model!r} was not, and would count the frequency of each "
             "gene twice. Leave gene_frequency out."

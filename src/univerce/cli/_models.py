@@ -1,0 +1,78 @@
+"""``univerce models``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from univerce.cli._commands import add_command
+
+_MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], or a directory"
+
+
+def add(commands: Any) -> None:
+    """Add the commands."""
+    models = commands.add_parser("models", help="The public UCE checkpoints.").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    add_command(models, "list", _list, "List the models that can be named and which of them are here.")
+    info = add_command(models, "info", _info, "Say what is known of a model.")
+    info.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")
+    fetch = add_command(models, "fetch", _fetch, "Fetch a model and convert it, so that it can be used offline.")
+    fetch.add_argument("model", metavar="MODEL", help=_MODEL)
+    fetch.add_argument("--species", nargs="+", default=[], help="convert the gene tables of these species, too")
+    convert = add_command(models, "convert", _convert, "Convert a checkpoint with its gene tables to a directory.")
+    convert.add_argument("source", metavar="SOURCE", help=f"{_MODEL} or file in any public layout")
+    convert.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new directory")
+    convert.add_argument("--species", nargs="+", help="default: all of the checkpoint")
+    convert.add_argument(
+        "--id", nargs="+", default=[], metavar="NAME=VALUE", dest="ids",
+        help="special tokens that the checkpoint does not state, such as chrom_token_offset=1000",
+    )  # fmt: skip
+
+
+def _list(args: argparse.Namespace) -> None:
+    from univerce.genes.release.fetch import human_size
+    from univerce.model.listing import list_models
+
+    table = list_models()
+    for column in ("download_bytes", "disk_bytes"):
+        table[column.removesuffix("_bytes")] = [human_size(int(size)) for size in table[column]]
+    table["species"] = [len(species.split(", ")) for species in table["species"]]
+    columns = ["name", "family", "layers", "width", "vocabulary", "species", "download", "disk", "cached"]
+    print(table[columns].to_string(index=False, na_rep=""))
+
+
+def _info(args: argparse.Namespace) -> None:
+    from univerce.model.listing import list_models
+
+    table = list_models().set_index("name")
+    if args.name not in table.index:
+        raise ValueError(f"There is no model {args.name!r} on record; the names are {', '.join(table.index)}.")
+    for key, value in table.loc[args.name].items():
+        print(f"{key}: {value}")
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from univerce.genes import load_table
+    from univerce.model.find import find_model
+
+    print(find_model(args.model))
+    for species in args.species:
+        table = load_table(species, model=args.model)
+        print(f"{species}: {table.n_obs:,} genes in {table.filename}")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from univerce.model.convert import convert_checkpoint
+
+    ids = dict(_pair(text) for text in args.ids)
+    print(convert_checkpoint(args.source, args.output, species=args.species, ids=ids or None))
+
+
+def _pair(text: str) -> tuple[str, int]:
+    name, _, value = text.partition("=")
+    if not value.isdecimal():
+        raise ValueError(f"--id {text!r} must be NAME=NUMBER, such as chrom_token_offset=1000.")
+    return name, int(value)
