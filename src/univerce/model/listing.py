@@ -45,8 +45,8 @@ def list_models() -> pd.DataFrame:
     Examples
     --------
     >>> import univerce as uc
-    >>> uc.model.list_models().set_index("name").loc["uce-33l", ["family", "layers", "width"]].tolist()
-    ['uce', 33, 1280]
+    >>> uc.model.list_models().query("family == 'uce-brain'")["vocabulary"].max().item()
+    266403
     """
     bundled = sorted(path for path in BUNDLED_TABLES.parents[1].iterdir() if (path / "config.json").is_file())
     rows = [*map(_bundled, bundled), *map(_public, MODELS.values())]
