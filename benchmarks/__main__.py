@@ -14,7 +14,7 @@ NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
     "species", "ablations", "outliers", "coverage",
 )  # fmt: skip
-BUILDS = ("gene_tables",)  # only if named: they write files of the package
+BUILDS = ("gene_tables", "gene_names")  # only if named: they write files of the package
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def test_the_well_known_column_that_covers_most_counts_is_found_and_reported(cap
         uc.pp.map_genes(adata, species="human")
     assert adata.var["uce_gene"].tolist() == IDS
     assert adata.uns["uce_gene"]["human"]["gene_key"] == "Feature_Name"
-    assert "var['Feature_Name']" in caplog.text
+    assert "names from Feature_Name" in caplog.text
     adata.var["my_names"] = pd.Categorical(NAMES)
     uc.pp.map_genes(adata, species="human", gene_key="my_names")
     assert adata.var["uce_gene"].tolist() == IDS
@@ -109,10 +109,81 @@ def test_var_names_are_kept_when_no_column_covers_more():
     with pytest.warns(UserWarning, match=r"var_names, species 'human': only 30.0% of the counts"):
         uc.pp.map_genes(adata, species="human")
     assert adata.uns["uce_gene"]["human"]["gene_key"] == "var_names"
-    adata.var["poor"] = ["a", "C9orf72", "b", "c", "d"]
+    adata.var["poor"] = ["x", "C9orf72", "lnc2", "lnc3", "lnc4"]
     with pytest.warns(UserWarning, match="Names from poor"):
         uc.pp.map_genes(adata, species="human", gene_key="poor")
     assert adata.var["uce_gene"].ne("").tolist() == [False, True, False, False, False]
+
+
+def test_identifiers_come_before_symbols_and_symbols_before_nothing():
+    adata = _adata(names=["MATR3", "MATR3 ", "LYZ", "CD74", "MARCH3"])
+    adata.var["gene_ids"] = ["ENSG00000280987", "ENSG00000015479", "ENSG00000090382", "ENSG00000019582", ""]
+    found = []
+    for second in ("MATR3 ", "MATR3-1"):  # of make_unique
+        adata.var_names = ["MATR3", second, *adata.var_names[2:]]
+        uc.pp.map_genes(adata, species="human")
+        found.append(adata.var["uce_gene"].tolist())
+    assert found[0] == found[1]
+    assert found[0] == ["ENSG00000280987", "ENSG00000015479", "ENSG00000090382", "ENSG00000019582", "ENSG00000173926"]
+    report = adata.uns["uce_gene"]["human"]
+    assert report["gene_key"] == "gene_ids"
+    assert report["found"].set_index("how")["names"].to_dict() == {"ensembl": 4, "previous": 1}
+    assert report["duplicates"].empty
+
+
+def test_counts_of_two_names_of_one_gene_add_up():
+    names = {"plain": ["CD3D", "SEPTIN2", "x", "y", "z"], "repeated": ["CD3D", "SEPT2", "x", "CD3D-1", "SEPTIN2"]}
+    adata = {key: _adata(names=each) for key, each in names.items()}
+    adata["plain"].X = adata["repeated"].X @ np.array(
+        [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0]], dtype=np.float32
+    )
+    for data in adata.values():
+        uc.tl.uce_embed(data, species="human")
+    np.testing.assert_allclose(adata["plain"].obsm["X_uce"], adata["repeated"].obsm["X_uce"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "types, left",
+    [
+        pytest.param(["Gene Expression", "Antibody Capture"], {"Antibody Capture": 400}, id="10x"),
+        pytest.param(["GEX", "ADT"], {"ADT": 400}, id="NeurIPS 2021"),
+        pytest.param(["Gene Expression", "Mine"], {"Mine": 400}, id="another beside genes"),
+        pytest.param([None, "Antibody Capture"], {"Antibody Capture": 400}, id="missing"),
+        pytest.param(["protein_coding", "lncRNA"], {}, id="biotypes of CELLxGENE"),
+    ],
+)
+def test_variables_that_are_no_genes_are_left_out_and_listed(types, left):
+    names = ["CD3D", "CD4", "LYZ"]
+    adata = _adata(np.array([[1, 2, 3, 100, 100], [0, 1, 1, 100, 100]], dtype=np.float32), [*names, "cd4", "CD3D-1"])
+    adata.var["feature_types"] = pd.Categorical([types[0]] * 3 + [types[1]] * 2)
+    uc.pp.map_genes(adata, species="human")
+    report = adata.uns["uce_gene"]["human"]
+    assert report["left_out"].set_index("feature_type")["counts"].to_dict() == left
+    assert adata.var["uce_gene"].eq("").tolist() == [False] * 3 + [bool(left)] * 2
+    assert report["n_vars"] == (3 if left else 5)
+
+
+def test_a_matrix_without_genes_is_refused():
+    adata = _adata(names=["CD3D", "CD4", "LYZ", "CD74", "CD19"])
+    adata.var["feature_types"] = "Antibody Capture"
+    with pytest.raises(ValueError, match="The variables are no genes but Antibody Capture 5"):
+        uc.pp.map_genes(adata, species="human")
+
+
+def test_genes_of_two_genomes_in_one_matrix():
+    names = ["GRCh38_CD3D", "GRCh38_LYZ", "mm10___Cd3d", "mm10___Lyz2", "mm10___Xkr4"]
+    adata = _adata(np.array([[5, 4, 0, 0, 0], [0, 0, 3, 2, 1], [6, 5, 1, 0, 0]], dtype=np.float32), names)
+    with pytest.warns(UserWarning, match="25.9% of the counts belong to genes with the prefix of mouse"):
+        uc.pp.map_genes(adata, species="human")
+    assert adata.var["uce_gene"].ne("").tolist() == [True, True, False, False, False]
+    del adata.var["uce_gene"]
+    adata.obs["species"] = ["human", "mouse", "human"]
+    uc.pp.map_genes(adata)
+    assert adata.var["uce_gene_human"].ne("").tolist() == [True, True, False, False, False]
+    assert adata.var["uce_gene_mouse"].ne("").tolist() == [False, False, True, True, True]
+    reports = adata.uns["uce_gene"]
+    assert reports["human"]["other_genomes"] == {"mouse": 1 / 21}
+    assert reports["mouse"]["other_genomes"] == {}
 
 
 def _two_species() -> ad.AnnData:

@@ -9,8 +9,8 @@ from functools import cache
 import anndata as ad
 import zarr
 
-from univerce.genes.lookup import clean_names
 from univerce.genes.release.registry import BUNDLED_TABLES, list_tables
+from univerce.genes.spellings import clean_names
 from univerce.genes.table import gene_table_info
 
 
@@ -21,7 +21,8 @@ class SpeciesNames:
     species: str
     symbols: frozenset[str]
     upper_symbols: frozenset[str]
-    ids: frozenset[str]
+    ids: dict[str, str]
+    """Identifier to symbol in upper case."""
 
     @classmethod
     def of(cls, table: ad.AnnData) -> SpeciesNames:
@@ -30,21 +31,27 @@ class SpeciesNames:
 
     @classmethod
     def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
-        written = frozenset(clean_names(symbols)) - {""}
-        identifiers = frozenset(name.upper() for name in clean_names(ids)) - {""}
-        return cls(species, written, frozenset(symbol.upper() for symbol in written), identifiers)
+        written = clean_names(symbols)
+        upper = [symbol.upper() for symbol in written]
+        identifiers = {name.upper(): symbol for name, symbol in zip(clean_names(ids), upper, strict=True) if name}
+        return cls(species, frozenset(written) - {""}, frozenset(upper) - {""}, identifiers)
 
 
-@cache
 def bundled_names() -> tuple[SpeciesNames, ...]:
     """Read the names of every bundled gene table.
 
     Data for any model are compared with these: they kept the case of the symbols and need no download.
     """
-    found = []
-    for species, path in sorted(list_tables(BUNDLED_TABLES).items()):
-        with zarr.storage.ZipStore(path, mode="r") as store:
-            table = zarr.open_group(store, mode="r")
-            symbols, ids = (ad.io.read_elem(table[f"obs/{column}"]) for column in ("symbol", "ensembl_id"))
-        found.append(SpeciesNames._build(species, symbols, ids))
-    return tuple(found)
+    return tuple(names for species in sorted(list_tables(BUNDLED_TABLES)) if (names := names_of_species(species)))
+
+
+@cache
+def names_of_species(species: str) -> SpeciesNames | None:
+    """Read the names of the bundled gene table of a species, if there is one."""
+    path = list_tables(BUNDLED_TABLES).get(species)
+    if path is None:
+        return None
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        table = zarr.open_group(store, mode="r")
+        symbols, ids = (ad.io.read_elem(table[f"obs/{column}"]) for column in ("symbol", "ensembl_id"))
+    return SpeciesNames._build(species, symbols, ids)

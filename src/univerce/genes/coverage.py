@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,17 @@ import numpy as np
 import pandas as pd
 
 from univerce.genes.bundled_names import SpeciesNames
-from univerce.genes.lookup import NameMapping, clean_names, stable_id
+from univerce.genes.lookup import NameMapping
 from univerce.genes.species import SPECIES
+from univerce.genes.spellings import split_genome, stable_id
 
 LOW_COVERAGE = 0.5
 # The right species covered 0.78 to 0.98 of the counts of 44 data sets, always more than any other; the closest case was
 # human against macaque and dog, 0.90 to 0.86.
 _MARGIN = 0.03
 _N_LOST = 20
+_FOREIGN_SHARE = 0.1  # of counts in genes of another genome: more is not ambient RNA
+_N_TWINS, _TWIN_SHARE = 10, 0.05  # names that differ in case alone, and their share of the genes found
 _FIX_NAMES = "Put gene symbols or Ensembl gene identifiers into var_names, or pass their column of var as gene_key=."
 # Other names, and what to do about them.
 _FOREIGN_NAMES = (
@@ -32,10 +35,6 @@ _FOREIGN_NAMES = (
     (
         re.compile(r"\d+(_[A-Z])?_AT|.+_[ASX]_AT|ILMN_\d+"),
         "The names look like microarray probes, which have no counts: univerce needs counts per gene.",
-    ),
-    (
-        re.compile(r"(GRC[A-Z]\w*?|HG\d+|MM\d+)_+.+"),
-        "The names start with a genome assembly, as in a mixture of species: split the data by genome and cut it off.",
     ),
     (
         re.compile(r".+[_|;: ]ENS[A-Z]*G\d{6,}(\.\d+)?|ENS[A-Z]*G\d{6,}(\.\d+)?[_|;: ].+"),
@@ -62,8 +61,15 @@ class Coverage:
         Number of cells whose counts were summed.
     lost
         The 20 unmapped names with the most counts: ``name``, ``counts``, ``share``.
-    collisions, duplicates
+    found
+        Names that are mapped, by what matched: ``how`` (see :class:`~univerce.genes.lookup.NameMapping`), number of
+        ``names``, ``counts``, ``share``.
+    collisions, duplicates, ambiguous
         As in :class:`~univerce.genes.lookup.NameMapping`.
+    left_out
+        Variables that are no genes and enter no other number, by ``feature_type``: ``names``, ``counts``.
+    other_genomes
+        Species to share of the counts of names with the prefix of its genome, for species other than that of the table.
     alternatives
         Share of counts whose names are spelled as in the table of each species compared, or are its identifiers.
     suspicion
@@ -79,8 +85,12 @@ class Coverage:
     fraction_counts: float
     n_cells: int
     lost: pd.DataFrame
+    found: pd.DataFrame
     collisions: pd.DataFrame
     duplicates: pd.DataFrame
+    ambiguous: pd.DataFrame
+    left_out: pd.DataFrame
+    other_genomes: dict[str, float]
     alternatives: dict[str, float]
     suspicion: str | None
 
@@ -91,27 +101,34 @@ class Coverage:
             f"Genes of species {self.species!r}, names from {self.gene_key}",
             f"  names mapped   {self.n_mapped:,} of {self.n_vars:,} ({self.fraction_mapped:.1%})",
             f"  genes found    {self.n_genes:,}, {len(self.duplicates):,} of them under several names (counts add up)",
-            f"  ambiguous      {len(self.collisions):,} names",
+            f"  ambiguous      {len(self.collisions) + len(self.ambiguous):,} names",
             f"  counts mapped  {self.fraction_counts:.1%} (over {self.n_cells:,} cells)",
+            f"  found by       {_listed(self.found, 'how')}",
             f"  most lost      {lost or 'nothing'}",
             f"  as written     {', '.join(f'{species} {share:.1%}' for species, share in best)}",
         ]
+        if len(self.left_out):
+            lines.append(f"  left out       {_listed(self.left_out, 'feature_type')}")
+        if self.other_genomes:
+            lines.append(
+                f"  other genomes  {', '.join(f'{key} {share:.1%}' for key, share in self.other_genomes.items())}"
+            )
         if self.suspicion:
             lines.append(f"  suspicion      {self.suspicion}")
         return "\n".join(lines)
 
     def to_uns(self) -> dict[str, Any]:
         """Convert the report to a dictionary for h5ad and zarr; no suspicion is ``""``."""
-        copies = {key: getattr(self, key).copy() for key in ("lost", "collisions", "duplicates", "alternatives")}
+        copies = {key: value.copy() for key, value in vars(self).items() if isinstance(value, pd.DataFrame | dict)}
         return {**vars(self), **copies, "suspicion": self.suspicion or ""}
 
-    def check(self, names: Iterable[object]) -> None:
+    def check(self, names: Sequence[str]) -> None:
         """Raise ``ValueError`` if no name is mapped; warn if the coverage of the counts is low or suspicious."""
         place = f"Names from {self.gene_key}, species {self.species!r}"
         if self.n_mapped == 0:
             raise ValueError(
                 f"{place}: none of the {self.n_vars:,} names is a gene of the table; the first are "
-                f"{clean_names(names)[:5]}. {self.suspicion or _FIX_NAMES}"
+                f"{list(names[:5])}. {self.suspicion or _FIX_NAMES}"
             )
         if self.fraction_counts < LOW_COVERAGE:
             message = f"{place}: only {self.fraction_counts:.1%} of the counts belong to genes of the table. "
@@ -122,48 +139,60 @@ class Coverage:
 
 def coverage(
     mapping: NameMapping,
-    names: Iterable[object],
     counts_per_var: np.ndarray,
     table: ad.AnnData,
     *,
     gene_key: str = "var_names",
     n_cells: int = 0,
     others: Iterable[SpeciesNames] = (),
+    left_out: pd.DataFrame | None = None,
 ) -> Coverage:
-    """Compute the coverage of ``names`` ``[n_vars]`` with total counts ``[n_vars]`` that were mapped to ``table``.
+    """Compute the coverage of names that were mapped to ``table``, with their total counts ``[n_names]``.
 
     ``others`` are the names of species to compare with. If they include the species of ``table``, its best match
-    counts, which helps if the symbols of ``table`` lost their case. ``gene_key`` and ``n_cells`` go into the report.
+    counts, which helps if the symbols of ``table`` lost their case. ``gene_key``, ``n_cells`` and ``left_out`` go into
+    the report.
     """
-    text = clean_names(names)
     counts = np.asarray(counts_per_var, dtype=np.float64)
-    if len(text) != len(mapping.rows) or counts.shape != (len(text),):
-        raise ValueError(
-            f"{len(text)} names, {len(mapping.rows)} mapped rows and counts of shape {counts.shape} differ."
-        )
+    if counts.shape != (len(mapping.names),):
+        raise ValueError(f"{len(mapping.names)} names and counts of shape {counts.shape} differ.")
     total = counts.sum()
-    weights = counts / total if total > 0 else np.full(len(text), 1 / max(len(text), 1))
+    weights = counts / total if total > 0 else np.full(len(counts), 1 / max(len(counts), 1))
     mapped = mapping.rows >= 0
     own = SpeciesNames.of(table)
     fraction_counts = min(float(weights[mapped].sum()), 1.0)
-    matches = _as_written(text, weights, (own, *others))
+    genomes, plain = map(list, zip(*map(split_genome, mapping.names), strict=True)) if mapping.names else ([], [])
+    plain = [
+        bare if key == own.species else name for key, bare, name in zip(genomes, plain, mapping.names, strict=True)
+    ]
+    matches = _as_written(plain, weights, (own, *others))
+    foreign = pd.Series(weights[~mapped], dtype=float).groupby(np.array(genomes, dtype=object)[~mapped]).sum()
+    other_genomes = {key: float(x) for key, x in foreign.items() if key not in ("", own.species) and x > 0}
 
-    lost = pd.DataFrame({"name": np.array(text, dtype=object), "counts": counts, "share": weights})
-    lost = lost[~mapped & (counts > 0)].sort_values("counts", ascending=False, kind="stable", ignore_index=True)
+    frame = pd.DataFrame({"name": np.array(mapping.names, dtype=object), "counts": counts, "share": weights})
+    lost = frame[~mapped & (counts > 0)].sort_values("counts", ascending=False, kind="stable", ignore_index=True)
+    found = frame[mapped].assign(names=1).groupby(mapping.how[mapped], sort=True)[["names", "counts", "share"]].sum()
+    found = found.rename_axis("how").reset_index().sort_values("counts", ascending=False, kind="stable")
     return Coverage(
         species=own.species,
         gene_key=gene_key,
-        n_vars=len(text),
+        n_vars=len(counts),
         n_mapped=int(mapped.sum()),
         n_genes=len(np.unique(mapping.rows[mapped])),
-        fraction_mapped=float(mapped.mean()) if len(text) else 0.0,
+        fraction_mapped=float(mapped.mean()) if len(counts) else 0.0,
         fraction_counts=fraction_counts,
         n_cells=n_cells,
         lost=lost.head(_N_LOST),
+        found=found.reset_index(drop=True),
         collisions=mapping.collisions,
         duplicates=mapping.duplicates,
+        ambiguous=mapping.ambiguous,
+        left_out=pd.DataFrame(columns=["feature_type", "names", "counts"]) if left_out is None else left_out,
+        other_genomes=other_genomes,
         alternatives={key: share for key, (_, share, _) in matches.items()},
-        suspicion=_suspicion(text, own.species, fraction_counts, matches),
+        suspicion=_no_genes(left_out, mapping)
+        or _mixed_species(mapping, own.species, other_genomes)
+        or _suspicion(plain, own.species, fraction_counts, float(weights[mapping.how == "symbol_case"].sum()), matches),
     )
 
 
@@ -189,8 +218,37 @@ def _as_written(
     return best
 
 
+def _no_genes(left_out: pd.DataFrame | None, mapping: NameMapping) -> str | None:
+    if left_out is None or mapping.names:
+        return None
+    return f"The variables are no genes but {_listed(left_out, 'feature_type')}, according to var['feature_types']."
+
+
+def _mixed_species(mapping: NameMapping, species: str, other_genomes: Mapping[str, float]) -> str | None:
+    """Describe genes of several species in one matrix."""
+    if sum(other_genomes.values()) > _FOREIGN_SHARE:
+        key, share = max(other_genomes.items(), key=lambda item: item[1])
+        return (
+            f"{share:.1%} of the counts belong to genes with the prefix of {key}, which are not used. Separate the "
+            f"cells by species, and pass species={key!r} for those of {key} or the column of obs with the species."
+        )
+    names = [same.split("; ") for same in mapping.duplicates["names"]]
+    twins = [same for same in names if len(set(same)) > len({name.upper() for name in same})]
+    n_genes = len(np.unique(mapping.rows[mapping.rows >= 0]))
+    if len(twins) >= _N_TWINS and len(twins) > _TWIN_SHARE * n_genes:
+        return (
+            f"{len(twins):,} genes have names that differ in case alone ({', '.join(twins[0])}), as if genes of "
+            f"several species shared the matrix, and their counts are added. Keep the genes of {species} only."
+        )
+    return None
+
+
 def _suspicion(
-    names: Sequence[str], species: str, fraction_counts: float, matches: dict[str, tuple[bool, float, int]]
+    names: Sequence[str],
+    species: str,
+    fraction_counts: float,
+    other_case: float,
+    matches: dict[str, tuple[bool, float, int]],
 ) -> str | None:
     _, own, n_own = matches[species]
     likely = max(matches, key=lambda key: matches[key][1])
@@ -202,7 +260,7 @@ def _suspicion(
             f"{likely} and {own:.1%} match {species}. If the cells are {likely}, pass species={likely!r}."
         )
     if fraction_counts >= LOW_COVERAGE:
-        if own < fraction_counts / 2:
+        if max(own, fraction_counts - other_case) < fraction_counts / 2:
             rodent = _share(names, re.compile(r"[A-Z][a-z0-9.-]+")) > 0.5
             spelled = ", and are spelled as in mouse or rat" if rodent else ""
             return f"The names match {species} only if case is ignored{spelled}: check that the cells are {species}."
@@ -241,3 +299,9 @@ def _foreign_identifiers(names: Sequence[str], species: str) -> str | None:
 def _share(names: Sequence[str], pattern: re.Pattern[str]) -> float:
     """Compute the share of the names that match ``pattern`` completely."""
     return sum(pattern.fullmatch(name) is not None for name in names) / max(len(names), 1)
+
+
+def _listed(frame: pd.DataFrame, key: str) -> str:
+    return ", ".join(
+        f"{name} {n:,} ({counts:,.0f} counts)" for name, n, counts in frame[[key, "names", "counts"]].to_numpy()
+    )

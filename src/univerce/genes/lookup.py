@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
-# A stable identifier and what pipelines append: version, GENCODE's lift-over version, copy on the Y chromosome. It does
-# not match symbols such as RP11-34P13.7 or T28F2.1.
-_STABLE_ID = re.compile(r"([A-Z]{3,}\d{6,})(?:\.\d+)?(?:_\d+|[_-]PAR[_-]Y)?")
+from univerce.genes.gene_index import NOTHING, Found, GeneIndex
+from univerce.genes.spellings import clean_names, date_symbols, split_genome, split_joined, without_suffix
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,109 +20,162 @@ class NameMapping:
 
     Parameters
     ----------
+    names
+        ``[n_names]`` the names, without blanks around them.
     rows
         ``[n_names]`` int32, row of the gene table or -1.
     how
-        ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (ignoring case), ``"ensembl"`` or ``""``.
+        ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (ignoring case), ``"ensembl"``, ``"previous"`` or
+        ``"alias"`` (a previous symbol or an alias, of the data or of the table), ``"prefix"`` (genome prefix removed),
+        ``"joined"`` (symbol and identifier in one), ``"suffix"`` (suffix of a repeated name removed), ``"date"`` (a
+        spreadsheet's date) or ``""``.
     collisions
         Names that match several genes when case is ignored: ``name``, ``gene_id`` and ``row`` of the chosen gene, and
         the ``gene_id`` of the ``others``.
     duplicates
         Genes matched by several names, whose counts have to be added: ``gene_id``, ``row``, ``names``.
+    ambiguous
+        Names without a gene because they may mean several, or are aliases of genes that have another name in the data:
+        ``name``, ``genes``.
     """
 
+    names: list[str]
     rows: np.ndarray
     how: np.ndarray
     collisions: pd.DataFrame
     duplicates: pd.DataFrame
+    ambiguous: pd.DataFrame
 
     def __repr__(self) -> str:
         kinds = Counter(kind for kind in self.how if kind)
         found = ", ".join(f"{n:,} by {kind}" for kind, n in kinds.most_common())
+        n_ambiguous = len(self.collisions) + len(self.ambiguous)
         return (
             f"NameMapping: {kinds.total():,} of {len(self.rows):,} names are genes{f' ({found})' if found else ''}, "
-            f"{len(self.collisions):,} ambiguous, {len(self.duplicates):,} genes under several names"
+            f"{n_ambiguous:,} ambiguous, {len(self.duplicates):,} genes under several names"
         )
 
 
 def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
     """Map gene names to genes: symbols and Ensembl, FlyBase or WormBase identifiers, in any mixture.
 
-    A name is looked up as a symbol, as an identifier, as a symbol ignoring case, and as a stable identifier without its
-    version. Surrounding whitespace is ignored; missing and empty names match nothing. Of several genes with one symbol
-    the one on the chromosome with most genes wins, which avoids patches and alternative loci, then the first row.
+    A name is looked up as a symbol, as an identifier, as a symbol ignoring case, as a stable identifier without its
+    version, and as a previous symbol or alias (human and mouse), whether the names or the table are the older ones.
+    Then without the prefix of a genome (``GRCh38_CD3D``), as a symbol and an identifier in one
+    (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
+    (``2-Sep``). Surrounding whitespace is ignored; missing and empty names match nothing.
+
+    Of several genes with one symbol the one on the chromosome with most genes wins, which avoids patches and
+    alternative loci, then the first row. An alias or date of several genes matches none, and an alias (not a previous
+    symbol) of a gene that is among the names as well is not used.
 
     Parameters
     ----------
     names
         ``[n_names]`` gene names.
     table
-        Gene table; only ``obs`` is read.
+        Gene table; only ``obs`` and its species are read.
 
     Returns
     -------
     A mapping with ``rows`` ``[n_names]`` of the table (-1 without a gene), ``how`` each name matched, and data frames
-    of ``collisions`` and ``duplicates``.
+    of ``collisions``, ``duplicates`` and ``ambiguous`` names.
 
     Examples
     --------
-    >>> import anndata as ad, pandas as pd
-    >>> ids = ["ENSG00000141510", "ENSG00000075624"]
-    >>> obs = pd.DataFrame({"symbol": ["TP53", "ACTB"], "ensembl_id": ids, "chromosome_code": [17, 7]}, index=ids)
-    >>> table = ad.AnnData(obs=obs)
-    >>> mapping = map_names(["Actb", "ENSG00000141510.18", "RP11-34P13.7"], table)
-    >>> mapping.rows.tolist(), mapping.how.tolist()
-    ([1, 0, -1], ['symbol_case', 'ensembl', ''])
+    >>> import univerce as uc
+    >>> table = uc.genes.load_table("human")
+    >>> mapping = map_names(["Actb", "ENSG00000141510.18", "MARCH3", "RP11-34P13.7"], table)
+    >>> table.obs["symbol"].iloc[mapping.rows[:3]].tolist(), mapping.how.tolist()
+    (['ACTB', 'TP53', 'MARCHF3'], ['symbol_case', 'ensembl', 'previous', ''])
     """
-    written = clean_names(names)
-    upper = [name.upper() for name in written]
-    symbols = clean_names(table.obs["symbol"])
-    upper_symbols = [symbol.upper() for symbol in symbols]
-    code = table.obs["chromosome_code"]
-    order = np.argsort(-code.map(code.value_counts()).to_numpy(), kind="stable").tolist()
-    ids = _first_row([name.upper() for name in clean_names(table.obs["ensembl_id"])], order)
+    return map_columns({"names": names}, table)[0]
 
-    rows = np.full(len(written), -1, dtype=np.int32)
-    how = np.full(len(written), "", dtype=object)
-    for label, keys, index in (
-        ("symbol", written, _first_row(symbols, order)),
-        ("ensembl", upper, ids),
-        ("symbol_case", upper, _first_row(upper_symbols, order)),
-        ("ensembl", [stable_id(name) for name in upper], ids),
-    ):
-        for i in np.flatnonzero(rows < 0):
-            if (row := index.get(keys[i])) is not None:
-                rows[i], how[i] = row, label
+
+def map_columns(columns: Mapping[str, Iterable[object]], table: ad.AnnData) -> tuple[NameMapping, np.ndarray]:
+    """Map variables that are named in several columns; the first column that names a gene counts.
+
+    Returns the mapping, with the names that were found or are ambiguous or else ``var_names``, and the column
+    ``[n_names]`` that found each gene, ``""`` for none.
+    """
+    index = GeneIndex(table)
+    written = {column: clean_names(names) for column, names in columns.items()}
+    names = list(written.get("var_names", next(iter(written.values()))))
+    found = [NOTHING] * len(names)
+    source = np.full(len(names), "", dtype=object)
+    for column, text in written.items():
+        missing = [i for i, gene in enumerate(found) if gene.row < 0 and text[i]]
+        for i, gene in _find_all(missing, text, found, index).items():
+            found[i], names[i] = gene, text[i]
+            source[i] = column if gene.row >= 0 else ""
+    rows = np.array([gene.row for gene in found], dtype=np.int32)
+    how = np.array([gene.how for gene in found], dtype=object)
     gene_ids = table.obs_names.to_numpy(dtype=object)
-    return NameMapping(
+    mapping = NameMapping(
+        names=names,
         rows=rows,
         how=how,
-        collisions=_collisions(written, rows, how, upper_symbols, gene_ids),
-        duplicates=_duplicates(written, rows, gene_ids),
+        collisions=_collisions(names, rows, how, index.upper_symbols, gene_ids),
+        duplicates=_duplicates(names, rows, gene_ids),
+        ambiguous=_ambiguous(names, found),
     )
+    return mapping, source
 
 
-def clean_names(names: Iterable[object]) -> list[str]:
-    """Convert names to stripped text; missing ones are ``""``."""
-    values = names.to_numpy(dtype=object) if isinstance(names, pd.Series | pd.Index) else names
-    return [
-        value.strip()
-        if isinstance(value, str)
-        else ""
-        if value is None or value is pd.NA or value != value
-        else str(value)
-        for value in values
-    ]
+def _find_all(
+    missing: Sequence[int], names: Sequence[str], before: Sequence[Found], index: GeneIndex
+) -> dict[int, Found]:
+    """Find the genes of the missing variables, or the genes they may mean: first as written, then as changed."""
+    found = {i: gene for i in missing if (gene := index.find(names[i])).row >= 0}
+    rows = {name: gene.row for name, gene in zip(names, before, strict=True) if gene.row >= 0}
+    rows |= {names[i]: gene.row for i, gene in found.items()}
+    taken = set(rows.values())
+    for i in missing:
+        if i not in found and (gene := _find_changed(names[i], taken, index)) != NOTHING:
+            found[i] = gene
+    rows |= {names[i]: gene.row for i, gene in found.items() if gene.row >= 0}
+    taken = set(rows.values())
+    for i in missing:
+        if i not in found and (gene := _find_repeated(names[i], rows, index) or _find_date(names[i], taken, index)):
+            found[i] = gene
+    return found
 
 
-def stable_id(name: str) -> str:
-    """Extract the stable identifier from an upper-case name, ``""`` if it is not one."""
-    match = _STABLE_ID.fullmatch(name)
-    return match[1] if match else ""
+def _find_changed(name: str, taken: set[int], index: GeneIndex) -> Found:
+    """Find a gene under another of its names, with the prefix of a genome, or under two names in one.
+
+    An alias of a gene that the data have by its own name is another gene, or a protein.
+    """
+    if (found := index.find_other(name)) != NOTHING:
+        own = found.how == "alias" and found.row in taken
+        return Found(candidates=(index.upper_symbols[found.row],)) if own else found
+    species, rest = split_genome(name)
+    if species and species == index.species and (row := _find_row(rest, index)) >= 0:
+        return Found(row, "prefix")
+    rows = (_find_row(part, index) for part in split_joined(name))
+    return next((Found(row, "joined") for row in rows if row >= 0), NOTHING)
 
 
-def _first_row(keys: Sequence[str], order: Sequence[int]) -> dict[str, int]:
-    return {keys[row]: row for row in reversed(order) if keys[row]}
+def _find_row(name: str, index: GeneIndex) -> int:
+    return max(index.find(name).row, index.find_other(name).row)
+
+
+def _find_repeated(name: str, rows: Mapping[str, int], index: GeneIndex) -> Found | None:
+    """Find the gene of a name that was made unique, among the names of the data or else among symbols as written."""
+    while name := without_suffix(name):
+        if (row := rows.get(name, index.find_symbol(name))) >= 0:
+            return Found(row, "suffix")
+    return None
+
+
+def _find_date(name: str, taken: set[int], index: GeneIndex) -> Found | None:
+    """Find the gene that a spreadsheet turned into a date: of two that one the data do not have by name."""
+    genes = {symbol: row for symbol in date_symbols(name) if (row := _find_row(symbol, index)) >= 0}
+    if len(genes) > 1:
+        genes = {symbol: row for symbol, row in genes.items() if row not in taken} or genes
+    if len(genes) == 1:
+        return Found(next(iter(genes.values())), "date")
+    return Found(candidates=tuple(genes)) if genes else None
 
 
 def _collisions(
@@ -146,3 +197,8 @@ def _duplicates(names: Sequence[str], rows: np.ndarray, gene_ids: np.ndarray) ->
         (gene_ids[row], row, "; ".join(same)) for row, same in sorted(by_row.items()) if row >= 0 and len(same) > 1
     ]
     return pd.DataFrame(found, columns=["gene_id", "row", "names"])
+
+
+def _ambiguous(names: Sequence[str], found: Sequence[Found]) -> pd.DataFrame:
+    unclear = [(name, "; ".join(gene.candidates)) for name, gene in zip(names, found, strict=True) if gene.candidates]
+    return pd.DataFrame(unclear, columns=["name", "genes"])

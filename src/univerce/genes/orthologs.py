@@ -9,7 +9,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.genes.lookup import clean_names, map_names, stable_id
+from univerce.genes.lookup import map_names
+from univerce.genes.spellings import clean_names, stable_id
 from univerce.genes.table import gene_table_info, make_table, validate_table
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,6 @@ def from_orthologs(orthologs: pd.DataFrame | Path | str, table: ad.AnnData, *, s
         source=f"orthologs in {info['species']}", orthologs_of=str(info["digest"]),
         **{key: table.uns[key] for key in _SHARED},
     )  # fmt: skip
-
 
 
 def _read(orthologs: pd.DataFrame | Path | str) -> pd.DataFrame:

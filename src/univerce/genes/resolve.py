@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,15 @@ import pandas as pd
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
+from univerce.genes.feature_types import other_features
 from univerce.genes.load import load_table
-from univerce.genes.lookup import NameMapping, map_names
+from univerce.genes.lookup import map_columns
+from univerce.genes.spellings import clean_names, stable_id
 from univerce.io.blocks import iter_blocks, n_blocks
 
 logger = logging.getLogger("univerce")
 
-# Columns of var that often hold gene names, tried if var_names do not.
+# Columns of var that often hold gene names, for variables that var_names do not name.
 GENE_COLUMNS = (
     "ensembl_id", "gene_ids", "gene_id", "feature_id", "feature_name", "gene_symbol", "gene_symbols", "gene_name",
     "gene_names", "symbol", "_index", "index",
@@ -61,16 +63,27 @@ def resolve_genes(
     cells = cells.remove_unused_categories()
     counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
 
+    others = other_features(adata.var)
+    columns = _name_columns(adata.var[others == ""], gene_key)
     resolved = {}
     for i, species in enumerate(cells.categories):
         table = tables[species] if tables and species in tables else load_table(species, model=model)
-        key, names, mapping = _choose_names(adata, table, counts[i], gene_key)
+        mine = counts[i][others == ""]
+        mapping, source = map_columns(columns, table)
         report = coverage(
-            mapping, names, counts[i], table, gene_key=key, n_cells=int(n_cells[i]), others=bundled_names()
+            mapping,
+            mine,
+            table,
+            gene_key=_main_column(columns, source, mine),
+            n_cells=int(n_cells[i]),
+            others=bundled_names(),
+            left_out=_left_out(others, counts[i]),
         )
-        report.check(names)
+        report.check(mapping.names)
         logger.info("%s", report)
-        resolved[species] = ResolvedGenes(table, mapping.rows, report)
+        rows = np.full(adata.n_vars, -1, dtype=np.int32)
+        rows[others == ""] = mapping.rows
+        resolved[species] = ResolvedGenes(table, rows, report)
     return resolved
 
 
@@ -97,24 +110,31 @@ def _sampled_counts(
     return counts, n_cells
 
 
-def _choose_names(
-    adata: ad.AnnData, table: ad.AnnData, counts: np.ndarray, gene_key: str | None
-) -> tuple[str, Any, NameMapping]:
-    """Choose the names: their source, the names, and their mapping."""
-    names = adata.var_names if gene_key is None else adata.var[gene_key]
-    best = "var_names" if gene_key is None else gene_key, names, map_names(names, table)
-    if gene_key is not None or np.mean(best[2].rows >= 0) >= 0.5:
-        return best
+def _name_columns(var: pd.DataFrame, gene_key: str | None) -> dict[str, list[str]]:
+    """Collect the names of the variables: columns of identifiers, then ``var_names``, then other well-known columns."""
+    if gene_key is not None:
+        return {gene_key: clean_names(var[gene_key])}
+    by_name = {str(column).lower(): column for column in var.columns}
+    known = {str(by_name[c]): clean_names(var[by_name[c]]) for c in GENE_COLUMNS if c in by_name}
+    columns = {"var_names": clean_names(var.index), **known}
+    return dict(sorted(columns.items(), key=lambda item: not _are_ids(item[1])))
 
-    def score(candidate: tuple[str, Any, NameMapping]) -> tuple[float, int]:
-        mapped = candidate[2].rows >= 0
-        return float(counts[mapped].sum()), int(mapped.sum())
 
-    by_name = {str(column).lower(): column for column in adata.var.columns}
-    for column in (by_name[c] for c in GENE_COLUMNS if c in by_name):
-        candidate = (column, adata.var[column], map_names(adata.var[column], table))
-        if score(candidate) > score(best):
-            best = candidate
-    if best[0] != "var_names":
-        logger.info("Few var_names are genes; using var[%r], which covers more counts.", best[0])
-    return best
+def _are_ids(names: Sequence[str]) -> bool:
+    return sum(stable_id(name.upper()) != "" for name in names) > len(names) / 2
+
+
+def _main_column(columns: Mapping[str, Sequence[str]], source: np.ndarray, counts: np.ndarray) -> str:
+    """Choose the column that found most counts, then most genes; of equal columns ``var_names``."""
+
+    def score(column: str) -> tuple[float, int, bool]:
+        mine = source == column
+        return float(counts[mine].sum()), int(mine.sum()), column == "var_names"
+
+    return max(columns, key=score)
+
+
+def _left_out(others: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
+    """Count the variables that are no genes, by their feature type."""
+    frame = pd.DataFrame({"feature_type": others, "names": 1, "counts": counts})[others != ""]
+    return frame.groupby("feature_type", as_index=False, sort=True).sum()

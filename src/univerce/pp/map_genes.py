@@ -31,8 +31,14 @@ def map_genes(
 ) -> AnnData | MuData | None:
     """Map variables to the genes of a model and report the share of the counts that they cover.
 
-    Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, also mixed; case, blanks and version suffixes
-    do not matter. Nothing is removed: variables without a gene stay and are listed in the report.
+    Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, also mixed, and so are previous symbols and
+    aliases of human and mouse genes, in the data or in the table; :func:`univerce.genes.map_names` has the rules. Case,
+    blanks, versions, prefixes of genomes (``GRCh38_CD3D``), suffixes of repeated names (``TBCE-1``) and dates of
+    spreadsheets (``2-Sep``) do not matter. Names that may mean several genes are reported and not guessed. Counts of
+    variables of one gene add up. Nothing is removed: variables without a gene stay and are listed in the report.
+
+    Variables of another ``var["feature_types"]`` than "Gene Expression" (antibodies, guides, peaks) have no gene. If
+    prefixes tell genomes apart, only genes with that of the species are found.
 
     Parameters
     ----------
@@ -51,9 +57,9 @@ def map_genes(
     layer
         Layer with the counts; ``None`` is ``X``.
     gene_key
-        Column of ``var`` with the gene names. ``None`` is ``var_names``; if fewer than half of those are genes, the
-        common columns (``ensembl_id``, ``gene_ids``, ``feature_name``, ...) are tried too, and the one that covers most
-        counts is used and reported.
+        Column of ``var`` with the gene names, and no other. ``None`` looks each variable up by its identifier, if a
+        common column (``ensembl_id``, ``gene_ids``, ...) has any, then by ``var_names``, then in the other common
+        columns (``feature_name``, ``gene_symbols``, ...). The column that found most counts is reported.
     key_added
         Key of the results.
     copy
@@ -67,9 +73,11 @@ def map_genes(
         ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column
         ``f"{key_added}_{species}"`` for each.
     ``uns[key_added][species]``
-        The coverage report: numbers and shares of names and counts covered, the names lost with most counts, ambiguous
-        and repeated names, the fit of other species, and a warning if something looks wrong. Counts are summed over
-        ``n_cells`` evenly spaced cells of the species, at most about 10,000.
+        The coverage report: numbers and shares of names and counts covered, ``found`` with the names and counts by what
+        matched (symbol, identifier, alias, ...), the names ``lost`` with most counts, ambiguous and repeated names,
+        variables ``left_out`` by feature type, the share of ``other_genomes``, the fit of other species, and a warning
+        if something looks wrong. Counts are summed over ``n_cells`` evenly spaced cells of the species, at most about
+        10,000.
 
     Raises
     ------
@@ -82,7 +90,8 @@ def map_genes(
     Warns
     -----
     UserWarning
-        If less than half of the counts are covered, or the names fit another species better.
+        If less than half of the counts are covered, the names fit another species better, or genes of several species
+        share the matrix.
 
     Examples
     --------

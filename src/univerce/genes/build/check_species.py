@@ -15,8 +15,9 @@ from univerce.genes.build.feature_report import feature_report
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import LOW_COVERAGE, Coverage, coverage
 from univerce.genes.load import load_reference, registered_tables
-from univerce.genes.lookup import clean_names, map_names
+from univerce.genes.lookup import map_names
 from univerce.genes.release.registry import list_tables
+from univerce.genes.spellings import clean_names
 from univerce.genes.table import gene_table_info, validate_table
 
 REFERENCES = ("human", "mouse")
@@ -179,6 +180,5 @@ def _coverage(table: ad.AnnData, adata: ad.AnnData, gene_key: str | None) -> Cov
     names = adata.var_names if gene_key is None else adata.var[gene_key]
     counts = np.zeros(adata.n_vars) if adata.X is None else np.asarray(adata.X[:_SAMPLED_CELLS].sum(axis=0)).ravel()
     n_cells = min(adata.n_obs, _SAMPLED_CELLS)
-    mapping = map_names(names, table)
     key = gene_key or "var_names"
-    return coverage(mapping, names, counts, table, gene_key=key, n_cells=n_cells, others=bundled_names())
+    return coverage(map_names(names, table), counts, table, gene_key=key, n_cells=n_cells, others=bundled_names())

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import as_seed, check_whole
-from univerce.genes.lookup import clean_names
+from univerce.genes.spellings import clean_names
 from univerce.genes.table import N_SPECIAL, gene_table_info, iter_token_features
 
 FAMILIES = {

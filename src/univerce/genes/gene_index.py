@@ -1,0 +1,102 @@
+"""The names of a gene table for look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import anndata as ad
+import numpy as np
+
+from univerce.genes.bundled_names import names_of_species
+from univerce.genes.other_names import other_names
+from univerce.genes.spellings import clean_names, stable_id
+
+
+class Found(NamedTuple):
+    """The gene of a name."""
+
+    row: int = -1
+    """Row of the table, -1 for none."""
+    how: str = ""
+    """What matched, as in :class:`univerce.genes.lookup.NameMapping`."""
+    candidates: tuple[str, ...] = ()
+    """Symbols of the genes that an ambiguous name may mean."""
+
+
+NOTHING = Found()
+
+
+class GeneIndex:
+    """Rows of a gene table by symbol, identifier and other names.
+
+    Of several genes with one symbol the one on the chromosome with most genes wins, then the first.
+    """
+
+    def __init__(self, table: ad.AnnData) -> None:
+        info: Mapping[str, object] = table.uns.get("gene_table", {})
+        self.species = str(info.get("species", ""))
+        symbols = clean_names(table.obs["symbol"])
+        self.upper_symbols = [symbol.upper() for symbol in symbols]
+        code = table.obs["chromosome_code"]
+        order = np.argsort(-code.map(code.value_counts()).to_numpy(), kind="stable").tolist()
+        self._symbols = _first_row(symbols, order)
+        self._upper = _first_row(self.upper_symbols, order)
+        self._ids = _first_row([name.upper() for name in clean_names(table.obs["ensembl_id"])], order)
+        self._other = other_names(self.species)
+
+    def find(self, name: str) -> Found:
+        """Find a symbol or an identifier."""
+        upper = name.upper()
+        for how, key, rows in (
+            ("symbol", name, self._symbols),
+            ("ensembl", upper, self._ids),
+            ("symbol_case", upper, self._upper),
+        ):
+            if (row := rows.get(key)) is not None:
+                return Found(row, how)
+        if not (identifier := stable_id(upper)):
+            return NOTHING
+        row = self._ids.get(identifier, -1)
+        if row < 0 and (symbol := self._symbol_of_id.get(identifier)):
+            row = self._upper.get(symbol, self.find_other(symbol).row)
+        return Found(row, "ensembl") if row >= 0 else NOTHING
+
+    def find_symbol(self, symbol: str) -> int:
+        """Find a symbol exactly as it is written: its row, or -1."""
+        return self._symbols.get(symbol, -1)
+
+    def find_other(self, name: str) -> Found:
+        """Find a previous symbol or an alias, or the gene that carries one in the table."""
+        upper = name.upper()
+        symbol = self._other.symbols.get(upper)
+        if symbol in self._upper:
+            return Found(self._upper[symbol], self._kind(upper))
+        old = self._old_symbols.get(symbol or upper, ())
+        if len(old) == 1:
+            return Found(self._upper[old[0]], self._kind(upper if symbol else old[0]))
+        return Found(candidates=tuple(sorted(old)) or self._other.ambiguous.get(upper, ()))
+
+    @cached_property
+    def _old_symbols(self) -> dict[str, list[str]]:
+        """Symbols of the table that are not current any more, by the current one."""
+        found: dict[str, list[str]] = {}
+        for symbol in self._upper:
+            current = self._other.symbols.get(symbol)
+            if current is not None and current not in self._upper:
+                found.setdefault(current, []).append(symbol)
+        return found
+
+    @cached_property
+    def _symbol_of_id(self) -> Mapping[str, str]:
+        """Symbols of the bundled annotation, for tables without all identifiers."""
+        names = names_of_species(self.species)
+        return {} if names is None else names.ids
+
+    def _kind(self, name: str) -> str:
+        return "previous" if name in self._other.previous else "alias"
+
+
+def _first_row(keys: Sequence[str], order: Sequence[int]) -> dict[str, int]:
+    return {keys[row]: row for row in reversed(order) if keys[row]}
