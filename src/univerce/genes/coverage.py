@@ -161,12 +161,9 @@ def coverage(
     mapped = mapping.rows >= 0
     own = SpeciesNames.of(table)
     fraction_counts = min(float(weights[mapped].sum()), 1.0)
-    genomes, plain = map(list, zip(*map(split_genome, mapping.names), strict=True)) if mapping.names else ([], [])
-    plain = [
-        bare if key == own.species else name for key, bare, name in zip(genomes, plain, mapping.names, strict=True)
-    ]
+    genomes, plain = _without_genome(mapping, own.species)
     matches = _as_written(plain, weights, (own, *others))
-    foreign = pd.Series(weights[~mapped], dtype=float).groupby(np.array(genomes, dtype=object)[~mapped]).sum()
+    foreign = pd.Series(weights, dtype=float).groupby(genomes).sum()
     other_genomes = {key: float(x) for key, x in foreign.items() if key not in ("", own.species) and x > 0}
 
     frame = pd.DataFrame({"name": np.array(mapping.names, dtype=object), "counts": counts, "share": weights})
@@ -194,6 +191,16 @@ def coverage(
         or _mixed_species(mapping, own.species, other_genomes)
         or _suspicion(plain, own.species, fraction_counts, float(weights[mapping.how == "symbol_case"].sum()), matches),
     )
+
+
+def _without_genome(mapping: NameMapping, species: str) -> tuple[np.ndarray, list[str]]:
+    """Get the species of the prefix of every name, ``""`` for none, and the names without that of ``species``."""
+    genomes, plain = np.full(len(mapping.names), "", dtype=object), list(mapping.names)
+    for i, (name, how) in enumerate(zip(mapping.names, mapping.how, strict=True)):
+        if how in ("", "prefix"):
+            genomes[i], bare = split_genome(name)
+            plain[i] = bare if genomes[i] == species else name
+    return genomes, plain
 
 
 def _as_written(

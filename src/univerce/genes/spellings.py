@@ -14,16 +14,16 @@ from univerce.genes.species import SPECIES
 _STABLE_ID = re.compile(r"([A-Z]{3,}\d{6,})(?:\.\d+)?(?:_\d+|[_-]PAR[_-]Y)?")
 # Of make_unique in R (.1) and AnnData (-1); three digits name a transcript (ACTB-201).
 _SUFFIX = re.compile(r"(.+)(?:[-._]\d{1,2}|[-_]PAR[-_]Y)", re.IGNORECASE)
-_GENOMES = {
+_ASSEMBLIES = {
     name.lower(): species.key
     for species in SPECIES.values()
-    for name in (species.key, *species.aliases)
-    if name == species.key or re.fullmatch(r"[A-Za-z]+_?\d[\w.]*", name)
+    for name in species.aliases
+    if re.fullmatch(r"[A-Za-z]+_?\d[\w.]*", name)
 }
-# An assembly or species, the version of a 10x reference, "premrna", and separators; Seurat writes dashes.
+# An assembly, the version of a 10x reference, "premrna" and separators, of which Seurat makes dashes; or a species.
 _GENOME = re.compile(
-    rf"({'|'.join(map(re.escape, sorted(_GENOMES, key=len, reverse=True)))})"
-    r"(?:-\d[\d.]*(?:-[A-Z])?)?(?:[-_.]pre-?mrna)?[-_]+(.+)",
+    rf"({'|'.join(map(re.escape, sorted(_ASSEMBLIES, key=len, reverse=True)))})"
+    rf"(?:-\d[\d.]*(?:-[A-Z])?)?(?:[-_.]pre-?mrna)?[-_]+(.+)|({'|'.join(SPECIES)})_+(.+)",
     re.IGNORECASE,
 )
 _ID = r"ENS[A-Z]*G\d{6,}(?:\.\d+)?"
@@ -62,7 +62,9 @@ def stable_id(name: str) -> str:
 def split_genome(name: str) -> tuple[str, str]:
     """Split ``GRCh38_CD3D`` or ``mm10___Cd3d`` into species and name; the species is ``""`` without a genome."""
     match = _GENOME.fullmatch(name)
-    return (_GENOMES[match[1].lower()], match[2]) if match else ("", name)
+    if not match:
+        return "", name
+    return (_ASSEMBLIES[match[1].lower()], match[2]) if match[1] else (match[3].lower(), match[4])
 
 
 def split_joined(name: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def write_other_names(
 
     Its columns are ``species``, ``name``, ``symbol``, ``kind`` (``"previous"`` or ``"alias"``) and ``n_symbols``, of
     which more than one makes a name ambiguous. Names and symbols are written in upper case. A name that is a current
-    symbol or a date is left out, and so is one that a gene list has with the symbol it should mean: there they are two genes.
+    symbol or a date is left out, and so is one that a gene list has with the symbol it should mean: it is another gene.
 
     Parameters
     ----------
