@@ -158,7 +158,7 @@ def test_cells_of_the_census_are_read_by_their_number(census):
 
 
 def test_the_census_and_its_cells_must_be_there(census, tmp_path):
-    with pytest.raises(KeyError, match="obs= has no 'soma_joinid'.*its columns are: 'cell'"):
+    with pytest.raises(KeyError, match=r"obs= has no 'soma_joinid'.*its columns are: 'cell'"):
         uc.atlas.read_precomputed(census, obs=pd.DataFrame({"cell": [1]}))
     with pytest.raises(FileNotFoundError, match="no TileDB-SOMA array"):
         uc.atlas.read_precomputed(tmp_path / "nothing", obs=pd.DataFrame({"soma_joinid": [1]}))

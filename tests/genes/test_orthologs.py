@@ -22,7 +22,9 @@ def pairs(rows: list[tuple[str, str]]) -> pd.DataFrame:
 
 def test_a_gene_has_the_features_and_the_position_of_its_ortholog():
     table = from_orthologs(
-        pairs([("A1", SYMBOLS[7]), ("ENSRNOG00000012345", SYMBOLS[2].upper()), ("A2", SYMBOLS[7])]), MOUSE, species="rat"
+        pairs([("A1", SYMBOLS[7]), ("ENSRNOG00000012345", SYMBOLS[2].upper()), ("A2", SYMBOLS[7])]),
+        MOUSE,
+        species="rat",
     )
     assert table.obs["symbol"].tolist() == ["A1", "", "A2"]
     assert table.obs["ensembl_id"].tolist() == ["", "ENSRNOG00000012345", ""]

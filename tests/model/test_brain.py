@@ -83,11 +83,15 @@ class Plain(nn.Module):
     def __init__(self, config: UCEBrainConfig) -> None:
         super().__init__()
         self.config, d = config, config.d_model
-        self.embedding_layer = nn.ModuleDict({"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {})
+        self.embedding_layer = nn.ModuleDict(
+            {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
+        )
         self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
         layer = nn.TransformerEncoderLayer(d, config.n_heads, config.d_hidden, 0.1, config.activation, batch_first=True)
         self.transformer_encoder = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
-        self.output_embedding_projector = nn.Sequential(nn.Linear(d, config.output_dim), nn.LayerNorm(config.output_dim))
+        self.output_embedding_projector = nn.Sequential(
+            nn.Linear(d, config.output_dim), nn.LayerNorm(config.output_dim)
+        )
 
     def forward(self, features: torch.Tensor, is_pad: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         for norm in self.embedding_layer.values():

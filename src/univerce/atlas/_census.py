@@ -21,7 +21,9 @@ def read_census(path: Path | str, obs: pd.DataFrame) -> tuple[np.ndarray, dict[s
     try:
         import tiledbsoma
     except ImportError as error:
-        raise ImportError('Embeddings of the CELLxGENE Census need TileDB-SOMA: pip install "univerce[census]".') from error
+        raise ImportError(
+            'Embeddings of the CELLxGENE Census need TileDB-SOMA: pip install "univerce[census]".'
+        ) from error
     ids = _join_ids(obs)
     wanted = np.unique(ids)
     try:

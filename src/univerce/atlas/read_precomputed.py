@@ -92,7 +92,9 @@ def read_precomputed(
     if known is not None:
         uns["organism"] = known
     space = Space(model, stated_digest(model), () if known is None else (known,), {}, details)
-    return ad.AnnData(obs=obs.set_axis(obs.index.astype(str)), obsm={use_rep: values}, uns=uns | {use_rep: space.to_uns()})
+    return ad.AnnData(
+        obs=obs.set_axis(obs.index.astype(str)), obsm={use_rep: values}, uns=uns | {use_rep: space.to_uns()}
+    )
 
 
 def _check_values(values: Any, name: str) -> None:

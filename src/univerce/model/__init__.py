@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
     from univerce.training.loop import pretrain
     from univerce.training.training_set import TrainingSet
+    from univerce.training.verify import Verification, verify
 
 _MODULES = {
     "Model": "model.directory", "convert_checkpoint": "model.convert", "find_model": "model.find",
@@ -25,12 +26,12 @@ _MODULES = {
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
     "UCE": "model.network", "UCEBrain": "model.brain", "UCEBrainConfig": "model.brain_config",
     "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
-    "pretrain": "training.loop",
+    "pretrain": "training.loop", "Verification": "training.verify", "verify": "training.verify",
 }  # fmt: skip
 
 __all__ = [
-    "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig", "UCEConfig",
-    "convert_checkpoint", "find_model", "list_models", "load_network", "pretrain", "save_model",
+    "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig", "UCEConfig", "Verification",
+    "convert_checkpoint", "find_model", "list_models", "load_network", "pretrain", "save_model", "verify",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

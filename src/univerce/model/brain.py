@@ -88,6 +88,8 @@ class UCEBrain(nn.Module):
             ``[cells]`` number of tokens of each sentence; None if no sentence has pads.
         official
             Makes no difference: this family masks pads in its own code too.
+        bag
+            Not used.
 
         Returns
         -------

@@ -33,7 +33,7 @@ class UCEBrainConfig:
     token_dim: int = 5120
     """Width of the gene features."""
     token_encoder: str = "uce-brain"
-    """Vocabulary and token table of the checkpoint; gene tables of another one raise an error."""
+    """Token table of the checkpoint and numbers of its special tokens; gene tables of other ones raise an error."""
     d_model: int = 512
     """Width of the transformer."""
     n_heads: int = 4

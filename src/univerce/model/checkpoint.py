@@ -82,6 +82,12 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
         # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
         with safe_open(model.weights, framework="pt") as file:
             state[name] = file.get_tensor(name).to(device=device, dtype=torch.bfloat16)
+    for name, parameter in network.named_parameters():
+        if state[name].shape != parameter.shape:
+            raise ValueError(
+                f"{model.weights} does not fit the network: {name} has the shape {tuple(state[name].shape)}, expected "
+                f"{tuple(parameter.shape)}."
+            )
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
 

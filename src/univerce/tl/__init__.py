@@ -22,6 +22,7 @@ from univerce.tl.ontology.dendrogram import dendrogram
 from univerce.tl.ontology.lineage_colocalization import lineage_colocalization
 from univerce.tl.ontology.map_terms import map_terms
 from univerce.tl.ontology.ontology_distance import ontology_distance
+from univerce.tl.reconstruction_loss import reconstruction_loss
 from univerce.tl.search_atlas import search_atlas
 from univerce.tl.uce_embed import uce_embed
 
@@ -45,6 +46,7 @@ __all__ = [
     "ontology_distance",
     "ood_score",
     "predict_expression",
+    "reconstruction_loss",
     "search_atlas",
     "silhouette_by_type",
     "tissue_homogeneity",

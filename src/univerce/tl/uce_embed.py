@@ -148,6 +148,11 @@ def uce_embed(
         data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
         n_draws=n_draws, client=client,
     )  # fmt: skip
+    if padding == "official" and inputs.model.config.family != "uce":
+        raise ValueError(
+            f"padding='official' repeats the reference of UCE, which attends to pads; {inputs.model.config.model_id!r} "
+            f"is of the family {inputs.model.config.family!r}, which does not. Use padding='masked'."
+        )
     precision = _precision(inputs)
     details = {**inputs.space.details, "padding": padding, "precision": precision}
     inputs = replace(inputs, space=replace(inputs.space, details=details))
