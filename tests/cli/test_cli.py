@@ -19,6 +19,7 @@ import scipy.sparse as sp
 import univerce as uc
 from tests.helpers.checkpoints import brain_files
 from tests.helpers.tiny import tiny_cells
+from tests.helpers.trained import typed_counts, write_trained
 from univerce.cli import _embed, _files, main
 
 N, DIM = 30, 8
@@ -252,6 +253,17 @@ def test_models_are_listed_described_and_converted(tmp_path, capsys):
 
 def umap_stand_in(adata: ad.AnnData, *, neighbors_key: str, key_added: str, random_state: int) -> None:
     adata.obsm[key_added] = adata.obsm[neighbors_key][:, :2].copy()
+
+
+def test_a_model_is_verified(tmp_path, capsys):
+    path = str(write_trained(tmp_path / "model", "uce"))
+    typed_counts(60, seed=4).write_h5ad(tmp_path / "cells.h5ad")
+    cells = ["--cells", str(tmp_path / "cells.h5ad")]
+    assert main(["models", "verify", path, *cells, "--n-cells", "40"]) == 0
+    assert "on 40 cells of human: loss 0." in (said := capsys.readouterr().out)
+    assert "belong together: the model knows" in said
+    assert main(["models", "verify", path, *cells, "--gene-key", "nothing"]) == 2
+    assert "gene_key='nothing' is not a column of var" in capsys.readouterr().err
 
 
 def test_demo_scores_draws_and_writes(tmp_path, calls, monkeypatch, capsys):

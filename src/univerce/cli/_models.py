@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from univerce.cli import _verify
 from univerce.cli._commands import add_command
 
 _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], or a directory"
@@ -30,6 +31,7 @@ def add(commands: Any) -> None:
         "--id", nargs="+", default=[], metavar="NAME=VALUE", dest="ids",
         help="special tokens that the checkpoint does not state, such as chrom_token_offset=1000",
     )  # fmt: skip
+    _verify.add(models)
 
 
 def _list(args: argparse.Namespace) -> None:
