@@ -166,9 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         cut = len(sent) // 2 if fault in ("cut", "hang") else None
         self._answer(status, headers, sent, cut=cut, hang=fault == "hang")
 
-    def _answer(
-        self, status: int, headers: list, body: bytes, *, cut: int | None = None, hang: bool = False
-    ) -> None:
+    def _answer(self, status: int, headers: list, body: bytes, *, cut: int | None = None, hang: bool = False) -> None:
         self.send_response(status)
         for key, value in headers:
             self.send_header(key, value)

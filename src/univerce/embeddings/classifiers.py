@@ -202,16 +202,17 @@ def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: i
 
 
 def held_out_log_proba(
-    method: str, x: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, **options: Any
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    method: str, x: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, *, max_rows: int | None = None,
+    **options: Any,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """Yield the rows of each fold and their ``[n, n_classes]`` log-probabilities, fitted on the other folds.
 
-    Cells whose class does not occur in the other folds are left out.
+    Cells whose class does not occur in the other folds are left out, and those after the first ``max_rows``.
     """
     for fold in np.unique(folds):
         train = folds != fold
         fitted = np.unique(y[train])
-        rows = np.flatnonzero(~train & np.isin(y, fitted))
+        rows = np.flatnonzero(~train & np.isin(y, fitted))[:max_rows]
         if len(fitted) > 1 and len(rows):
             yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options).log_proba(x[rows])
         else:

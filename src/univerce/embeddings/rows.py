@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
+
 _SEED = 20240101
 
 
@@ -13,9 +15,13 @@ def fingerprints(block: np.ndarray) -> np.ndarray:
     float16 is what an atlas may store, so that a cell is recognized in both. Two different cells share a hash with a
     probability of 2**-64.
     """
-    with np.errstate(over="ignore"):
-        words = np.ascontiguousarray(block, dtype=np.float16).view(np.uint16).astype(np.uint64) + np.uint64(1)
-        odd = np.random.default_rng(_SEED).integers(2**63, size=block.shape[1], dtype=np.uint64) * np.uint64(2)
-        mixed = words * (odd + np.uint64(1))
+    odd = np.random.default_rng(_SEED).integers(2**63, size=(2, block.shape[1]), dtype=np.uint64) * np.uint64(2)
+    first, second = odd + np.uint64(1)
+    out = np.empty(len(block), dtype=np.uint64)
+    for rows in blocks_of_rows(len(block), ROUNDED_ROWS):
+        with np.errstate(over="ignore"):  # of float16
+            half = np.ascontiguousarray(block[rows], dtype=np.float16)
+        mixed = (half.view(np.uint16).astype(np.uint64) + np.uint64(1)) * first
         mixed ^= mixed >> np.uint64(29)
-        return np.add.reduce(mixed * (odd[::-1] + np.uint64(1)), axis=1, dtype=np.uint64)
+        out[rows] = np.add.reduce(mixed * second, axis=1, dtype=np.uint64)
+    return out

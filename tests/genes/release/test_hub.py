@@ -58,9 +58,7 @@ def test_without_a_revision_the_commit_of_the_first_fetch_stays(hub):
     hub.repositories[REPOSITORY]["config.json"] = b'{"a": 2}'
     module._listing.cache_clear()
     assert fetch_hub_file(REPOSITORY, "config.json") == first
-    assert json.loads((settings.cache_dir / "checksums.json").read_text()) == {
-        f"hf://{REPOSITORY}": first.parent.name
-    }
+    assert json.loads((settings.cache_dir / "checksums.json").read_text()) == {f"hf://{REPOSITORY}": first.parent.name}
     assert fetch_hub_file(REPOSITORY, "config.json", "main").read_bytes() == b'{"a": 2}'
 
 

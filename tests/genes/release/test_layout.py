@@ -61,9 +61,7 @@ def state(tmp_path, config=None, **runs):
 
 def test_ids_come_from_the_caller_then_config_json_then_config_yaml_then_the_registry(tmp_path):
     other = {"chrom_token_offset": 7, "chrom_token_right_idx": 8, "cls_token_idx": 9, "pad_length": 99}
-    config, runs = state(
-        tmp_path, {"chrom_token_right_idx": 11, "cls_token_idx": 12}, run={**IDS, "sample_size": 512}
-    )
+    config, runs = state(tmp_path, {"chrom_token_right_idx": 11, "cls_token_idx": 12}, run={**IDS, "sample_size": 512})
     ids = read_sentence_ids(config, runs, given={"cls_token_idx": 5}, pinned=other, pinned_from="registry")
     assert (ids.cls, ids.right, ids.chromosome_offset, ids.n_sample, ids.max_length) == (5, 11, 143574, 512, 2048)
     assert [ids.source[key] for key in ("cls_token_idx", "chrom_token_right_idx", "chrom_token_offset")] == [

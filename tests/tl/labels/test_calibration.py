@@ -106,33 +106,37 @@ def test_weights_count_cells_more_than_once():
     assert expected_error(found) == pytest.approx(expected_error(again))
 
 
-def test_a_bias_repairs_a_prior_that_was_wrong():
+def test_biases_repair_a_prior_that_was_wrong():
     """Log-probabilities of two known normal distributions at equal shares; the cells have shares of 0.9 and 0.1."""
     rng = np.random.default_rng(0)
     truth = (rng.random(20000) < 0.1).astype(int)
     x = rng.normal(size=20000) + 1.5 * truth
     likelihood = -np.square(x[:, None] - [0, 1.5]) / 2
-    found = Calibration.fit(3 * log_softmax(likelihood, axis=1), truth, biased=True)
-    assert found.temperature == pytest.approx(3, rel=0.1)
-    assert found.bias[0] - found.bias[1] == pytest.approx(np.log(9), abs=0.15)
+    log_proba = 3 * log_softmax(likelihood, axis=1)
     expected = softmax(likelihood + np.log([0.9, 0.1]), axis=1)
-    assert np.abs(found(3 * log_softmax(likelihood, axis=1)) - expected).mean() < 0.01
+    found = Calibration.fit(log_proba, truth, by_class=True)
+    assert np.abs(found(log_proba) - expected).mean() < 0.01
+    assert np.abs(soften(log_proba, found.temperature) - expected).mean() > 0.05
 
 
-def test_a_bias_has_the_lowest_penalized_loss():
+def test_factors_and_biases_have_the_lowest_penalized_loss():
     log_proba, truth = random_case(2, n=60)
-    found = Calibration.fit(log_proba, truth, biased=True)
+    found = Calibration.fit(log_proba, truth, by_class=True)
+    ratio = (log_proba - log_proba.max(axis=1, keepdims=True)) / fit_temperature(log_proba, truth)
 
     def loss(values: np.ndarray) -> float:
-        log_p = log_softmax(log_proba * values[0] + values[1:], axis=1)
-        return np.square(values[1:]).sum() / 2 - log_p[np.arange(60), truth].sum()
+        log_p = log_softmax(ratio * np.exp(values[:4]) + values[4:], axis=1)
+        return np.square(values[4:]).sum() / 2 + 2 * np.square(values[:4]).sum() - log_p[np.arange(60), truth].sum()
 
-    best = minimize(loss, np.append(1.0, np.zeros(4)), method="Nelder-Mead", options={"maxiter": 20000, "fatol": 1e-10})
-    assert loss(np.append(1 / found.temperature, found.bias)) <= best.fun + 1e-3
+    best = minimize(loss, np.zeros(8), method="Powell", options={"maxiter": 20000, "ftol": 1e-12})
+    assert loss(np.append(np.log(found.slope), found.bias)) <= best.fun + 1e-3
+    np.testing.assert_allclose(found(log_proba), softmax(ratio * found.slope + found.bias, axis=1))
 
 
-def test_labels_without_errors_need_no_bias():
+def test_labels_without_errors_need_one_temperature():
     log_proba, _ = random_case(0)
-    found = Calibration.fit(log_proba, log_proba.argmax(axis=1), biased=True)
+    found = Calibration.fit(log_proba, log_proba.argmax(axis=1), by_class=True)
     assert (found.bias == 0).all()
-    assert found.temperature == fit_temperature(log_proba, log_proba.argmax(axis=1))
+    assert (found.slope == 1).all()
+    wider = np.hstack([log_proba, np.full((len(log_proba), 1), -np.inf)])
+    assert (found.__class__.fit(wider, wider.argmin(axis=1) * 0, by_class=True)(wider)[:, -1] == 0).all()

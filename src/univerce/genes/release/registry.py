@@ -74,9 +74,7 @@ def _weights(repository: tuple[str, str | None], figshare_name: str) -> tuple[Hu
     return HubFile(repository[0], "pytorch_model.bin", repository[1]), HubFile("lza1/uce_hf", figshare_name)
 
 
-def _figshare(
-    name: str, kind: str, file_id: int, bounds: tuple[int, int], size: int | None, *hub: HubFile
-) -> Asset:
+def _figshare(name: str, kind: str, file_id: int, bounds: tuple[int, int], size: int | None, *hub: HubFile) -> Asset:
     urls = (
         f"https://api.figshare.com/v2/file/download/{file_id}",  # answers programs; the website often does not
         f"https://ndownloader.figshare.com/files/{file_id}",

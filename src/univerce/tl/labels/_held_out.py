@@ -86,7 +86,7 @@ class HeldOut:
 
 def hold_out(
     fitted: Iterator[tuple[np.ndarray, np.ndarray]], y: np.ndarray, folds: np.ndarray, batches: np.ndarray | None,
-    *, biased: bool, done: Callable[[], object],
+    *, by_class: bool, done: Callable[[], object],
 ) -> tuple[Calibration, dict[str, np.ndarray], float, np.ndarray]:  # fmt: skip
     """Collect held-out cells, fit the calibration and predict each fold with that of the others.
 
@@ -102,18 +102,18 @@ def hold_out(
             break
     held = np.concatenate(rows)
     if len(held) == 0:
-        return Calibration(1.0, np.zeros(0)), {}, np.nan, held
+        return Calibration(1.0, np.ones(0), np.zeros(0)), {}, np.nan, held
     order = np.argsort(held, kind="stable")
     held, log_proba = held[order], np.concatenate(parts)[order]
     truth, groups = y[held], folds[held]
     if len(np.unique(groups)) == 1:
         groups = np.arange(len(held)) % 5  # of one fold: their order is random
     before = reliability(np.exp(log_proba.max(axis=1)), log_proba.argmax(axis=1) == truth)
-    proba = cross_fitted(log_proba, truth, groups, biased=biased).astype(np.float32)
+    proba = cross_fitted(log_proba, truth, groups, by_class=by_class).astype(np.float32)
     if proba.size > _MANY:  # a saved classifier stays small
         np.put_along_axis(proba, np.argpartition(-proba, _KEPT, axis=1)[:, _KEPT:], 0.0, axis=1)
     content = {
         "probability": proba, "label": truth, "fold": groups,
         "batch": np.full(len(held), "", dtype=object) if batches is None else batches[held].astype(object),
     }  # fmt: skip
-    return Calibration.fit(log_proba, truth, biased=biased), content, expected_error(before), held
+    return Calibration.fit(log_proba, truth, by_class=by_class), content, expected_error(before), held

@@ -14,46 +14,56 @@ from scipy.special import log_softmax, softmax
 
 N_BINS = 10
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e4
+_SLOPE_VARIANCE = 0.25
+_LEAST = -700.0  # the exponential is not zero
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Bias-corrected temperature scaling (Alexandari et al. 2020, section 3)."""
+    """One temperature, or vector scaling (Guo et al. 2017, section 4.2): a factor and a bias for each class."""
 
     temperature: float
+    slope: np.ndarray
+    """``[n_classes]`` factors of the log-probabilities, 1 for a classifier that needs none."""
     bias: np.ndarray
-    """``[n_classes]`` added to the log-probabilities; zero for a classifier that needs none."""
+    """``[n_classes]`` added to them, or 0."""
 
     @classmethod
-    def fit(cls, log_proba: np.ndarray, truth: np.ndarray, *, biased: bool) -> Calibration:
-        """Find the temperature, and with ``biased`` the bias, of the lowest log loss on held-out cells.
+    def fit(cls, log_proba: np.ndarray, truth: np.ndarray, *, by_class: bool) -> Calibration:
+        """Find the temperature, and then the factors and biases, of the lowest log loss on held-out cells.
 
-        Biases have a normal prior of unit variance, so that a class with few cells keeps its own. Where all cells are
-        correct they are zero. Arguments are as in :func:`fit_temperature`.
+        Biases have a normal prior of unit variance and the logarithms of the factors one of a quarter, so that a class
+        with few cells keeps the temperature of all. Where all cells are correct, nothing else is known. Arguments are
+        as in :func:`fit_temperature`.
         """
-        start = fit_temperature(log_proba, truth)
-        bias = np.zeros(log_proba.shape[1])
-        if not biased or (log_proba.argmax(axis=1) == truth).all():
-            return cls(start, bias)
-        possible = np.isfinite(log_proba)
-        shifted = np.where(possible, log_proba - log_proba.max(axis=1, keepdims=True), 0.0)
-        n, cells = len(truth), np.arange(len(truth))
+        n_classes = log_proba.shape[1]
+        plain = cls(fit_temperature(log_proba, truth), np.ones(n_classes), np.zeros(n_classes))
+        if not by_class or (log_proba.argmax(axis=1) == truth).all():
+            return plain
+        scaled = plain._scaled(log_proba)
+        possible, finite = np.isfinite(scaled), np.where(np.isfinite(scaled), scaled, 0.0)
+        cells, n = np.arange(len(truth)), len(truth)
 
         def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-            logit = np.where(possible, values[0] * shifted + values[1:], -np.inf)
-            log_p = log_softmax(logit, axis=1)
+            log_slope, bias = np.split(values, 2)
+            log_p = log_softmax(np.where(possible, finite * np.exp(log_slope) + bias, -np.inf), axis=1)
             gap = np.exp(log_p)
             gap[cells, truth] -= 1
-            slope = np.append(np.sum(gap * shifted), gap.sum(axis=0) + values[1:])
-            return (np.square(values[1:]).sum() / 2 - log_p[cells, truth].sum()) / n, slope / n
+            of_slope = np.sum(gap * finite, axis=0) * np.exp(log_slope) + log_slope / _SLOPE_VARIANCE
+            penalty = (np.square(bias).sum() + np.square(log_slope).sum() / _SLOPE_VARIANCE) / 2
+            return (penalty - log_p[cells, truth].sum()) / n, np.append(of_slope, gap.sum(axis=0) + bias) / n
 
-        bounds = [(1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE), *[(None, None)] * len(bias)]
-        found = minimize(loss, np.append(1 / start, bias), jac=True, method="L-BFGS-B", bounds=bounds)
-        return cls(1 / float(found.x[0]), found.x[1:])
+        found = minimize(loss, np.zeros(2 * n_classes), jac=True, method="L-BFGS-B")
+        return cls(plain.temperature, np.exp(found.x[:n_classes]), found.x[n_classes:])
 
     def __call__(self, log_proba: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
         """``[n, n_classes]`` probabilities; ``shift`` ``[n_classes]`` is the log of a change of the prior."""
-        return softmax(log_proba / self.temperature + self.bias + shift, axis=1)
+        return softmax(self._scaled(log_proba) * self.slope + self.bias + shift, axis=1)
+
+    def _scaled(self, log_proba: np.ndarray) -> np.ndarray:
+        """Log of the ratio to the best class, divided by the temperature; minus infinity for an impossible class."""
+        ratio = (log_proba - log_proba.max(axis=1, keepdims=True)) / self.temperature
+        return np.where(np.isfinite(log_proba), np.maximum(ratio, _LEAST), -np.inf)
 
 
 def soften(log_proba: np.ndarray, temperature: float) -> np.ndarray:
@@ -90,13 +100,13 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     return 1 / best
 
 
-def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray, *, biased: bool = False) -> np.ndarray:
+def cross_fitted(log_proba: np.ndarray, truth: np.ndarray, folds: np.ndarray, *, by_class: bool = False) -> np.ndarray:
     """``[n, n_classes]`` probabilities, each fold with the calibration of the other folds."""
     out = np.empty(log_proba.shape)
     for fold in np.unique(folds):
         here = folds == fold
         others = ~here if not here.all() else here
-        out[here] = Calibration.fit(log_proba[others], truth[others], biased=biased)(log_proba[here])
+        out[here] = Calibration.fit(log_proba[others], truth[others], by_class=by_class)(log_proba[here])
     return out
 
 

@@ -23,7 +23,7 @@ from univerce.embeddings.rows import fingerprints
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client, map_rows
-from univerce.tl.labels._held_out import HeldOut, hold_out
+from univerce.tl.labels._held_out import ENOUGH, HeldOut, hold_out
 from univerce.tl.labels._options import check_options
 from univerce.tl.labels._prepare import prepare
 from univerce.tl.labels._stored import parts_of, read_content, write_content
@@ -80,7 +80,7 @@ class LabelClassifier:
     model: Classifier
     """The fitted model. Not part of the interface."""
     calibration: Calibration
-    """Temperature and biases. Not part of the interface."""
+    """Temperature, and for some methods a factor and a bias for each label. Not part of the interface."""
     novelty: Novelty
     """Centroids of the labels and distances to them. Not part of the interface."""
     seen: np.ndarray
@@ -118,7 +118,7 @@ class LabelClassifier:
 
         The cells are divided into folds, by batch if ``batch_key`` is given. A classifier fitted on the other
         folds predicts each fold. These held-out cells set the calibration and the scores: a temperature, and for
-        ``"knn"`` and ``"centroid"`` a bias for each label. The final classifier is then fitted on all folds. Without
+        ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is then fitted on all folds. Without
         batches, 20,000 held-out cells are enough, and further folds are not fitted.
 
         Parameters
@@ -189,9 +189,10 @@ class LabelClassifier:
         folds = assign_folds(y, batches, n_folds, seed)
 
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
-            fits = held_out_log_proba(method, x, y, n_classes, folds, **options | {"search": "exact"})
+            most = ENOUGH if batches is None else None
+            fits = held_out_log_proba(method, x, y, n_classes, folds, max_rows=most, **options | {"search": "exact"})
             calibration, held_out, ece_before, held = hold_out(
-                fits, y, folds, batches, biased=method != "logistic", done=bar.update
+                fits, y, folds, batches, by_class=method != "logistic", done=bar.update
             )
             if len(held) == 0:
                 raise ValueError(
