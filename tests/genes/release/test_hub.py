@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.helpers.hub import CHALLENGE, FORBIDDEN, Hub
+from tests.helpers.hub import CHALLENGE, FORBIDDEN, POINTER, Hub
 from univerce._settings import settings
 from univerce.genes.release.download import FetchError
 from univerce.genes.release.hub import fetch_hub_file, hub_commit, parse_hub, snapshot
@@ -83,11 +83,14 @@ def test_a_broken_connection_is_continued_where_it_broke(hub):
     assert ranges[1] != "bytes=0-"
 
 
-@pytest.mark.parametrize("fault", ["pointer", "short"])
-def test_what_is_not_the_file_is_refused_and_fetched_again(hub, fault):
-    hub.faults[STORED] = fault
+@pytest.mark.parametrize(
+    "body", [POINTER.format(sha="0" * 64, size=9).encode(), WEIGHTS[:5000]], ids=["pointer", "short"]
+)
+def test_what_is_not_the_file_is_refused_and_fetched_again(hub, body):
+    hub.answers[STORED] = (200, [], body)
     with pytest.raises(FetchError, match=r"model\.safetensors"):
         fetch_hub_file(REPOSITORY, "model.safetensors")
+    hub.answers.clear()
     assert snapshot(REPOSITORY, hub.commit(REPOSITORY)) == []
     assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
 
@@ -129,6 +132,12 @@ def test_a_server_that_cannot_be_reached_is_a_fetch_error(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}: "):
         fetch_hub_file(REPOSITORY, "config.json")
+
+
+@pytest.mark.parametrize("fault", ["cut", "short"])
+def test_what_goes_wrong_once_is_tried_again(hub, fault):
+    hub.faults[STORED] = fault
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from univerce.genes.release.download import FetchError, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "hf://"
 _BLOCK = 2**20
@@ -95,8 +98,6 @@ def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> P
     ``FileNotFoundError`` if it is missing and nothing may be fetched; ``FetchError`` if the hub does not serve it, or
     what it serves is not the file.
     """
-    from huggingface_hub import hf_hub_download
-
     commit = hub_commit(repository, revision)
     if (found := find_hub_file(repository, path, commit)) is not None:
         return found
@@ -106,10 +107,20 @@ def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> P
     entry = hub_files(repository, commit).get(path)
     if entry is None:
         raise FetchError(f"{_PREFIX}{repository}@{commit[:12]} has no {path}.")
+    try:
+        return _download(repository, path, commit, entry, where)
+    except FetchError as error:
+        logger.warning("%s\nTrying again.", error)
+        return _download(repository, path, commit, entry, where)  # older clients continue what broke off only now
+
+
+def _download(repository: str, path: str, commit: str, entry: HubEntry, where: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
     with _errors(where), _progress():
         file = Path(hf_hub_download(repository, path, revision=commit, cache_dir=_cache(), endpoint=_endpoint()))
     if problem := _problem(file, entry):
-        for copy in {file.resolve(), file}:  # the file and the link to it, so that the next call fetches it again
+        for copy in {file.resolve(), file}:  # the file and the link to it, so that it is fetched again
             copy.unlink(missing_ok=True)
         raise FetchError(f"{where}: {problem}")
     return file
