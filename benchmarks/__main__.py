@@ -12,7 +12,7 @@ from benchmarks.measurement import Run
 
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
-    "species", "ablations", "outliers", "coverage",
+    "species", "ablations", "outliers", "coverage", "checkpoints",
 )  # fmt: skip
 BUILDS = ("gene_tables", "gene_names")  # only if named: they write files of the package
 

@@ -18,6 +18,8 @@ FORBIDDEN = (403, [("Content-Type", "text/html")], b"<html><body>403 Forbidden</
 class Hub:
     """Repositories as ``{"owner/name": {path: bytes}}``; files of ``lfs`` suffixes are redirected to a storage.
 
+    A file may be a memoryview of a mapped file.
+
     Commits follow from the content, unless ``commits`` names them. ``answers`` maps the path of a request to (status,
     headers, body). ``faults`` maps a path to what goes wrong once: ``"cut"`` (the storage breaks the connection
     halfway), ``"hang"`` (it stops halfway for a second before), ``"pointer"`` (the text of a Git LFS pointer instead
@@ -30,6 +32,7 @@ class Hub:
         self.repositories = repositories or {}
         self.figshare: dict[int, bytes] = {}
         self.commits: dict[str, str] = {}
+        self._digests: dict[int, tuple[Any, str]] = {}
         self.answers: dict[str, tuple[int, list, bytes]] = {}
         self.faults: dict[str, str] = {}
         self.requests: list[tuple[str, str, str | None]] = []
@@ -56,12 +59,18 @@ class Hub:
         monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
         monkeypatch.setattr("time.sleep", lambda _: None)  # between attempts
 
+    def sha256(self, content: Any) -> str:
+        key = id(content)
+        if key not in self._digests:
+            self._digests[key] = content, hashlib.sha256(content).hexdigest()
+        return self._digests[key][1]
+
     def commit(self, repository: str) -> str:
         if repository in self.commits:
             return self.commits[repository]
         digest = hashlib.sha1(repository.encode())
         for path, content in sorted(self.repositories[repository].items()):
-            digest.update(f"{path} {hashlib.sha256(content).hexdigest()}".encode())
+            digest.update(f"{path} {self.sha256(content)}".encode())
         return digest.hexdigest()
 
     def fetched(self) -> Counter[str]:
@@ -71,9 +80,11 @@ class Hub:
     def listing(self, repository: str) -> dict[str, Any]:
         siblings = []
         for path, content in self.repositories[repository].items():
-            sha = hashlib.sha256(content).hexdigest()
-            entry: dict[str, Any] = {"rfilename": path, "size": len(content), "blobId": _blob(content)}
-            if path.endswith(self.lfs):
+            sha = self.sha256(content)
+            entry: dict[str, Any] = {"rfilename": path, "size": len(content)}
+            if not path.endswith(self.lfs):
+                entry["blobId"] = _blob(content)
+            else:
                 entry["lfs"] = {"sha256": sha, "size": len(content), "pointerSize": 134}
             siblings.append(entry)
         return {"_id": "1", "id": repository, "modelId": repository, "sha": self.commit(repository),
@@ -136,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = [("X-Repo-Commit", commit), ("Accept-Ranges", "bytes")]
         if path.endswith(self.hub.lfs):
-            sha = hashlib.sha256(content).hexdigest()
+            sha = self.hub.sha256(content)
             linked = [("X-Linked-Size", str(len(content))), ("X-Linked-Etag", f'"{sha}"')]
             where = f"{self.hub.storage}/{repository}/{path}"
             self._answer(302, [*headers, *linked, ("Location", where)], b"")
@@ -153,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = POINTER.format(sha=hashlib.sha256(content).hexdigest(), size=len(content)).encode()
         elif fault == "short":
             content = content[: len(content) // 2]
-        tag, asked = f'"{hashlib.md5(content).hexdigest()}"', self.headers.get("Range")
+        tag, asked = f'"{self.hub.sha256(content)[:32]}"', self.headers.get("Range")
         headers, status, start = [("ETag", tag), ("Accept-Ranges", "bytes")], 200, 0
         if asked and self.headers.get("If-Range", tag) == tag:
             start = int(asked.removeprefix("bytes=").split("-")[0])
