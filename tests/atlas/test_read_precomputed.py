@@ -14,6 +14,7 @@ import pytest
 import scipy.sparse as sp
 
 import univerce as uc
+from tests.helpers.tiny import tiny_table, write_tiny_model
 
 TYPES = ("B cell", "T cell", "macrophage")
 CENTERS = np.random.default_rng(1).normal(size=(3, 20))
@@ -104,6 +105,18 @@ def test_embeddings_of_another_space_are_refused(tmp_path):
     with pytest.raises(ValueError, match="come from two models"):
         uc.tl.check_same_space(reference, uc.atlas.read_precomputed(tmp_path / "ima.h5ad", model="uce-4l"))
     uc.tl.check_same_space(reference, own())
+
+
+def test_the_model_of_that_name_reads_it(tmp_path):
+    """Genes are predicted from it by the converted model; another model is refused."""
+    table = tiny_table("human")
+    model = write_tiny_model(tmp_path / "model", model_id="uce-33l", output_dim=20, tables=[table]).path
+    reference = uc.atlas.read_precomputed(ima(tmp_path / "ima.h5ad"), species="human")
+    names = table.obs["symbol"][:2].tolist()
+    assert uc.tl.predict_expression(reference, names, species="human", model=model).shape == (90, 2)
+    other = write_tiny_model(tmp_path / "other", output_dim=20, tables=[table]).path
+    with pytest.raises(ValueError, match="was made by the model 'uce-33l'"):
+        uc.tl.predict_expression(reference, names, species="human", model=other)
 
 
 @pytest.mark.parametrize(

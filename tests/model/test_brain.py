@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
@@ -200,6 +201,8 @@ def test_a_model_comes_back_bit_for_bit_and_embeds_cells(tmp_path, positions):
     ):
         expected = network.embed(tokens[torch.from_numpy(ids[:n].astype(np.int64))][None])[0]
         np.testing.assert_allclose(cell, expected, atol=1e-5)
+    uc.tl.uce_embed(cells, model=tmp_path / "model", store=tmp_path / "store")
+    np.testing.assert_array_equal(ad.read_zarr(tmp_path / "store").obsm["X_uce"], cells.obsm["X_uce"])
     names = table.obs["symbol"][:3].tolist()
     found = uc.tl.predict_expression(cells, names, model=tmp_path / "model")
     expected = torch.sigmoid(network.predict(torch.from_numpy(cells.obsm["X_uce"]), features[4:7]))

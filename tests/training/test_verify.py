@@ -13,7 +13,7 @@ from tests.helpers.trained import typed_counts, write_trained
 from univerce.training.verify import Verification
 
 GOOD = Verification(
-    model="m", species="human", n_cells=100, fraction_counts=0.9, loss=0.4, loss_error=0.01, other_loss=0.9,
+    model="m", species="human", n_cells=100, n_genes=50, fraction_counts=0.9, loss=0.4, loss_error=0.01, other_loss=0.9,
     frequency_loss=0.5, cosine=0.2, rank=9.0,
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_the_verdict_says_what_the_numbers_mean(changes, ok, words):
 def test_cells_and_their_order_in_the_file_do_not_matter_and_data_stay(tmp_path):
     model, cells = write_trained(tmp_path / "model", "uce"), typed_counts(80, seed=4)
     found = uc.model.verify(model, cells, n_cells=40)
-    assert found.n_cells == 40
+    assert (found.n_cells, found.n_genes, found.fraction_counts) == (40, 240, 1)
     order = np.random.default_rng(0).permutation(80)
     again = uc.model.verify(uc.model.find_model(model), cells[order], n_cells=40)
     for field in ("loss", "other_loss", "cosine", "rank"):

@@ -26,7 +26,7 @@ def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tupl
         )
     name = space.model if model is None else model
     found = find_model(name)
-    if found.digest != space.model_digest:
+    if not space.is_of(found.config.model_id, found.digest):
         raise ValueError(
             f"The embedding in obsm[{use_rep!r}] was made by the model {space}, not by {found.config.model_id!r} "
             f"({found.digest[:12]}). Pass the model that made it as model=, or embed again with this one."

@@ -48,7 +48,8 @@ class UCEBrain(nn.Module):
         norm = {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
         self.embedding_layer = nn.ModuleDict(norm)
         self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
-        self.pos_encoder = PositionTable(config) if config.positions == "sinusoidal" else LearnedPositions(config)
+        table = PositionTable if config.positions == "sinusoidal" else LearnedPositions
+        self.pos_encoder: PositionTable | LearnedPositions = table(config)
         self.transformer_encoder = Transformer(config, activation=F.gelu if config.activation == "gelu" else relu)
         self.output_embedding_projector = nn.Sequential(nn.Linear(d, out), nn.LayerNorm(out))
         parts: list[nn.Module] = [nn.Dropout(p)]
@@ -133,8 +134,7 @@ class UCEBrain(nn.Module):
         -------
         ``[cells, queries]`` logits.
         """
-        decoder = self.expression_decoder["decoder"]
-        return pair_logits(decoder, cells, self.encode_tokens(gene_features))
+        return pair_logits(self.expression_decoder["decoder"], cells, self.encode_tokens(gene_features))
 
     def _encode(self, tokens: Tensor, lengths: Tensor | None, *, cls_only: bool) -> Tensor:
         width = tokens.shape[1]

@@ -148,7 +148,7 @@ def pad_bias(lengths: Tensor, width: int, *, official: bool) -> Tensor:
     return bias.masked_fill(is_pad, OFFICIAL_PAD_BIAS if official else float("-inf"))[:, None, None]
 
 
-def pair_logits(head: nn.Sequential, cells: Tensor, genes: Tensor) -> Tensor:
+def pair_logits(head: nn.Module, cells: Tensor, genes: Tensor) -> Tensor:
     """Apply an expression head to every pair of a cell and a gene.
 
     Parameters

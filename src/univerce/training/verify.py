@@ -47,6 +47,8 @@ class Verification:
     """Species of the cells."""
     n_cells: int
     """Cells that were scored."""
+    n_genes: int
+    """Genes of the model that the data have."""
     fraction_counts: float
     """Share of the counts that are mapped to genes of the model."""
     loss: float
@@ -120,7 +122,8 @@ class Verification:
         return (
             f"{self.model!r} on {self.n_cells:,} cells of {self.species}: loss {self.loss:.3f} ± {self.loss_error:.3f} "
             f"(chance {CHANCE:.3f}, embedding of another cell {self.other_loss:.3f}, gene frequency "
-            f"{self.frequency_loss:.3f}), {self.fraction_counts:.1%} of the counts mapped, mean cosine "
+            f"{self.frequency_loss:.3f}), {self.n_genes:,} genes with "
+            f"{self.fraction_counts:.1%} of the counts, mean cosine "
             f"{self.cosine:.3f}, effective rank {self.rank:.1f}\n{self.verdict}"
         )
 
@@ -204,6 +207,7 @@ def _verification(inputs: Inputs, embedder: Embedder, parts: list[Reconstructed]
     species = inputs.species_names[0]
     return Verification(
         model=inputs.space.model, species=species, n_cells=len(loss),
+        n_genes=len(np.unique(inputs.genes[0].rows[inputs.genes[0].rows >= 0])),
         fraction_counts=float(inputs.space.details["fraction_counts_mapped"][species]),
         loss=float(loss.mean()), loss_error=float(loss.std(ddof=1) / np.sqrt(len(loss))),
         other_loss=float(cell_loss(logits + (others - own)).mean()),
