@@ -35,7 +35,7 @@ def build(
     """Build an atlas of many data sets: a subsample of the cells of each, their embedding and annotation.
 
     An atlas is an AnnData on disk without expression, the reference of a search, a label transfer or a comparison of
-    centroids. As in Rosen et al. 2024, cells with few counts are left out and at most 10,000 cells of a data set are
+    centroids. As in Rosen et al. 2026, cells with few counts are left out and at most 10,000 cells of a data set are
     kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10 cells. That
     is not repeated: the embedding of a cell would depend on the other cells of its file.
 

@@ -31,7 +31,7 @@ def shuffle_counts(
     gene_key: str | None = None,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Permute the counts of each cell over the genes of a model, as in Rosen et al. 2024.
+    """Permute the counts of each cell over the genes of a model, as in Rosen et al. 2026.
 
     Shuffled cells are as deep and as sparse as real ones, but no cell type expresses such genes. Embed them to test
     whether a score such as :func:`univerce.tl.ood_score` tells them from real cells.

@@ -94,7 +94,7 @@ def convert_tables(
 
     Notes
     -----
-    Source: Rosen et al., bioRxiv 2023.11.28.568918, and the files of figshare article 24320806.
+    Source: Rosen et al. (2026), Nature, doi 10.1038/s41586-026-10689-z, and the files of figshare article 24320806.
 
     Examples
     --------

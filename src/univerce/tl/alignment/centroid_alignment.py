@@ -46,7 +46,7 @@ def centroid_alignment(
 
     A centroid is the mean embedding of the cells of a type, within a tissue if ``tissue_key`` is given; each tissue is
     then compared with the same tissue of the reference. Types found on one side only are not scored, but their
-    centroids may be the nearest ones. Two scores (Rosen et al. 2024) are counted over the shared types:
+    centroids may be the nearest ones. Two scores (Rosen et al. 2026) are counted over the shared types:
 
     ``"either"``
         The reference's centroid of the type is among the ``k`` nearest centroids of both data sets, without the type's

@@ -30,7 +30,7 @@ def centroids(
     use_rep: str = X_UCE,
     min_cells: int = 10,
 ) -> ad.AnnData:
-    """Compute the centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2024).
+    """Compute the centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2026).
 
     A centroid is the mean of the embeddings of its cells, not scaled to unit length. Every function that takes cells
     also takes the result, with ``min_cells=1``.

@@ -41,7 +41,7 @@ def tissue_homogeneity(
     """Count cell types of a tissue with the same type of another tissue among their nearest centroids.
 
     A centroid is the mean embedding of the cells of one type in one tissue. It is a hit if any of its ``k`` nearest
-    centroids, of all types and tissues, is of the same type (Rosen et al. 2024, macrophages, ``k`` of 1 and 3). Types
+    centroids, of all types and tissues, is of the same type (Rosen et al. 2026, macrophages, ``k`` of 1 and 3). Types
     found in one tissue only are not scored. Chance shuffles the types among the centroids of each tissue.
 
     Parameters

@@ -34,7 +34,7 @@ def compare_groups(
     min_cells: int = 10,
     key_added: str = "compare_groups",
 ) -> pd.DataFrame:
-    """Compare found cells between conditions, with donors as replicates (Rosen et al. 2024).
+    """Compare found cells between conditions, with donors as replicates (Rosen et al. 2026).
 
     Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor,
     and the log2 counts per million of the donors of two conditions are compared by Welch's t-test. The share of found

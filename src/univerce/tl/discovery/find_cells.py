@@ -47,7 +47,7 @@ def find_cells(
     check_space: bool = True,
     copy: bool = False,
 ) -> ad.AnnData | MuData | None:
-    """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2024).
+    """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2026).
 
     The paper found Norn cells this way. A logistic classifier is fitted to the cluster (positives) and all other
     labeled cells (negatives), every cell of the atlas gets a calibrated probability, and data sets and tissues are

@@ -35,7 +35,7 @@ def marker_fold_changes(
     min_cells: int = 10,
     key_added: str = "marker_fold_changes",
 ) -> pd.DataFrame:
-    """Compare the expression of found cells with the other cells of their data set (Rosen et al. 2024).
+    """Compare the expression of found cells with the other cells of their data set (Rosen et al. 2026).
 
     Expected markers, in data sets that were not used to find the cells, support a result in the embedding. The fold
     change is the log2 ratio of counts per million in the summed found cells to the summed other cells, with a prior

@@ -48,7 +48,7 @@ def dendrogram(
 ) -> ad.AnnData | MuData | None:
     """Cluster cell types by the distances of their centroids, and compare the tree with an ontology.
 
-    The centroids are clustered with :func:`scipy.cluster.hierarchy.linkage` (Rosen et al. 2024 use the Euclidean
+    The centroids are clustered with :func:`scipy.cluster.hierarchy.linkage` (Rosen et al. 2026 use the Euclidean
     distance). The result has the form of :func:`scanpy.tl.dendrogram`: scanpy's plots draw it with ``dendrogram_key=``.
 
     An ontology is cut at every depth: types are in one cluster if their longest paths from the root share the term at

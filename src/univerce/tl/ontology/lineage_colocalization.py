@@ -58,7 +58,7 @@ def lineage_colocalization(
             "ectoderm": ["neural cell", "keratinocyte"],
         }
 
-    Rosen et al. (2024) also report the accuracy of a classifier on types left out of its training. Here it is the
+    Rosen et al. (2026) also report the accuracy of a classifier on types left out of its training. Here it is the
     logistic regression of :func:`univerce.tl.transfer_labels`, fitted to the centroids of all other types with balanced
     weights. It cannot predict a lineage of a single type.
 

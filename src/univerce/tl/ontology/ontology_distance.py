@@ -45,7 +45,7 @@ def ontology_distance(
     r"""Compare the distance of cells in an embedding with the distance of their types in an ontology.
 
     Pairs of cells are drawn at random. The ontology distance of a pair is the number of edges between the terms of its
-    cells, 0 for cells of one term (Rosen et al. 2024). If the embedding follows the ontology, cells are farther apart
+    cells, 0 for cells of one term (Rosen et al. 2026). If the embedding follows the ontology, cells are farther apart
     with each step.
 
     Pairs share cells and types, so they are not independent, and with so many pairs nearly every difference is
