@@ -27,7 +27,7 @@ def paper_config(tensors: Mapping[str, Tensor], source: Source) -> UCEConfig:
     head = sorted(name for name in widths if name.startswith("binary_decoder.") and name.endswith(".0.weight"))
     try:
         d_model, token_dim = widths["encoder.0.weight"]
-        shape = {
+        shape: dict[str, Any] = {
             "token_dim": token_dim, "d_model": d_model, "n_layers": n_layers,
             "d_hidden": widths["transformer_encoder.layers.0.linear1.weight"][0],
             "output_dim": widths["decoder.3.weight"][0], "decoder_dim": widths["decoder.0.0.weight"][0],

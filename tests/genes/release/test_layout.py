@@ -41,9 +41,8 @@ def test_public_layouts_are_recognized(names, expected):
 def test_an_ambiguous_or_incomplete_layout_is_refused():
     with pytest.raises(ValueError, match=r"here holds several checkpoints: a\.torch, b\.torch\. Pass the path"):
         find_layout(["a.torch", "b.torch"], "here")
-    for names in (SHARDS[:1], SHARDS):
-        with pytest.raises(ValueError, match=r"here is incomplete: .* fetch all shards and their .*index\.json"):
-            find_layout(names, "here")
+    with pytest.raises(ValueError, match=r"here is incomplete: of its shards it has only model-00001-of-00002"):
+        find_layout(SHARDS[:1], "here")
     with pytest.raises(ValueError, match="several lists of genes"):
         find_layout(["model.pt", "all_species_gene_dict_a.json", "all_species_gene_dict_b.json"], "here")
 

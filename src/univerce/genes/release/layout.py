@@ -9,7 +9,6 @@ from fnmatch import fnmatch
 
 FOLDERS = ("vocab", "training", ".hydra")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pt")
-_INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _TOKENS = ("all_tokens.torch", "tokens.pt")
 _RUN_CONFIGS = ("config.yaml", "training/config.yaml", ".hydra/config.yaml")
@@ -58,8 +57,8 @@ def _weights(names: list[str], where: str) -> tuple[str, ...]:
         return (single,)
     if shards := [name for name in names if _SHARD.fullmatch(name)]:
         total = {_SHARD.fullmatch(name)[2] for name in shards}  # type: ignore[index]
-        if len(total) > 1 or len(shards) != int(total.pop()) or _INDEX not in names:
-            raise ValueError(f"{where} is incomplete: it has {', '.join(shards)}; fetch all shards and their {_INDEX}.")
+        if len(total) > 1 or len(shards) != int(total.pop()):
+            raise ValueError(f"{where} is incomplete: of its shards it has only {', '.join(shards)}.")
         return tuple(shards)
     states = [name for name in names if name.endswith(".torch") and name not in _TOKENS and "/" not in name]
     if len(states) > 1:
