@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mudata import MuData
 
-from univerce._validate import as_seed, check_adata, check_counts, get_layer, get_modality, layer_name
+from univerce._validate import as_seed, check_adata, check_counts, get_column, get_layer, get_modality, layer_name
 
 COUNTS = np.array([[0, 3, 1], [7, 0, 0]])
 FORMS = (np.asarray, sp.csr_matrix, sp.csr_array)
@@ -22,6 +22,13 @@ FORMS = (np.asarray, sp.csr_matrix, sp.csr_array)
 
 def _adata(X=COUNTS, names=("a", "b")) -> ad.AnnData:
     return ad.AnnData(np.asarray(X, dtype=np.float32), obs=pd.DataFrame(index=list(names)))
+
+
+def test_a_column_that_exists_twice_is_refused():
+    obs = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"])
+    assert get_column(obs, "b", name="adata.obs").tolist() == [2]
+    with pytest.raises(ValueError, match=r"adata.obs has 2 columns named 'a'. Keep one: adata.obs = adata.obs.loc"):
+        get_column(obs, "a", name="adata.obs")
 
 
 def test_counts_of_any_type_pass():

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -84,6 +85,17 @@ def check_writable(adata: ad.AnnData) -> None:
             "A view of a backed AnnData cannot be written to. Pass adata.to_memory(), or write the selection to a new "
             "file with adata.copy(filename=...)."
         )
+
+
+def get_column(frame: pd.DataFrame, key: Any, *, name: str) -> pd.Series:
+    """Get a column of ``obs`` or ``var``; ``ValueError`` if several have that name."""
+    column = frame[key]
+    if isinstance(column, pd.DataFrame):
+        raise ValueError(
+            f"{name} has {column.shape[1]} columns named {key!r}. Keep one: {name} = "
+            f"{name}.loc[:, ~{name}.columns.duplicated()]."
+        )
+    return column
 
 
 def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:

@@ -196,3 +196,13 @@ def test_listing_the_released_species_creates_nothing(tmp_path):
     with settings.override(cache_dir=tmp_path / "cache"):
         available_species("uce-33l")
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_bundled_tables_have_immune_receptor_genes():
+    wanted = ["IGHM", "IGHG1", "IGHA", "IGKC", "IGLC2", "TRAC", "TRBC1", "TRBC2", "TRDC", "TRGC1"]
+    for species in ("human", "mouse"):
+        obs = load_table(species).obs
+        found = obs[obs["symbol"].str.upper().isin([*wanted, "IGHA1"])]
+        assert len(found) == len(wanted)
+        assert (found["start"] > 0).all()
+    assert load_table("zebrafish").obs["symbol"].eq("trdc").any()

@@ -264,6 +264,8 @@ def test_bad_input_is_refused_and_nothing_is_written():
     human = {"species": "human"}
     repeated = _adata()
     repeated.obs.index = pd.Index(["a", "a", "b"])
+    twice = _adata()
+    twice.obs = pd.DataFrame([["human", "human"]] * 3, twice.obs_names, columns=["species", "species"])
     for adata, arguments, error, said in (
         (_adata(), {}, ValueError, "species is not stated"),
         (_adata(), {"species": "unicorn"}, ValueError, "'unicorn' is not known"),
@@ -278,11 +280,43 @@ def test_bad_input_is_refused_and_nothing_is_written():
         (_adata(COUNTS[:, :0], []), human, ValueError, "empty"),
         (_adata(names="01234"), human, ValueError, "row numbers"),
         (repeated, human, ValueError, "obs_names_make_unique"),
+        (twice, {}, ValueError, r"adata.obs has 2 columns named 'species'"),
     ):
         with pytest.raises(error, match=said):
             uc.pp.map_genes(adata, **arguments)
         assert adata.var.columns.empty
         assert not adata.uns
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_read():
+    adata = _adata()
+    adata.var = pd.DataFrame([["x", "y"]] * 5, adata.var_names, columns=["gene_ids", "gene_ids"])
+    for arguments in ({}, {"gene_key": "gene_ids"}):
+        with pytest.raises(
+            ValueError, match=r"adata.var has 2 columns named 'gene_ids'. Keep one: adata.var = adata.var"
+        ):
+            uc.pp.map_genes(adata, species="human", **arguments)
+    adata.var.columns = ["other", "other"]
+    uc.pp.map_genes(adata, species="human")
+
+
+@pytest.mark.parametrize(
+    "name", ["human_breast_tumor_wu_cid4465", "human_brain_darmanis", "mouse_epidermis_joost_rsoptsc"]
+)
+def test_nearly_all_counts_of_protein_coding_and_immune_receptor_genes_are_found(test_data, name):
+    adata = ad.read_h5ad(test_data / "eval" / f"{name}.h5ad")
+    species = name.split("_")[0]
+    source = test_data / "gene_annotation"
+    read = {"sep": "\t", "dtype": str, "keep_default_na": False, "quoting": 3}
+    known = set(pd.read_csv(source / f"{species}.tsv.gz", **read)["symbol"])
+    for file, column in (("immune_receptor_genes", "symbol"), ("gene_aliases", "name")):
+        more = pd.read_csv(source / f"{file}.tsv.gz", **read)
+        known |= set(more.loc[more["species"] == species, column])
+    genes = adata.var_names.isin(known - {""})
+    uc.pp.map_genes(adata, species)
+    counts = np.asarray(adata.X.sum(axis=0)).ravel()
+    found = adata.var["uce_gene"].ne("").to_numpy()
+    assert counts[genes & found].sum() > 0.99 * counts[genes].sum()
 
 
 def test_a_real_data_set_with_two_name_columns(test_data):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from univerce._validate import get_column
+
 
 def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Categorical:
     """Read labels as text; missing labels are NaN, and unused categories are dropped.
@@ -21,7 +23,7 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
     if key not in obs:
         available = ", ".join(map(repr, obs.columns)) or "none"
         raise KeyError(f"{name}.obs[{key!r}] does not exist; its columns are: {available}.")
-    column = obs[key]
+    column = get_column(obs, key, name=f"{name}.obs")
     if column.dtype.kind == "f" and (column.dropna() % 1 != 0).any():
         raise ValueError(f"{name}.obs[{key!r}] holds fractions, not labels.")
     stated = isinstance(column.dtype, pd.CategoricalDtype)

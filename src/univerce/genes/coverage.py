@@ -210,6 +210,7 @@ def _as_written(
 
     Case distinguishes human ACTB from mouse Actb. Of several tables of a species those with case count.
     """
+    names, weights = [name for name, weight in zip(names, weights, strict=True) if weight > 0], weights[weights > 0]
     upper = [name.upper() for name in names]
     ids = [stable_id(name) or name for name in upper]
     cased_names = upper != list(names) and [name.lower() for name in names] != list(names)
@@ -220,7 +221,7 @@ def _as_written(
         hit = np.fromiter(
             (k in symbols or i in known.ids for k, i in zip(keys, ids, strict=True)), dtype=bool, count=len(names)
         )
-        score = (cased, min(float(weights[hit].sum()), 1.0), int(np.sum(weights[hit] > 0)))
+        score = (cased, min(float(weights[hit].sum()), 1.0), int(hit.sum()))
         best[known.species] = max(best.get(known.species, score), score)
     return best
 

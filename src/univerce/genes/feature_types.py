@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from univerce._validate import get_column
 from univerce.genes.spellings import clean_names
 
 _COLUMNS = ("feature_types", "feature_type")
@@ -24,7 +25,7 @@ def other_features(var: pd.DataFrame) -> np.ndarray:
     found = np.full(len(var), "", dtype=object)
     for column in _COLUMNS:
         if column in var:
-            types = np.array(clean_names(var[column]), dtype=object)
+            types = np.array(clean_names(get_column(var, column, name="adata.var")), dtype=object)
             lower = np.array([name.lower() for name in types], dtype=object)
             genes = np.isin(lower, list(_GENES))
             others = ~genes & (lower != "") if genes.any() else np.isin(lower, list(_OTHERS))

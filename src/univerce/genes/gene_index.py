@@ -76,7 +76,8 @@ class GeneIndex:
         old = self._old_symbols.get(symbol or upper, ())
         if len(old) == 1:
             return Found(self._upper[old[0]], self._kind(upper if symbol else old[0]))
-        return Found(candidates=tuple(sorted(old)) or self._other.ambiguous.get(upper, ()))
+        candidates = tuple(sorted(old)) if old else self._other.ambiguous.get(upper)
+        return Found(candidates=candidates) if candidates else NOTHING
 
     @cached_property
     def _old_symbols(self) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_counts, get_layer, layer_name
+from univerce._validate import check_counts, get_column, get_layer, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.feature_types import other_features
@@ -113,9 +113,10 @@ def _sampled_counts(
 def _name_columns(var: pd.DataFrame, gene_key: str | None) -> dict[str, list[str]]:
     """Collect the names of the variables: columns of identifiers, then ``var_names``, then other well-known columns."""
     if gene_key is not None:
-        return {gene_key: clean_names(var[gene_key])}
+        return {gene_key: clean_names(get_column(var, gene_key, name="adata.var"))}
     by_name = {str(column).lower(): column for column in var.columns}
-    known = {str(by_name[c]): clean_names(var[by_name[c]]) for c in GENE_COLUMNS if c in by_name}
+    used = [by_name[column] for column in GENE_COLUMNS if column in by_name]
+    known = {str(column): clean_names(get_column(var, column, name="adata.var")) for column in used}
     columns = {"var_names": clean_names(var.index), **known}
     return dict(sorted(columns.items(), key=lambda item: not _are_ids(item[1])))
 

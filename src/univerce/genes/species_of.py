@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._validate import get_column
 from univerce.genes.species import find_species, resolve_species
 from univerce.genes.table import gene_table_info, read_table, validate_table
 
@@ -65,7 +66,7 @@ def _keys(
 ) -> str | pd.Categorical:
     if species is not None:
         if find_species(species, extra=known) is None and species in adata.obs:
-            return _per_cell(adata.obs[species], known)
+            return _per_cell(get_column(adata.obs, species, name="adata.obs"), known)
         try:
             return resolve_species(species, extra=known)
         except ValueError as error:
@@ -76,7 +77,7 @@ def _keys(
         return found
     for key in _KEYS:
         if key in adata.obs:
-            return _per_cell(adata.obs[key], known)
+            return _per_cell(get_column(adata.obs, key, name="adata.obs"), known)
     if within is not None and (found := _in_uns(within.uns, "mdata", known)) is not None:
         return found
     if default is not None:
