@@ -37,7 +37,7 @@ class HubFile:
     """Commit; ``None`` is the one that was recorded at the first fetch."""
 
     def __str__(self) -> str:
-        return f"hf://{self.repository}{f'@{self.revision[:12]}' if self.revision else ''}/{self.path}"
+        return f"https://huggingface.co/{self.repository}/resolve/{self.revision or 'main'}/{self.path}"
 
 
 @dataclass(frozen=True)
