@@ -29,7 +29,7 @@ from univerce.genes.release.registry import ASSETS, UCE_100M, protein_file
 from univerce.model import UCE, UCEBrain, UCEBrainConfig
 from univerce.model.config import UCE_4L
 
-N_CELLS = 20
+N_CELLS = 4
 CELLS = "eval/human_pbmc_ifnb_kang_2800_14k.h5ad"
 FOUR_LAYERS = "4layer_model.torch"
 BRAIN_CONFIG = {
