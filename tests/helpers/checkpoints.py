@@ -57,14 +57,14 @@ def paper_state(seed: int = 4) -> dict[str, Tensor]:
 
 
 def paper_release() -> dict[str, bytes]:
-    """The other files of the release of 2023: positions, offsets, proteins."""
+    """The other files of the release of 2023: positions, offsets, tokens, proteins."""
     rows = [("species", "gene_symbol", "chromosome", "start")]
     for species, n_chromosomes in (("human", 3), ("mouse", 2)):
         rows += [(species, s, f"c{i % n_chromosomes}", 100 - i) for i, s in enumerate(SYMBOLS[species])]
     table = paper_state()["pe_embedding.weight"]
     files = {
         "species_chrom.csv": "\n".join(f"{g},{c},{b},{s}" for s, g, c, b in rows).encode(),
-        "species_offsets.pkl": pickle.dumps({"human": 4, "mouse": 24}),
+        "species_offsets.pkl": pickle.dumps({"human": 4, "mouse": 24}), "all_tokens.torch": torch_bytes(table),
     }
     for species, start in (("human", 4), ("mouse", 24)):
         vectors = {symbol: table[start + i].clone() for i, symbol in enumerate(SYMBOLS[species])}

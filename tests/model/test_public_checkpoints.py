@@ -68,6 +68,7 @@ def paper_layouts():
         "safetensors": config | {"model.safetensors": save(state)},
         "shards": config | sharded(state),
         "weights and tokens": config | {"model.pt": torch_bytes({"state_dict": bare}), "tokens.pt": tokens},
+        "no token table": config | {"model.safetensors": save(bare)},
         "original names": config | {"4layer_model.torch": torch_bytes(state), "all_tokens.torch": tokens},
         "data parallel": config | {"model.pt": torch_bytes({f"module.{n}": t for n, t in state.items()})},
     }

@@ -12,6 +12,7 @@ from univerce.genes.release.fetch import fetch, is_cached, require
 from univerce.genes.release.models import PAPER
 from univerce.genes.release.registry import RELEASED_MODELS, RELEASED_SPECIES, list_tables, protein_file
 from univerce.genes.release.source import Source
+from univerce.genes.release.tensors import TABLES, open_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ def convert_once(source: Source, species: str, directory: Path) -> dict[str, Pat
         elif source.name in RELEASED_MODELS:
             convert_released_tables(source.name, directory, [species])
         elif source.family() == PAPER:
-            tokens = source.tokens()
-            _convert(source.weights() if tokens is None else [tokens], directory, [species])
+            _convert(_token_files(source), directory, [species])
         else:
             ids = source.ids()
             source.write_table(species, directory / f"{species}.h5ad", ids=ids, encoder=source.encoder(ids))
@@ -49,6 +49,18 @@ def convert_released_tables(model: str, out_dir: Path | str, species: Sequence[s
     """Convert tables of the release; the token tensor comes from any file in the cache that holds it."""
     _require(model, species)
     return _convert([fetch(_token_file(model))], out_dir, species)
+
+
+def _token_files(source: Source) -> list[Path]:
+    """Files with the token tensor of a checkpoint; that of the release if it has none of its own."""
+    weights, tokens = source.weights(), source.tokens()
+    if any(name in TABLES for name in open_tensors(weights)):
+        return weights
+    if tokens is None:
+        logger.info("%s has no token table of its own; its gene tables are those of the release.", source.name)
+        holders = (*RELEASED_MODELS.values(), "all_tokens.torch")
+        tokens = fetch(next((name for name in holders if is_cached(name)), "all_tokens.torch"))
+    return [tokens]
 
 
 def _token_file(model: str) -> str:
