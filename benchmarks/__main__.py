@@ -12,9 +12,9 @@ from benchmarks.measurement import Run
 
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
-    "species", "ablations", "outliers", "coverage", "checkpoints",
+    "species", "ablations", "outliers", "coverage", "checkpoints", "selection",
 )  # fmt: skip
-BUILDS = ("gene_tables", "gene_names")  # only if named: they write files of the package
+BUILDS = ("gene_tables", "gene_names", "fit", "tiny")  # only if named: they write files of the package
 
 
 def main() -> None:

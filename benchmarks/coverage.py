@@ -119,13 +119,15 @@ def _released_tables(path: Path) -> dict[str, ad.AnnData]:
         known = known[(known["ensembl_id"] != "") & ~known["symbol"].duplicated(keep=False)].set_index("symbol")
         codes, chromosomes = pd.factorize(genes["chromosome"], sort=True)
         tables[species] = uc.genes.make_table(
-            pd.DataFrame({
-                "symbol": symbols,
-                "ensembl_id": known["ensembl_id"].reindex(symbols, fill_value="").to_numpy(),
-                "chromosome": genes["chromosome"].to_numpy(),
-                "start": genes["start"].astype(int).to_numpy(),
-                "chromosome_code": codes,
-            }),
+            pd.DataFrame(
+                {
+                    "symbol": symbols,
+                    "ensembl_id": known["ensembl_id"].reindex(symbols, fill_value="").to_numpy(),
+                    "chromosome": genes["chromosome"].to_numpy(),
+                    "start": genes["start"].astype(int).to_numpy(),
+                    "chromosome_code": codes,
+                }
+            ),
             np.ones((len(genes), 1), dtype=np.float32),
             species=species,
             encoder="none",

@@ -23,7 +23,7 @@ from benchmarks.generated import EXPRESSED, N_GENES, write_zarr
 from benchmarks.measurement import Run, check
 from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.model import UCE, UCEConfig, save_model
-from univerce.model.config import UCE_MINI
+from univerce.model.config import UCE_TINY
 
 GOAL_GB = 2.0
 STAGES = ("read", "tokenize", "forward", "write")
@@ -31,9 +31,9 @@ STAGES = ("read", "tokenize", "forward", "write")
 
 def small_model(directory: Path) -> str:
     config = UCEConfig(
-        model_id="generated", token_dim=UCE_MINI.token_dim, token_encoder=UCE_MINI.token_encoder, d_model=64, n_heads=2,
+        model_id="generated", token_dim=UCE_TINY.token_dim, token_encoder=UCE_TINY.token_encoder, d_model=64, n_heads=2,
         d_hidden=128, n_layers=1, output_dim=64, decoder_dim=64, gene_dim=64, head_dims=(64,), n_sample=64,
-        sampling="systematic", norm_first=True,
+        sampling="systematic",
     )  # fmt: skip
     save_model(UCE(config), directory)
     (directory / "tables").symlink_to(BUNDLED_TABLES.resolve(), target_is_directory=True)

@@ -10,7 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from univerce.model.config import UCE_4L, UCE_MINI
+from univerce.model import find_model
+from univerce.model.config import UCE_4L
 from univerce.tl.uce_embed import BLOCK_ROWS
 
 SIZES = {"1M": 10**6, "36M": 36 * 10**6, "1B": 10**9}
@@ -27,6 +28,7 @@ def sizing(rates: dict[str, float]) -> str:
     def gigabytes(each: float) -> list[str]:
         return [_number(n * each / 1e9) for n in SIZES.values()]
 
+    mini = find_model().config
     rows = [
         ("core hours of reading", core_hours(rates["read"])),
         ("core hours of tokenizing", core_hours(rates["tokenize"])),
@@ -36,7 +38,7 @@ def sizing(rates: dict[str, float]) -> str:
         (f"GB of counts as CSR, {GENES_A_CELL:,} genes a cell, uncompressed", gigabytes(GENES_A_CELL * CSR_BYTES)),
         *(
             (f"GB of the embedding of {name}, {what}", gigabytes(width * size))
-            for name, width in (("`uce-mini`", UCE_MINI.output_dim), ("the released models", UCE_4L.output_dim))
+            for name, width in (("`uce-mini`", mini.output_dim), ("the released models", UCE_4L.output_dim))
             for what, size in (("float32, as `store=` writes it", 4), ("float16, as an atlas holds it", 2))
         ),
         (f"files of a store, two for {BLOCK_ROWS} cells", [f"{2 * n // BLOCK_ROWS:,}" for n in SIZES.values()]),

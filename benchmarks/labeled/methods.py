@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,14 +22,16 @@ from benchmarks.labeled.scores import (
     expressed_share,
     inverse_frequency,
     log_norm,
+    ranks,
     shared_genes,
+    strong_linear,
     variable_genes,
 )
 from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.release.registry import BUNDLED_TABLES
 
 UNTRAINED, BAG, EXPRESSION, PCA = "random weights", "bag of features", "expression", "PCA"
-PROJECTED = "PCA projected"
+PROJECTED, STRONG = "PCA projected", "strong linear"
 
 Key = tuple[str, int]
 """Method and seed; -1 for methods without."""
@@ -45,9 +47,11 @@ class Cells:
     """For the logistic regression."""
     metric: str = "euclidean"
     """Of the nearest neighbors."""
+    classifier: Callable[[], Any] | None = None
+    """The only classifier of a method that chooses genes by the labels."""
 
     def take(self, rows: np.ndarray) -> Cells:
-        return Cells(self.neighbors[rows], self.logistic[rows], self.metric)
+        return Cells(self.neighbors[rows], self.logistic[rows], self.metric, self.classifier)
 
 
 class Methods:
@@ -61,14 +65,22 @@ class Methods:
         Empty directory for the network with random weights.
     model
         Model to score: a name or a directory; None is the bundled one.
+    resamples
+        Directories of models that were fitted to other samples of the training cells, scored as its seeds 1, 2, ...
     seeds
-        Seeds of its sentences.
+        Seeds of its sentences, if it reads sentences.
     """
 
     def __init__(
-        self, data: Path, scratch: Path, *, model: str | Path | None = None, seeds: Sequence[int] = (0, 1, 2)
+        self,
+        data: Path,
+        scratch: Path,
+        *,
+        model: str | Path | None = None,
+        resamples: Sequence[Path] = (),
+        seeds: Sequence[int] = (0, 1, 2),
     ) -> None:
-        self.data, self.scratch, self.seeds = data, scratch, tuple(seeds)
+        self.data, self.scratch, self.seeds, self.resamples = data, scratch, tuple(seeds), tuple(resamples)
         self.model: str | Path = BUNDLED_MODEL if model is None else model
         self.found = uc.model.find_model(model)
         self.name = self.found.config.model_id if model is None else Path(str(model)).name
@@ -101,8 +113,12 @@ class Methods:
         """All cells of a set in every space that is fixed beforehand."""
         if name not in self._whole:
             adata = self.read(name)
-            out = {(self.name, seed): self.embed(adata, rng=seed) for seed in self.seeds}
-            out[UNTRAINED, 0] = self.embed(adata, model=self.untrained)
+            if self.found.reads_sentences:
+                out = {(self.name, seed): self.embed(adata, rng=seed) for seed in self.seeds}
+                out[UNTRAINED, 0] = self.embed(adata, model=self.untrained)
+            else:
+                models = [self.model, *self.resamples]
+                out = {(self.name, k): self.embed(adata, model=model) for k, model in enumerate(models)}
             out[BAG, -1] = self._bag(adata, self.species(name))
             self._whole[name] = out
         return self._whole[name]
@@ -155,6 +171,7 @@ class Methods:
         (pca,) = components(variable)
         out[PCA, -1] = Cells(pca, pca)
         out[EXPRESSION, -1] = Cells(logs, variable, "cosine")
+        out[STRONG, -1] = Cells(logs, ranks(logs), classifier=strong_linear)
         return out
 
     # From one set to another
@@ -177,4 +194,6 @@ class Methods:
         dense = [x[:, variable].toarray() for x in logs]
         out[PROJECTED, -1] = tuple(Cells(x, x) for x in components(*dense))
         out[EXPRESSION, -1] = tuple(Cells(x, d, "cosine") for x, d in zip(logs, dense, strict=True))
+        common = ranks(both)
+        out[STRONG, -1] = tuple(Cells(common[side == k], common[side == k], classifier=strong_linear) for k in (0, 1))
         return out

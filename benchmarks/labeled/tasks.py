@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from scipy.special import logit
+from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
@@ -21,16 +22,19 @@ from benchmarks.labeled.scores import (
     cell_auroc,
     enough_cells,
     hide,
+    log_norm,
     logistic_regression,
     mean_cosine,
     nearest_neighbors,
     paired_cosine,
     silent_genes,
     subset_for_logistic,
+    variable_genes,
     within,
 )
 from benchmarks.labeled.sets import BATCHED, TRANSFERS, Side
 from univerce.genes.release.registry import RELEASED_MODELS
+from univerce.model.linear import Linear
 
 COLUMNS = ["task", "set", "method", "seed", "measure", "value"]
 KNN, LOGISTIC = "kNN", "logistic"
@@ -58,9 +62,10 @@ def within_set(methods: Methods, name: str) -> pd.DataFrame:
     some = subset_for_logistic(labels)
     rows = []
     for key, cells in methods.within(name, kept).items():
-        knn = within(nearest_neighbors(cells.metric), cells.neighbors, labels)
-        logistic = within(logistic_regression(), cells.logistic[some], labels[some])
-        rows += [*_rows("within", name, key, knn, KNN), *_rows("within", name, key, logistic, LOGISTIC)]
+        if cells.classifier is None:
+            rows += _rows("within", name, key, within(nearest_neighbors(cells.metric), cells.neighbors, labels), KNN)
+        linear = within((cells.classifier or logistic_regression)(), cells.logistic[some], labels[some])
+        rows += _rows("within", name, key, linear, LOGISTIC)
     majority = pd.Series(labels).value_counts(normalize=True).iloc[0]
     rows.append(("within", name, "majority", -1, f"{KNN} accuracy", majority))
     return _frame(rows)
@@ -76,9 +81,13 @@ def transfers(methods: Methods) -> pd.DataFrame:
             i, labels = i[kept], labels[kept]
             name = f"{transfer.kind}: {train.label} > {test.label}"
             for key, (a, b) in methods.across(train.name, i, test.name, j).items():
-                knn = across(nearest_neighbors(a.metric), a.neighbors, labels, b.neighbors, labels_test)
-                logistic = across(logistic_regression(), a.logistic, labels, b.logistic, labels_test)
-                rows += [*_rows("transfer", name, key, knn, KNN), *_rows("transfer", name, key, logistic, LOGISTIC)]
+                if a.classifier is None:
+                    knn = across(nearest_neighbors(a.metric), a.neighbors, labels, b.neighbors, labels_test)
+                    rows += _rows("transfer", name, key, knn, KNN)
+                linear = across(
+                    (a.classifier or logistic_regression)(), a.logistic, labels, b.logistic, labels_test
+                )  # fmt: skip
+                rows += _rows("transfer", name, key, linear, LOGISTIC)
     return _frame(rows)
 
 
@@ -180,6 +189,9 @@ def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
     to_genes = sp.csr_matrix((np.ones(len(var_rows), np.float32), (np.arange(len(var_rows)), var_rows)))
     counts = (adata.X @ to_genes).tocsr()[:, genes >= 0]
     genes = genes[genes >= 0]
+    if not methods.found.reads_sentences:
+        known = Linear.read(methods.found).decodes(table, genes)
+        counts, genes = counts[:, known], genes[known]
     counts.sort_indices()
     rng = np.random.default_rng(0)
     order = rng.permutation(adata.n_obs)
@@ -197,6 +209,34 @@ def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
     return _frame(
         [("hidden genes", name, m, -1, "AUROC", cell_auroc(x, hidden, silent).mean()) for m, x in scores.items()]
     )
+
+
+def cells_of_a_gene(methods: Methods, name: str) -> pd.DataFrame:
+    """AUROC, per variable gene, of telling the cells with a count from the others by the predicted expression.
+
+    The frequency of the gene is the same for all cells: 0.5. ``depth`` ranks cells by their number of genes.
+    """
+    adata, table = methods.read(name), methods.table(methods.species(name))
+    rows = uc.genes.map_names(adata.var_names, table).rows
+    logs = log_norm(adata.X)
+    share = np.bincount(adata.X.indices, minlength=adata.n_vars) / adata.n_obs
+    pool = [j for j in variable_genes(logs, 1000) if rows[j] >= 0 and 0.02 < share[j] < 0.98]
+    pool = [j for k, j in enumerate(pool) if rows[j] not in rows[pool[:k]]]
+    cells = methods.embedded(adata)
+    names, known = table.obs_names[rows[pool]], np.ones(len(pool), dtype=bool)
+    if not methods.found.reads_sentences:
+        known = Linear.read(methods.found).decodes(table, rows[pool])
+    predicted = uc.tl.predict_expression(cells, list(names[known]), model=methods.model).X
+    expressed = adata.X[:, np.array(pool)[known]].toarray() > 0
+    depth = np.diff(adata.X.indptr)
+    scores = np.array([roc_auc_score(y, x) for y, x in zip(expressed.T, predicted.T, strict=True)])
+    by_depth = np.array([roc_auc_score(y, depth) for y in expressed.T])
+    values = {
+        "genes": len(pool), "predicted": float(known.mean()), "median": float(np.median(scores)),
+        "lower quartile": float(np.quantile(scores, 0.25)), "below 0.45": float((scores < 0.45).mean()),
+        "depth, median": float(np.median(by_depth)),
+    }  # fmt: skip
+    return _frame([("cells of a gene", name, measure, -1, "AUROC", value) for measure, value in values.items()])
 
 
 def gene_features(methods: Methods) -> pd.DataFrame:

@@ -14,7 +14,8 @@ import torch
 
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info, make_table, write_table
-from univerce.model import UCE, Model, UCEConfig, save_model
+from univerce.model import UCE, LinearConfig, Model, UCEConfig, save_model
+from univerce.model.linear import Decoder, Linear
 
 CONFIG = UCEConfig(
     model_id="tiny", token_dim=12, token_encoder="generated", d_model=16, n_heads=2, d_hidden=24, n_layers=2,
@@ -39,14 +40,12 @@ def tiny_network(seed: int = 0, **changes: Any) -> UCE:
     return network
 
 
-def gentle_network(*, bag: bool = False) -> UCE:
-    """A network with small weights, and bags that stay away from zero, where the direction of a cell turns over."""
-    network = tiny_network(bag=bag)
+def gentle_network() -> UCE:
+    """A network with small weights."""
+    network = tiny_network()
     for parameter in network.parameters():
         if parameter.ndim > 1:
             parameter.mul_(0.4)
-    if bag:
-        network.bag.center.add_(5)
     return network
 
 
@@ -84,13 +83,45 @@ def tiny_table(
     )  # fmt: skip
 
 
+def tiny_linear(seed: int = 0) -> Linear:
+    """A linear model with random weights, which knows most genes of the tiny human table and a third by landmarks."""
+    rng = np.random.default_rng(seed)
+    keys = tuple(sorted(_real_names("human")["symbol"].str.upper().iloc[5:]))
+    genes = np.arange(0, len(keys), 2)
+    dim = CONFIG.output_dim
+    decoder = Decoder(
+        genes, rng.integers(-127, 128, (len(genes), dim)).astype(np.int8),
+        rng.uniform(0.01, 0.05, len(genes)).astype(np.float32), rng.normal(size=len(genes)).astype(np.float32),
+    )  # fmt: skip
+    return Linear(
+        config=LinearConfig("tiny", CONFIG.token_dim, CONFIG.token_encoder, dim), keys=keys,
+        rarity=rng.uniform(0.5, 2, len(keys)).astype(np.float16).astype(np.float32),
+        weight=_half(rng.normal(size=(CONFIG.token_dim, dim))), landmarks=np.arange(1, len(keys), 3),
+        landmark_vectors=_half(rng.normal(size=(len(range(1, len(keys), 3)), dim))),
+        center=rng.normal(size=dim).astype(np.float32), decoder=decoder,
+    )  # fmt: skip
+
+
+def _half(values: np.ndarray) -> np.ndarray:
+    """Values that a file in half precision holds exactly."""
+    return values.astype(np.float16).astype(np.float32)
+
+
+def write_tiny_linear(directory: Path, *, seed: int = 0, tables: list[ad.AnnData] | None = None) -> Model:
+    """Write a directory with a linear model and its gene tables."""
+    return _with_tables(tiny_linear(seed).save(directory), tables)
+
+
 def write_tiny_model(
     directory: Path, *, seed: int = 0, tables: list[ad.AnnData] | None = None, **changes: Any
 ) -> Model:
     """Write a model directory with the model and its gene tables."""
-    model = save_model(tiny_network(seed, **changes), directory)
+    return _with_tables(save_model(tiny_network(seed, **changes), directory), tables)
+
+
+def _with_tables(model: Model, tables: list[ad.AnnData] | None) -> Model:
     for table in [tiny_table(species) for species in N_GENES] if tables is None else tables:
-        write_table(table, directory / "tables" / f"{gene_table_info(table)['species']}.zarr.zip")
+        write_table(table, model.path / "tables" / f"{gene_table_info(table)['species']}.zarr.zip")
     return model
 
 

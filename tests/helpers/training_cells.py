@@ -18,7 +18,6 @@ MODEL = UCEConfig(
     model_id="toy", token_dim=10, token_encoder="toy", d_model=16, n_heads=2, d_hidden=24, n_layers=2, output_dim=12,
     decoder_dim=16, gene_dim=12, head_dims=(16, 8), dropout=0.1, n_sample=30, max_length=64, sampling="systematic",
 )  # fmt: skip
-BAG = replace(MODEL, norm_first=True, bag=True)
 RECIPE = PretrainConfig(
     steps=6, batch_size=8, n_queries=8, warmup=2, held_out=0.2, evaluate_every=3, checkpoint_every=2, autocast=False
 )

@@ -9,14 +9,13 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 
 from tests.helpers.drawn import EMPTY, N, counts, drawn, names, prepared
 from tests.helpers.reference import ReferenceUCE
 from tests.helpers.tiny import CONFIG, tiny_network, tiny_table
 from univerce._settings import settings
-from univerce.genes.table import N_SPECIAL, n_tokens
+from univerce.genes.table import n_tokens
 from univerce.inference.embedder import OFFICIAL_BATCH, Embedder, embed_blocks
 from univerce.inference.inputs import Drawing, Genes
 from univerce.inference.sentences import Sentences, cell_keys, tokenize
@@ -185,22 +184,18 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
     assert sizes == sorted(sizes, reverse=True), "each try takes smaller batches"
 
 
-@pytest.mark.parametrize("bag", [False, True], ids=["sentence", "sentence and bag"])
-def test_an_asynchronous_device_is_waited_for_once_a_block(table, genes, monkeypatch, bag):
-    network = tiny_network(bag=bag)
-    X = counts(genes)
-    ((_, (group,)),) = prepared([genes], X, N, with_bag=bag)
-    (s,) = group.draws
+def test_an_asynchronous_device_is_waited_for_once_a_block(network, table, genes, monkeypatch):
+    s = drawn(genes)
     plain = embedder(network, table)
     e = embedder(network, table)
     times = asynchronous(e, monkeypatch)
-    assert e.embed(s, group.bag).tobytes() == plain.embed(s, group.bag).tobytes()
-    first = times["waited"] - 1 - bag  # of the one that does not work behind
+    assert e.embed(s).tobytes() == plain.embed(s).tobytes()
+    first = times["waited"] - 1  # of the one that does not work behind
     times.update(waited=0, pinned=0)
-    e.embed(s, group.bag)
+    e.embed(s)
     n_batches = sum(-(-n // e.batch_size) for n in np.unique(s.lengths[s.lengths > 0], return_counts=True)[1])
     assert n_batches > 3
-    assert times == {"waited": 1, "pinned": n_batches * (1 + bag)}
+    assert times == {"waited": 1, "pinned": n_batches}
     assert first >= 1
 
 
@@ -218,7 +213,7 @@ def test_another_runtime_error_is_raised(network, table, genes, monkeypatch):
     assert len(asked) == 1
 
 
-# --- tokens and bag
+# --- tokens
 
 
 def test_every_token_is_encoded_once_and_only_when_it_occurs(network, table, genes, monkeypatch):
@@ -248,39 +243,14 @@ def test_every_token_is_encoded_once_and_only_when_it_occurs(network, table, gen
 @pytest.mark.parametrize("width, d_model", [(12, 16), (5120, 1280)], ids=["tiny", "as released"])
 def test_a_token_does_not_depend_on_those_it_is_encoded_with(width, d_model):
     """To the last bit: an earlier run may have encoded it with other tokens."""
-    network = tiny_network(token_dim=width, d_model=d_model, bag=True)
+    network = tiny_network(token_dim=width, d_model=d_model)
     table = tiny_table("human", token_dim=width)
     ids = np.arange(1, n_tokens(table), dtype=np.int32)
     together, apart = embedder(network, table), embedder(network, table)
     for e, parts in ((together, [ids]), (apart, [ids[:1], ids[40:43], ids[::2], ids])):
         for part in parts:
             e._encode(Sentences(part[None], np.array([len(part)]), np.array([False])))
-            e._sum_bag(sp.csr_matrix(np.isin(np.arange(n_tokens(table)), part)[None].astype(np.float32)))
     assert torch.equal(together._encoded[1:], apart._encoded[1:])
-    np.testing.assert_array_equal(together._bag, apart._bag)
-
-
-def test_the_bag_sums_the_log_shares_of_every_gene(table, genes):
-    network = tiny_network(bag=True)
-    X, rows = counts(genes, 12, empty=(4,)), slice(0, 12)
-    ((_, (group,)),) = prepared([genes], X, 12, with_bag=True)
-    out = embedder(network, table, batch_size=5).embed(group.draws[0], group.bag)
-    dense, unit = X.toarray()[rows], features(table)
-    for cell in range(12):
-        if cell == 4:
-            assert np.isnan(out[cell]).all()
-            continue
-        total = torch.zeros(CONFIG.token_dim)
-        for row in range(table.n_obs):
-            count = dense[cell, genes.rows == row].sum()
-            share = count / dense[cell, genes.rows >= 0].sum()
-            total += np.log(1 + 100 * share) * network.bag(unit[N_SPECIAL + row])
-        ids = group.draws[0].ids[cell, : group.draws[0].lengths[cell]]
-        tokens = network.encode_tokens(unit[torch.from_numpy(ids).long()])[None]
-        np.testing.assert_allclose(out[cell], network.embed(tokens, bag=total[None])[0], atol=1e-5)
-    without = embedder(network, table).embed
-    with pytest.raises(ValueError, match="bag"):
-        without(group.draws[0])
 
 
 # --- blocks of embeddings

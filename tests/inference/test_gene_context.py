@@ -46,9 +46,8 @@ def test_sums_do_not_depend_on_batches_or_calls_and_every_place_counts(sentences
     assert not one.sums[one.n_places == 0].any()
 
 
-@pytest.mark.parametrize("norm_first", [False, True])
-def test_the_first_position_gives_the_embedding(norm_first):
-    network = tiny_network(norm_first=norm_first)
+def test_the_first_position_gives_the_embedding():
+    network = tiny_network()
     tokens = network.encode_tokens(torch.randn(7, 12, generator=torch.Generator().manual_seed(0)))[None]
     read = network.read_tokens(tokens)
     assert read.shape == (1, 7, 16)

@@ -42,7 +42,7 @@ def test_blocks_are_split_by_species(genes):
                 n_sample=DRAWING.n_sample, max_length=DRAWING.max_length,
             )  # fmt: skip
             np.testing.assert_array_equal(g.draws[0].ids, alone.ids)
-            assert g.bag is None
+            assert g.counts is None
     assert (seen == 1).all()
 
 

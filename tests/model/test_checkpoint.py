@@ -46,9 +46,8 @@ def network(config: UCEConfig = CONFIG, seed: int = 0) -> UCE:
 
 
 def embed(model: UCE) -> torch.Tensor:
-    bag = torch.ones(3, 12) if model.config.bag else None
     with torch.no_grad():
-        return model.embed(model.encode_tokens(FEATURES)[SENTENCES], bag=bag)
+        return model.embed(model.encode_tokens(FEATURES)[SENTENCES])
 
 
 def released_state() -> dict[str, torch.Tensor]:
@@ -70,9 +69,8 @@ def released_file(directory: Path, **changes: torch.Tensor | None) -> Path:
 # Write and read
 
 
-@pytest.mark.parametrize("bag", [pytest.param(False, id="as released"), pytest.param(True, id="with a bag")])
-def test_a_model_comes_back_bit_for_bit(tmp_path, bag):
-    made = network(replace(CONFIG, bag=bag))
+def test_a_model_comes_back_bit_for_bit(tmp_path):
+    made = network()
     written = save_model(made, tmp_path / "model")
     found = find_model(tmp_path / "model")
     assert found == written
@@ -106,7 +104,6 @@ def test_the_digest_depends_on_the_space_and_not_on_its_name(tmp_path):
     assert digest("other weights", seed=1) != first
     assert digest("other tables", token_encoder="esm1") != first
     assert digest("other heads", n_heads=4) != first  # the same weights mean something else
-    assert digest("other layers", norm_first=True) != first
 
 
 def test_a_model_is_not_overwritten(tmp_path):

@@ -18,7 +18,7 @@ def test_the_released_models_differ_only_in_name_and_depth():
 
 
 def test_a_configuration_survives_json():
-    config = UCEConfig(d_model=8, n_heads=2, head_dims=(4, 2), sampling="systematic", bag=True)
+    config = UCEConfig(d_model=8, n_heads=2, head_dims=(4, 2), sampling="systematic")
     assert UCEConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

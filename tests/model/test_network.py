@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +129,9 @@ def test_positions_are_sinusoids_of_base_10000():
         assert table[position, 0, column].item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("norm_first", [pytest.param(False, id="post-norm"), pytest.param(True, id="pre-norm")])
-def test_a_layer_equals_that_of_torch_and_its_first_position_can_be_computed_alone(norm_first):
-    config = replace(TINY, norm_first=norm_first)
-    layer = Layer(config).eval()
-    plain = nn.TransformerEncoderLayer(20, 5, 36, batch_first=True, norm_first=norm_first).eval()
+def test_a_layer_equals_that_of_torch_and_its_first_position_can_be_computed_alone():
+    layer = Layer(TINY).eval()
+    plain = nn.TransformerEncoderLayer(20, 5, 36, batch_first=True).eval()
     state = generated_state(layer, 3)
     layer.load_state_dict(state)
     plain.load_state_dict(state)
@@ -148,48 +145,6 @@ def test_a_layer_equals_that_of_torch_and_its_first_position_can_be_computed_alo
     np.testing.assert_allclose(full[~pads], expected[~pads], atol=1e-5)
     assert first.shape == (3, 1, 20)
     np.testing.assert_allclose(first, full[:, :1], atol=1e-6)
-
-
-# The bag of genes
-
-
-@pytest.fixture
-def with_bag() -> UCE:
-    network = UCE(replace(TINY, bag=True)).eval().requires_grad_(requires_grad=False)
-    network.load_state_dict(generated_state(network, 6), strict=False)
-    return network
-
-
-def test_the_sentence_is_added_to_the_bag_within_bounds(with_bag, tiny):
-    tokens = tiny.fast.encode_tokens(tiny.features)[tiny.ids]
-    bag = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 24)).astype(np.float32))
-    decoded = with_bag.decoder(with_bag.transformer_encoder(tokens + with_bag.pos_encoder.pe[:64, 0], None))
-    plain, read = with_bag.bag.cell(bag).numpy(), decoded.numpy()
-    length = np.linalg.norm(read, axis=1, keepdims=True)
-    added = 0.25 * np.linalg.norm(plain, axis=1, keepdims=True) * length / (1 + length) * (read / length)
-    assert (np.linalg.norm(added, axis=1) < 0.25 * np.linalg.norm(plain, axis=1)).all()
-    expected = (plain + added) / np.linalg.norm(plain + added, axis=1, keepdims=True)
-    np.testing.assert_allclose(with_bag.embed(tokens, bag=bag), expected, atol=1e-5)
-
-
-def test_without_a_sentence_the_cell_is_its_bag(with_bag):
-    bag = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 24)).astype(np.float32))
-    torch.testing.assert_close(with_bag.embed(None, bag=bag), F.normalize(with_bag.bag.cell(bag), dim=1))
-
-
-def test_a_bilinear_term_joins_the_logits_of_a_model_with_a_bag(with_bag, tiny):
-    cells, queries = torch.from_numpy(tiny.embed()), tiny.features[:5]
-    without = UCE(TINY).eval().requires_grad_(requires_grad=False)
-    without.load_state_dict({k: v for k, v in with_bag.state_dict().items() if k in without.state_dict()})
-    bilinear = cells @ with_bag.bilinear.weight @ F.normalize(queries, dim=1).T
-    torch.testing.assert_close(with_bag.predict(cells, queries), without.predict(cells, queries) + bilinear)
-
-
-def test_a_cell_needs_a_bag_or_a_sentence(with_bag, tiny):
-    with pytest.raises(ValueError, match="bag of genes"):
-        with_bag.embed(tiny.fast.encode_tokens(tiny.features)[tiny.ids], tiny.lengths)
-    with pytest.raises(ValueError, match="both are None"):
-        tiny.fast.embed(None)
 
 
 # Precision

@@ -13,8 +13,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import univerce as uc
 from tests.helpers.trained import typed_counts, write_trained
-from univerce.inference.embed import load_embedders
-from univerce.inference.embedder import Embedder
+from univerce.inference.embedder import load_embedders
 from univerce.inference.inputs import resolve_inputs
 from univerce.training.reconstruction import cell_auroc, cell_loss, reconstruct
 
@@ -51,7 +50,7 @@ def test_loss_and_auroc_are_those_of_scikit_learn():
 
 def test_half_of_the_queries_are_expressed_and_hidden_and_half_have_no_count(model, cells):
     inputs = resolve_inputs(cells, model=model, mod=None, layer=None, gene_key=None, rng=0, sampling=None)
-    (part,) = reconstruct(inputs, load_embedders(inputs, Embedder), **OPTIONS)
+    (part,) = reconstruct(inputs, load_embedders(inputs), **OPTIONS)
     genes = part.tokens - 4
     counts = cells.X.toarray()[part.cells[:, None], genes]
     assert (counts[:, :30] > 0).all()
@@ -67,7 +66,7 @@ def test_half_of_the_queries_are_expressed_and_hidden_and_half_have_no_count(mod
 
 def test_frequencies_are_those_of_the_other_cells(model, cells):
     inputs = resolve_inputs(cells, model=model, mod=None, layer=None, gene_key=None, rng=0, sampling=None)
-    (part,) = reconstruct(inputs, load_embedders(inputs, Embedder), **OPTIONS)
+    (part,) = reconstruct(inputs, load_embedders(inputs), **OPTIONS)
     expressed = cells.X.toarray() > 0
     for i, cell in enumerate(part.cells.tolist()):
         others = np.delete(expressed, cell, axis=0)

@@ -473,7 +473,7 @@ def test_a_bad_option_is_refused_and_nothing_is_written(cells, tiny_model):
         ({"species": "klingon"}, ValueError, "species='klingon' is not known.*human"),
         ({"species": "rat"}, ValueError, "no gene table of 'rat'.*human, mouse, zebrafish"),
         ({"species": "mouse"}, ValueError, "none of the 61 names.*species='human'"),
-        ({"model": "uce-5l"}, ValueError, "no model 'uce-5l'; use uce-mini, uce-4l"),
+        ({"model": "uce-5l"}, ValueError, "no model 'uce-5l'; use uce-mini, uce-tiny, uce-4l"),
         ({"sampling": "all"}, ValueError, "sampling='all'.*multinomial, systematic"),
         ({"padding": "none"}, ValueError, "padding='none'.*masked, official"),
         ({"n_draws": 0}, ValueError, "n_draws=0 must be an integer >= 1"),

@@ -17,7 +17,7 @@ import torch
 import univerce as uc
 from tests.helpers.files import contents
 from tests.helpers.tiny import tiny_cells, tiny_table, write_tiny_model
-from univerce.inference import embedder as runtime
+from univerce.inference import sentence_encoder as runtime
 
 module = importlib.import_module("univerce.tl.uce_embed")
 

@@ -9,7 +9,6 @@ import math
 import shutil
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +17,15 @@ import torch
 from sklearn.metrics import log_loss
 
 import univerce as uc
-from tests.helpers.training_cells import BAG, MODEL, RECIPE, SETS, on_disk
+from tests.helpers.training_cells import MODEL, RECIPE, SETS, on_disk
 from univerce.model import PretrainConfig, TrainingSet, UCEConfig, pretrain
-from univerce.training import loop as training
 from univerce.training.corpus import Corpus
-from univerce.training.initialize import start_from_bag
 from univerce.training.loop import _Run, _schedule, evaluate
 
 COLUMNS = [
     "step", "learning_rate", "train_loss", "cells_per_second", "loss", "auroc", "frequency_loss", "frequency_auroc",
     "global_frequency_loss", "global_frequency_auroc", "gap_closed", "cosine", "cosine_any", "rank",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _short_start(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(training, "start_from_bag", partial(start_from_bag, steps=20))
 
 
 def rows_of(directory: Path) -> list[dict[str, str]]:
@@ -51,32 +43,20 @@ def train(directory: Path, model: UCEConfig = MODEL, recipe: PretrainConfig = RE
 # Learning
 
 
-@pytest.mark.parametrize(
-    "model",
-    [pytest.param(replace(MODEL, dropout=0.0), id="as released"), pytest.param(BAG, id="pre-norm with a bag")],
-)
-def test_the_loss_falls_below_that_of_the_frequencies(tmp_path, model):
+def test_the_loss_falls_below_that_of_the_frequencies(tmp_path):
     recipe = replace(
         RECIPE, steps=120, batch_size=32, n_queries=32, learning_rate=3e-3, ema=0.9, evaluate_every=40
     )  # fmt: skip
-    train(tmp_path, model, recipe, SETS[:1])
+    train(tmp_path, replace(MODEL, dropout=0.0), recipe, SETS[:1])
     rows = rows_of(tmp_path)
     assert [int(row["step"]) for row in rows] == [40, 80, 120]
     assert float(rows[-1]["loss"]) < float(rows[-1]["frequency_loss"]) - 0.05
     assert float(rows[-1]["auroc"]) > float(rows[-1]["frequency_auroc"]) + 0.1
 
 
-def test_a_network_with_a_bag_starts_at_the_loss_of_the_frequencies(tmp_path):
-    train(tmp_path, BAG, replace(RECIPE, steps=1, learning_rate=0.0))
-    (row,) = rows_of(tmp_path)
-    assert row["loss"] == row["frequency_loss"]
-    assert row["gap_closed"] == "0.0"
-    assert float(row["rank"]) > 2  # and yet its cells differ
-
-
 def test_mixed_precision_trains_as_well(tmp_path):
     recipe = replace(RECIPE, steps=2, autocast=True)
-    low, full = train(tmp_path / "low", BAG, recipe), train(tmp_path / "full", BAG, replace(recipe, autocast=False))
+    low, full = train(tmp_path / "low", MODEL, recipe), train(tmp_path / "full", MODEL, replace(recipe, autocast=False))
     assert all(p.dtype == torch.float32 for p in low.parameters())
     assert as_bytes(low) != as_bytes(full)
     for (name, a), b in zip(low.named_parameters(), full.parameters(), strict=True):
@@ -124,14 +104,13 @@ def interrupted(
             train(directory, model, recipe, sets)
 
 
-@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
 @pytest.mark.parametrize(
     "at", [pytest.param(1, id="before the first checkpoint"), pytest.param(5, id="after two checkpoints")]
 )
-def test_an_interrupted_training_resumes_to_the_same_bytes_and_the_same_log(tmp_path, monkeypatch, model, at):
-    whole = train(tmp_path / "whole", model)
-    interrupted(monkeypatch, tmp_path / "parts", at, model)
-    parts = train(tmp_path / "parts", model)
+def test_an_interrupted_training_resumes_to_the_same_bytes_and_the_same_log(tmp_path, monkeypatch, at):
+    whole = train(tmp_path / "whole")
+    interrupted(monkeypatch, tmp_path / "parts", at, MODEL)
+    parts = train(tmp_path / "parts")
     assert as_bytes(parts) == as_bytes(whole)
     saved = [torch.load(tmp_path / d / "checkpoint.pt", weights_only=True) for d in ("whole", "parts")]
     for name in saved[0]["network"]:
@@ -178,10 +157,9 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     return float(np.mean((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)))
 
 
-@pytest.mark.parametrize("model", [pytest.param(MODEL, id="as released"), pytest.param(BAG, id="with a bag")])
-def test_the_scores_are_those_computed_by_hand(tmp_path, model):
-    network = train(tmp_path, model)
-    corpus = Corpus(SETS, model, RECIPE)
+def test_the_scores_are_those_computed_by_hand(tmp_path):
+    network = train(tmp_path)
+    corpus = Corpus(SETS, MODEL, RECIPE)
     features = torch.from_numpy(corpus.vocabulary.features)
     expected, cells = [], []
     for part in (0, 1):
@@ -189,13 +167,8 @@ def test_the_scores_are_those_computed_by_hand(tmp_path, model):
         logits, mine = [], []
         for i, n in enumerate(batch.lengths):  # each cell alone, without pads
             with torch.no_grad():
-                bag = None
-                if model.bag:
-                    genes = network.bag(features[torch.from_numpy(batch.bag[i].indices.astype(int))])
-                    share = batch.bag[i].data / batch.bag[i].data.sum()
-                    bag = torch.from_numpy(np.log(1 + 100 * share).astype(np.float32)) @ genes
                 tokens = network.encode_tokens(features[torch.from_numpy(batch.ids[i, :n].astype(int))])
-                cell = network.embed(tokens[None], bag=None if bag is None else bag[None])
+                cell = network.embed(tokens[None])
                 logit = network.predict(cell, features[torch.from_numpy(batch.queries[i].astype(int))])
             logits.append(logit[0].numpy() + batch.offsets[i])
             mine.append(cell[0].numpy())
@@ -296,8 +269,8 @@ def test_a_training_without_lightning_names_the_extra(tmp_path, monkeypatch):
 
 
 def test_a_training_continues_from_the_weights_of_a_model_as_another_space(tmp_path):
-    source = uc.model.save_model(train(tmp_path / "first", BAG), tmp_path / "source")
-    mine = replace(BAG, model_id="mine", dropout=0.0)
+    source = uc.model.save_model(train(tmp_path / "first"), tmp_path / "source")
+    mine = replace(MODEL, model_id="mine", dropout=0.0)
     recipe = replace(RECIPE, continue_from=str(source.path), learning_rate=0.0)
     same = train(tmp_path / "still", mine, recipe)
     loaded = uc.model.load_network(source).state_dict()

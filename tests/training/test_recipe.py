@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.tiny import tiny_table
 from univerce.genes import read_table, write_table
 from univerce.model import PretrainConfig, UCEConfig, save_model
-from univerce.model.config import UCE_MINI
+from univerce.model.config import UCE_TINY
 from univerce.model.network import UCE
 from univerce.training.recipe import DataEntry, place_tables, read_recipe
 
@@ -82,10 +82,10 @@ def test_missing_entries_have_defaults(here):
 
 
 def test_a_model_may_be_like_another_with_changes(here):
-    recipe = read(here, SMALL + '[model]\nlike = "uce-mini"\nn_layers = 3\n')
+    recipe = read(here, SMALL + '[model]\nlike = "uce-tiny"\nn_layers = 3\n')
     model = recipe.model_config(tiny_table("human"))
     changes = {"model_id": "run", "n_layers": 3, "token_dim": 12, "token_encoder": "generated"}
-    assert model.to_dict() == UCE_MINI.to_dict() | changes
+    assert model.to_dict() == UCE_TINY.to_dict() | changes
 
 
 def test_a_continued_model_has_the_architecture_of_its_source(here, tiny_model):
@@ -109,7 +109,7 @@ def test_a_continued_model_has_the_architecture_of_its_source(here, tiny_model):
         ),
         pytest.param(SMALL + "[pretrain]\nlr = 2", r"\[pretrain\] has unknown entries: lr", id="unknown of the recipe"),
         pytest.param(SMALL + "shape = 2", r"\[\[data\]\] has unknown entries: shape", id="unknown of the data"),
-        pytest.param(SMALL + '[model]\nlike = "x"', "like='x' is not known; use one of uce-mini", id="like"),
+        pytest.param(SMALL + '[model]\nlike = "x"', "like='x' is not known; use one of uce-tiny", id="like"),
         pytest.param('out = "run"\n[[data]]\nname = "a"', r"a \[\[data\]\] has no path", id="no path"),
         pytest.param(SMALL + "[pretrain]\nsteps = 0", "steps=0 must be at least 1", id="a value that cannot be"),
     ],

@@ -118,7 +118,7 @@ def build(
     >>> atlas.obs["data_set"].value_counts().to_dict()
     {'first': 50, 'second': 50}
     >>> str(atlas.obsm["X_uce"].dtype), atlas.obsm["X_uce"].shape
-    ('float16', (100, 256))
+    ('float16', (100, 128))
     """
     path, sources = Path(path), as_sources(data)
     options = Options.resolve(

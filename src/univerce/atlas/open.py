@@ -39,7 +39,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     >>> _ = uc.atlas.build({"blood": pbmc}, "cells.zarr", groupby="cell_type")
     >>> atlas = uc.atlas.open("cells.zarr")
     >>> atlas.obsm["X_uce"][:2].shape
-    (2, 256)
+    (2, 128)
     >>> uc.tl.centroids(atlas, "cell_type", min_cells=1).obs["n_cells"].sum()
     np.int64(40)
     """

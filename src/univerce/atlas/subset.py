@@ -55,7 +55,7 @@ def subset(
     >>> atlas = uc.atlas.build({"blood": pbmc}, "whole.zarr", groupby="cell_type")
     >>> b_cells = uc.atlas.subset(atlas, "cell_type == 'CD19+ B'")
     >>> b_cells.n_obs, b_cells.obsm["X_uce"].shape
-    (4, (4, 256))
+    (4, (4, 128))
     """
     whole = atlas if isinstance(atlas, ad.AnnData) else open_atlas(Path(atlas))
     name = "atlas" if isinstance(atlas, ad.AnnData) else repr(str(atlas))

@@ -17,7 +17,9 @@ from univerce.genes.release.source import Source, find_source
 from univerce.genes.release.tables import convert_once, convert_released_tables, source_species
 from univerce.genes.table import read_table
 
-BUNDLED_MODEL = "uce-mini"
+BUNDLED_MODEL, BUNDLED_SENTENCES = "uce-mini", "uce-tiny"
+BUNDLED_MODELS = (BUNDLED_MODEL, BUNDLED_SENTENCES)
+"""They share the bundled gene tables."""
 
 
 def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData:
@@ -28,10 +30,10 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     species
         A name that :func:`available_species` lists.
     model
-        ``"uce-mini"``, whose tables are bundled; a name or ``hf://owner/name`` of a public checkpoint, see
-        :func:`univerce.model.list_models`, whose tables are converted at first use from its files (several GB); the
-        directory of a model with ``config.json`` and tables, also in ``tables/``; or of a public checkpoint. Other
-        species come from the cache, where :func:`build_species` puts tables by encoder.
+        ``"uce-mini"`` or ``"uce-tiny"``, whose tables are bundled; a name or ``hf://owner/name`` of a public
+        checkpoint, see :func:`univerce.model.list_models`, whose tables are converted at first use from its files
+        (several GB); the directory of a model with ``config.json`` and tables, also in ``tables/``; or of a public
+        checkpoint. Other species come from the cache, where :func:`build_species` puts tables by encoder.
 
     Returns
     -------
@@ -110,13 +112,13 @@ def model_encoder(model: str | Path) -> str:
     if model in RELEASED_MODELS:
         return ESM2_15B
     source = public_source(model)
-    directory = BUNDLED_TABLES.parent if model == BUNDLED_MODEL else Path(model) if source is None else source.converted
-    return str(_own_config(directory).get("token_encoder", ""))
+    own = BUNDLED_TABLES.parents[1] / model if model in BUNDLED_MODELS else Path(model)
+    return str(_own_config(own if source is None else source.converted).get("token_encoder", ""))
 
 
 def public_source(model: str | Path) -> Source | None:
     """Find the public checkpoint that a model names; ``None`` for models that this package wrote."""
-    return None if model == BUNDLED_MODEL or _own_config(Path(model)) else find_source(model)
+    return None if model in BUNDLED_MODELS or _own_config(Path(model)) else find_source(model)
 
 
 def load_reference(species: str, encoder: str) -> ad.AnnData | None:
@@ -168,7 +170,7 @@ def convert_released(
 
 
 def _table_directory(model: str | Path) -> Path:
-    if model == BUNDLED_MODEL:
+    if model in BUNDLED_MODELS:
         return BUNDLED_TABLES
     if model in RELEASED_MODELS:
         return registered_tables(ESM2_15B)
@@ -177,7 +179,7 @@ def _table_directory(model: str | Path) -> Path:
     directory = Path(model)
     if not (directory / "config.json").is_file():
         raise ValueError(
-            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *MODELS))}, hf://owner/name, or a "
+            f"There is no model {str(model)!r}; use {', '.join((*BUNDLED_MODELS, *MODELS))}, hf://owner/name, or a "
             "directory with a config.json."
         )
     return directory / "tables" if (directory / "tables").is_dir() else directory

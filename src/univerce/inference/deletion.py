@@ -16,6 +16,7 @@ from scipy import sparse
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
 from univerce.inference.embed import BLOCK_ROWS
 from univerce.inference.embedder import Embedder
+from univerce.inference.encoder import Deleted
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentence_blocks import draw_sentences
 from univerce.inference.sentences import GenomeOrder, Sentences, cell_keys, max_groups
@@ -110,23 +111,20 @@ def embed_deleted(
     embedders: Sequence[Embedder],
     tokens: Sequence[Mapping[str, np.ndarray]],
     done: Callable[[int], Any],
-) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+) -> Iterator[Deleted]:
     """Embed the cells of each block without the genes of each deletion.
 
-    Yields
-    ------
-    Name of the deletion, cells that express its genes, cells whose input changes, and the embeddings
-    ``[n_changed, output_dim]`` of the latter.
+    ``tokens`` are local token ids by deletion, for each species.
     """
-    drawing, has_bag = inputs.drawing, inputs.model.config.bag
+    drawing = inputs.sentences()
     orders = [genes.order() for genes in inputs.genes]
-    for rows, groups in draw_sentences(inputs, BLOCK_ROWS, with_bag=True):
+    for rows, groups in draw_sentences(inputs, BLOCK_ROWS, with_counts=True):
         for group in groups:
             cells = rows.start + group.cells
             for name, some in tokens[group.species].items():
-                expressing = np.flatnonzero(np.asarray(group.bag[:, some].sum(axis=1)).ravel() > 0)
-                counts = group.bag[expressing]
-                draws, changed = [], np.full(len(expressing), has_bag)
+                expressing = np.flatnonzero(np.asarray(group.counts[:, some].sum(axis=1)).ravel() > 0)
+                counts = group.counts[expressing]
+                draws, changed = [], np.zeros(len(expressing), dtype=bool)
                 for draw, sentences in enumerate(group.draws):
                     keys = cell_keys(inputs.names[cells[expressing]], drawing.seed, draw=_DRAW - draw)
                     without, differs = delete_from_sentences(
@@ -135,17 +133,9 @@ def embed_deleted(
                     )  # fmt: skip
                     draws.append(without)
                     changed |= differs
-                bag = _without_columns(counts, some)[changed]
                 embedder = embedders[group.species]
-                total: Any = sum(embedder.embed(without.take(np.flatnonzero(changed)), bag) for without in draws)
+                total: Any = sum(embedder.embed(without.take(np.flatnonzero(changed))) for without in draws)
                 if len(draws) > 1:
                     total /= np.linalg.norm(total, axis=1, keepdims=True)
                 done(len(group.cells) * len(draws))
-                yield name, cells[expressing], cells[expressing[changed]], total
-
-
-def _without_columns(counts: sparse.csr_matrix, columns: np.ndarray) -> sparse.csr_matrix:
-    out = counts.copy()
-    out.data[np.isin(out.indices, columns)] = 0
-    out.eliminate_zeros()
-    return out
+                yield Deleted(name, cells[expressing], cells[expressing[changed]], total)

@@ -1,36 +1,56 @@
-"""Embed all cells of an input, in memory."""
+"""Embed cells in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
-from univerce.inference.embedder import Embedder, embed_blocks
+from univerce._settings import settings
+from univerce.inference.block import Block, n_cells
+from univerce.inference.encoder import Encoder, load_encoder
 from univerce.inference.inputs import Inputs
-from univerce.inference.sentence_blocks import draw_sentences
-from univerce.model.checkpoint import read_network
+from univerce.io.pipeline import Stages
 
 BLOCK_ROWS = 500
-E = TypeVar("E", bound=Embedder)
 
 
-def load_embedders(inputs: Inputs, kind: type[E], precision: str | None = None) -> list[E]:
-    """Load the network, by default in the precision of the settings, and pair it with the table of each species."""
-    device = choose_device()
-    precision = choose_precision(device, inputs.model.config.d_model) if precision is None else precision
-    network = read_network(inputs.model, device, precision)
-    return [kind(network, genes.table) for genes in inputs.genes]
+def encoder_of(inputs: Inputs, *, precision: str | None = None, official: bool = False) -> Encoder:
+    """Load the model and the gene tables of some inputs, by default in the precision of the settings."""
+    precision = precision_here(inputs) if precision is None else precision
+    return load_encoder(inputs.model, [genes.table for genes in inputs.genes], official=official, precision=precision)
 
 
-def embed_inputs(inputs: Inputs, embedders: Sequence[Embedder], done: Callable[[int], Any] | None = None) -> np.ndarray:
+def precision_here(inputs: Inputs) -> str:
+    """The precision of the settings on this machine; a model that reads counts has one."""
+    if not inputs.model.reads_sentences:
+        return "float32"
+    return choose_precision(choose_device(), inputs.model.config.d_model)
+
+
+def embed_here(
+    inputs: Inputs, blocks: Sequence[int], *, block_rows: int, official: bool, precision: str, stages: Stages
+) -> Iterator[Block]:
+    """Embed blocks in this process and yield them in order, with a progress bar."""
+    if not blocks:
+        return
+    encoder = encoder_of(inputs, precision=precision, official=official)
+    prepared = encoder.prepare(inputs, block_rows, blocks=blocks, stages=stages)
+    n_draws = 1 if inputs.drawing is None else inputs.drawing.n_draws
+    total = n_cells(inputs, blocks, block_rows) * n_draws
+    with tqdm(total=total, unit=encoder.unit, desc="embed", disable=not settings.progress) as bar:
+        yield from encoder.embed(prepared, bar.update, stages)
+
+
+def embed_inputs(inputs: Inputs, encoder: Encoder, done: Callable[[int], Any] | None = None) -> np.ndarray:
     """Embed all cells, ``[n_obs, output_dim]`` float32; NaN for cells without counts.
 
-    ``done`` is called with the number of embedded sentences after every batch.
+    ``done`` is called with the number of embedded sentences or cells after every batch.
     """
     out = np.empty((len(inputs.names), inputs.model.config.output_dim), dtype=np.float32)
-    for block in embed_blocks(draw_sentences(inputs, BLOCK_ROWS, with_bag=inputs.model.config.bag), embedders, done):
+    for block in encoder.embed(encoder.prepare(inputs, BLOCK_ROWS), done):
         out[block.rows] = block.values
     return out

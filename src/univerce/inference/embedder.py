@@ -5,24 +5,20 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anndata as ad
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from univerce._device import choose_batch_size, choose_device
-from univerce._settings import settings
+from univerce._device import choose_batch_size, choose_device, choose_precision
 from univerce.genes.table import iter_token_features, n_tokens
+from univerce.inference.block import Block
 from univerce.inference.inputs import Inputs
-from univerce.inference.sentence_blocks import Group, draw_sentences, recorded_sentences
+from univerce.inference.sentence_blocks import Drawn
 from univerce.inference.sentences import Sentences, max_sentence_length
 from univerce.io.pipeline import Stages, ahead
-from univerce.model.bag import bag_weights
 from univerce.model.checkpoint import read_network
 from univerce.model.network import UCE
 
@@ -36,17 +32,16 @@ _N_CHROMOSOMES = 25  # of most cells; the length of their sentences sets the bat
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-@dataclass(frozen=True)
-class Block:
-    """Embeddings of consecutive rows."""
+def load_embedders(inputs: Inputs, precision: str | None = None) -> list[Embedder]:
+    """Load the network of some inputs, by default in the precision of the settings, with the table of each species.
 
-    rows: slice
-    values: np.ndarray
-    """``[rows, output_dim]`` float32; NaN where a cell has no count in any gene."""
-    missing: np.ndarray
-    """``[rows]`` bool: the cell has no count in any gene."""
-    n_pooled: int
-    """Number of cells whose chromosomes were pooled to fit the sentence."""
+    ``ValueError`` if the model reads no sentences.
+    """
+    inputs.sentences()
+    device = choose_device()
+    precision = choose_precision(device, inputs.model.config.d_model) if precision is None else precision
+    network = read_network(inputs.model, device, precision)
+    return [Embedder(network, genes.table) for genes in inputs.genes]
 
 
 class Embedder:
@@ -65,32 +60,25 @@ class Embedder:
         self._known = np.zeros(size, dtype=bool)
         # Empty, not zero: memory is used as rows are filled, and no other row is read.
         self._encoded = torch.empty(size, network.config.d_model, device=self.device)
-        self._bag = np.zeros((size, network.config.token_dim), dtype=np.float32) if network.config.bag else None
-        self._bag_known = np.zeros(size, dtype=bool)
 
-    def embed(
-        self, sentences: Sentences, bag: sparse.csr_matrix | None = None, done: Callable[[int], Any] | None = None
-    ) -> np.ndarray:
+    def embed(self, sentences: Sentences, done: Callable[[int], Any] | None = None) -> np.ndarray:
         """Embed sentences of local token ids, ``[n_cells, output_dim]`` float32; NaN for empty sentences.
 
-        Networks with a bag need ``bag``, the ``[n_cells, n_tokens]`` counts. ``done`` is called with the number of
-        finished sentences, first with that of the empty ones.
+        ``done`` is called with the number of finished sentences, first with that of the empty ones.
         """
         if done is not None:
             done(int(np.sum(sentences.lengths == 0)))
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
         self._encode(sentences)
-        bags = self._sum_bag(bag) if self._bag is not None and bag is not None else None
         groups = self._batches(sentences.lengths)
         # The longest of a whole group: pads are part of the official result.
         todo = deque((rows, int(sentences.lengths[rows].max())) for rows in groups if len(rows))
-        self._embed_groups(sentences, bags, todo, out, done)
+        self._embed_groups(sentences, todo, out, done)
         return out
 
     def _embed_groups(
         self,
         sentences: Sentences,
-        bags: np.ndarray | None,
         todo: deque[tuple[np.ndarray, int]],
         out: np.ndarray,
         done: Callable[[int], Any] | None,
@@ -102,7 +90,7 @@ class Embedder:
                     rows, longest = todo[0]
                     part = rows[: self.batch_size]
                     width = longest if self.official else int(sentences.lengths[part].max())
-                    cells = self._forward(sentences.take(part), width, None if bags is None else bags[part])
+                    cells = self._forward(sentences.take(part), width)
                     under_way.append((part, longest, cells))
                     todo.popleft()
                     if len(part) < len(rows):
@@ -145,11 +133,10 @@ class Embedder:
         logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
 
     @torch.inference_mode()
-    def _forward(self, s: Sentences, width: int, bags: np.ndarray | None) -> Tensor:
+    def _forward(self, s: Sentences, width: int) -> Tensor:
         index = self._move(s.ids[:, :width]).long()
         lengths = self._move(s.lengths) if self.official else None
-        bag = None if bags is None else self._move(bags)
-        return self.network.embed(self._encoded[index], lengths, official=self.official, bag=bag).float()
+        return self.network.embed(self._encoded[index], lengths, official=self.official).float()
 
     def _move(self, values: np.ndarray | Tensor) -> Tensor:
         """Copy to the device, from pinned memory if it is asynchronous, so that neither waits for the other."""
@@ -174,18 +161,6 @@ class Embedder:
             self._encoded[self._move(part)] = encoded.float()
         self._known[ids] = True
 
-    @torch.inference_mode()
-    def _sum_bag(self, bag: sparse.csr_matrix) -> np.ndarray:
-        if self._bag is None:
-            raise ValueError("The model has no bag of genes.")
-        used = np.zeros(len(self._bag_known), dtype=bool)
-        used[bag.indices] = True
-        ids = np.flatnonzero(used & ~self._bag_known)
-        if len(ids):
-            self._bag[ids] = self._fetch([self.network.bag(x)[: len(part)] for part, x in self._features(ids)])
-        self._bag_known[ids] = True
-        return np.asarray(bag_weights(bag, self.network.config.bag_scale) @ self._bag, dtype=np.float32)
-
     def _features(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Tokens and their features, padded with zeros to a fixed number of rows.
 
@@ -205,31 +180,8 @@ def _batch_size(network: UCE, device: torch.device) -> int:
     return choose_batch_size(device, config.d_model, length, "bfloat16" if low else "float32")
 
 
-def n_cells(inputs: Inputs, blocks: Sequence[int], block_rows: int) -> int:
-    """Number of cells in some blocks."""
-    n = len(inputs.names)
-    return sum(min(block_rows, n - k * block_rows) for k in blocks)
-
-
-def embed_here(
-    inputs: Inputs, blocks: Sequence[int], *, block_rows: int, official: bool, precision: str, stages: Stages
-) -> Iterator[Block]:
-    """Embed blocks in this process and yield them in order, with a progress bar over sentences."""
-    if not blocks:
-        return
-    network = read_network(inputs.model, device=choose_device(), precision=precision)
-    embedders = [Embedder(network, genes.table, official=official) for genes in inputs.genes]
-    drawn = draw_sentences(
-        inputs, block_rows, with_bag=network.config.bag, sentences=recorded_sentences(inputs), blocks=blocks,
-        stages=stages,
-    )  # fmt: skip
-    total = n_cells(inputs, blocks, block_rows) * inputs.drawing.n_draws
-    with tqdm(total=total, unit="sentence", desc="embed", disable=not settings.progress) as bar:
-        yield from embed_blocks(drawn, embedders, bar.update, stages)
-
-
 def embed_blocks(
-    drawn: Iterator[tuple[slice, list[Group]]],
+    drawn: Iterator[tuple[slice, list[Drawn]]],
     embedders: Sequence[Embedder],
     done: Callable[[int], Any] | None = None,
     stages: Stages | None = None,
@@ -247,7 +199,7 @@ def embed_blocks(
             total: Any = 0
             with stages.measure("forward"):
                 for sentences in group.draws:
-                    total = total + embedders[group.species].embed(sentences, group.bag, done)
+                    total = total + embedders[group.species].embed(sentences, done)
             if values is None:
                 values = np.empty((n, total.shape[1]), dtype=np.float32)
             if len(group.draws) > 1:

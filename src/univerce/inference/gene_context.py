@@ -10,13 +10,15 @@ import torch
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from univerce._device import choose_device
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL
-from univerce.inference.embed import BLOCK_ROWS, load_embedders
+from univerce.inference.embed import BLOCK_ROWS
 from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentence_blocks import draw_sentences
 from univerce.inference.sentences import Sentences
+from univerce.model.checkpoint import read_network
 
 
 class ContextReader(Embedder):
@@ -61,7 +63,8 @@ def mean_context(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     ValueError
         If no cell has a count in a gene of the model.
     """
-    (reader,) = load_embedders(inputs, ContextReader, precision="float32")
+    inputs.sentences()  # raises if the model reads none
+    reader = ContextReader(read_network(inputs.model, choose_device()), inputs.genes[0].table)
     with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not settings.progress) as bar:
         for _, groups in draw_sentences(inputs, BLOCK_ROWS):
             for group in groups:

@@ -16,7 +16,7 @@ from scipy import sparse
 from univerce._validate import as_seed, check_adata, check_whole, get_layer, get_modality, layer_name
 from univerce._version import __version__
 from univerce.embeddings.space import Space
-from univerce.genes.load import BUNDLED_MODEL, available_species
+from univerce.genes.load import BUNDLED_MODEL, BUNDLED_SENTENCES, available_species
 from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.genes.table import N_SPECIAL, chromosome_index, gene_table_info, n_tokens
@@ -27,7 +27,7 @@ from univerce.io.pipeline import ahead
 from univerce.io.workers import find_client, map_blocks, open_rows
 from univerce.model.config import SAMPLINGS, Sampling
 from univerce.model.directory import Model
-from univerce.model.find import find_model
+from univerce.model.find import find_model, reads_sentences
 
 _DIGEST_ROWS = 1000
 _DIGEST_SPAN = 16  # blocks that a worker hashes at a time
@@ -42,6 +42,10 @@ class Drawing:
     n_sample: int
     max_length: int
     n_draws: int = 1
+
+    def describe(self) -> dict[str, Any]:
+        """Entries of ``uns[key]["params"]``."""
+        return {"seed": self.seed, "sampling": self.sampling, "n_sample": self.n_sample, "n_draws": self.n_draws}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,8 @@ class Inputs:
     species: np.ndarray
     """``[n_obs]`` index into ``genes``."""
     genes: list[Genes]
-    drawing: Drawing
+    drawing: Drawing | None
+    """``None`` for a model that reads counts; see :meth:`sentences`."""
     model: Model
     space: Space
     model_name: str
@@ -97,6 +102,15 @@ class Inputs:
     def params(self) -> dict[str, Any]:
         """Content of ``uns[key]["params"]``."""
         return self.space.params
+
+    def sentences(self) -> Drawing:
+        """How sentences are drawn; ``ValueError`` if the model reads none."""
+        if self.drawing is None:
+            raise ValueError(
+                f"The model {self.model.config.model_id!r} sums all genes of a cell and reads no sentences. Use "
+                f"model={BUNDLED_SENTENCES!r} or a released model."
+            )
+        return self.drawing
 
     @cached_property
     def digest(self) -> str:
@@ -158,6 +172,7 @@ def resolve_inputs(
     check_whole("n_draws", n_draws, 1)
     if sampling is not None and sampling not in SAMPLINGS:
         raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
+    check_drawing(model, sampling=(sampling, None), n_draws=(n_draws, 1))
     X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
     client = find_client(client, X)
 
@@ -170,7 +185,7 @@ def resolve_inputs(
     for key, r in resolved.items():
         check_table(r.table, key, found)
     species_names = list(cells.categories)
-    method = cast("Sampling", found.config.sampling if sampling is None else sampling)
+    drawing = _drawing(found, seed, sampling, n_draws)
     space = Space(
         model=found.config.model_id,
         model_digest=found.digest,
@@ -179,18 +194,34 @@ def resolve_inputs(
         details={
             "fraction_counts_mapped": {k: float(resolved[k].coverage.fraction_counts) for k in species_names},
             "layer": layer or "X", "gene_key": {k: str(resolved[k].coverage.gene_key) for k in species_names},
-            "seed": seed, "sampling": method, "n_sample": found.config.n_sample, "n_draws": int(n_draws),
-            "univerce_version": __version__,
+            "univerce_version": __version__, **({} if drawing is None else drawing.describe()),
         },
     )  # fmt: skip
     return Inputs(
         X=X, where=layer_name(layer), names=adata.obs_names.to_numpy(dtype=object),
         species=np.asarray(cells.codes, dtype=np.int64),
         genes=[Genes(resolved[k].table, resolved[k].rows, k in tables) for k in species_names],
-        drawing=Drawing(seed, method, found.config.n_sample, found.config.max_length, int(n_draws)),
+        drawing=drawing,
         model=found, space=space, model_name=str(Path(name).resolve() if Path(name).is_dir() else name), client=client,
         adata=adata,
     )  # fmt: skip
+
+
+def check_drawing(model: str | Path | None, **options: Any) -> None:
+    """Raise ``ValueError`` for options of sentences that a model without sentences has no use for."""
+    given = [f"{name}={value!r}" for name, (value, default) in options.items() if value != default]
+    if given and not reads_sentences(model):
+        raise ValueError(
+            f"{', '.join(given)}: the model {str(model or BUNDLED_MODEL)!r} sums all genes of a cell and draws no "
+            f"sentences. Leave it out, or use model={BUNDLED_SENTENCES!r} or a released model."
+        )
+
+
+def _drawing(model: Model, seed: int, sampling: str | None, n_draws: int) -> Drawing | None:
+    if not model.reads_sentences:
+        return None
+    method = cast("Sampling", model.config.sampling if sampling is None else sampling)
+    return Drawing(seed, method, model.config.n_sample, model.config.max_length, int(n_draws))
 
 
 def check_table(table: ad.AnnData, species: str, model: Model) -> None:

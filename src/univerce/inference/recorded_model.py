@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from univerce.embeddings.space import Space
-from univerce.genes.load import BUNDLED_MODEL
+from univerce.genes.load import BUNDLED_MODELS
 from univerce.genes.release.models import is_public
 from univerce.model.directory import Model
 from univerce.model.find import find_model
@@ -19,7 +19,7 @@ def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tupl
     ValueError
         If ``model`` is another model, or is not given and the recorded one is neither bundled nor public.
     """
-    if model is None and space.model != BUNDLED_MODEL and not is_public(space.model):
+    if model is None and space.model not in BUNDLED_MODELS and not is_public(space.model):
         raise ValueError(
             f"The embedding in obsm[{use_rep!r}] was made by the model {space.model!r}, which is neither bundled nor "
             "public. Pass model= with its directory."

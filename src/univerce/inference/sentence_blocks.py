@@ -11,24 +11,23 @@ import numpy as np
 from scipy import sparse
 
 from univerce._keys import UCE_SENTENCES
-from univerce._validate import check_counts
+from univerce.inference.block import read_groups
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentences import Sentences, cell_keys, tokenize
-from univerce.io.blocks import iter_blocks
-from univerce.io.pipeline import Stages, ahead
+from univerce.io.pipeline import Stages
 
 logger = logging.getLogger("univerce")
 
 
 @dataclass(frozen=True)
-class Group:
-    """Cells of one species in a block of rows."""
+class Drawn:
+    """Sentences of the cells of one species in a block of rows."""
 
     species: int
     cells: np.ndarray
     """Positions in the block."""
     draws: list[Sentences]
-    bag: Any
+    counts: Any
     """``[cells, n_tokens]`` counts as CSR, or ``None``."""
 
 
@@ -36,16 +35,16 @@ def draw_sentences(
     inputs: Inputs,
     block_rows: int,
     *,
-    with_bag: bool = False,
+    with_counts: bool = False,
     sentences: Sentences | None = None,
     blocks: Sequence[int] | None = None,
     stages: Stages | None = None,
-) -> Iterator[tuple[slice, list[Group]]]:
-    """Read blocks of rows, check that they are counts and draw their sentences, while the next block is read.
+) -> Iterator[tuple[slice, list[Drawn]]]:
+    """Draw the sentences of blocks of rows, while the next block is read.
 
     Parameters
     ----------
-    with_bag
+    with_counts
         Add the counts of each token.
     sentences
         Sentences of all cells that were drawn before.
@@ -59,30 +58,28 @@ def draw_sentences(
     The rows of each block and its cells by species.
     """
     stages = Stages() if stages is None else stages
-    drawing = inputs.drawing
+    drawing = inputs.sentences()
     orders = [g.order() for g in inputs.genes]
     to_tokens = [g.tokens() for g in inputs.genes]
-    for rows, counts in ahead(stages.timed("read", iter_blocks(inputs.X, block_rows, blocks=blocks))):
+    for rows, groups in read_groups(inputs, block_rows, blocks=blocks, stages=stages):
         with stages.measure("tokenize"):
-            check_counts(counts, where=inputs.where)
-            names, species = inputs.names[rows], inputs.species[rows]
-            groups = []
-            for k in np.unique(species):
-                cells = np.flatnonzero(species == k)
-                mine = counts if len(cells) == counts.shape[0] else counts[cells]
+            drawn = []
+            for group in groups:
+                k, cells = group.species, group.cells + rows.start
                 if sentences is not None:
-                    draws = [sentences.take(cells + rows.start)]
+                    draws = [sentences.take(cells)]
                 else:
-                    keys = (cell_keys(names[cells], drawing.seed, draw=draw) for draw in range(drawing.n_draws))
+                    keys = (cell_keys(inputs.names[cells], drawing.seed, draw=n) for n in range(drawing.n_draws))
                     draws = [
                         tokenize(
-                            mine, inputs.genes[k].rows, orders[k], key, n_sample=drawing.n_sample,
+                            group.counts, inputs.genes[k].rows, orders[k], key, n_sample=drawing.n_sample,
                             sampling=drawing.sampling, max_length=drawing.max_length,
                         )
                         for key in keys
                     ]  # fmt: skip
-                groups.append(Group(int(k), cells, draws, _token_counts(mine, to_tokens[k]) if with_bag else None))
-        yield rows, groups
+                counts = _token_counts(group.counts, to_tokens[k]) if with_counts else None
+                drawn.append(Drawn(k, group.cells, draws, counts))
+        yield rows, drawn
 
 
 def _token_counts(counts: sparse.csr_matrix, to_tokens: sparse.csr_matrix) -> sparse.csr_matrix:

@@ -19,14 +19,14 @@ from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
-from univerce.inference.embedder import Block, Embedder, embed_blocks, n_cells
+from univerce.inference.block import Block, n_cells
+from univerce.inference.embed import precision_here
+from univerce.inference.encoder import Encoder, load_encoder
 from univerce.inference.inputs import Genes, Inputs
-from univerce.inference.sentence_blocks import draw_sentences
 from univerce.inference.store import EmbeddingStore
 from univerce.io.blocks import iter_blocks, library
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import ONE_AT_A_TIME, map_blocks, open_rows
-from univerce.model.checkpoint import read_network
 from univerce.model.find import find_model
 
 _SETTINGS = ("cache_dir", "device", "precision", "batch_size")
@@ -78,12 +78,12 @@ class Job:
         with ONE_AT_A_TIME, settings.override(**self.settings):
             key = tuple(sorted(self.settings.items()))
             place = str(self.inputs.model.path), self.inputs.model.digest, self.inputs.model_name
-            embedders = [_embedder(*place, table, self.official, key) for table in self.tables]
-        genes = [replace(g, table=e.table) for g, e in zip(self.inputs.genes, embedders, strict=True)]
+            encoder, tables = _encoder(*place, self.tables, self.official, key)
+        genes = [replace(g, table=table) for g, table in zip(self.inputs.genes, tables, strict=True)]
         inputs = replace(self.inputs, X=counts, names=names, species=species, genes=genes)
-        ready = list(draw_sentences(inputs, len(names), with_bag=inputs.model.config.bag))
+        ready = list(encoder.prepare(inputs, len(names)))
         with ONE_AT_A_TIME:
-            (block,) = embed_blocks(iter(ready), embedders)
+            (block,) = encoder.embed(iter(ready))
         values = block.values
         if store is not None:
             store.write(k, values)
@@ -91,22 +91,22 @@ class Job:
         return Block(rows, values, block.missing, block.n_pooled)
 
 
-@lru_cache(maxsize=1)
-def _network(path: str, digest: str, key: Any) -> Any:
-    """The network, loaded once per process; ``ValueError`` if it differs on this machine."""
+@lru_cache(maxsize=2)
+def _encoder(
+    path: str, digest: str, name: str, tables: tuple[TableRef, ...], official: bool, key: Any
+) -> tuple[Encoder, list[ad.AnnData]]:
+    """The model with its tables under the current settings, whose values are in ``key``; loaded once per process.
+
+    ``ValueError`` if the model differs on this machine.
+    """
     model = find_model(path)
     if model.digest != digest:
         raise ValueError(
             f"The model at {path} differs on the worker (digest {model.digest[:12]}, not {digest[:12]}). All "
             "workers must see the same files."
         )
-    return read_network(model, device=choose_device(), precision=settings.precision)
-
-
-@lru_cache(maxsize=16)
-def _embedder(path: str, digest: str, name: str, table: TableRef, official: bool, key: Any) -> Embedder:
-    """An embedder under the current settings, whose values are in ``key``."""
-    return Embedder(_network(path, digest, key), table.open(name), official=official)
+    opened = [table.open(name) for table in tables]
+    return load_encoder(model, opened, official=official, precision=settings.precision), opened
 
 
 def embed_on_workers(
@@ -160,11 +160,14 @@ def _items(inputs: Inputs, blocks: Sequence[int], job: Job) -> Iterator[tuple[An
         yield k, inputs.names[rows], inputs.species[rows], part
 
 
-def worker_precision(client: Any, d_model: int) -> str:
-    """The precision of the settings on the workers, which may have GPUs where this process has none."""
+def embedding_precision(inputs: Inputs) -> str:
+    """The precision of the settings where the cells are embedded: workers may have GPUs that this process lacks."""
+    if inputs.client is None or not inputs.model.reads_sentences:
+        return precision_here(inputs)
     if settings.precision != "auto":
         return settings.precision
-    return str(client.submit(_choose_precision, settings.device, d_model, pure=False).result())
+    width = inputs.model.config.d_model
+    return str(inputs.client.submit(_choose_precision, settings.device, width, pure=False).result())
 
 
 def _choose_precision(device: str, d_model: int) -> str:

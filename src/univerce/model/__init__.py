@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from univerce.model.convert import convert_checkpoint
     from univerce.model.directory import Model
     from univerce.model.find import find_model
+    from univerce.model.linear import LinearConfig
     from univerce.model.listing import list_models
     from univerce.model.network import UCE
     from univerce.training.config import PretrainConfig
+    from univerce.training.fit_linear import LinearFit, fit_linear
     from univerce.training.loop import pretrain
     from univerce.training.training_set import TrainingSet
     from univerce.training.verify import Verification, verify
@@ -27,11 +29,13 @@ _MODULES = {
     "UCE": "model.network", "UCEBrain": "model.brain", "UCEBrainConfig": "model.brain_config",
     "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
     "pretrain": "training.loop", "Verification": "training.verify", "verify": "training.verify",
+    "LinearConfig": "model.linear", "LinearFit": "training.fit_linear", "fit_linear": "training.fit_linear",
 }  # fmt: skip
 
 __all__ = [
-    "UCE", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig", "UCEConfig", "Verification",
-    "convert_checkpoint", "find_model", "list_models", "load_network", "pretrain", "save_model", "verify",
+    "UCE", "LinearConfig", "LinearFit", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig",
+    "UCEConfig", "Verification", "convert_checkpoint", "find_model", "fit_linear", "list_models", "load_network",
+    "pretrain", "save_model", "verify",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:

@@ -76,9 +76,7 @@ class UCEBrain(nn.Module):
         encoded: Tensor = self.input_gene_embedding_projector(features)
         return encoded
 
-    def embed(
-        self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False, bag: Tensor | None = None
-    ) -> Tensor:
+    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False) -> Tensor:
         """Embed sentences of encoded tokens.
 
         Parameters
@@ -89,8 +87,6 @@ class UCEBrain(nn.Module):
             ``[cells]`` number of tokens of each sentence; None if no sentence has pads.
         official
             Makes no difference: this family masks pads in its own code too.
-        bag
-            Not used.
 
         Returns
         -------

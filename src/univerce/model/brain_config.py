@@ -65,9 +65,6 @@ class UCEBrainConfig:
     sampling: str = "multinomial"
     """Default sampling of sentences."""
 
-    norm_first: ClassVar[bool] = False
-    bag: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         """Validate the fields."""
         if self.n_layers < 1:

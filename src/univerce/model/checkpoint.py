@@ -52,14 +52,15 @@ def load_network(model: Model) -> UCE:
     Raises
     ------
     ValueError
-        If the weights do not fit the network.
+        If the weights do not fit the network, or the model is linear and has none.
 
     Examples
     --------
     >>> import univerce as uc
-    >>> uc.model.load_network(uc.model.find_model()).training
+    >>> uc.model.load_network(uc.model.find_model("uce-tiny")).training
     False
     """
+    _check_sentences(model)
     device = choose_device()
     return read_network(model, device, choose_precision(device, model.config.d_model))
 
@@ -69,6 +70,7 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
 
     ``"bfloat16"`` keeps the weights of the transformer layers in bfloat16.
     """
+    _check_sentences(model)
     with _NoMemory():
         network = build_network(model.config)
     low = {"float32": set(), "bfloat16": _low_precision_names(network)}[precision]
@@ -77,7 +79,7 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
     with safe_open(model.weights, framework="pt") as file:
         check_names(file.keys(), names, model.weights)
         for name in names - low:
-            state[name] = file.get_tensor(name).to(device)
+            state[name] = file.get_tensor(name).to(device=device, dtype=torch.float32)
     for name in low:
         # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
         with safe_open(model.weights, framework="pt") as file:
@@ -98,7 +100,7 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
     Parameters
     ----------
     network
-        The network; its float32 weights are written as they are.
+        The network; its weights are written as they are. Half precision is read as float32.
     path
         The directory; it must not hold a model. Gene tables of the model go into its ``tables`` folder, see
         :func:`univerce.genes.write_table`.
@@ -143,6 +145,13 @@ def check_names(found: Iterable[str], expected: Iterable[str], source: Path) -> 
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
         raise ValueError(f"{source} does not fit the network: missing {missing[:5]}, unknown {unknown[:5]}.")
+
+
+def _check_sentences(model: Model) -> None:
+    if not model.reads_sentences:
+        raise ValueError(
+            f"The model {model.config.model_id!r} is linear and has no network; uc.tl.uce_embed embeds cells with it."
+        )
 
 
 def _low_precision_names(network: nn.Module) -> set[str]:

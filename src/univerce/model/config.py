@@ -14,7 +14,6 @@ class UCEConfig:
     """The architecture and the sampling; with the weights they define an embedding space.
 
     The defaults are those of the released models (Rosen et al. 2024), which differ only in ``n_layers`` (4 and 33).
-    The last group of fields is not in the paper and serves small models.
 
     Examples
     --------
@@ -54,13 +53,6 @@ class UCEConfig:
     """Draws of a sentence."""
     sampling: str = "multinomial"
     """Default sampling of sentences."""
-
-    norm_first: bool = False
-    """Pre-norm transformer layers."""
-    bag: bool = False
-    """Add a gated sum of the features of all expressed genes to the cell embedding."""
-    bag_scale: float = 100.0
-    """A gene has the weight log(1 + ``bag_scale`` * its share of the cell's counts) in the bag."""
 
     def __post_init__(self) -> None:
         """Validate the fields."""
@@ -116,8 +108,8 @@ class UCEConfig:
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)
 UCE_33L = UCEConfig(model_id="uce-33l", n_layers=33)
 RELEASED = {config.model_id: config for config in (UCE_4L, UCE_33L)}
-UCE_MINI = UCEConfig(
-    model_id="uce-mini", token_dim=1088, token_encoder="text-svd64-sign1024-s0-33c4cb27", d_model=128, n_heads=4,
-    d_hidden=512, n_layers=2, output_dim=256, decoder_dim=256, gene_dim=128, head_dims=(256, 128), dropout=0.0,
-    n_sample=256, sampling="systematic", norm_first=True, bag=True,
+UCE_TINY = UCEConfig(
+    model_id="uce-tiny", token_dim=1088, token_encoder="text-svd64-sign1024-s0-33c4cb27", d_model=128, n_heads=4,
+    d_hidden=512, n_layers=2, output_dim=128, decoder_dim=128, gene_dim=128, head_dims=(256, 128), dropout=0.0,
+    n_sample=128, sampling="systematic",
 )  # fmt: skip

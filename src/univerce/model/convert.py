@@ -154,8 +154,10 @@ def _check_positions(tensors: Mapping[str, Tensor], config: Any, path: Path) -> 
         return
     found, expected = tensors[_POSITIONS].float(), sinusoids(config)
     rows = min(len(found), len(expected))
-    if len(found) < len(expected) or found.shape[1:] != expected.shape[1:] or not torch.allclose(
-        found[:rows], expected[:rows], atol=1e-5
+    if (
+        len(found) < len(expected)
+        or found.shape[1:] != expected.shape[1:]
+        or not torch.allclose(found[:rows], expected[:rows], atol=1e-5)
     ):
         raise ValueError(f"{path}: {_POSITIONS} is not the sinusoidal table of this configuration.")
 

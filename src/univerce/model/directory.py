@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from univerce.io.atomic import replacing
-from univerce.model.families import FAMILIES, read_config
+from univerce.model.families import Family, find_family, read_config
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _FREE = ("model_id", "sampling")  # entries of the config that do not decide an embedding
@@ -48,7 +48,7 @@ class Model:
     @property
     def reads_sentences(self) -> bool:
         """Whether cells become sentences; otherwise they are read as counts."""
-        return FAMILIES[self.config.family].sentences
+        return find_family(self.config.family).sentences
 
     @property
     def weights(self) -> Path:
@@ -66,12 +66,7 @@ def is_model(path: Path) -> bool:
 
 def read_model(path: Path) -> Model:
     """Read the config of a model directory and check its digest; ``ValueError`` if its files were changed."""
-    written = json.loads((path / CONFIG).read_text())
-    if not isinstance(written, dict) or not {"family", "config", "digest"} <= set(written):
-        raise ValueError(
-            f"{path / CONFIG} has no family, config and digest: it was not written by save_model() or "
-            "convert_checkpoint() of this version."
-        )
+    written = _read_config(path)
     config = read_config(written["family"], written["config"])
     digest = _digest(path / WEIGHTS, config)
     if digest != written["digest"]:
@@ -79,6 +74,11 @@ def read_model(path: Path) -> Model:
             f"{path / WEIGHTS} or its {CONFIG} was changed after it was written; convert or fetch it again."
         )
     return Model(config, digest, path)
+
+
+def read_family(path: Path) -> Family:
+    """The family of a model directory."""
+    return find_family(_read_config(path)["family"])
 
 
 def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Mapping[str, Any] | None = None) -> Model:
@@ -96,6 +96,16 @@ def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Map
         part.write_text(json.dumps(entries, indent=2) + "\n")
         (path / WEIGHTS).chmod(part.stat().st_mode)  # safetensors lets nobody else read it
     return Model(config, digest, path)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    written = json.loads((path / CONFIG).read_text())
+    if not isinstance(written, dict) or not {"family", "config", "digest"} <= set(written):
+        raise ValueError(
+            f"{path / CONFIG} has no family, config and digest: it was not written by save_model() or "
+            "convert_checkpoint() of this version."
+        )
+    return written
 
 
 def _digest(weights: Path, config: Any) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from univerce.genes.load import BUNDLED_MODEL
+from univerce.genes.load import BUNDLED_MODEL, BUNDLED_MODELS
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.source import Source, find_source
-from univerce.model.directory import CONFIG, WEIGHTS, Model, is_model, read_model
+from univerce.model.directory import CONFIG, WEIGHTS, Model, is_model, read_family, read_model
 
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
 
@@ -18,10 +18,10 @@ def find_model(model: str | Path | None = None) -> Model:
     Parameters
     ----------
     model
-        ``None`` or ``"uce-mini"`` is the bundled model. A name that :func:`list_models` lists, or
-        ``"hf://owner/name[@revision]"``, is fetched and converted at first use. Anything else is a directory, written
-        by :func:`save_model` or :func:`convert_checkpoint`, or with a checkpoint in a public layout, which is
-        converted into the cache.
+        ``None`` or ``"uce-mini"`` is the bundled model, ``"uce-tiny"`` the bundled demonstration of sentences. A name
+        that :func:`list_models` lists, or ``"hf://owner/name[@revision]"``, is fetched and converted at first use.
+        Anything else is a directory, written by :func:`save_model` or :func:`convert_checkpoint`, or with a checkpoint
+        in a public layout, which is converted into the cache.
 
     Returns
     -------
@@ -43,18 +43,24 @@ def find_model(model: str | Path | None = None) -> Model:
     >>> uc.model.find_model().config.model_id
     'uce-mini'
     """
-    if model is None or model == BUNDLED_MODEL:
-        path = _BUNDLED / BUNDLED_MODEL
+    if model is None or model in BUNDLED_MODELS:
+        path = _BUNDLED / (model or BUNDLED_MODEL)
     elif is_model(Path(model)):
         path = Path(model)
     elif (source := find_source(model)) is not None:
         path = _converted(source)
     else:
         raise ValueError(
-            f"There is no model {str(model)!r}; use {', '.join((BUNDLED_MODEL, *MODELS))}, hf://owner/name, or a "
+            f"There is no model {str(model)!r}; use {', '.join((*BUNDLED_MODELS, *MODELS))}, hf://owner/name, or a "
             f"directory with a {CONFIG} and a {WEIGHTS}, or a checkpoint in a public layout."
         )
     return read_model(path)
+
+
+def reads_sentences(model: str | Path | None) -> bool:
+    """Whether a model reads sentences, without fetching it; public checkpoints do."""
+    path = _BUNDLED / BUNDLED_MODEL if model is None else _BUNDLED / model if model in BUNDLED_MODELS else Path(model)
+    return read_family(path).sentences if is_model(path) else True
 
 
 def _converted(source: Source) -> Path:

@@ -91,11 +91,10 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """One transformer layer; post-norm as released, or pre-norm."""
+    """One post-norm transformer layer."""
 
     def __init__(self, config: Config, activation: Callable[[Tensor], Tensor] = relu) -> None:
         super().__init__()
-        self.norm_first = config.norm_first
         self.activation = activation
         self.self_attn = SelfAttention(config)
         self.linear1 = nn.Linear(config.d_model, config.d_hidden)
@@ -111,9 +110,6 @@ class Layer(nn.Module):
         """
         dtype = self.linear1.weight.dtype
         residual = x[:, :1] if cls_only else x
-        if self.norm_first:
-            h = residual + self.drop(self.self_attn(self.norm1(x).to(dtype), bias, cls_only=cls_only))
-            return h + self.drop(self._feed_forward(self.norm2(h).to(dtype)))
         h = self.norm1(residual + self.drop(self.self_attn(x.to(dtype), bias, cls_only=cls_only)))
         return self.norm2(h + self.drop(self._feed_forward(h.to(dtype))))
 

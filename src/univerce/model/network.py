@@ -10,16 +10,11 @@ import math
 from itertools import pairwise
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from univerce.model.bag import Bag
 from univerce.model.config import UCEConfig
 from univerce.model.layers import PositionTable, Transformer, block, pad_bias
-
-SENTENCE_SHARE = 0.25
-"""In a model with a bag, the sentence adds to the cell at most this share of the length of the bag."""
 
 
 class UCE(nn.Module):
@@ -59,9 +54,6 @@ class UCE(nn.Module):
         )
         dims = (out + config.gene_dim, *config.head_dims)
         self.binary_decoder = nn.Sequential(*(block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
-        if config.bag:
-            self.bag = Bag(config)
-            self.bilinear = nn.Linear(config.token_dim, out, bias=False)
 
     def encode_tokens(self, features: Tensor) -> Tensor:
         """Encode token features for the transformer, without positions.
@@ -78,41 +70,25 @@ class UCE(nn.Module):
         unit = F.normalize(features, dim=-1, eps=1e-12)
         return self.encoder(unit) * math.sqrt(self.config.d_model)
 
-    def embed(
-        self,
-        tokens: Tensor | None,
-        lengths: Tensor | None = None,
-        *,
-        official: bool = False,
-        bag: Tensor | None = None,
-    ) -> Tensor:
+    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False) -> Tensor:
         """Embed sentences of encoded tokens.
 
         Parameters
         ----------
         tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`; None embeds the bag only.
+            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
         lengths
             ``[cells]`` number of tokens of each sentence; None if no sentence has pads.
         official
             Attend to pads with +1 on their logits, as the reference does, instead of masking them.
-        bag
-            ``[cells, token_dim]`` sum over a cell's genes of :func:`~univerce.model.bag.bag_weights` times
-            :class:`~univerce.model.bag.Bag`; needed by models with one.
 
         Returns
         -------
         ``[cells, output_dim]`` float32, of unit length.
         """
-        if self.config.bag and bag is None:
-            raise ValueError("This model has a bag of genes; embed() needs it.")
-        read = None
-        if tokens is not None:
-            tokens = tokens + self.pos_encoder.pe[: tokens.shape[1], 0]
-            bias = None if lengths is None else pad_bias(lengths, tokens.shape[1], official=official)
-            read = self.decoder(self.transformer_encoder(tokens, bias))
-        cell = _combine(read, None if bag is None else self.bag.cell(bag))
-        return F.normalize(cell, dim=-1)
+        tokens = tokens + self.pos_encoder.pe[: tokens.shape[1], 0]
+        bias = None if lengths is None else pad_bias(lengths, tokens.shape[1], official=official)
+        return F.normalize(self.decoder(self.transformer_encoder(tokens, bias)), dim=-1)
 
     def read_tokens(self, tokens: Tensor) -> Tensor:
         """Compute the last layer at every position of sentences without pads.
@@ -153,23 +129,4 @@ class UCE(nn.Module):
         pairs: Tensor = F.linear(cells, of_cell)[:, None] + F.linear(genes, of_gene, linear.bias)
         for module in after:
             pairs = module(pairs)
-        logits = pairs[..., 0]
-        if self.config.bag:
-            of_cell = cells @ self.bilinear.weight  # [cells, token_dim]
-            logits = logits + torch.einsum("cd,cqd->cq" if unit.ndim == 3 else "cd,qd->cq", of_cell, unit)
-        return logits
-
-
-def _combine(read: Tensor | None, bag: Tensor | None) -> Tensor:
-    """Add the sentence to the bag of a cell, within bounds.
-
-    Without bounds the sentence outgrows the bag: it encodes the data set and the depth of the cell, which help the head
-    most and separate cell types least.
-    """
-    if bag is None or read is None:
-        if (one := bag if read is None else read) is None:
-            raise ValueError("embed() needs a sentence or a bag; both are None.")
-        return one
-    bag = bag.float()
-    bound = SENTENCE_SHARE * bag.norm(dim=-1, keepdim=True)
-    return bag + bound * read / (1 + read.norm(dim=-1, keepdim=True))
+        return pairs[..., 0]

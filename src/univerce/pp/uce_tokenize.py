@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from univerce._keys import UCE_SENTENCES
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
+from univerce.genes.load import BUNDLED_SENTENCES
 from univerce.genes.species_of import SpeciesLike
 from univerce.genes.table import chromosome_index
 from univerce.inference.inputs import Inputs, resolve_inputs
@@ -40,7 +41,8 @@ def uce_tokenize(
     """Draw the sentence of every cell (Rosen et al. 2024, Methods, "Cell sentences").
 
     A sentence is ``[CLS]`` and then, chromosome by chromosome in random order, ``[CHROMOSOME]``, the drawn genes by
-    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` uses the sentences if it would draw the same.
+    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` with the same model uses the sentences if it would draw
+    the same. The bundled ``"uce-mini"`` reads no sentences.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def uce_tokenize(
         Species of the cells, the column of ``obs`` with one per cell, or gene tables; ``None`` reads it from the data,
         see :func:`map_genes`.
     model
-        ``None`` is the bundled ``"uce-mini"``; ``"uce-4l"``, ``"uce-33l"``, or the directory of a model.
+        A model that reads sentences: ``None`` is the bundled ``"uce-tiny"``; ``"uce-4l"``, ``"uce-33l"``, or the
+        directory of a model.
     mod
         Modality of a MuData.
     layer
@@ -94,6 +97,7 @@ def uce_tokenize(
     """
     data = adata.copy() if copy else adata
     check_writable(get_modality(data, mod))
+    model = BUNDLED_SENTENCES if model is None else model
     inputs = resolve_inputs(
         data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
     )
@@ -105,7 +109,7 @@ def uce_tokenize(
 
 
 def _draw(inputs: Inputs) -> Sentences:
-    drawing = inputs.drawing
+    drawing = inputs.sentences()
     width = max(
         max_sentence_length(drawing.n_sample, int(chromosome_index(g.table).max(initial=-1)) + 1, drawing.max_length)
         for g in inputs.genes

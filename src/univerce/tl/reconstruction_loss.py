@@ -13,10 +13,7 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
-from univerce.inference.embed import load_embedders
-from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import resolve_inputs
-from univerce.training.reconstruction import CHANCE, cell_auroc, cell_loss, reconstruct
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -98,6 +95,9 @@ def reconstruction_loss(
     >>> uc.get.table(adata, "reconstruction_loss").index.tolist()  # doctest: +SKIP
     ['model', 'gene frequency', 'chance']
     """
+    from univerce.inference.embedder import load_embedders  # torch
+    from univerce.training.reconstruction import CHANCE, cell_auroc, cell_loss, reconstruct
+
     check_whole("n_queries", n_queries, 2)
     if n_queries % 2:
         raise ValueError(f"n_queries={n_queries} must be even: half of the queries are expressed genes.")
@@ -107,7 +107,7 @@ def reconstruction_loss(
     adata = get_modality(data, mod)
     check_writable(adata)
     inputs = resolve_inputs(data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=None)
-    embedders = load_embedders(inputs, Embedder)
+    embedders = load_embedders(inputs)
 
     loss, frequency, auroc, auroc_frequency = (np.full(adata.n_obs, np.nan) for _ in range(4))
     with tqdm(total=adata.n_obs, unit="cell", desc="reconstruct", disable=not settings.progress) as bar:

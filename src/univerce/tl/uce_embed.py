@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from univerce._device import choose_device, choose_precision
+from univerce._device import choose_device
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
-from univerce.inference.embedder import Block, embed_here
-from univerce.inference.inputs import Inputs, resolve_inputs
+from univerce.inference.block import Block
+from univerce.inference.embed import embed_here
+from univerce.inference.inputs import Inputs, check_drawing, resolve_inputs
 from univerce.inference.store import EmbeddingStore
-from univerce.inference.workers import embed_on_workers, worker_precision
+from univerce.inference.workers import embed_on_workers, embedding_precision
 from univerce.io.blocks import n_blocks
 from univerce.io.pipeline import Stages, behind
+from univerce.model.find import reads_sentences
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,8 +55,9 @@ def uce_embed(
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
 
     Each cell becomes a sentence of its expressed genes, which a transformer reads; see
-    :func:`univerce.pp.uce_tokenize`. The embedding of a cell depends on its counts, its name and ``rng``, never on the
-    other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
+    :func:`univerce.pp.uce_tokenize`. The bundled ``"uce-mini"`` is linear instead: it sums one vector per gene over
+    all genes of a cell, and draws nothing. The embedding of a cell depends on its counts, its name and ``rng``, never
+    on the other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
 
     Parameters
     ----------
@@ -68,9 +71,10 @@ def uce_embed(
         :func:`univerce.genes.build_species`: an AnnData, a path, or several for data of several species. The model
         refuses a table of another encoder than it was trained with.
     model
-        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-4l"``, ``"uce-33l"``
-        and the other names of :func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public
-        checkpoints, fetched and converted at first use; otherwise a directory.
+        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-tiny"`` is the network of
+        the paper at a small size, a demonstration; ``"uce-4l"``, ``"uce-33l"`` and the other names of
+        :func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public checkpoints, fetched and
+        converted at first use; otherwise a directory.
     mod
         Modality of a MuData.
     layer
@@ -78,10 +82,10 @@ def uce_embed(
     gene_key
         Column of ``var`` with the gene names; ``None`` is ``var_names``, see :func:`univerce.pp.map_genes`.
     rng
-        Seed, or a generator that is drawn from once.
+        Seed, or a generator that is drawn from once; without effect on linear models.
     sampling
         ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
-        model's.
+        model's. An error for linear models, as are ``n_draws`` and ``padding``.
     n_draws
         Sentences per cell; their embeddings are averaged and scaled to unit length.
     key_added
@@ -112,8 +116,8 @@ def uce_embed(
     ``obs[f"{key_added}_missing"]``
         Whether a cell has no embedding; a warning reports their number.
     ``uns[key_added]["params"]``
-        Model and its digest, species, digests of the gene tables, share of the counts that are mapped, seed, sampling,
-        draws, padding, precision, version.
+        Model and its digest, species, digests of the gene tables, share of the counts that are mapped, precision,
+        version; for sentences seed, sampling, draws and padding.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def uce_embed(
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
     >>> uc.tl.uce_embed(adata, "human")
     >>> adata.obsm["X_uce"].shape
-    (20, 256)
+    (20, 128)
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
@@ -139,7 +143,8 @@ def uce_embed(
             f"copy=True returns a changed copy, but store={str(store)!r} leaves the data as they are: drop one of "
             "them. anndata.read_zarr(store) opens the result."
         )
-    if client is None:
+    check_drawing(model, padding=(padding, "masked"))
+    if client is None and reads_sentences(model):
         choose_device()  # raises before anything is read
     data = adata.copy() if copy else adata
     if store is None:
@@ -153,13 +158,15 @@ def uce_embed(
             f"padding='official' repeats the reference of UCE, which attends to pads; {inputs.model.config.model_id!r} "
             f"is of the family {inputs.model.config.family!r}, which does not. Use padding='masked'."
         )
-    precision = _precision(inputs)
-    details = {**inputs.space.details, "padding": padding, "precision": precision}
+    precision = embedding_precision(inputs)
+    details = {**inputs.space.details, "precision": precision}
+    if inputs.model.reads_sentences:
+        details["padding"] = padding
     inputs = replace(inputs, space=replace(inputs.space, details=details))
 
     target = None if store is None else _open_store(store, key_added, inputs)
     blocks = list(range(n_blocks(len(inputs.names), BLOCK_ROWS))) if target is None else target.missing()
-    stages = Stages("read", "tokenize", "forward", "write")
+    stages = Stages()
     options: dict[str, Any] = {"block_rows": BLOCK_ROWS, "official": padding == "official", "precision": precision}
     if inputs.client is None:
         embedded = embed_here(inputs, blocks, stages=stages, **options)
@@ -181,13 +188,6 @@ def uce_embed(
         logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
     _report(missing, n_pooled, key_added)
     return data if copy else None
-
-
-def _precision(inputs: Inputs) -> str:
-    d_model = inputs.model.config.d_model
-    if inputs.client is None:
-        return choose_precision(choose_device(), d_model)
-    return worker_precision(inputs.client, d_model)
 
 
 def _open_store(store: Path | str, key: str, inputs: Inputs) -> EmbeddingStore:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How a network is trained; the defaults are those of the bundled ``uce-mini``.
+    """How a network is trained; the defaults are a short run of a small network.
 
     Examples
     --------
@@ -41,8 +41,6 @@ class PretrainConfig:
     frequency_offset: bool = True
     """Give the head each gene's frequency in its data set, so that the loss measures what frequency does not explain;
     not in the paper."""
-    start_from_bag: bool = True
-    """Set the bag of a network that has one in closed form, and keep it fixed; otherwise it is trained."""
     continue_from: str | None = None
     """Model, by name or directory, whose weights to start from; the result is a new embedding space."""
     held_out: float = 0.05

@@ -14,7 +14,7 @@ from univerce.inference.sentences import GenomeOrder, max_groups
 from univerce.model.config import UCEConfig
 from univerce.training.config import PretrainConfig
 from univerce.training.masking import mask_cells
-from univerce.training.survey import Survey, columns_added, survey
+from univerce.training.survey import Survey, survey
 from univerce.training.training_set import TrainingSet
 from univerce.training.vocabulary import Vocabulary, digest
 from univerce.training.window import InMemory, Rows, Window
@@ -58,8 +58,6 @@ class Batch:
     """``[cells, n_queries]`` float32 log-odds of each query by the gene's frequency in its data set."""
     global_offsets: np.ndarray
     """The same by the gene's frequency in all data sets of the species."""
-    bag: sparse.csr_matrix
-    """``[cells, n_tokens]`` float32 counts of the genes that are not masked."""
 
 
 @dataclass(frozen=True)
@@ -150,13 +148,6 @@ class Corpus:
         sizes = np.array([len(p.survey.training) for p in self._parts])
         return np.where(self.is_held_out, 0, sizes)
 
-    def token_frequency(self) -> np.ndarray:
-        """Share of the training cells that express a gene of each token's name, ``[n_tokens]``.
-
-        Averaged over the data sets of a species, then over the species with a gene of the name; 0 if not measured.
-        """
-        return self.vocabulary.mean_by_name(*self._frequency())
-
     def _frequency(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean frequency of each token over the training sets of its species, and whether one measures it."""
         total, seen = np.zeros(len(self.vocabulary.features)), np.zeros(len(self.vocabulary.features))
@@ -191,34 +182,17 @@ class Corpus:
             )  # fmt: skip
             base = part.token[0] - part.order.gene_token[0]
             is_token = np.arange(masked.ids.shape[1]) < masked.lengths[:, None]
-            bag = (masked.bag.data, part.token[masked.bag.indices], masked.bag.indptr)
             found.append(
                 (
                     np.where(is_token, masked.ids + base, 0), masked.lengths, part.token[masked.queries],
                     self._offsets[k][masked.queries], self._global_offsets[k][masked.queries],
-                    sparse.csr_matrix(bag, shape=(len(cells), len(self.vocabulary.features))),
                 )
             )  # fmt: skip
-        sentences, *arrays, bags = zip(*found, strict=True)
+        sentences, *arrays = zip(*found, strict=True)
         lengths, queries, offsets, global_offsets = map(np.concatenate, arrays)
         width = lengths.max()
         ids = np.concatenate([np.pad(x[:, :width], ((0, 0), (0, max(0, width - x.shape[1])))) for x in sentences])
-        return Batch(plan.sets, ids, lengths, queries, offsets, global_offsets, sparse.vstack(bags, format="csr"))
-
-    def whole_cells(self, n_cells: int, rng: np.random.Generator) -> tuple[sparse.csr_matrix, np.ndarray]:
-        """Training cells with all their genes, without repetition: counts ``[cells, n_tokens]``, and their data sets.
-
-        Every data set has the same share of ``n_cells``. Of data on disk only cells are used that are always in memory.
-        """
-        blocks, sets = [], []
-        trained = np.flatnonzero(~self.is_held_out)
-        for k in trained.tolist():
-            part, rows = self._parts[k], self._rows[k].at(None)
-            cells = np.sort(rng.choice(rows, size=min(max(2, n_cells // len(trained)), len(rows)), replace=False))
-            token = np.where(part.var_rank >= 0, part.token[part.var_rank], -1)
-            blocks.append(self._rows[k].take(cells) @ columns_added(token, len(self.vocabulary.features)))
-            sets.append(np.full(len(cells), k))
-        return sparse.vstack(blocks, format="csr"), np.concatenate(sets)
+        return Batch(plan.sets, ids, lengths, queries, offsets, global_offsets)
 
     def validation(self, part: int, rng: np.random.Generator, *, n_cells: int) -> Batch:
         """Held-out cells of one data set."""

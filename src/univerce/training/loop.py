@@ -27,16 +27,15 @@ from univerce.model.directory import Model
 from univerce.model.families import build_network
 from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Corpus
-from univerce.training.initialize import find_source, start_from_bag
 from univerce.training.monitor import Log, evaluate, validation_batches
 from univerce.training.objective import Objective, Task
 from univerce.training.processes import launch, n_processes, seeded
+from univerce.training.source import find_source
 from univerce.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from univerce.model.network import UCE
 
-_START_CELLS = 17_000
 _STATES = ("network", "average", "optimizer")
 
 
@@ -179,11 +178,6 @@ class _Run:
             self.vocabulary = torch.from_numpy(corpus.vocabulary.features).to(fabric.device)
             if source is not None:
                 self.network.load_state_dict(read_network(source).state_dict())
-            elif model.bag and config.start_from_bag:
-                counts, cell_sets = corpus.whole_cells(_START_CELLS, np.random.default_rng(config.seed))
-                start_from_bag(self.network, self.vocabulary, corpus.token_frequency(), counts, cell_sets)
-        if model.bag and config.start_from_bag:
-            self.network.bag.requires_grad_(requires_grad=False)
         self.average: Any = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema)).eval()
         self.average.n_averaged.fill_(1)  # the first weights count
         self.optimizer = torch.optim.AdamW(

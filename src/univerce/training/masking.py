@@ -30,8 +30,6 @@ class Masked:
     """``[cells]`` int32."""
     queries: np.ndarray
     """``[cells, n_queries]`` int32 ranks of genes: masked ones, then genes without a count."""
-    bag: sparse.csr_matrix
-    """``[cells, n_genes]`` float32 counts of the genes that are not masked, by rank."""
 
 
 def mask_cells(
@@ -55,25 +53,19 @@ def mask_cells(
     ids = np.zeros((n_cells, width), dtype=np.int32)
     lengths = np.zeros(n_cells, dtype=np.int32)
     queries = np.zeros((n_cells, n_queries), dtype=np.int32)
-    first = counts.indptr.astype(np.int64)
-    kept = np.zeros(n_cells, dtype=np.int64)
-    ranks = np.zeros(first[-1], dtype=np.int32)
-    values = np.zeros(first[-1], dtype=np.float32)
     _mask_cells(
-        keys, first, counts.indices, counts.data, var_rank, measured, order.gene_token, order.chromosome,
-        order.chromosome_token, mask_fraction, model.n_sample, model.sampling == "systematic",
-        max_groups(model.n_sample, model.max_length), ids, lengths, queries, kept, ranks, values,
+        keys, counts.indptr.astype(np.int64), counts.indices, counts.data, var_rank, measured, order.gene_token,
+        order.chromosome, order.chromosome_token, mask_fraction, model.n_sample, model.sampling == "systematic",
+        max_groups(model.n_sample, model.max_length), ids, lengths, queries,
     )  # fmt: skip
-    used = np.arange(first[-1]) - np.repeat(first[:-1], np.diff(first)) < np.repeat(kept, np.diff(first))
-    bag = (values[used], ranks[used], np.concatenate([[0], np.cumsum(kept)]))
-    return Masked(ids, lengths, queries, sparse.csr_matrix(bag, shape=(n_cells, len(order.rank))))
+    return Masked(ids, lengths, queries)
 
 
 @numba.njit(nogil=True, cache=True)
 def _mask_cells(  # type: ignore[no-untyped-def]
     keys, indptr, indices, data, var_rank, measured, gene_token, chromosome, chromosome_token,
     mask_fraction, n_sample, systematic, max_chromosomes,
-    ids, lengths, queries, bag_sizes, bag_ranks, bag_counts,
+    ids, lengths, queries,
 ):  # fmt: skip
     """Mask before sampling, so that no copy of a masked gene is in the sentence."""
     n_genes = len(gene_token)
@@ -120,10 +112,6 @@ def _mask_cells(  # type: ignore[no-untyped-def]
                 kept += 1
         for j in range(n):
             state_of[mixed[j]] = 0
-        bag_sizes[i] = kept
-        for j in range(kept):
-            bag_ranks[indptr[i] + j] = ranks[j]
-            bag_counts[indptr[i] + j] = counts[j]
         accumulate_log(counts, kept)
         lengths[i], _ = sample_sentence(
             ranks, counts, kept, gene_token, chromosome, chromosome_token, state, n_sample, systematic,

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from univerce.model.bag import bag_weights
 from univerce.model.network import UCE
 from univerce.training.corpus import Batch
 
@@ -50,25 +49,11 @@ def forward(network: UCE, batch: Batch, vocabulary: Tensor, config: PretrainConf
     lengths = torch.from_numpy(batch.lengths).to(device) if padded else None
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.autocast):
         tokens = network.encode_tokens(vocabulary[torch.from_numpy(used).to(device)])
-        bag = _bag(network, batch, vocabulary) if network.config.bag else None
-        cells = network.embed(F.embedding(places, tokens), lengths, bag=bag)
+        cells = network.embed(F.embedding(places, tokens), lengths)
     logits = network.predict(cells.float(), vocabulary[torch.from_numpy(batch.queries).to(device)])
     if config.frequency_offset:
         logits = logits + torch.from_numpy(batch.offsets).to(device)
     return cells, logits
-
-
-def _bag(network: UCE, batch: Batch, vocabulary: Tensor) -> Tensor:
-    device = vocabulary.device
-    weights = bag_weights(batch.bag, network.config.bag_scale)
-    used, places = np.unique(weights.indices, return_inverse=True)
-    with torch.autocast(device.type, enabled=False):
-        vectors = network.bag(vocabulary[torch.from_numpy(used).to(device)])
-        return F.embedding_bag(
-            torch.from_numpy(places).to(device), vectors,
-            torch.from_numpy(weights.indptr[:-1].astype(np.int64)).to(device),
-            per_sample_weights=torch.from_numpy(weights.data).to(device), mode="sum",
-        )  # fmt: skip
 
 
 def targets(logits: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ import anndata as ad
 
 from univerce.genes.load import BUNDLED_MODEL, table_files
 from univerce.genes.table import gene_table_info
-from univerce.model.config import UCE_4L, UCE_33L, UCE_MINI, UCEConfig
+from univerce.model.config import UCE_4L, UCE_33L, UCE_TINY, UCEConfig
 
 if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
 
-SHAPES = {config.model_id: config for config in (UCE_MINI, UCE_4L, UCE_33L)}
+SHAPES = {config.model_id: config for config in (UCE_TINY, UCE_4L, UCE_33L)}
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def read_recipe(path: Path | str) -> Recipe:
         pretrain["continue_from"] = _model_name(pretrain["continue_from"], here)
     model = dict(content.get("model", {}))
     _check_keys(model, _names(UCEConfig) | {"like"}, f"{path}: [model]")
-    if model.get("like", BUNDLED_MODEL) not in SHAPES:
+    if "like" in model and model["like"] not in SHAPES:
         raise ValueError(f"{path}: [model] like={model['like']!r} is not known; use one of {', '.join(SHAPES)}.")
     return Recipe(
         out=here / content["out"], tables=_model_name(content.get("tables", BUNDLED_MODEL), here),

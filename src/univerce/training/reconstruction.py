@@ -92,7 +92,7 @@ def reconstruct(
         if len(good) == 0:
             continue
         cells = rows[good]
-        keys = cell_keys(inputs.names[cells], inputs.drawing.seed, draw=_DRAW)
+        keys = cell_keys(inputs.names[cells], inputs.sentences().seed, draw=_DRAW)
         masked = mask_cells(
             counts[good], keys, mine.var_rank, mine.genes, mine.order, inputs.model.config, n_queries=n_queries,
             mask_fraction=mask_fraction,

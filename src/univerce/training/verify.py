@@ -10,8 +10,7 @@ import numpy as np
 
 from univerce._validate import as_seed, check_adata, check_whole, get_modality
 from univerce.genes.species_of import SpeciesLike
-from univerce.inference.embed import load_embedders
-from univerce.inference.embedder import Embedder
+from univerce.inference.embedder import Embedder, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.sentences import cell_keys
 from univerce.inference.subsample import shuffled_rows
@@ -189,7 +188,7 @@ def verify(
     )
     if len(inputs.genes) != 1:
         raise ValueError(f"The cells are of {', '.join(inputs.species_names)}; verify one species at a time.")
-    (embedder,) = load_embedders(inputs, Embedder)
+    (embedder,) = load_embedders(inputs)
     parts = list(reconstruct(inputs, [embedder], mask_fraction=0.2, n_queries=_N_QUERIES))
     if sum(len(part.cells) for part in parts) < 2:
         raise ValueError("Fewer than two cells can be scored: a cell needs counts in at least two genes.")
@@ -219,7 +218,7 @@ def _verification(inputs: Inputs, embedder: Embedder, parts: list[Reconstructed]
 def _other_cell(inputs: Inputs, parts: list[Reconstructed]) -> np.ndarray:
     """Another cell for each, at random: neighbors in a file are often of one type."""
     names = inputs.names[np.concatenate([part.cells for part in parts])]
-    order = np.argsort(cell_keys(names, inputs.drawing.seed, draw=_DRAW), kind="stable")
+    order = np.argsort(cell_keys(names, inputs.sentences().seed, draw=_DRAW), kind="stable")
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
     return other

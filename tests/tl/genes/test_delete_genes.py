@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib import import_module
 
 import anndata as ad
 import numpy as np
@@ -12,14 +11,16 @@ import pytest
 import scipy.sparse as sp
 
 import univerce as uc
-from tests.helpers.tiny import tiny_cells, write_tiny_model
+from tests.helpers.tiny import tiny_cells, write_tiny_linear, write_tiny_model
+from univerce.inference.linear import LinearEncoder
+from univerce.inference.sentence_encoder import SentenceEncoder
 from univerce.tl.genes.delete_genes import delete_genes
 from univerce.tl.uce_embed import uce_embed
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["sentences alone", "with a bag"])
+@pytest.fixture(scope="module", params=[write_tiny_model, write_tiny_linear], ids=["sentences", "linear"])
 def model(request, tmp_path_factory):
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny", bag=request.param).path
+    return request.param(tmp_path_factory.mktemp("model") / "tiny").path
 
 
 @pytest.fixture
@@ -63,16 +64,16 @@ def test_only_cells_that_express_the_gene_move(adata, model):
 
 def test_shifts_are_those_between_two_embeddings(adata, model, monkeypatch):
     """The embeddings before are those of uce_embed; after is read on its way."""
-    module = import_module("univerce.tl.genes.delete_genes")  # the package has the function under this name
+    kind = LinearEncoder if "linear" in uc.model.find_model(model).config.family else SentenceEncoder
     seen = {}
-    original = module.embed_deleted
+    original = kind.delete
 
     def watched(*args):
-        for name, cells, changed, after in original(*args):
-            seen[name] = (changed, after)
-            yield name, cells, changed, after
+        for found in original(*args):
+            seen[found.name] = (found.changed, found.values)
+            yield found
 
-    monkeypatch.setattr(module, "embed_deleted", watched)
+    monkeypatch.setattr(kind, "delete", watched)
     gene = adata.var_names[3]
     vector = np.arange(1.0, 11.0)
     out, table = shifts(adata, gene, model, toward=vector, rng=4)

@@ -1,4 +1,4 @@
-"""Rows and features of genes by name."""
+"""Rows of genes by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from univerce.genes.lookup import map_names
-from univerce.genes.table import N_SPECIAL, iter_token_features
 
 
 def find_rows(names: Sequence[str] | np.ndarray, table: ad.AnnData, species: str) -> np.ndarray:
@@ -23,12 +22,6 @@ def find_rows(names: Sequence[str] | np.ndarray, table: ad.AnnData, species: str
             f"{', '.join(map(repr, unknown[:10]))}{more}. Leave them out, or pass the species= they belong to."
         )
     return rows
-
-
-def gene_features(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
-    """``[n_genes, token_dim]`` features of rows in any order."""
-    used, places = np.unique(rows, return_inverse=True)
-    return np.concatenate([block for _, block in iter_token_features(table, used + N_SPECIAL)])[places]
 
 
 def describe_genes(table: ad.AnnData, rows: np.ndarray, names: Sequence[str] | np.ndarray) -> pd.DataFrame:

@@ -17,9 +17,7 @@ from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
-from univerce.inference.deletion import embed_deleted
-from univerce.inference.embed import embed_inputs, load_embedders
-from univerce.inference.embedder import Embedder
+from univerce.inference.embed import embed_inputs, encoder_of
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
 
@@ -123,19 +121,19 @@ def delete_genes(
     if toward is not None:
         check_direction("toward", toward, groups, groupby, inputs.model.config.output_dim)
     precision = "float32" if settings.precision == "auto" else settings.precision
-    embedders = load_embedders(inputs, Embedder, precision)
+    encoder = encoder_of(inputs, precision=precision)
 
     shape = adata.n_obs, len(deletions)
-    n_sentences = adata.n_obs * n_draws * (1 + len(deletions))
-    with tqdm(total=n_sentences, unit="sentence", desc="delete", disable=not settings.progress) as bar:
-        before = embed_inputs(inputs, embedders, bar.update).astype(np.float64)
+    total = adata.n_obs * n_draws * (1 + len(deletions))
+    with tqdm(total=total, unit=encoder.unit, desc="delete", disable=not settings.progress) as bar:
+        before = embed_inputs(inputs, encoder, bar.update).astype(np.float64)
         unit = None if toward is None else unit_vector(toward, groups, before, contrast=False)
         missing = np.isnan(before[:, 0])
         kinds = ["cosine", "euclidean"] + (["toward"] if unit is not None else [])
         moved = {kind: np.where(missing[:, None], np.nan, np.zeros(shape)).astype(np.float32) for kind in kinds}
         expressing = np.zeros(shape, dtype=bool)
         columns = {name: j for j, name in enumerate(deletions)}
-        for name, cells, changed, after in embed_deleted(inputs, embedders, tokens, bar.update):
+        for name, cells, changed, after in encoder.delete(inputs, tokens, bar.update):
             expressing[cells, columns[name]] = True
             for kind, values in _shifts(before[changed], after.astype(np.float64), unit).items():
                 moved[kind][changed, columns[name]] = values

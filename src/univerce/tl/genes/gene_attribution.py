@@ -13,17 +13,13 @@ from tqdm.auto import tqdm
 
 from univerce._settings import settings
 from univerce._validate import check_whole, get_modality
-from univerce.inference.attribution import Attributor, Average
-from univerce.inference.embed import embed_inputs, load_embedders
+from univerce.inference.embed import embed_inputs, encoder_of
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.sentence_blocks import draw_sentences
 from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
 from univerce.tl.genes._genes import describe_genes
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-_BLOCK_ROWS = 100
 
 
 def gene_attribution(
@@ -44,10 +40,11 @@ def gene_attribution(
     """Attribute to each gene how far it moves each cell in a direction, by integrated gradients.
 
     A direction may lead from the other cells toward T cells; attributed is the cosine of a cell's embedding with it.
-    The gradients of the network are averaged on the straight path from a baseline, the average cell of ``adata``, to
-    the cell (Sundararajan et al. 2017). In the baseline every gene of the sentence is replaced in place by the mean of
-    all drawn genes, and the bag, in models with one, by the mean bag. A gene that the average cell expresses and a cell
-    does not has an attribution too.
+    The gradients of the model are averaged on the straight path from a baseline, the average cell of ``adata``, to the
+    cell (Sundararajan et al. 2017). For models that read sentences every gene of the sentence is replaced in the
+    baseline by the mean of all drawn genes. For linear models such as ``"uce-mini"`` the baseline has the mean weight
+    of every gene, and the integral has a closed form; a gene that the average cell expresses and a cell does not has an
+    attribution too.
 
     The attributions of a cell add up to its cosine minus that of its baseline, up to a quadrature error that is
     checked. They explain what this network computes for this cell, not the function of a gene.
@@ -65,7 +62,7 @@ def gene_attribution(
     species, model, mod, layer, gene_key, sampling, rng
         As in :func:`univerce.tl.uce_embed`.
     n_steps
-        Points on the path at which gradients are evaluated (Gauss-Legendre).
+        Points on the path at which gradients are evaluated (Gauss-Legendre); linear models need none.
     tolerance
         Warn if the attributions of a cell miss their sum by more than this, in units of the cosine.
 
@@ -121,21 +118,19 @@ def gene_attribution(
         )
     check_direction("direction", direction, labels, groupby, inputs.model.config.output_dim)
     table = inputs.genes[0].table
-    (attributor,) = load_embedders(inputs, Attributor, precision="float32")
-
-    average = Average.of(inputs)
-    rows = average.rows(table.n_obs)
-    values = np.full((adata.n_obs, len(rows)), np.nan, dtype=np.float32)
+    encoder = encoder_of(inputs, precision="float32")
+    values = np.empty((0, 0), dtype=np.float32)
     ends, sums = np.full((2, adata.n_obs), np.nan), np.full(adata.n_obs, np.nan)
     with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not settings.progress) as bar:
-        cells = embed_inputs(inputs, [attributor]).astype(np.float64) if isinstance(direction, str) else values
+        cells = embed_inputs(inputs, encoder).astype(np.float64) if isinstance(direction, str) else values
         unit = unit_vector(direction, labels, cells, contrast=True)
-        for block, groups in draw_sentences(inputs, _BLOCK_ROWS, with_bag=True):
-            for group in groups:
-                at = block.start + group.cells
-                x, output, start = attributor.attribute(group.draws[0], group.bag, unit, average, n_steps=int(n_steps))
-                values[at], ends[:, at], sums[at] = x[:, rows], (output, start), x.sum(axis=1)
-                bar.update(len(at))
+        for found in encoder.attribute(inputs, unit, int(n_steps)):
+            if not values.size:
+                rows = found.rows
+                values = np.full((adata.n_obs, len(rows)), np.nan, dtype=np.float32)
+            at = found.cells
+            values[at], ends[:, at], sums[at] = found.values, (found.output, found.baseline), found.values.sum(axis=1)
+            bar.update(len(at))
 
     out = ad.AnnData(values, obs=adata.obs.copy(), var=describe_genes(table, rows, _names(inputs, rows)))
     out.obs["cosine"], out.obs["cosine_baseline"], out.obs["residual"] = *ends, ends[0] - ends[1] - sums

@@ -13,12 +13,12 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_whole, get_modality
-from univerce.genes.load import BUNDLED_MODEL, available_species, load_table
+from univerce.genes.load import BUNDLED_MODEL, BUNDLED_SENTENCES, available_species, load_table
 from univerce.genes.lookup import map_names
 from univerce.genes.species_of import species_of
-from univerce.inference.gene_context import mean_context
+from univerce.inference.expression import gene_features
 from univerce.inference.inputs import resolve_inputs
-from univerce.tl.genes._genes import describe_genes, find_rows, gene_features
+from univerce.tl.genes._genes import describe_genes, find_rows
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -47,7 +47,8 @@ def gene_network(
     A model reads genes as features, of their protein or of a text. The similarity of two genes is the cosine of their
     features: it connects families and orthologs rather than genes of one pathway, and does not depend on the cells.
 
-    With ``context`` genes are compared as the transformer reads them in the sentences of the cells: by the outputs of
+    With ``context`` genes are compared as the transformer of a model that reads sentences, such as ``"uce-tiny"``,
+    reads them in the sentences of the cells: by the outputs of
     its last layer, averaged over all places of a gene. The mean over all genes is subtracted, because otherwise every
     cosine is near one. The mean of a gene that is drawn rarely is noisy. Differences between the networks of two sets
     of cells are due to the cells.
@@ -64,7 +65,8 @@ def gene_network(
     species
         Species of the genes; ``None`` reads it from ``adata``.
     model
-        ``None`` is the bundled ``"uce-mini"``; ``"uce-4l"``, ``"uce-33l"``, or the directory of a model.
+        ``None`` is the bundled ``"uce-mini"``, or with ``context`` the bundled ``"uce-tiny"``; ``"uce-4l"``,
+        ``"uce-33l"``, or the directory of a model.
     threshold
         Least similarity of an edge; ``None`` is 0.5, or -1 with ``n_neighbors``.
     n_neighbors
@@ -112,7 +114,7 @@ def gene_network(
     if n_neighbors is not None:
         check_whole("n_neighbors", n_neighbors, 1)
     data, adata = adata, get_modality(adata, mod)
-    name = BUNDLED_MODEL if model is None else model
+    name = (BUNDLED_SENTENCES if context else BUNDLED_MODEL) if model is None else model
     keys, _ = species_of(adata, species, known=tuple(available_species(name)), within=data)
     several = [keys] if isinstance(keys, str) else sorted(set(map(str, keys)))
     if len(several) > 1:
@@ -121,8 +123,10 @@ def gene_network(
     table = load_table(key, model=name)
     names, rows = _rows(adata, genes, gene_key, table, key)
     if context:
+        from univerce.inference.gene_context import mean_context  # torch
+
         inputs = resolve_inputs(
-            data, species=key, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
+            data, species=key, model=name, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling
         )
         means, n_places = mean_context(inputs)
         names, rows = _drawn(names, rows, n_places)

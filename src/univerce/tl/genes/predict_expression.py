@@ -13,7 +13,6 @@ import pandas as pd
 from scipy.special import expit, logit
 from tqdm.auto import tqdm
 
-from univerce._device import choose_device
 from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
@@ -24,11 +23,10 @@ from univerce.genes.load import available_species, load_table
 from univerce.genes.release.models import is_public
 from univerce.genes.species import resolve_species
 from univerce.genes.table import gene_table_info
+from univerce.inference.expression import predict_logits
 from univerce.inference.inputs import check_table
 from univerce.inference.recorded_model import recorded_model
-from univerce.model.checkpoint import read_network
-from univerce.model.expression import expression_logits
-from univerce.tl.genes._genes import describe_genes, find_rows, gene_features
+from univerce.tl.genes._genes import describe_genes, find_rows
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -47,14 +45,16 @@ def predict_expression(
     use_rep: str = X_UCE,
     gene_frequency: pd.Series | Mapping[str, float] | Sequence[float] | np.ndarray | None = None,
 ) -> ad.AnnData:
-    """Predict the probability that each cell expresses each gene, from the embedding and the features of the gene.
+    """Predict the probability that each cell expresses each gene, from the embedding.
 
-    The expression head (Rosen et al. 2024, Methods, "Training objective") was trained to separate genes masked from a
-    cell's sentence from genes without a count. It reads the features of a gene only, so it also predicts genes that
-    were not measured, and genes of any species with a gene table.
+    The expression head of a network (Rosen et al. 2024, Methods, "Training objective") was trained to separate genes
+    masked from a cell's sentence from genes without a count. It reads the features of a gene only, so it also predicts
+    genes that were not measured, and genes of any species with a gene table. ``"uce-mini"`` has a ridge regression for
+    every gene that three of its training sets express, under the name of the gene in human and mouse, and refuses
+    others.
 
-    ``"uce-mini"``, and models trained with ``PretrainConfig.frequency_offset``, learned what the frequency of a gene in
-    its data set leaves open. Without ``gene_frequency`` the probability is relative: 0.5 means that the cell is as
+    ``"uce-mini"``, and networks trained with ``PretrainConfig.frequency_offset``, learned what the frequency of a gene
+    in its data set leaves open. Without ``gene_frequency`` the probability is relative: 0.5 means that the cell is as
     likely to express the gene as any cell, and only cells of one gene are comparable. With it, it is the probability
     that a cell of average depth in a data set with these frequencies has a count of the gene, and genes are comparable.
 
@@ -96,8 +96,8 @@ def predict_expression(
     Raises
     ------
     ValueError
-        If a gene is not in the gene table or is named twice, the model or its gene table did not make the embedding,
-        the species is unknown or not stated, or ``gene_frequency`` does not fit.
+        If a gene is not in the gene table, is named twice or cannot be predicted, the model or its gene table did not
+        make the embedding, the species is unknown or not stated, or ``gene_frequency`` does not fit.
     KeyError
         If the embedding or its record does not exist, or ``gene_frequency`` lacks a gene.
 
@@ -141,8 +141,7 @@ def predict_expression(
     logits = np.full((len(cells), len(names)), np.nan, dtype=np.float32)
     n_pairs = len(known) * len(names)
     with tqdm(total=n_pairs, unit="pair", desc="predict", disable=not settings.progress) as bar:
-        network = read_network(made_by, choose_device())
-        logits[known] = expression_logits(network, cells.rows(known), gene_features(table, rows), done=bar.update)
+        logits[known] = predict_logits(made_by, cells.rows(known), table, rows, names=names, done=bar.update)
     if offset is not None:
         logits += offset
     out = ad.AnnData(expit(logits), obs=adata.obs.copy(), var=describe_genes(table, rows, names))

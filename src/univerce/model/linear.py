@@ -1,0 +1,272 @@
+"""The linear family: a cell is a weighted sum of one vector per gene, without sentences and without a transformer.
+
+``cell = unit(sum over genes of log(1 + scale * share) * v_gene - center)``, where the vector of a gene is
+``rarity * (unit(features) @ W + landmark)``. Genes share rarity and landmark by key, see
+:mod:`univerce.model.gene_keys`; genes that no training set measured have the largest rarity and no landmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import anndata as ad
+import numpy as np
+from scipy import sparse
+
+from univerce.genes.hashed import identity_signs
+from univerce.genes.table import gene_table_info
+from univerce.model.directory import Model, write_model
+from univerce.model.gene_keys import gene_keys
+
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """The configuration of a linear model.
+
+    Examples
+    --------
+    >>> import univerce as uc
+    >>> uc.model.find_model("uce-mini").config.family
+    'linear'
+    """
+
+    family: ClassVar[str] = "linear"  # see univerce.model.families
+    model_id: str = "linear"
+    """Name of the model; the digest does not depend on it."""
+    token_dim: int = 1088
+    """Width of the gene features."""
+    token_encoder: str = ""
+    """Encoder of the gene tables that the weights were fitted with; other tables raise an error."""
+    output_dim: int = 128
+    """Width of the cell embedding."""
+    scale: float = 100.0
+    """A gene has the weight log(1 + ``scale`` * its share of the cell's counts)."""
+
+    def __str__(self) -> str:
+        return f"linear, all genes, {self.output_dim:,} dimensions"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in types that JSON can hold.
+
+        Returns
+        -------
+        Field name to value.
+        """
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Create a configuration from the result of :meth:`to_dict`.
+
+        Parameters
+        ----------
+        values
+            Field name to value; missing fields have their defaults.
+
+        Returns
+        -------
+        The configuration.
+
+        Raises
+        ------
+        ValueError
+            If an entry is unknown.
+        """
+        if unknown := set(values) - {f.name for f in fields(cls)}:
+            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """The expression of a gene from a cell: log-odds, relative to a cell that is like all others.
+
+    Ridge regression, one gene at a time, for genes that training sets measured.
+    """
+
+    genes: np.ndarray
+    """``[n_decoded]`` positions of the genes among the keys, increasing."""
+    slopes: np.ndarray
+    """``[n_decoded, output_dim]`` int8, each row in units of its ``scale``."""
+    scale: np.ndarray
+    """``[n_decoded]`` float32."""
+    intercept: np.ndarray
+    """``[n_decoded]`` float32."""
+
+    @classmethod
+    def empty(cls, output_dim: int) -> Self:
+        """A decoder of no gene."""
+        none = np.zeros(0, dtype=np.float32)
+        return cls(np.zeros(0, dtype=np.int32), np.zeros((0, output_dim), dtype=np.int8), none, none)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """The weights of a linear model."""
+
+    config: LinearConfig
+    keys: tuple[str, ...]
+    """Keys of genes."""
+    rarity: np.ndarray
+    """``[n_keys]`` float32."""
+    weight: np.ndarray
+    """``[token_dim, output_dim]`` float32."""
+    landmarks: np.ndarray
+    """``[n_landmarks]`` positions of the landmark genes among the keys."""
+    landmark_vectors: np.ndarray
+    """``[n_landmarks, output_dim]`` float32."""
+    center: np.ndarray
+    """``[output_dim]`` float32."""
+    decoder: Decoder
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each key."""
+        return {key: i for i, key in enumerate(self.keys)}
+
+    def vectors(self, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+        """Vectors of genes, ``[n_rows, output_dim]`` float32; ``rows`` of the table increase."""
+        genes = table[rows]
+        keys = gene_keys(genes, self.index)
+        places = self._places(keys)
+        landmark = np.full(len(self.keys) + 1, -1)
+        landmark[self.landmarks] = np.arange(len(self.landmarks))
+        mine = landmark[places]
+        rarity = np.append(self.rarity, self.rarity.max())[places]
+        out = np.empty((len(rows), self.config.output_dim), dtype=np.float32)
+        for begin in range(0, len(rows), _BLOCK):
+            part = slice(begin, begin + _BLOCK)
+            out[part] = token_features(genes[part], keys[part]) @ self.weight
+        has_landmark = mine >= 0
+        out[has_landmark] += self.landmark_vectors[mine[has_landmark]]
+        return out * rarity[:, None]
+
+    def cells(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
+        """Embed cells with :func:`gene_weights` ``[n_cells, n_genes]``: float32 of unit length, NaN without counts."""
+        sums = self.sums(weights, vectors)
+        length = np.linalg.norm(sums, axis=1, keepdims=True)
+        out = np.divide(sums, length, out=np.full_like(sums, np.nan), where=length > 0)
+        out[np.diff(weights.indptr) == 0] = np.nan
+        return out
+
+    def sums(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
+        """The centered sums ``[n_cells, output_dim]``, before they are scaled to unit length."""
+        return weights @ vectors - self.center
+
+    def decodes(self, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+        """``[n_rows]`` bool: which genes :meth:`decode` knows."""
+        return np.isin(self._places(gene_keys(table[rows], self.index)), self.decoder.genes)
+
+    def decode(self, cells: np.ndarray, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+        """Log-odds that cells express genes that are decoded, ``[n_cells, n_rows]`` float32."""
+        found = np.searchsorted(self.decoder.genes, self._places(gene_keys(table[rows], self.index)))
+        slopes = self.decoder.slopes[found].astype(np.float32) * self.decoder.scale[found, None]
+        return np.asarray(cells.astype(np.float32) @ slopes.T + self.decoder.intercept[found])
+
+    def _places(self, keys: Sequence[str]) -> np.ndarray:
+        """Position of each key, -1 for unknown ones."""
+        return np.array([self.index.get(key, -1) for key in keys], dtype=np.int64)
+
+    def save(self, path: Path, extra: dict[str, Any] | None = None) -> Model:
+        """Write a model directory."""
+        return write_model(self.config, path, self._save, extra)
+
+    def _save(self, path: Path) -> None:
+        from safetensors.numpy import save_file
+
+        arrays = {
+            "keys": np.frombuffer("\n".join(self.keys).encode(), dtype=np.uint8),
+            "rarity": self.rarity.astype(np.float16),
+            "weight": self.weight.astype(np.float16),
+            "landmarks": self.landmarks.astype(np.int32),
+            "landmark_vectors": self.landmark_vectors.astype(np.float16),
+            "center": self.center.astype(np.float32),
+            "decoder.genes": self.decoder.genes.astype(np.int32),
+            "decoder.slopes": self.decoder.slopes.astype(np.int8),
+            "decoder.scale": self.decoder.scale.astype(np.float32),
+            "decoder.intercept": self.decoder.intercept.astype(np.float32),
+        }
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+    @classmethod
+    def read(cls, model: Model) -> Self:
+        """Read the weights of a model; ``ValueError`` if they do not fit the configuration."""
+        from safetensors.numpy import load_file
+
+        found = load_file(model.weights)
+        try:
+            keys = tuple(found["keys"].tobytes().decode().split("\n"))
+            decoder = Decoder(*(found[f"decoder.{name}"] for name in ("genes", "slopes", "scale", "intercept")))
+            arrays = {
+                name: found[name].astype(np.float32) for name in ("rarity", "weight", "landmark_vectors", "center")
+            }
+            made = cls(config=model.config, keys=keys, landmarks=found["landmarks"], decoder=decoder, **arrays)
+        except KeyError as error:
+            raise ValueError(f"{model.weights} has no {error.args[0]!r}; it holds no linear model.") from error
+        made._check(model.weights)
+        return made
+
+    def _check(self, path: Path) -> None:
+        n, dim = len(self.keys), self.config.output_dim
+        expected = {
+            "rarity": (n,), "weight": (self.config.token_dim, dim), "landmark_vectors": (len(self.landmarks), dim),
+            "center": (dim,),
+        }  # fmt: skip
+        for name, shape in expected.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise ValueError(f"{path}: {name} has the shape {array.shape}, expected {shape}.")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{path}: {name} holds values that are not finite.")
+        places = np.concatenate([self.landmarks, self.decoder.genes])
+        if len(places) and not (places.min() >= 0 and places.max() < n):
+            raise ValueError(f"{path}: landmarks or decoded genes are not among the {n} keys.")
+
+
+def token_features(genes: ad.AnnData, keys: list[str]) -> np.ndarray:
+    """Features of genes of unit length, ``[n_genes, token_dim]`` float32.
+
+    Signs that stand for the name of a gene are drawn for its key, so that they agree between species.
+    """
+    features = np.asarray(genes.X[:], dtype=np.float32).reshape(genes.n_obs, genes.n_vars)
+    info = gene_table_info(genes)
+    if n_identity := int(info.get("n_identity", 0)):
+        named = genes.obs[["symbol"]].assign(symbol=keys)
+        features[:, genes.n_vars - n_identity :] = identity_signs(named, n_identity, seed=int(info["identity_seed"]))
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+
+
+def gene_weights(counts: sparse.csr_matrix, columns: np.ndarray, n_genes: int, scale: float) -> sparse.csr_matrix:
+    """Weights log(1 + scale * share of the counts) of the genes of each cell.
+
+    Parameters
+    ----------
+    counts
+        ``[n_cells, n_vars]`` counts.
+    columns
+        ``[n_vars]`` gene of each variable, -1 for none; counts of variables of one gene are added.
+    n_genes
+        Number of genes.
+    scale
+        ``LinearConfig.scale``: a small one weights genes by their share, a large one almost only by whether they are
+        expressed, which separates deep from shallow cells.
+
+    Returns
+    -------
+    ``[n_cells, n_genes]`` float32.
+    """
+    gene = columns[counts.indices]
+    kept = (gene >= 0) & (counts.data != 0)
+    starts = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
+    values = sparse.csr_matrix((counts.data[kept].astype(np.float64), gene[kept], starts), (counts.shape[0], n_genes))
+    values.sum_duplicates()
+    total = np.asarray(values.sum(axis=1)).ravel()
+    share = values.data / np.repeat(total, np.diff(values.indptr))
+    weights = np.log1p(scale * share).astype(np.float32)
+    return sparse.csr_matrix((weights, values.indices, values.indptr), values.shape)
