@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
+from univerce.tl.ontology.vacuous import vacuous_terms
 
 QUICK = {"groupby": "type", "n_bootstrap": 0}
 
@@ -33,6 +35,28 @@ def test_neighbors_in_the_reference_label_the_query(pair):
     expected = f1_score(query.obs["type"], given, average="macro")
     assert value(scores, "X_clear", "kNN macro-F1") == pytest.approx(expected)
     assert value(scores, "X_clear", "centroid top 1") == 1
+
+
+def test_a_wrong_type_counts_by_the_ancestors_it_shares(pair):
+    """t0 and t1 share three of their terms, t2 one; recomputed cell by cell."""
+    query, reference = pair
+    rng = np.random.default_rng(0)
+    for side in pair:
+        side.obsm["X_poor"] = side.obsm["X_clear"] + rng.normal(scale=2, size=side.obsm["X_clear"].shape)
+    ids = {"t0": "CD4-positive, alpha-beta T cell", "t1": "CD8-positive, alpha-beta T cell", "t2": "CL:0000236"}
+    options = QUICK | {"methods": ["X_poor"], "ontology": "CL", "ontology_ids": ids}
+    scores = uc.bench.run_transfer(query, reference, **options)
+    cl = uc.datasets.read_ontology()
+    names = {entry["name"]: term for term, entry in cl.nodes(data=True)}
+    line = {t: {names.get(i, i)} | set(nx.descendants(cl, names.get(i, i))) for t, i in ids.items()}
+    line = {t: terms - vacuous_terms(cl) for t, terms in line.items()}
+    given = KNeighborsClassifier(15).fit(reference.obsm["X_poor"], reference.obs["type"]).predict(query.obsm["X_poor"])
+    both = sum(len(line[a] & line[b]) for a, b in zip(query.obs["type"], given, strict=True))
+    n = sum(len(line[a]) + len(line[b]) for a, b in zip(query.obs["type"], given, strict=True))
+    assert value(scores, "X_poor", "kNN hierarchical f1") == pytest.approx(2 * both / n)
+    assert value(scores, "X_poor", "kNN accuracy") < 2 * both / n < 1
+    assert value(scores, "X_poor", "kNN top 3 accuracy") == 1
+    assert "largest type" in set(scores.query("metric == 'kNN hierarchical f1'")["method"])
 
 
 def test_the_largest_type_of_the_reference_is_the_trivial_baseline(pair):

@@ -15,6 +15,7 @@ from univerce.bench._scored import embedded
 from univerce.bench._scores import COLUMNS, TOP, Result, confusion, row
 from univerce.embeddings.classifiers import CLASSIFIERS
 from univerce.embeddings.labels import get_labels
+from univerce.tl.labels.hierarchy import hierarchical_scores
 
 NAMES: Final = {"kNN": "knn", "logistic": "logistic", "nearest centroid": "centroid"}
 
@@ -32,6 +33,8 @@ class Pair:
     types: np.ndarray
     table: pd.DataFrame
     counts: dict[str, int]
+    lines: np.ndarray | None = None
+    """``[n_types, n_terms]`` terms of each type in an ontology; ``None`` without one."""
 
 
 def choose_pair(
@@ -75,11 +78,15 @@ def score_transfer(embedding: np.ndarray, pair: Pair, n_query: int, *, n_bootstr
     cells, given = {}, {}
     for name, method in NAMES.items():
         fitted = CLASSIFIERS[method].fit(x_reference, pair.y_reference, len(pair.types))
-        given[name] = fitted.log_proba(x).argmax(axis=1)
+        log_proba = fitted.log_proba(x)
+        given[name] = log_proba.argmax(axis=1)
         cells[f"{name} accuracy"] = right = (given[name] == pair.y_query).astype(float)
-        rows += _label_rows(name, pair.y_query, given[name])
+        of_labels = _label_rows(name, pair, given[name])
         if n_bootstrap:
-            rows[-2]["low"], rows[-2]["high"] = interval(right, n_bootstrap, seed)
+            of_labels[0]["low"], of_labels[0]["high"] = interval(right, n_bootstrap, seed)
+        true = log_proba[np.arange(len(x)), pair.y_query]
+        in_top = ((log_proba > true[:, None]).sum(axis=1) < TOP[-1]).mean()
+        rows += [*of_labels, row("transfer", f"{name} top {TOP[-1]} accuracy", float(in_top), n_cells=len(x))]
     hits, n = centroid_hits((x, pair.y_query), (x_reference, pair.y_reference), TOP)
     for k, found in zip(TOP, hits, strict=True):
         note = f"{found:.0f} of {n} types; chance {min(k / len(pair.types), 1):.2f}"
@@ -90,10 +97,15 @@ def score_transfer(embedding: np.ndarray, pair: Pair, n_query: int, *, n_bootstr
 def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
     """Scores of assigning the largest type of the reference to every cell."""
     given = np.full(len(pair.query), np.bincount(pair.y_reference).argmax())
-    rows = [r for name in NAMES for r in _label_rows(name, pair.y_query, given)]
+    rows = [r for name in NAMES for r in _label_rows(name, pair, given)]
     return pd.DataFrame([{"method": "largest type", "seed": seed} | r for r in rows], columns=COLUMNS)
 
 
-def _label_rows(name: str, truth: np.ndarray, given: np.ndarray) -> list[dict[str, Any]]:
+def _label_rows(name: str, pair: Pair, given: np.ndarray) -> list[dict[str, Any]]:
+    """Accuracy first; with an ontology also what a wrong type shares with the true one."""
+    truth = pair.y_query
     scores = {"accuracy": float((given == truth).mean()), "macro-F1": macro_f1(truth, given)}
+    if pair.lines is not None:
+        found = hierarchical_scores(pair.lines, truth, given)
+        scores |= {key.replace("hierarchical_", "hierarchical ").replace("_", " "): v for key, v in found.items()}
     return [row("transfer", f"{name} {measure}", value, n_cells=len(given)) for measure, value in scores.items()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -15,8 +18,13 @@ from univerce.bench._method import Method
 from univerce.bench._runs import as_methods, as_seeds, run_all
 from univerce.bench._sides import BATCH, embed_sides, make_sides
 from univerce.bench._tables import score_table, write
-from univerce.bench._transfer import choose_pair, largest_type, score_transfer
+from univerce.bench._transfer import Pair, choose_pair, largest_type, score_transfer
 from univerce.bench.run import BASELINES
+from univerce.tl.labels.hierarchy import label_lines
+from univerce.tl.ontology.graph import as_ontology
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @document
@@ -26,6 +34,8 @@ def run_transfer(
     *,
     groupby: str,
     methods: Sequence[str | Method] = ("UCE", *BASELINES[:3], "random"),
+    ontology: nx.DiGraph | str | os.PathLike[str] | None = None,
+    ontology_ids: Mapping[str, str] | None = None,
     layer: str | None = None,
     gene_key: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
@@ -41,7 +51,8 @@ def run_transfer(
     methods get both as one data set with the batches ``"query"`` and ``"reference"`` and the genes that both have under
     one name, ignoring case and names that are not one-to-one. No method sees the labels of the query.
 
-    Nearest neighbors, logistic regression and centroids are fitted to the reference and predict the query. ``"centroid
+    Nearest neighbors, logistic regression and centroids are fitted to the reference and predict the query. ``"top 3
+    accuracy"`` counts cells whose type is among the three most probable. ``"centroid
     top k"`` is the share of the types whose centroid in the query has that in the reference among the ``k`` nearest.
     The row ``"largest type"`` assigns the largest type of the reference to every cell.
 
@@ -55,6 +66,12 @@ def run_transfer(
         Column of ``obs`` in both with the cell types.
     methods
         As for :func:`univerce.bench.run`; keys of ``obsm`` must hold one space in both.
+    ontology
+        ``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of
+        :func:`univerce.datasets.read_ontology`, for hierarchical precision, recall and F1 (Kiritchenko et al. 2006):
+        a wrong type counts by the ancestors it shares with the true one. "macro" is the mean over types.
+    ontology_ids
+        Mapping from types to terms: ids, names or exact synonyms. ``None`` takes the types themselves.
     layer
         Layer with the counts in both; ``None`` for ``X``.
     gene_key
@@ -87,7 +104,8 @@ def run_transfer(
     KeyError
         If a column or the layer does not exist.
     ValueError
-        If values are not counts, the data share fewer than two types, a method is unknown, or every run fails.
+        If values are not counts, the data share fewer than two types, a method is unknown, no type is a term of the
+        ontology, or every run fails.
 
     Examples
     --------
@@ -108,11 +126,17 @@ def run_transfer(
     chosen = as_methods(methods, adata)
     sides = make_sides(adata, reference, chosen, groupby=groupby, layer=layer, gene_key=gene_key)
     directory = None if cache is None else Path(cache).expanduser()
+    graph = None if ontology is None else as_ontology(ontology)
+
+    def choose(done: Sequence[Any]) -> Pair:
+        pair = choose_pair(adata, reference, groupby, [run.values for run in done], min_cells)
+        return pair if graph is None else replace(pair, lines=label_lines(pair.types, graph, ontology_ids))
+
     runs, pair, results = run_all(
         chosen,
         chosen_seeds,
         embed=lambda method, seed: embed_sides(method, sides, seed=seed, cache=directory),
-        choose=lambda done: choose_pair(adata, reference, groupby, [r.values for r in done], min_cells),
+        choose=choose,
         score=lambda run, pair: score_transfer(run.values, pair, adata.n_obs, n_bootstrap=n_bootstrap, seed=seed),
     )
     scores = pd.concat([score_table(runs, results), largest_type(pair, chosen_seeds[0])], ignore_index=True)

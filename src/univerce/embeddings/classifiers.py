@@ -22,8 +22,8 @@ TUNED_ON = 256
 
 _RECALL = 0.98
 _PSEUDO_VOTES = 1.0
-_LARGE = 2**22  # values beyond which float32 is as good, and a fit to some of the cells a good start
-_SOME = 8
+_LARGE = 2**22  # values beyond which float32 and few iterations are as good, or better on new cells
+_LARGE_TOLERANCE = 1e-3
 
 
 class Classifier(Protocol):
@@ -58,15 +58,15 @@ class Logistic:
         from sklearn.linear_model import LogisticRegression
 
         large = x.size > _LARGE
-        mean = x.mean(axis=0, dtype=np.float64)
-        scale = np.sqrt(np.square(x - mean.astype(x.dtype)).mean(dtype=np.float64)) or 1.0
         kind = np.float32 if large else np.float64
-        centered = (x - mean.astype(kind)) / kind(scale)
-        fitted = LogisticRegression(max_iter=MAX_ITER, class_weight="balanced" if balanced else None, warm_start=large)
+        mean = x.mean(axis=0, dtype=np.float64)
+        centered = x.astype(kind) - mean.astype(kind)
+        scale = np.sqrt(np.mean(np.einsum("nd,nd->n", centered, centered), dtype=np.float64) / x.shape[1]) or 1.0
+        centered /= kind(scale)
+        options = {"class_weight": "balanced" if balanced else None, "tol": _LARGE_TOLERANCE if large else 1e-4}
+        fitted = LogisticRegression(max_iter=MAX_ITER, **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations change no prediction
-            if large and set(y[::_SOME]) == set(y):
-                fitted.set_params(C=_SOME).fit(centered[::_SOME], y[::_SOME]).set_params(C=1.0)
             fitted.fit(centered, y)
         coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
         if len(coef) == 1:  # of two classes scikit-learn keeps the odds of the second

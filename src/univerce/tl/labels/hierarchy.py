@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+import pandas as pd
+
+from univerce.tl.labels._terms import get_ancestors
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+def label_lines(
+    labels: Sequence[str], ontology: nx.DiGraph, ontology_ids: Mapping[str, str] | None = None
+) -> np.ndarray:
+    """``[n_labels, n_terms]`` term of each label and its ancestors; labels are terms unless ``ontology_ids`` says."""
+    classes = pd.DataFrame({"ontology_id": ""}, index=pd.Index(labels, dtype=object))
+    return get_ancestors(classes, ontology, ontology_ids).lines(ontology)
 
 
 def hierarchical_scores(

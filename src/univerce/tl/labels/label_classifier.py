@@ -118,8 +118,8 @@ class LabelClassifier:
 
         The cells are divided into folds, by batch if ``batch_key`` is given. A classifier fitted on the other
         folds predicts each fold. These held-out cells set the calibration and the scores: a temperature, and for
-        ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is then fitted on all folds. Without
-        batches, 20,000 held-out cells are enough, and further folds are not fitted.
+        ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is then fitted on all
+        folds. Without batches, 20,000 held-out cells are enough, and further folds are not fitted.
 
         Parameters
         ----------
