@@ -1,4 +1,4 @@
-"""Transferred labels where the truth is known: confidences, thresholds, sets, composition and novelty of simulated cells.
+"""Transferred labels where the truth is known: confidences, thresholds, sets, composition, novelty of simulated cells.
 
 Twelve types in four lineages, of unequal size and spread, with an effect of the donor. Every number is the mean and
 standard deviation over simulations. ``seeds=`` sets their number.
