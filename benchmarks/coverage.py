@@ -26,7 +26,7 @@ def main(run: Run) -> None:
     source = run.data / "gene_annotation"
     names = _Names(source)
     released = _released_tables(run.data / "uce" / "species_chrom.csv")
-    rows, missed = [], []
+    rows, missed, same = [], [], []
     for path in sorted(run.data.glob("*/*.h5ad")):
         adata = ad.read_h5ad(path)
         species = path.name.split("_")[0]
@@ -34,6 +34,7 @@ def main(run: Run) -> None:
         written = [list(adata.var_names)]
         written += [list(adata.var["ensembl_id"].astype(str))] if "ensembl_id" in adata.var else []
         bundled = uc.genes.load_table(species)
+        same.append(_same_identifiers(adata, bundled))
         tables = {"bundled": bundled} | ({"released": released[species]} if species in released else {})
         after = {which: _mapped(adata, table) for which, table in tables.items()}
         coding = names.coding(species, written) | after["bundled"]
@@ -61,6 +62,8 @@ def main(run: Run) -> None:
         ("data set", "share of all counts", "bundled before", "bundled", "released before", "released", "not found"),
         rows,
     )
+    n, n_same = np.sum(same, axis=0)
+    print(f"\nOf {n:,} previous symbols and aliases with an identifier of the table, {n_same / n:.1%} mean that gene.")
     check(ok=not missed, goal=f"{GOAL:.0%} of the counts of every human and mouse set, not in {missed}")
 
 
@@ -100,6 +103,15 @@ def _upper(names: Sequence[str]) -> set[str]:
 def _any_in(written: Sequence[Sequence[str]], known: set[str]) -> np.ndarray:
     upper = [[name.upper() for name in names] for names in written]
     return np.any([[name in known or name.split(".")[0] in known for name in names] for names in upper], axis=0)
+
+
+def _same_identifiers(adata: ad.AnnData, table: ad.AnnData) -> tuple[int, int]:
+    """Count names found as previous symbol or alias whose identifier is in the table, and those of one gene by both."""
+    if "ensembl_id" not in adata.var:
+        return 0, 0
+    by_name, by_id = uc.genes.map_names(adata.var_names, table), uc.genes.map_names(adata.var["ensembl_id"], table)
+    both = np.isin(by_name.how, ["previous", "alias"]) & (by_id.rows >= 0)
+    return int(both.sum()), int((by_name.rows == by_id.rows)[both].sum())
 
 
 def _mapped(adata: ad.AnnData, table: ad.AnnData) -> np.ndarray:

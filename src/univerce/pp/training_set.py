@@ -63,7 +63,7 @@ def training_set(
     >>> import univerce as uc
     >>> cells = uc.pp.training_set(uc.datasets.pbmc68k_reduced(), name="blood", species="human")
     >>> cells.name, cells.counts.shape, int((cells.rows >= 0).sum())
-    ('blood', (700, 765), 690)
+    ('blood', (700, 765), 740)
     """
     data: Any
     if isinstance(adata, Path | str):
