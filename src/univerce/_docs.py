@@ -28,7 +28,10 @@ PARAMETERS: Final = {
     "mod": "Modality, if ``adata`` is a MuData.",
     "n_bootstrap": "Resamples of the cells for 95 % intervals; 0 for none.",
     "n_permutations": "Number of shuffles; 0 skips the comparison with chance.",
-    "ontology": "Path of an OBO file, or the result of :func:`univerce.datasets.read_ontology`.",
+    "ontology": (
+        '``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of\n'
+        ":func:`univerce.datasets.read_ontology`."
+    ),
     "ontology_ids": (
         "Column of ``obs`` with the term of each cell, or a mapping from labels of ``groupby`` to terms. Terms are\n"
         "ids, names or exact synonyms."

@@ -17,22 +17,8 @@ import pytest
 import torch
 
 import univerce as uc
-from tests.helpers.obo import write_obo
 
 ROOT = Path(__file__).parents[2]
-# What the pages take from the Cell Ontology.
-TERMS = {
-    "CL:0": ("cell", []),
-    "CL:1": ("lymphocyte", ["CL:0"]),
-    "CL:2": ("myeloid leukocyte", ["CL:0"]),
-    "CL:3": ("B cell", ["CL:1"]),
-    "CL:4": ("natural killer cell", ["CL:1"]),
-    "CL:5": ("T cell", ["CL:1"]),
-    "CL:6": ("CD8-positive, alpha-beta T cell", ["CL:5"]),
-    "CL:7": ("regulatory T cell", ["CL:5"]),
-    "CL:8": ("monocyte", ["CL:2"]),
-    "CL:9": ("dendritic cell", ["CL:2"]),
-}
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "tutorials").glob("*.ipynb"))
@@ -55,7 +41,6 @@ def test_the_answers_print_what_the_page_shows(tmp_path, monkeypatch):
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plt, "show", lambda: None)
-    write_obo(tmp_path / "cl.obo", TERMS)
     exec(compile("\n".join(_blocks(ROOT / page)), page, "exec"), {})
 
 
