@@ -23,7 +23,7 @@ import univerce as uc
 from benchmarks.measurement import Run, check
 from tests.helpers.hub import CHALLENGE, FORBIDDEN, Hub
 from tests.helpers.reference import generated_state
-from univerce.genes.release import registry
+from univerce.genes.release import download, registry
 from univerce.genes.release.parse import chromosome_codes, read_positions
 from univerce.genes.release.registry import ASSETS, UCE_100M, protein_file
 from univerce.model import UCE, UCEBrain, UCEBrainConfig
@@ -55,6 +55,8 @@ def main(run: Run) -> None:
             first = None
             for layout, model, stored in layouts:
                 cache = run.scratch()
+                for content in (*hub.figshare.values(), *(f for r in hub.repositories.values() for f in r.values())):
+                    hub.sha256(content)  # the hub knows them, too
                 with uc.settings.override(cache_dir=cache, progress=False, device="cpu"):
                     hub.requests.clear()
                     hub.faults[stored] = "cut"
@@ -90,6 +92,8 @@ def embed(cells: ad.AnnData, model: str) -> np.ndarray:
 def point_at(hub: Hub) -> None:
     """Let the released files come from this server, with their true sizes and first bytes."""
     os.environ |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    os.environ |= {"HF_HUB_ETAG_TIMEOUT": "300", "HF_HUB_DOWNLOAD_TIMEOUT": "300"}  # server and client share the cores
+    download._TIMEOUT = 300.0
     fetch = importlib.import_module("univerce.genes.release.fetch")
     here = {
         name: dataclasses.replace(asset, urls=tuple(f"{hub.url}/{url.split('/', 3)[3]}" for url in asset.urls))

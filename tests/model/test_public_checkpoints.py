@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 
 import univerce as uc
 from tests.helpers.checkpoints import (
@@ -31,6 +31,7 @@ from tests.helpers.checkpoints import (
     torch_bytes,
 )
 from tests.helpers.hub import Hub
+from tests.model.test_brain import generated
 from univerce.genes.release import models, registry, source, tables
 from univerce.genes.release.registry import ASSETS
 from univerce.genes.table import CLS, PAD, RIGHT
@@ -115,6 +116,29 @@ def test_every_public_layout_embeds_the_same_by_one_string(hub, tmp_path, family
         here = embed(tmp_path / layout)
         np.testing.assert_array_equal(here.obsm["X_uce"], first.obsm["X_uce"], err_msg=f"directory: {layout}")
         assert uc.model.find_model(tmp_path / layout).config.family == family
+
+
+@pytest.mark.parametrize("name", ["brain_tiny", "brain_learned"])
+def test_a_converted_checkpoint_gives_the_recorded_outputs_of_its_own_code(parity, tmp_path, name):
+    z = np.load(parity / f"{name}.npz")
+    stated = json.loads(str(z["config"]))
+    learned = stated.get("positional_encoding_type") == "learned"
+    state = generated(z["names"].tolist(), z["shapes"].tolist(), int(z["seed"]), learned=learned)
+    (tmp_path / "config.json").write_text(json.dumps({"activation": "gelu", "embedding_reduction": "cls"} | stated))
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "gene_mapping.json").write_text(json.dumps(brain_genes()))
+    ids = BRAIN_IDS | {"pad_length": stated["max_sequence_length"]}
+    model = uc.model.convert_checkpoint(tmp_path, tmp_path / "model", ids=ids, species=["human"])
+    network = uc.model.load_network(model)
+    table = state["uce.embedding_layer.embedding.weight"]
+    with torch.no_grad():
+        tokens = network.encode_tokens(table)[torch.from_numpy(z["ids"])]
+        cells = network.embed(tokens, torch.from_numpy(z["lengths"]))
+        logits = network.predict(cells, table[torch.from_numpy(z["query_ids"])])
+    assert np.abs(cells.numpy() - z["embedding"]).max() <= 1e-5
+    assert np.abs(logits.numpy() - z["logits"]).max() <= 1e-5
+    genes = uc.genes.load_table("human", model=model.path)
+    np.testing.assert_array_equal(genes.X[:], table.numpy()[genes.obs["token_id"]])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
