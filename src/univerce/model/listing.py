@@ -9,11 +9,11 @@ import pandas as pd
 
 from univerce._settings import settings
 from univerce.genes.load import available_species
-from univerce.genes.release.models import MODELS, PublicModel
+from univerce.genes.release.models import BRAIN, MODELS, PAPER, PublicModel
 from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.genes.release.source import is_fetched
 
-_TABLE_ROW = 5120 * 4  # bytes of a gene in a converted table
+_TABLE_ROW = {PAPER: 5120 * 2, BRAIN: 5120 * 4}  # bytes of a gene in a converted table
 
 
 def list_models() -> pd.DataFrame:
@@ -70,8 +70,8 @@ def _public(model: PublicModel) -> dict[str, object]:
         "name": model.name, "family": model.family, "layers": model.n_layers, "width": model.d_model,
         "vocabulary": model.vocabulary, "species": ", ".join(sorted(model.species)), "training": model.training,
         "license": model.license, "repository": model.repository, "revision": model.revision or "",
-        "download_bytes": model.download_bytes, "disk_bytes": model.network_bytes + model.vocabulary * _TABLE_ROW,
-        "cached": _is_here(model.name),
+        "download_bytes": model.download_bytes,
+        "disk_bytes": model.network_bytes + model.vocabulary * _TABLE_ROW[model.family], "cached": _is_here(model.name),
     }  # fmt: skip
 
 
