@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import univerce as uc
-from tests.helpers.trained import typed_counts, write_trained
+from tests.helpers.trained import CONFIGS, genes_table, typed_counts, write_trained
+from univerce.genes.table import write_table
+from univerce.model import UCE, PretrainConfig, save_model
 from univerce.training.verify import Verification
 
 GOOD = Verification(
-    model="m", species="human", n_cells=100, n_genes=50, fraction_counts=0.9, loss=0.4, loss_error=0.01, other_loss=0.9,
-    frequency_loss=0.5, cosine=0.2, rank=9.0,
+    model="m", species="human", n_cells=100, n_genes=50, fraction_counts=0.9, loss=0.4, loss_error=0.01, chance=0.693,
+    other_loss=0.9, frequency_loss=0.5, cosine=0.2, rank=9.0,
 )  # fmt: skip
 
 
@@ -23,6 +25,7 @@ GOOD = Verification(
     [
         ({}, True, "belong together: the model knows"),
         ({"loss": 0.67}, False, "do not belong together, or the model does not know the genes of human"),
+        ({"chance": 0.42}, False, "do not belong together"),
         ({"loss": float("nan")}, False, "do not belong together"),
         ({"other_loss": 0.42}, False, "In doubt: the model knows which genes are common"),
         ({"fraction_counts": 0.31}, True, "Only 31% of the counts are mapped"),
@@ -59,3 +62,20 @@ def test_cells_that_say_nothing_raise(tmp_path):
         uc.model.verify(model, cells)
     with pytest.raises(ValueError, match="n_cells=1 must be an integer >= 2"):
         uc.model.verify(model, cells, n_cells=1)
+
+
+def test_a_network_trained_on_top_of_frequencies_has_to_beat_them(tmp_path):
+    cells = typed_counts(80, seed=4)
+    reset = UCE(CONFIGS["uce"])
+    save_model(reset, tmp_path / "model", pretraining=PretrainConfig(frequency_offset=True))
+    write_table(genes_table("simulated"), tmp_path / "model" / "tables" / "human.h5ad")
+    found = uc.model.verify(tmp_path / "model", cells)
+    assert found.chance == found.frequency_loss < 0.69
+    assert not found.ok
+
+
+def test_a_model_without_sentences_is_refused_by_name():
+    cells = uc.datasets.pbmc68k_reduced()[:20].copy()
+    for act in (lambda: uc.model.verify("uce-mini", cells), lambda: uc.tl.reconstruction_loss(cells)):
+        with pytest.raises(ValueError, match="'uce-mini' sums all genes of a cell and reads no sentences"):
+            act()

@@ -13,7 +13,7 @@ SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 class UCEConfig:
     """The architecture and the sampling; with the weights they define an embedding space.
 
-    The defaults are those of the released models (Rosen et al. 2024), which differ only in ``n_layers`` (4 and 33).
+    The defaults are those of the released models (Rosen et al. 2026), which differ only in ``n_layers`` (4 and 33).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The UCE network (Rosen et al. 2024), with the state-dict names of the released checkpoints.
+"""The UCE network (Rosen et al. 2026), with the state-dict names of the released checkpoints.
 
 Work without an effect on the result is left out, exactly: the token encoder depends on the token alone, so its output
 is a table; only the CLS position is read, so the last layer has one query and the decoder one row.
@@ -18,7 +18,7 @@ from univerce.model.layers import PositionTable, Transformer, block, pad_bias
 
 
 class UCE(nn.Module):
-    """Universal Cell Embedding network (Rosen et al. 2024).
+    """Universal Cell Embedding network (Rosen et al. 2026).
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def uce_tokenize(
     key_added: str = UCE_SENTENCES,
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Draw the sentence of every cell (Rosen et al. 2024, Methods, "Cell sentences").
+    """Draw the sentence of every cell (Rosen et al. 2026, Methods, "Cell sentences").
 
     A sentence is ``[CLS]`` and then, chromosome by chromosome in random order, ``[CHROMOSOME]``, the drawn genes by
     genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` with the same model uses the sentences if it would draw

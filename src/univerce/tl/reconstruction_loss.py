@@ -91,8 +91,8 @@ def reconstruction_loss(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()[:20].copy()
-    >>> uc.tl.reconstruction_loss(adata, model="uce-tiny")  # doctest: +SKIP
-    >>> uc.get.table(adata, "reconstruction_loss").index.tolist()  # doctest: +SKIP
+    >>> uc.tl.reconstruction_loss(adata, model="uce-tiny")
+    >>> uc.get.table(adata, "reconstruction_loss").index.tolist()
     ['model', 'gene frequency', 'chance']
     """
     from univerce.inference.embedder import load_embedders  # torch

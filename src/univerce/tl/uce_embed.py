@@ -52,7 +52,7 @@ def uce_embed(
     client: Any = None,
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2024).
+    """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2026).
 
     Each cell becomes a sentence of its expressed genes, which a transformer reads; see
     :func:`univerce.pp.uce_tokenize`. The bundled ``"uce-mini"`` is linear instead: it sums one vector per gene over

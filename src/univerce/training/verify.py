@@ -16,7 +16,14 @@ from univerce.inference.sentences import cell_keys
 from univerce.inference.subsample import shuffled_rows
 from univerce.model.directory import Model
 from univerce.training.monitor import MAX_COSINE, MIN_RANK, effective_rank, mean_cosine
-from univerce.training.reconstruction import CHANCE, Reconstructed, cell_loss, query_logits, reconstruct
+from univerce.training.reconstruction import (
+    CHANCE,
+    Reconstructed,
+    cell_loss,
+    learned_from_frequency,
+    query_logits,
+    reconstruct,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,8 +42,8 @@ class Verification:
     Examples
     --------
     >>> import univerce as uc
-    >>> found = uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50)  # doctest: +SKIP
-    >>> found.n_cells  # doctest: +SKIP
+    >>> found = uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50)
+    >>> found.n_cells
     50
     """
 
@@ -54,8 +61,10 @@ class Verification:
     """Mean binary cross-entropy of hidden and unexpressed genes, see :func:`univerce.tl.reconstruction_loss`."""
     loss_error: float
     """Standard error of ``loss``."""
+    chance: float
+    """Loss of a guess: ln 2, or ``frequency_loss`` for a model trained to add to the frequencies of the genes."""
     other_loss: float
-    """The same with the embedding of another cell; chance is ln 2."""
+    """The same with the embedding of another cell."""
     frequency_loss: float
     """The same from the share of the cells with a count of each gene."""
     cosine: float
@@ -65,8 +74,8 @@ class Verification:
 
     @property
     def below_chance(self) -> bool:
-        """Whether the loss is below ln 2 by more than three standard errors."""
-        return self.loss < CHANCE - _STANDARD_ERRORS * self.loss_error
+        """Whether the loss is below that of a guess by more than three standard errors."""
+        return self.loss < self.chance - _STANDARD_ERRORS * self.loss_error
 
     @property
     def reads_cells(self) -> bool:
@@ -120,7 +129,7 @@ class Verification:
     def __repr__(self) -> str:
         return (
             f"{self.model!r} on {self.n_cells:,} cells of {self.species}: loss {self.loss:.3f} ± {self.loss_error:.3f} "
-            f"(chance {CHANCE:.3f}, embedding of another cell {self.other_loss:.3f}, gene frequency "
+            f"(chance {self.chance:.3f}, embedding of another cell {self.other_loss:.3f}, gene frequency "
             f"{self.frequency_loss:.3f}), {self.n_genes:,} genes with "
             f"{self.fraction_counts:.1%} of the counts, mean cosine "
             f"{self.cosine:.3f}, effective rank {self.rank:.1f}\n{self.verdict}"
@@ -172,8 +181,9 @@ def verify(
     Examples
     --------
     >>> import univerce as uc
-    >>> uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50).ok  # doctest: +SKIP
-    True
+    >>> found = uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50)
+    >>> found.species, found.n_genes
+    ('human', 740)
     """
     check_whole("n_cells", n_cells, 2)
     seed = as_seed(rng)
@@ -201,6 +211,7 @@ def _verification(inputs: Inputs, embedder: Embedder, parts: list[Reconstructed]
         for field in ("embedding", "tokens", "logits", "by_frequency")
     )
     loss = cell_loss(logits)
+    frequency_loss = float(cell_loss(by_frequency).mean())
     own = query_logits(embedder, embedding, tokens)
     others = query_logits(embedder, embedding[_other_cell(inputs, parts)], tokens)
     species = inputs.species_names[0]
@@ -210,7 +221,8 @@ def _verification(inputs: Inputs, embedder: Embedder, parts: list[Reconstructed]
         fraction_counts=float(inputs.space.details["fraction_counts_mapped"][species]),
         loss=float(loss.mean()), loss_error=float(loss.std(ddof=1) / np.sqrt(len(loss))),
         other_loss=float(cell_loss(logits + (others - own)).mean()),
-        frequency_loss=float(cell_loss(by_frequency).mean()), cosine=mean_cosine(embedding.astype(np.float64)),
+        chance=frequency_loss if learned_from_frequency(inputs.model) else CHANCE, frequency_loss=frequency_loss,
+        cosine=mean_cosine(embedding.astype(np.float64)),
         rank=effective_rank(embedding),
     )  # fmt: skip
 

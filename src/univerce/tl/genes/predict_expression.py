@@ -47,7 +47,7 @@ def predict_expression(
 ) -> ad.AnnData:
     """Predict the probability that each cell expresses each gene, from the embedding.
 
-    The expression head of a network (Rosen et al. 2024, Methods, "Training objective") was trained to separate genes
+    The expression head of a network (Rosen et al. 2026, Methods, "Training objective") was trained to separate genes
     masked from a cell's sentence from genes without a count. It reads the features of a gene only, so it also predicts
     genes that were not measured, and genes of any species with a gene table. ``"uce-mini"`` has a ridge regression for
     every gene that three of its training sets express, under the name of the gene in human and mouse, and refuses
