@@ -26,7 +26,7 @@ PARAMETERS: Final = {
     "metric": '``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.',
     "min_cells": "Leave out groups with fewer cells.",
     "mod": "Modality, if ``adata`` is a MuData.",
-    "n_bootstrap": "Resamples of the cells for 95 % intervals; 0 for none.",
+    "n_bootstrap": "Resamples for 95 % intervals; 0 for none.",
     "n_permutations": "Number of shuffles; 0 skips the comparison with chance.",
     "ontology": (
         '``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of\n'

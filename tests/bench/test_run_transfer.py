@@ -123,11 +123,16 @@ def test_types_missing_in_the_reference_are_counted_not_scored(pair):
     assert confusion.query("method == 'X_clear'")["n_cells"].sum() == 59
 
 
-def test_two_methods_of_one_pair_are_compared(pair):
+def test_two_methods_of_one_pair_are_compared_over_the_donors_of_the_query(pair):
     query, reference = pair
-    uc.bench.run_transfer(query, reference, methods=["X_clear", NOISE], **QUICK)
+    query.obs["donor"] = [f"d{i % 6}" for i in range(query.n_obs)]
+    options = QUICK | {"methods": ["X_clear", NOISE], "n_bootstrap": 50}
+    scores = uc.bench.run_transfer(query, reference, donor_key="donor", **options)
+    assert set(scores["unit"][scores["low"].notna()]) == {"donor"}
     table = uc.bench.compare(query, "X_clear", "noise", key="benchmark_transfer").set_index("metric")
-    assert table.loc["logistic accuracy", "winner"] == "X_clear"
+    assert table.loc["logistic accuracy", ["winner", "unit", "n_units"]].tolist() == ["X_clear", "donor", 6]
+    scores = uc.bench.run_transfer(query, reference, **options)
+    assert set(scores["unit"][scores["low"].notna()]) == {"cells"}
 
 
 def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):

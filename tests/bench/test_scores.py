@@ -8,13 +8,15 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.spatial.distance import pdist
 from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
+from univerce.bench._bootstrap import interval
 from univerce.bench._expression import open_problems_genes, principal_components
-from univerce.bench._metrics import batch_alignment, centroid_hits, interval, rotated, separated
+from univerce.bench._metrics import batch_alignment, centroid_hits, rotated, separated
 from univerce.bench._scib import BATCH, BIO, TOTALS, scib_scores
 
 
@@ -134,6 +136,19 @@ def test_strata_are_resampled_separately():
     strata = np.repeat([0, 1], [3, 300])
     values = np.where(strata == 0, 5.0, 1.0)  # constant in each
     assert interval(values, 20, 0, strata) == (3.0, 3.0)
+
+
+def test_with_donors_intervals_spread_like_the_donors_and_with_few_like_the_cells():
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(12), 50)
+    values = rng.normal(size=12)[units] + 0.1 * rng.normal(size=600)
+    means = np.array([values[units == u].mean() for u in range(12)])
+    half = stats.t.ppf(0.975, 11) * means.std(ddof=1) / np.sqrt(12)
+    low, high = interval(values, 4000, 0, units=units)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+    few = interval(values, 500, 0, units=units % 4)
+    assert few == interval(values, 500, 0)
+    assert few[1] - few[0] < (high - low) / 2
 
 
 def test_variable_genes_of_open_problems_vary_within_batches():

@@ -17,7 +17,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce.bench._method import Method
-from univerce.bench._record import versions
+from univerce.bench._versions import versions
 from univerce.io.atomic import replacing
 
 _SHARED = ("univerce.bench.methods.", "univerce.bench._expression")

@@ -1,4 +1,4 @@
-"""Scores of arrays: classifiers, centroids, bootstrap intervals."""
+"""Scores of arrays: classifiers and centroids."""
 
 from __future__ import annotations
 
@@ -80,12 +80,3 @@ def batch_alignment(x: np.ndarray, y: np.ndarray, batches: np.ndarray, ks: Seque
             found, searched = centroid_hits(query, reference, ks)
             hits, n = hits + found, n + searched
     return hits / n if n else np.full(len(ks), np.nan), n
-
-
-def interval(values: np.ndarray, n: int, seed: int, strata: np.ndarray | None = None) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of ``values`` [n_cells], or of the mean of the means of strata."""
-    rng = np.random.default_rng(seed)
-    groups = [values] if strata is None else [values[strata == s] for s in np.unique(strata)]
-    means = np.mean([[v[rng.integers(len(v), size=len(v))].mean() for _ in range(n)] for v in groups], axis=0)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

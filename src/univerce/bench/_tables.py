@@ -9,9 +9,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._record import hardware, versions
+from univerce.bench._embedding_scores import COLUMNS, Result
 from univerce.bench._runs import Run
-from univerce.bench._scores import COLUMNS, Result
+from univerce.bench._versions import hardware, versions
 
 
 def score_table(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def score_table(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFr
             found = results[run.key()].rows + [{"kind": "cost", "metric": m, "value": v} for m, v in costs]
         rows += [{"method": run.method.name, "seed": run.seed, "group": "all", "note": ""} | row for row in found]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(n_cells=table["n_cells"].fillna(0).astype(int))
+    return table.assign(n_cells=table["n_cells"].fillna(0).astype(int), unit=table["unit"].fillna(""))
 
 
 def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
@@ -36,7 +36,9 @@ def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     wide = mine.pivot_table(index="group", columns="method", values="value", sort=False)
     best = wide.eq(wide.max(axis=1), axis=0)
     won = best.div(best.sum(axis=1), axis=0).mean().rename("value").reset_index()
-    won = won.assign(seed=int(mine["seed"].iloc[0]), kind="silhouette", metric="types won", group="all", n_cells=0)
+    won = won.assign(
+        seed=int(mine["seed"].iloc[0]), kind="silhouette", metric="types won", group="all", unit="", n_cells=0
+    )
     return won.assign(note=f"of {len(wide)} types").reindex(columns=COLUMNS).astype({"low": float, "high": float})
 
 

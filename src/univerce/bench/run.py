@@ -13,12 +13,14 @@ import pandas as pd
 from univerce._docs import document
 from univerce._validate import as_seed, check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
 from univerce.bench import _scib
+from univerce.bench._bootstrap import CELLS
 from univerce.bench._cache import data_digest
+from univerce.bench._embedding_scores import score
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, as_methods, as_seeds, run_all, run_method, visible
-from univerce.bench._scored import Scored, choose_scored
-from univerce.bench._scores import score
+from univerce.bench._scgraph import consensus
+from univerce.bench._scored_cells import Scored, choose_scored
 from univerce.bench._tables import score_table, types_won, write
 from univerce.embeddings.labels import get_labels
 
@@ -32,6 +34,7 @@ def run(
     *,
     groupby: str,
     batch_key: str | None = None,
+    donor_key: str | None = None,
     methods: Sequence[str | Method] = ("UCE", *BASELINES),
     features: Features = "all",
     layer: str | None = None,
@@ -50,6 +53,7 @@ def run(
 
     - scIB (Luecken et al. 2022) by ``scib_metrics``, not scaled between methods: bio conservation, batch correction and
       their total;
+    - scGraph (Wang et al. 2024): do the types lie to each other as in the expression of batches of 100 cells or more;
     - the silhouette of each type, scaled to [0, 1], and the share of the types that a method wins;
     - the accuracy of 15 nearest neighbors in five folds;
     - the accuracy of neighbors and logistic regression in a held-out batch;
@@ -63,6 +67,8 @@ def run(
     adata
         Cells with raw counts.
     %(groupby, batch_key)s
+    donor_key
+        Column of ``obs`` with the donors, which are resampled for the intervals; ``None`` resamples the batches.
     methods
         Names from :func:`univerce.bench.list_methods`, keys of ``obsm``, and :class:`univerce.bench.Method`.
     features
@@ -75,8 +81,9 @@ def run(
     Returns
     -------
     The scores: a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``)
-    with ``kind``, ``value``, interval ``low`` to ``high``, ``n_cells`` and ``note``. Seconds and peak memory (MB above
-    that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also writes:
+    with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or batches
+    and the cells in them, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Seconds and peak
+    memory (MB above that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also writes:
 
     ``uns[key_added]["table"]``
         The same table.
@@ -118,7 +125,7 @@ def run(
     check_whole("min_cells", min_cells, 2)
     check_whole("n_bootstrap", n_bootstrap, 0)
     chosen_seeds, seed = as_seeds(seeds), as_seed(rng)
-    for column in (groupby, batch_key):
+    for column in (groupby, batch_key, donor_key):
         if column is not None:
             get_labels(adata.obs, column)
     chosen = as_methods(methods, adata)
@@ -127,23 +134,28 @@ def run(
     data = visible(adata, x, chosen)
     if features == "open_problems":
         data = data[:, open_problems_genes(data, batch_key)].copy()
+    unit = donor_key or batch_key or CELLS
     digest, directory = data_digest(data), None if cache is None else Path(cache).expanduser()
 
     def embed(method: Method, seed: int) -> Run:
         asked: dict[str, Any] = {"batch_key": batch_key, "groupby": groupby}
         return run_method(method, data, digest=digest, seed=seed, cache=directory, **asked)
 
-    def choose(done: list[Run]) -> tuple[Scored, np.ndarray | None]:
-        scored = choose_scored(adata, groupby, batch_key, [r.values for r in done], min_cells)
+    def choose(done: list[Run]) -> tuple[Scored, np.ndarray | None, pd.DataFrame | None]:
+        scored = choose_scored(adata, groupby, batch_key, donor_key, [r.values for r in done], min_cells)
         enough = scib and len(scored.rows) > _scib.N_NEIGHBORS
-        return scored, principal_components(data[scored.rows]) if enough else None
+        counts, types = data[scored.rows], np.asarray(scored.types, dtype=str)
+        batches = np.zeros(len(types)) if scored.batches is None else scored.batches.codes
+        return scored, principal_components(counts) if enough else None, consensus(counts, types, batches)
 
-    runs, (scored, _), results = run_all(
+    runs, (scored, *_), results = run_all(
         chosen,
         chosen_seeds,
         embed=embed,
         choose=choose,
-        score=lambda run, c: score(run.values, *c, scib=scib, n_bootstrap=n_bootstrap, seed=seed, cache=directory),
+        score=lambda run, c: score(
+            run.values, *c, scib=scib, n_bootstrap=n_bootstrap, seed=seed, unit=unit, cache=directory
+        ),
     )
     scores = score_table(runs, results)
     scores = pd.concat([scores, types_won(scores, runs)], ignore_index=True)
@@ -151,7 +163,7 @@ def run(
         if run.embedding is not None:
             adata.obsm[run.key()] = run.embedding
     params = {
-        "groupby": groupby, "batch_key": batch_key or "", "features": features, "n_vars": data.n_vars,
+        "groupby": groupby, "batch_key": batch_key or "", "unit": unit, "features": features, "n_vars": data.n_vars,
         "seeds": np.array(chosen_seeds), "min_cells": min_cells, "n_bootstrap": n_bootstrap, "n_cells": scored.counts,
         "n_batches": 1 if scored.batches is None else len(scored.batches.categories), "data_digest": digest,
         "seed": seed,

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._validate import as_seed, check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
+from univerce._validate import check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
+from univerce.bench._bootstrap import CELLS
 from univerce.bench._method import Method
+from univerce.bench._query_and_reference import BATCH, embed_sides, make_sides
 from univerce.bench._runs import as_methods, as_seeds, run_all
-from univerce.bench._sides import BATCH, embed_sides, make_sides
 from univerce.bench._tables import score_table, write
-from univerce.bench._transfer import Pair, choose_pair, largest_type, score_transfer
+from univerce.bench._transfer_scores import Pair, choose_pair, largest_type, score_transfer
 from univerce.bench.run import BASELINES
 from univerce.tl.labels.hierarchy import label_lines
 from univerce.tl.ontology.graph import as_ontology
@@ -33,6 +34,7 @@ def run_transfer(
     reference: ad.AnnData,
     *,
     groupby: str,
+    donor_key: str | None = None,
     methods: Sequence[str | Method] = ("UCE", *BASELINES[:3], "random"),
     ontology: nx.DiGraph | str | os.PathLike[str] | None = None,
     ontology_ids: Mapping[str, str] | None = None,
@@ -42,7 +44,6 @@ def run_transfer(
     min_cells: int = 10,
     n_bootstrap: int = 1000,
     cache: str | Path | None = None,
-    rng: int | np.random.Generator = 0,
     key_added: str = "benchmark_transfer",
 ) -> pd.DataFrame:
     """Transfer labels from a reference to a query of any species with several methods, and score them.
@@ -64,6 +65,8 @@ def run_transfer(
         The reference, with raw counts. Its ``obsm`` gets embeddings, too.
     groupby
         Column of ``obs`` in both with the cell types.
+    donor_key
+        Column of ``adata.obs`` with the donors or batches of the query, which are resampled for the intervals.
     methods
         As for :func:`univerce.bench.run`; keys of ``obsm`` must hold one space in both.
     ontology
@@ -76,10 +79,11 @@ def run_transfer(
         Layer with the counts in both; ``None`` for ``X``.
     gene_key
         Column of ``var`` in both with gene names; ``None`` for ``var_names``.
-    %(seeds)s
+    seeds
+        Seeds of the methods that depend on one; the others run once. The first is that of the resamples, too.
     min_cells
         Types with fewer cells in the reference are not used.
-    %(n_bootstrap, cache, rng, key_added)s
+    %(n_bootstrap, cache, key_added)s
 
     Returns
     -------
@@ -122,14 +126,14 @@ def run_transfer(
         check_counts(get_layer(data, layer), where=f"{name}: {layer_name(layer)}")
     check_whole("min_cells", min_cells, 2)
     check_whole("n_bootstrap", n_bootstrap, 0)
-    chosen_seeds, seed = as_seeds(seeds), as_seed(rng)
+    chosen_seeds = as_seeds(seeds)
     chosen = as_methods(methods, adata)
     sides = make_sides(adata, reference, chosen, groupby=groupby, layer=layer, gene_key=gene_key)
     directory = None if cache is None else Path(cache).expanduser()
     graph = None if ontology is None else as_ontology(ontology)
 
     def choose(done: Sequence[Any]) -> Pair:
-        pair = choose_pair(adata, reference, groupby, [run.values for run in done], min_cells)
+        pair = choose_pair(adata, reference, groupby, donor_key, [run.values for run in done], min_cells)
         return pair if graph is None else replace(pair, lines=label_lines(pair.types, graph, ontology_ids))
 
     runs, pair, results = run_all(
@@ -137,7 +141,9 @@ def run_transfer(
         chosen_seeds,
         embed=lambda method, seed: embed_sides(method, sides, seed=seed, cache=directory),
         choose=choose,
-        score=lambda run, pair: score_transfer(run.values, pair, adata.n_obs, n_bootstrap=n_bootstrap, seed=seed),
+        score=lambda run, pair: score_transfer(
+            run.values, pair, adata.n_obs, n_bootstrap=n_bootstrap, seed=chosen_seeds[0], unit=donor_key or CELLS
+        ),
     )
     scores = pd.concat([score_table(runs, results), largest_type(pair, chosen_seeds[0])], ignore_index=True)
     keys = {key: key.replace("X_", "X_transfer_", 1) for key in results}
@@ -146,9 +152,9 @@ def run_transfer(
             parts = np.split(run.embedding, [adata.n_obs])
             adata.obsm[keys[run.key()]], reference.obsm[keys[run.key()]] = parts
     params = {
-        "groupby": groupby, "batch_key": BATCH, "n_shared_genes": 0 if sides.joint is None else sides.joint.n_vars,
+        "groupby": groupby, "batch_key": BATCH, "unit": donor_key or CELLS,
+        "n_shared_genes": 0 if sides.joint is None else sides.joint.n_vars,
         "seeds": np.array(chosen_seeds), "min_cells": min_cells, "n_bootstrap": n_bootstrap, "n_cells": pair.counts,
-        "seed": seed,
     }  # fmt: skip
     write(
         adata, key_added, scores, runs=runs, results=results, scored=pair.query,

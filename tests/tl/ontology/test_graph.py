@@ -7,7 +7,6 @@ import itertools
 import networkx as nx
 import numpy as np
 import pytest
-from scipy.sparse.csgraph import shortest_path
 
 from tests.helpers.obo import OBO
 from univerce.io.obo import read_obo
@@ -76,10 +75,18 @@ def test_relations_of_random_graphs_equal_those_by_brute_force(seed):
     graph.add_nodes_from(map(str, range(n)))
     graph.add_edges_from((str(i), str(j)) for i, j in itertools.combinations(range(n), 2) if rng.random() < 0.15)
     terms = rng.permutation(list(graph)).tolist()
-    expected = shortest_path(nx.to_scipy_sparse_array(graph, terms), directed=False, unweighted=True)
+    up = {term: {top: nx.shortest_path_length(graph, term, top) for top in ancestors(graph, term)} for term in terms}
+    expected = [
+        [min((up[a][t] + up[b][t] for t in up[a].keys() & up[b].keys()), default=np.inf) for b in terms] for a in terms
+    ]
     np.testing.assert_array_equal(tree_distances(graph, terms), expected)
     for term, depth in depths(graph).items():
         assert depth == max(len(way) - 1 for root in graph for way in [*nx.all_simple_paths(graph, term, root), [term]])
+
+
+def test_no_path_leads_through_a_common_subtype():
+    graph = nx.DiGraph([("a", "root"), ("b", "mid"), ("mid", "root"), ("both", "a"), ("both", "b")])
+    np.testing.assert_array_equal(tree_distances(graph, ["a", "b", "both"]), [[0, 3, 1], [3, 0, 1], [1, 1, 0]])
 
 
 def test_a_path_or_a_graph_is_an_ontology(path, ontology):
@@ -97,5 +104,7 @@ def test_the_cell_ontology(test_data):
     assert ids["T cell"] == ids["CL:0000804"] == ids["T-lymphocyte"] == "CL:0000084"
     assert "CL:0000084" in ancestors(ontology, ids["CD8-positive, alpha-beta T cell"])
     assert tree_distances(ontology, [ids["T cell"], ids["B cell"]])[0, 1] in (2, 3)
+    neutrophil = resolve_terms(ontology, ["neutrophil"])["neutrophil"]
+    assert tree_distances(ontology, [ids["T cell"], neutrophil])[0, 1] == 6  # 4 through "mature neutrophil"
     with pytest.raises(ValueError, match=r"'CL:0000002' \(obsolete immortal cell line cell; consider CLO:0000019\)"):
         resolve_terms(ontology, ["CL:0000002"])

@@ -15,7 +15,9 @@ from sklearn.metrics.pairwise import paired_distances
 
 from tests.helpers.obo import IDS, TERMS, write_obo
 from univerce.io.obo import read_obo
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance, type_means
+from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance
+from univerce.tl.ontology._steps import TypePairs, compare_steps
+from univerce.tl.ontology.graph import tree_distances
 from univerce.tl.ontology.ontology_distance import ontology_distance
 
 
@@ -34,7 +36,7 @@ def adata() -> ad.AnnData:
 def test_distances_equal_those_of_all_pairs(adata, obo, metric):
     """With many draws, the distributions come close to those of every pair."""
     table = ontology_distance(adata, ontology=obo, ontology_ids="id", use_rep="X_e", metric=metric, n_pairs=60_000)
-    graph = nx.Graph(read_obo(obo))
+    graph = nx.Graph(read_obo(obo))  # in which no path leads through a common subtype
     apart = pairwise_distances(adata.obsm["X_e"], metric=metric)
     rows = [
         (nx.shortest_path_length(graph, adata.obs["id"].iloc[i], adata.obs["id"].iloc[j]), apart[i, j])
@@ -49,36 +51,89 @@ def test_distances_equal_those_of_all_pairs(adata, obo, metric):
     assert adata.uns["ontology_distance"]["spearman"] == pytest.approx(expected, abs=0.02)
 
 
-def test_every_two_types_count_once_whatever_their_cells():
-    a, b = np.array([0, 1, 1, 2, 2]), np.array([1, 0, 1, 0, 2])
-    steps, means = type_means(a, b, np.array([3, 3, 0, 5, 0]), np.array([1.0, 2, 9, 4, 9]))
-    assert (steps.tolist(), means.tolist()) == ([3, 5], [1.5, 4])
+def drawn_pairs(rng, points, labels, n=4000):
+    first, second = draw_pairs(len(labels), n, rng)
+    return labels[first], labels[second], np.linalg.norm(points[first] - points[second], axis=1)
 
 
-def test_successive_distances_are_compared_as_scipy_does():
+def test_effects_and_the_correlation_of_types_are_those_of_pandas_and_scipy():
+    rng = np.random.default_rng(0)
+    steps = np.array([[0, 2, 2, 5], [2, 0, 2, 5], [2, 2, 0, np.inf], [5, 5, np.inf, 0]])
+    labels = rng.choice(4, 60, p=[0.4, 0.3, 0.2, 0.1])
+    a, b, apart = drawn_pairs(rng, rng.normal(labels[:, None], 1, (60, 2)), labels)
+    a, b, apart = (x[np.isfinite(steps[a, b])] for x in (a, b, apart))
+    pairs = TypePairs.sum(steps, a, b, apart)
+    table, of_types = compare_steps(pairs, np.array([0, 2, 5]), 20, 20, rng)
+    parts = {g: apart[steps[a, b] == g] for g in (0, 2, 5)}
+    for (before, after), row in zip([(0, 2), (2, 5)], table.iloc[1:].itertuples(), strict=True):
+        n, m = len(parts[after]), len(parts[before])
+        pooled = np.sqrt(((n - 1) * parts[after].var(ddof=1) + (m - 1) * parts[before].var(ddof=1)) / (n + m - 2))
+        assert row.d == pytest.approx((parts[after].mean() - parts[before].mean()) / pooled)
+    assert table.iloc[0].isna().all()
+    assert table["p_value"].isna().tolist() == [True, True, False]
+    cells = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "steps": steps[a, b], "apart": apart})
+    means = cells[a != b].groupby(["a", "b"]).mean()
+    assert of_types["spearman"] == pytest.approx(stats.spearmanr(means["steps"], means["apart"]).statistic)
+
+
+def test_shuffles_deal_the_terms_to_the_types():
+    """With three types, p-values follow from all six orders."""
+    steps = np.array([[0, 2, 4], [2, 0, 4], [4, 4, 0.0]])
+    means = np.array([[1, 1, 3], [1, 1, 2], [3, 2, 1.0]])
+    a, b = (np.repeat(x, 50) for x in np.triu_indices(3))
+    apart = means[a, b] + np.tile(np.linspace(-0.1, 0.1, 50), 6)
+    pairs = TypePairs.sum(steps, a, b, apart)
+    table, of_types = compare_steps(pairs, np.array([0, 2, 4]), 3000, 10, np.random.default_rng(0))
+    # The terms 2 steps apart belong to the closest types in two of six orders, and no other order reaches the effect.
+    assert table["p_value"].iloc[-1] == pytest.approx(1 / 3, abs=0.03)
+    assert of_types["p_value"] == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_without_relation_p_values_are_uniform_and_with_one_they_are_small():
+    rng = np.random.default_rng(0)
+    tree = nx.balanced_tree(2, 3, create_using=nx.DiGraph).reverse()
+    tree = nx.relabel_nodes(tree, str)
+    leaves = [str(i) for i in range(7, 15)]
+    steps, distances = tree_distances(tree, leaves), np.array([0, 2, 4, 6])
+    up = np.array([[leaf in nx.ancestors(tree, node) | {node} for node in tree] for leaf in leaves], dtype=float)
+    p, of_types, related = [], [], []
+    for repeat in range(200):
+        centers = rng.normal(size=(8, 4))
+        labels = rng.choice(8, 100, p=np.arange(1, 9) / 36)
+        for kind, where in (("null", centers), ("related", up @ rng.normal(size=(15, 6)))):
+            if kind == "related" and repeat >= 10:
+                continue
+            points = where[labels] + 0.3 * rng.normal(size=(100, where.shape[1]))
+            pairs = TypePairs.sum(steps, *drawn_pairs(rng, points, labels))
+            table, summary = compare_steps(pairs, distances, 99, 0, rng)
+            if kind == "related":
+                related.append(summary["p_value"])
+            else:
+                p += table["p_value"].dropna().tolist()
+                of_types.append(summary["p_value"])
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.08
+    assert 0.01 < np.mean(np.array(of_types) <= 0.05) < 0.1
+    assert np.median(related) < 0.05
+
+
+def test_a_distance_of_one_pair_has_no_effect():
+    steps = np.array([[0, 1], [1, 0.0]])
+    for a, b, apart in (([0, 0, 0], [0, 0, 1], [1.0, 2, 3]), ([0, 0, 0, 0], [0, 0, 1, 1], np.ones(4))):
+        pairs = TypePairs.sum(steps, np.array(a), np.array(b), np.array(apart))
+        assert compare_steps(pairs, np.array([0, 1]), 5, 5, np.random.default_rng(0))[0].isna().all(axis=None)
+    described = summarize_by_distance(np.array([0, 0, 1]), np.array([1.0, 2, 3]))
+    assert described["std"].isna().tolist() == [False, True]
+
+
+def test_each_distance_is_described_as_by_pandas():
     rng = np.random.default_rng(0)
     groups = rng.choice([0, 2, 5], 300, p=[0.2, 0.3, 0.5])
     values = rng.normal(groups, 1 + groups)
     table = summarize_by_distance(groups, values)
-    parts = {g: values[groups == g] for g in (0, 2, 5)}
-    for (before, after), row in zip([(0, 2), (2, 5)], table.iloc[1:].itertuples(), strict=True):
-        test = stats.ttest_ind(parts[after], parts[before], equal_var=False, alternative="greater")
-        assert (row.t, row.p_value) == (test.statistic, test.pvalue)
-        n, m = len(parts[after]), len(parts[before])
-        pooled = np.sqrt(((n - 1) * parts[after].var(ddof=1) + (m - 1) * parts[before].var(ddof=1)) / (n + m - 2))
-        assert row.d == pytest.approx((parts[after].mean() - parts[before].mean()) / pooled)
-    assert table[["t", "p_value", "d"]].iloc[0].isna().all()
     described = pd.Series(values).groupby(groups).describe()
     np.testing.assert_allclose(
         table[["mean", "std", "q25", "median", "q75"]], described[["mean", "std", "25%", "50%", "75%"]]
     )
-
-
-def test_a_distance_of_one_pair_has_no_test():
-    table = summarize_by_distance(np.array([0, 0, 1, 2, 2]), np.array([1.0, 2, 3, 4, 4]))
-    assert table["std"].isna().tolist() == [False, True, False]
-    assert table["p_value"].isna().all()
-    assert summarize_by_distance(np.array([0, 0, 1, 1]), np.ones(4))["d"].isna().all()
 
 
 def test_pairs_are_of_two_cells_and_all_equally_likely():

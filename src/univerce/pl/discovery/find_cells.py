@@ -33,10 +33,11 @@ def find_cells(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | np.ndarray | None:
-    """Plot the share of found cells of every data set or tissue, the highest first.
+    """Plot the share of found cells of every data set or tissue, the highest lower bound first.
 
-    Lines are 95 % Wilson intervals, numbers count found cells and all cells. The dashed line is the false positive rate
-    on held-out cells: the share to expect without any true positive. Bars whose interval lies above it are dark.
+    Lines are 95 % intervals that hold for all groups together, numbers count found cells and all cells. The dashed line
+    is the upper bound of the false positive rate on held-out cells: the most to expect without any true positive. Bars
+    whose interval lies above it are dark.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def find_cells(
     n_rows = max(_MIN_ROWS, *(min(len(part), n_top) for part in parts.values()))
     n_lines = max(label.count("\n") + 1 for part in parts.values() for label in wrap(part["group"].iloc[:n_top]))
     height = n_rows * (_ROW + (n_lines - 1) * _LINE) + _AROUND
-    false_rate = float(result["scores"]["false_positive_rate"])
+    false_rate = float(result["scores"]["false_positive_rate_high"])
     with style():
         size = figsize or (SINGLE if len(parts) == 1 else DOUBLE, height)
         figure, axes = get_panels(ax, size, len(parts))
@@ -97,6 +98,6 @@ def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, fal
         ax.annotate(text, (end, row), (3, 0), textcoords="offset points", va="center", size=6)
     set_rows(ax, top["group"], n_rows=n_rows)
     ax.set_xlim(0, 1.35 * right)
-    ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false_rate:.2g} %, as of held-out negatives")
+    ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false_rate:.2g} % or less without any")
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(100, 1.35 * right)])
     ax.set_title(name + (f" (first {len(top)} of {len(table)})" if len(table) > len(top) else ""))

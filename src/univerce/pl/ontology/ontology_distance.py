@@ -30,8 +30,8 @@ def ontology_distance(
 ) -> Figure | Axes | None:
     """Plot the density of the distances of pairs of cells in the embedding, as a ridge per ontology distance.
 
-    The tick under a ridge is the median. The columns are the number of pairs, and Cohen's d and the one-sided p-value
-    of the step from the distance above. All ridges have the same height.
+    The tick under a ridge is the median. The columns are the number of pairs, and Cohen's d with its interval and the
+    one-sided p-value of the step from the distance above; types are the unit of both. All ridges have the same height.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def ontology_distance(
     with style():
         import matplotlib as mpl
 
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
+        figure, axes = get_axes(ax, *(figsize or (1.2 * SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
         colors = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
         front = len(table) + 1
         x = densities["x"].to_numpy(dtype=float)
@@ -73,20 +73,23 @@ def ontology_distance(
             axes.axhline(y, color="#BBBBBB", linewidth=0.4, zorder=y)
             axes.plot(row["median"], y, marker=2, color="black", markersize=4, markeredgewidth=0.9, zorder=front)
             _write_columns(axes, y, _texts(row))
-        _write_columns(axes, -1, ("pairs", "d", "p"), weight="bold")
+        _write_columns(axes, -1, ("pairs", "d (95 %)", "p"), weight="bold")
         axes.set_yticks(range(len(table)), table["ontology_distance"].astype(str))
         axes.set_ylim(len(table) - 0.6, -_OVERLAP - 0.1)
         axes.set_xlim(x[0], x[-1])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set(xlabel=f"Distance in {found['params']['use_rep']}", ylabel="Distance in the ontology")
-        axes.set_title(f"Spearman: cells {found['spearman']:.2f}, types {found['spearman_types']:.2f}", weight="normal")
+        of_types = f"types {found['spearman_types']:.2f}" + (
+            "" if np.isnan(p := found["p_value"]) else f" (p = {p:.2g})"
+        )
+        axes.set_title(f"Spearman: cells {found['spearman']:.2f}, {of_types}", weight="normal")
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 
 def _write_columns(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:
     """Write three columns to the right of the axes."""
-    for points, text in zip((30, 52, 82), texts, strict=True):
+    for points, text in zip((32, 98, 122), texts, strict=True):
         ax.annotate(
             text, (1, y), (points, 1), xycoords=ax.get_yaxis_transform(), textcoords="offset points", ha="right",
             va="bottom", size=6, weight=weight,
@@ -94,8 +97,7 @@ def _write_columns(ax: Axes, y: float, texts: tuple[str, str, str], weight: str 
 
 
 def _texts(row: pd.Series) -> tuple[str, str, str]:
-    """Number of pairs, effect size and p-value, the last two empty if undefined."""
-    if not np.isfinite(row["d"]):
-        return f"{int(row['n_pairs']):,}", "", ""
-    p = f"{row['p_value']:.2g}" if row["p_value"] >= 1e-300 else "<1e-300"
-    return f"{int(row['n_pairs']):,}", f"{row['d']:+.2f}", p
+    """Number of pairs, effect size with interval and p-value, the last two empty if undefined."""
+    d, low, high, p = (row[name] for name in ("d", "d_low", "d_high", "p_value"))
+    effect = f"{d:+.2f} ({low:.2f}, {high:.2f})" if np.isfinite([d, low, high]).all() else ""
+    return f"{int(row['n_pairs']):,}", effect, f"{p:.2g}" if np.isfinite(p) else ""

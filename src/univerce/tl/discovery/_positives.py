@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import as_seed
-from univerce.embeddings.cells import Cells
+from univerce.embeddings.cells import BLOCK_ROWS, Cells
 from univerce.io.files import open_anndata
 from univerce.tl.discovery._thresholds import shift_prior
 from univerce.tl.labels.label_classifier import LabelClassifier
@@ -91,18 +91,38 @@ class Detector:
     n_positives: int
     n_negatives: int
     held_out: np.ndarray
-    """``[n_held_out]`` probability at ``fitted_prevalence``."""
+    """``[n_held_out]`` probability at ``fitted_prevalence``, by classifiers fitted on the other folds."""
     is_positive: np.ndarray
     """``[n_held_out]`` bool."""
+    fitted: Sequence[np.ndarray]
+    """Rows of each source that it was fitted on."""
 
     def score(self, probability: np.ndarray, prevalence: float) -> np.ndarray:
         """``[n]`` probability of a positive at a prevalence, from ``[n, 2]`` of the classifier."""
         column = self.classifier.classes.index.get_loc(POSITIVE)
         return shift_prior(probability[:, column].astype(np.float64), self.fitted_prevalence, prevalence)
 
-    def held_out_scores(self, prevalence: float) -> np.ndarray:
-        """``[n_held_out]`` probability of held-out cells at a prevalence."""
-        return shift_prior(self.held_out, self.fitted_prevalence, prevalence)
+    def score_rest(self, sources: Sequence[Labeled], prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the labeled cells that the classifier was not fitted on, and whether they are positive."""
+        scores, positive = [np.empty(0)], [np.empty(0, dtype=bool)]
+        for source, fitted in zip(sources, self.fitted, strict=True):
+            rest = source.cells.known & (source.is_positive >= 0)
+            rest[fitted] = False
+            for rows in np.split(np.flatnonzero(rest), np.arange(BLOCK_ROWS, rest.sum(), BLOCK_ROWS)):
+                scores.append(self.score(self.classifier.predict_proba(source.cells.rows(rows)), prevalence))
+                positive.append(source.is_positive[rows] == 1)
+        return np.concatenate(scores), np.concatenate(positive)
+
+    def all_held_out(self, sources: Sequence[Labeled], prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of all held-out cells, and whether they are positive.
+
+        Cells that the classifier was not fitted on are held out, too, unless whole batches are.
+        """
+        scores, positive = shift_prior(self.held_out, self.fitted_prevalence, prevalence), self.is_positive
+        if self.classifier.params["batch_key"]:
+            return scores, positive
+        rest, of_rest = self.score_rest(sources, prevalence)
+        return np.concatenate([scores, rest]), np.concatenate([positive, of_rest])
 
 
 def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None = None) -> Detector:
@@ -111,7 +131,7 @@ def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None =
         raise ValueError(f"fit_options has no {unknown[0]!r}; its keys are {', '.join(map(repr, FIT_OPTIONS))}.")
     chosen = FIT_OPTIONS | dict(options or {})
     batch_key, max_cells, seed = chosen["batch_key"], chosen["max_cells"], as_seed(chosen["rng"])
-    parts, totals = [], np.zeros(2, dtype=np.int64)
+    parts, fitted, totals = [], [], np.zeros(2, dtype=np.int64)
     use_rep = sources[0].cells.use_rep
     for source in sources:
         cells = source.cells
@@ -120,6 +140,7 @@ def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None =
             logger.warning("Leaving out %s cells of %s without an embedding.", f"{n_missing:,}", cells.name)
         totals += np.bincount(codes[codes >= 0], minlength=2)
         rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
+        fitted.append(rows)
         names = [f"{cells.name}:{name}" for name in cells.names[rows]]
         obs = pd.DataFrame({_LABEL: np.where(codes[rows] == 1, POSITIVE, NEGATIVE)}, index=names)
         if batch_key is not None:
@@ -149,4 +170,5 @@ def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None =
         classifier, float(n_used[POSITIVE] / n_used.sum()), prevalence=float(totals[1] / totals.sum()),
         n_positives=int(totals[1]), n_negatives=int(totals[0]),
         held_out=np.asarray(classifier.held_out["probability"], np.float64)[:, column], is_positive=is_positive,
+        fitted=fitted,
     )  # fmt: skip

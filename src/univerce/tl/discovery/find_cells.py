@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,20 @@ from univerce._validate import check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
 from univerce.tl.discovery._positives import Detector, fit_detector, label_cells, read
-from univerce.tl.discovery._thresholds import precision_recall, scores_at, threshold_of_precision
+from univerce.tl.discovery._thresholds import (
+    abundance,
+    average_precision,
+    count_rates,
+    describe_rates,
+    threshold_of_precision,
+)
 from univerce.tl.labels.calibration import expected_error, reliability
 from univerce.tl.labels.label_classifier import iter_proba
 
 if TYPE_CHECKING:
     from mudata import MuData
 
+logger = logging.getLogger(__name__)
 _ABUNDANCE = ("data_set", "tissue")
 ALL = "all"
 
@@ -51,10 +59,12 @@ def find_cells(
 
     The paper found Norn cells this way. A logistic classifier is fitted to the cluster (positives) and all other
     labeled cells (negatives), every cell of the atlas gets a calibrated probability, and data sets and tissues are
-    ranked by their share of found cells. Calibration and threshold come from held-out cells.
+    ranked by the lower bound of their share of found cells, so that one cell of two is not first. Calibration and
+    threshold come from held-out cells: those of the other folds, and all labeled cells that are not fitted on.
 
-    The share of found cells overestimates a rare type. Compare it with the false positive rate, the share to expect in
-    a data set without any such cell, and check the genes with :func:`univerce.tl.marker_fold_changes`.
+    The rarer a type, the more negatives it takes to know the precision: of 5,000 negatives without a false positive,
+    the false positive rate may be 0.0007, and at a prevalence of 0.0001 most found cells may be wrong. All bounds hold
+    for cells like the labeled ones. Check the genes with :func:`univerce.tl.marker_fold_changes`.
 
     Parameters
     ----------
@@ -73,8 +83,8 @@ def find_cells(
         Column or columns of ``adata.obs`` to count found cells by; ``None`` takes ``data_set`` and ``tissue`` where
         they exist.
     threshold
-        Probability from which a cell is found, or ``{"precision": 0.9}`` for the lowest threshold with this precision
-        on held-out cells, at ``prevalence``.
+        Probability from which a cell is found, or ``{"precision": 0.9}`` for the lowest threshold whose precision at
+        ``prevalence`` is at least this with 95 % confidence.
     prevalence
         Expected share of positives in ``adata``, which probabilities and precision depend on. ``None`` takes the share
         among the labeled cells.
@@ -95,12 +105,16 @@ def find_cells(
     ``obs[key_added]``
         Whether the cell is found; False for cells without an embedding.
     ``uns[key_added]["table"]``
-        Abundances, the highest share first within each column: ``by`` (the column; ``"all"`` in the first row, which
-        counts all cells), ``group``, ``n_cells`` (with an embedding), ``n_found``, ``share`` with its 95 % Wilson
-        interval ``low`` and ``high``, and ``mean_score``.
+        Abundances, the highest ``low`` first within each column: ``by`` (the column; ``"all"`` in the first row, which
+        counts all cells), ``group``, ``n_cells`` (with an embedding), ``n_found``, ``share`` with the interval ``low``
+        to ``high``, the ``prevalence``, which is the share corrected for recall and false positives, with the interval
+        ``prevalence_low`` to ``prevalence_high``, and ``mean_score``. The 95 % intervals (Clopper-Pearson) hold for
+        all groups of a column together.
     ``uns[key_added]["scores"]``
-        On held-out cells: ``precision`` (at the prevalence), ``recall`` and ``false_positive_rate`` at the threshold,
-        ``average_precision``, ``calibration_error``, ``n_positives`` and ``n_negatives``.
+        On held-out cells: ``precision`` (at the prevalence) with its lower bound ``precision_low``, ``recall`` and
+        ``false_positive_rate`` at the threshold with their 95 % intervals ``_low`` to ``_high``,
+        ``average_precision``, ``calibration_error``, ``n_positives`` and ``n_negatives`` (labeled), and
+        ``n_held_out_positives`` and ``n_held_out_negatives``.
     ``uns[key_added]["params"]``
         Parameters, with the threshold and the prevalence.
 
@@ -109,8 +123,8 @@ def find_cells(
     KeyError
         If an embedding, a column or the record of a space does not exist.
     ValueError
-        If there are fewer than five positives or negatives, the precision is out of reach, the spaces differ, or an
-        option is out of range.
+        If there are fewer than five positives or negatives, the held-out cells cannot show the precision, the spaces
+        differ, or an option is out of range.
 
     Examples
     --------
@@ -136,11 +150,17 @@ def find_cells(
 
     detector = fit_detector(sources, fit_options)
     prior = detector.prevalence if prevalence is None else float(prevalence)
-    curve = precision_recall(detector.held_out_scores(prior), detector.is_positive, prior)
-    cutoff = cutoff if precision is None else threshold_of_precision(curve, precision)
+    held_out, is_positive = detector.all_held_out(sources, prior)
+    if precision is not None:
+        cutoff = threshold_of_precision(held_out, is_positive, prior, precision)
+    rates = count_rates(held_out, is_positive, cutoff)
     score = _scan(cells, detector, prior)
     with np.errstate(invalid="ignore"):
         is_found = score >= cutoff
+
+    parts = {ALL: pd.Categorical([ALL] * len(score))} | columns
+    table = pd.concat([abundance(labels, score, is_found, rates).assign(by=by) for by, labels in parts.items()])
+    table = table[["by", *table.columns.drop("by")]].reset_index(drop=True).rename(index=str)
 
     adata.obs[f"{key_added}_score"] = score.astype(np.float32)
     adata.obs[key_added] = is_found
@@ -153,13 +173,14 @@ def find_cells(
             "univerce_version": __version__,
         },
         "scores": {
-            **scores_at(curve, cutoff),
-            "average_precision": float(np.sum(np.diff(curve["recall"], prepend=0) * curve["precision"])),
+            **describe_rates(rates, prior), "average_precision": average_precision(held_out, is_positive, prior),
             "calibration_error": expected_error(reliability(detector.held_out, detector.is_positive)),
             "n_positives": detector.n_positives, "n_negatives": detector.n_negatives,
+            "n_held_out_positives": rates.n_positives, "n_held_out_negatives": rates.n_negatives,
         },
-        "table": _abundance(columns, score, is_found),
+        "table": table,
     }  # fmt: skip
+    _check_prevalence(table.iloc[0], prior)
     return data if copy else None
 
 
@@ -189,19 +210,12 @@ def _scan(cells: Cells, detector: Detector, prevalence: float) -> np.ndarray:
     return score
 
 
-def _abundance(columns: Mapping[str, pd.Categorical], score: np.ndarray, is_found: np.ndarray) -> pd.DataFrame:
-    """Found cells per group; groups without an embedding have shares of NaN."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    parts = []
-    for by, labels in ({ALL: pd.Categorical([ALL] * len(score))} | dict(columns)).items():
-        cells = pd.DataFrame({"group": labels, "known": ~np.isnan(score), "found": is_found, "score": score})
-        grouped = cells.groupby("group", observed=False)
-        part = grouped.agg(n_cells=("known", "sum"), n_found=("found", "sum"), mean_score=("score", "mean"))
-        n_cells = part["n_cells"].where(part["n_cells"] > 0).to_numpy(float)
-        part["share"] = part["n_found"] / n_cells
-        part["low"], part["high"] = proportion_confint(part["n_found"].to_numpy(float), n_cells, method="wilson")
-        part = part.reset_index().astype({"group": str}).assign(by=by)
-        parts.append(part.sort_values(["share", "low"], ascending=False, kind="stable"))
-    table = pd.concat(parts)[["by", "group", "n_cells", "n_found", "share", "low", "high", "mean_score"]]
-    return table.reset_index(drop=True).rename(index=str)
+def _check_prevalence(found: pd.Series, prevalence: float) -> None:
+    """Warn if the cells contradict the prevalence that was assumed."""
+    low, high = found["prevalence_low"], found["prevalence_high"]
+    if prevalence < low or prevalence > high:
+        logger.warning(
+            "The probabilities assume a prevalence of %.2g, but the cells found say %.2g (%.2g to %.2g). "
+            "Pass prevalence=.",
+            prevalence, found["prevalence"], low, high,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Random pairs of cells, their distances, and differences between groups of pairs. Arrays in, arrays out."""
+"""Random pairs of cells and their distances. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -34,26 +34,13 @@ def pair_distances(points: np.ndarray, first: np.ndarray, second: np.ndarray, me
 
 
 def summarize_by_distance(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Describe the values ``[n]`` of each of the groups ``[n]``, and compare each group with the one before.
-
-    ``t`` and ``p_value`` are of Welch's one-sided test, ``d`` is Cohen's with the pooled standard deviation.
-    """
-    from scipy.stats import ttest_ind
-
+    """Describe the values ``[n]`` of each of the groups ``[n]``."""
     rows: list[dict[str, Any]] = []
-    before = np.empty(0)
     for group in np.unique(groups):
         here = values[groups == group]
         row: dict[str, Any] = {"ontology_distance": int(group), "n_pairs": len(here), "mean": here.mean()}
         row["std"] = here.std(ddof=1) if len(here) > 1 else np.nan
-        row |= zip(_QUANTILES, np.quantile(here, list(_QUANTILES.values())), strict=True)
-        row |= dict.fromkeys(("t", "p_value", "d"), np.nan)
-        n, m = len(here), len(before)
-        if min(n, m) > 1 and (spread := np.sqrt((n * here.var() + m * before.var()) / (n + m - 2))) > 0:
-            test = ttest_ind(here, before, equal_var=False, alternative="greater")
-            row |= {"t": test.statistic, "p_value": test.pvalue, "d": (here.mean() - before.mean()) / spread}
-        rows.append(row)
-        before = here
+        rows.append(row | dict(zip(_QUANTILES, np.quantile(here, list(_QUANTILES.values())), strict=True)))
     return pd.DataFrame(rows)
 
 
@@ -69,19 +56,3 @@ def density(groups: np.ndarray, values: np.ndarray) -> pd.DataFrame:
         varies = len(here) > 1 and np.ptp(here) > 0
         out[str(int(group))] = gaussian_kde(here)(grid) if varies else np.full(_GRID, np.nan)
     return pd.DataFrame(out)
-
-
-def type_means(a: np.ndarray, b: np.ndarray, steps: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ontology distance and mean distance in the embedding of every two different types among the pairs."""
-    pairs = pd.DataFrame({"a": np.minimum(a, b), "b": np.maximum(a, b), "steps": steps, "apart": apart})
-    means = pairs[a != b].groupby(["a", "b"]).mean()
-    return means["steps"].to_numpy(), means["apart"].to_numpy()
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation; NaN if one side is constant."""
-    from scipy.stats import spearmanr
-
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(spearmanr(a, b).statistic)

@@ -127,12 +127,15 @@ def depths(ontology: nx.DiGraph) -> dict[str, int]:
 
 
 def tree_distances(ontology: nx.DiGraph, terms: Sequence[str]) -> np.ndarray:
-    """``[n_terms, n_terms]`` fewest edges between two terms, in either direction; infinite if not connected."""
+    """``[n_terms, n_terms]`` fewest edges up to a common ancestor and down again; infinite without a common ancestor.
+
+    A term is its own ancestor. A path never leads down and up again through a common subtype.
+    """
     import networkx as nx
 
-    undirected = nx.Graph(ontology)
-    out = np.full((len(terms), len(terms)), np.inf)
-    for row, term in zip(out, terms, strict=True):
-        steps = nx.single_source_shortest_path_length(undirected, term)
-        row[:] = [steps.get(other, np.inf) for other in terms]
-    return out
+    steps = [nx.single_source_shortest_path_length(ontology, term) for term in terms]  # to each ancestor
+    place = {ancestor: i for i, ancestor in enumerate(dict.fromkeys(a for up in steps for a in up))}
+    up = np.full((len(terms), len(place)), np.inf)
+    for row, found in zip(up, steps, strict=True):
+        row[[place[ancestor] for ancestor in found]] = list(found.values())
+    return np.array([(up + row).min(axis=1) for row in up])

@@ -15,7 +15,8 @@ from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.ranks import check_metric
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, spearman, summarize_by_distance, type_means
+from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance
+from univerce.tl.ontology._steps import TypePairs, compare_steps, spearman
 from univerce.tl.ontology.graph import as_ontology, describe, tree_distances
 from univerce.tl.ontology.terms import cell_terms
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger(__name__)
+_N_BOOTSTRAP = 1000
 
 
 @document
@@ -39,17 +41,19 @@ def ontology_distance(
     use_rep: str = X_UCE,
     metric: str = "euclidean",
     n_pairs: int = 100_000,
+    n_permutations: int = 1000,
     rng: int | np.random.Generator = 0,
     key_added: str = "ontology_distance",
 ) -> pd.DataFrame:
     r"""Compare the distance of cells in an embedding with the distance of their types in an ontology.
 
-    Pairs of cells are drawn at random. The ontology distance of a pair is the number of edges between the terms of its
-    cells, 0 for cells of one term (Rosen et al. 2026). If the embedding follows the ontology, cells are farther apart
-    with each step.
+    Pairs of cells are drawn at random. The ontology distance of a pair is the fewest edges from the term of one cell up
+    to a common ancestor and down to that of the other, 0 for cells of one term (Rosen et al. 2026). If the embedding
+    follows the ontology, cells are farther apart with each step.
 
-    Pairs share cells and types, so they are not independent, and with so many pairs nearly every difference is
-    significant. Look at the effect sizes.
+    Pairs share cells and types, so they are not independent, and a test of pairs finds nearly every difference
+    significant. Here the types are the unit: p-values are of terms shuffled among the types, and intervals of resampled
+    types.
 
     Parameters
     ----------
@@ -59,6 +63,7 @@ def ontology_distance(
     %(mod, use_rep, metric)s
     n_pairs
         Number of pairs to draw.
+    %(n_permutations)s
     rng
         Seed or generator of the draws, which depend on the names of the cells, not on their order.
     %(key_added)s
@@ -66,14 +71,17 @@ def ontology_distance(
     Returns
     -------
     A row per ``ontology_distance``: ``n_pairs``, and the ``mean``, ``std``, ``q05``, ``q25``, ``median``, ``q75`` and
-    ``q95`` of the distances in the embedding. Compared with the ontology distance before: Welch's ``t``, its one-sided
-    ``p_value`` (farther apart than before) and Cohen's ``d``, NaN if undefined. Writes:
+    ``q95`` of the distances in the embedding. Compared with the ontology distance before: Cohen's ``d`` with its 95 %
+    bootstrap interval ``d_low`` to ``d_high`` over types, and the one-sided ``p_value`` (farther apart than before),
+    NaN if undefined. The step from distance 0 compares cells of one term with others, which says nothing of the
+    ontology, and has no p-value. Writes:
 
     %(written)s
     ``uns[key_added]["density"]``
         Densities for :func:`univerce.pl.ontology_distance`, a column per ontology distance.
-    ``uns[key_added]["spearman"]``, ``uns[key_added]["spearman_types"]``
-        Spearman's rank correlation of both distances, over pairs of cells and over means of pairs of types.
+    ``uns[key_added]["spearman"]``, ``uns[key_added]["spearman_types"]``, ``uns[key_added]["p_value"]``
+        Spearman's rank correlation of both distances, over pairs of cells and over means of pairs of types, and the
+        one-sided p-value of the latter (Mantel 1967).
 
     Raises
     ------
@@ -103,6 +111,7 @@ def ontology_distance(
     adata = get_modality(adata, mod)
     check_metric(metric)
     check_whole("n_pairs", n_pairs, 1)
+    check_whole("n_permutations", n_permutations, 0)
     check_writable(adata)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
@@ -119,8 +128,10 @@ def ontology_distance(
             f"obsm[{use_rep!r}]; there are {len(names)}: {', '.join(names) or 'none'}."
         )
     order = np.argsort(adata.obs_names.to_numpy(dtype=str)[used], kind="stable")
-    first, second = (order[side] for side in draw_pairs(len(used), int(n_pairs), np.random.default_rng(seed)))
-    steps = tree_distances(graph, list(names))[codes[first], codes[second]]
+    random = np.random.default_rng(seed)
+    first, second = (order[side] for side in draw_pairs(len(used), int(n_pairs), random))
+    between = tree_distances(graph, list(names))
+    steps = between[codes[first], codes[second]]
     connected = np.isfinite(steps)
     if not connected.any():
         raise ValueError(f"The terms {', '.join(names[:5])} are not connected. Use an ontology with a common root.")
@@ -132,14 +143,19 @@ def ontology_distance(
     apart = pair_distances(cells.rows(drawn), first_row, second_row, metric)
 
     table = summarize_by_distance(steps, apart)
+    pairs = TypePairs.sum(between, codes[first], codes[second], apart)
+    distances = table["ontology_distance"].to_numpy()
+    compared, of_types = compare_steps(pairs, distances, int(n_permutations), _N_BOOTSTRAP, random)
+    table = pd.concat([table, compared], axis=1)
     adata.uns[key_added] = {
         "table": table,
         "density": density(steps, apart),
-        "spearman": spearman(steps, apart),
-        "spearman_types": spearman(*type_means(codes[first], codes[second], steps, apart)),
+        "spearman": float(spearman(steps[None], apart)[0]),
+        "spearman_types": of_types["spearman"],
+        "p_value": of_types["p_value"],
         "params": {
-            "groupby": groupby, "use_rep": use_rep, "metric": metric, "n_pairs": int(n_pairs), "seed": seed,
-            **describe(graph),
+            "groupby": groupby, "use_rep": use_rep, "metric": metric, "n_pairs": int(n_pairs),
+            "n_permutations": int(n_permutations), "seed": seed, **describe(graph),
         },
     }  # fmt: skip
     return table.copy()

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.bench._bootstrap import read_units
 from univerce.embeddings.labels import get_labels
 
 
@@ -22,6 +23,8 @@ class Scored:
     """``[n]``."""
     batches: pd.Categorical | None
     """``[n]``; None with fewer than two batches."""
+    units: np.ndarray | None
+    """``[n]`` donor or batch, resampled for the intervals; None resamples the cells."""
     table: pd.DataFrame
     """Cells of each type by what became of them."""
     counts: dict[str, int]
@@ -29,7 +32,12 @@ class Scored:
 
 
 def choose_scored(
-    adata: ad.AnnData, groupby: str, batch_key: str | None, embeddings: Sequence[np.ndarray], min_cells: int
+    adata: ad.AnnData,
+    groupby: str,
+    batch_key: str | None,
+    donor_key: str | None,
+    embeddings: Sequence[np.ndarray],
+    min_cells: int,
 ) -> Scored:
     """Choose the cells with a type, a batch and an embedding by every method, of types with ``min_cells`` or more.
 
@@ -59,7 +67,8 @@ def choose_scored(
     table = table.drop(columns="no label").rename_axis(columns=None)
     table.insert(0, "n_cells", table.sum(axis=1))
     several = pd.Categorical(batches[rows]) if batches is not None and len(set(batches[rows])) > 1 else None
-    return Scored(rows, kept, several, table.reset_index(), counts)
+    units = read_units(adata.obs, donor_key or batch_key)
+    return Scored(rows, kept, several, None if units is None else units[rows], table.reset_index(), counts)
 
 
 def embedded(embeddings: Sequence[np.ndarray]) -> np.ndarray:

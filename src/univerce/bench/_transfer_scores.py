@@ -10,9 +10,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._metrics import centroid_hits, interval, macro_f1, rotated, separated
-from univerce.bench._scored import embedded
-from univerce.bench._scores import COLUMNS, TOP, Result, confusion, row
+from univerce.bench._bootstrap import interval_columns, read_units
+from univerce.bench._embedding_scores import COLUMNS, TOP, Result, confusion, row
+from univerce.bench._metrics import centroid_hits, macro_f1, rotated, separated
+from univerce.bench._scored_cells import embedded
 from univerce.embeddings.classifiers import CLASSIFIERS
 from univerce.embeddings.labels import get_labels
 from univerce.tl.labels.hierarchy import hierarchical_scores
@@ -31,6 +32,8 @@ class Pair:
     y_reference: np.ndarray
     """Index of their types in ``types``."""
     types: np.ndarray
+    units: np.ndarray | None
+    """Donor or batch of the scored cells; None resamples the cells."""
     table: pd.DataFrame
     counts: dict[str, int]
     lines: np.ndarray | None = None
@@ -38,7 +41,12 @@ class Pair:
 
 
 def choose_pair(
-    query: ad.AnnData, reference: ad.AnnData, groupby: str, embeddings: Sequence[np.ndarray], min_cells: int
+    query: ad.AnnData,
+    reference: ad.AnnData,
+    groupby: str,
+    donor_key: str | None,
+    embeddings: Sequence[np.ndarray],
+    min_cells: int,
 ) -> Pair:
     """Choose the cells to fit and to score; ``ValueError`` without two types to fit or cells to score."""
     known_query, known_reference = np.split(embedded(embeddings), [query.n_obs])
@@ -67,10 +75,13 @@ def choose_pair(
     table["fitted"] = table["type"].isin(types)
     index = pd.Index(types)
     codes = index.get_indexer(y[scored]), index.get_indexer(y_reference[fitted])
-    return Pair(scored, fitted, *codes, types, table, counts)
+    units = read_units(query.obs, donor_key)
+    return Pair(scored, fitted, *codes, types, None if units is None else units[scored], table, counts)
 
 
-def score_transfer(embedding: np.ndarray, pair: Pair, n_query: int, *, n_bootstrap: int, seed: int) -> Result:
+def score_transfer(
+    embedding: np.ndarray, pair: Pair, n_query: int, *, n_bootstrap: int, seed: int, unit: str
+) -> Result:
     """Score one embedding ``[n_query + n_reference, n_dims]``, the query first."""
     both = np.concatenate([embedding[pair.query], embedding[n_query + pair.reference]])
     x, x_reference = np.split(rotated(separated(both)), [len(pair.query)])
@@ -83,7 +94,7 @@ def score_transfer(embedding: np.ndarray, pair: Pair, n_query: int, *, n_bootstr
         cells[f"{name} accuracy"] = right = (given[name] == pair.y_query).astype(float)
         of_labels = _label_rows(name, pair, given[name])
         if n_bootstrap:
-            of_labels[0]["low"], of_labels[0]["high"] = interval(right, n_bootstrap, seed)
+            of_labels[0] |= interval_columns(right, n_bootstrap, seed, None, pair.units, unit)
         true = log_proba[np.arange(len(x)), pair.y_query]
         in_top = ((log_proba > true[:, None]).sum(axis=1) < TOP[-1]).mean()
         rows += [*of_labels, row("transfer", f"{name} top {TOP[-1]} accuracy", float(in_top), n_cells=len(x))]

@@ -10,14 +10,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from univerce.bench import _scib
+from univerce.bench import _scgraph, _scib
+from univerce.bench._bootstrap import interval_columns
 from univerce.bench._cache import cached_numbers
-from univerce.bench._metrics import batch_alignment, interval, macro_f1, predicted_labels, rotated, separated
-from univerce.bench._scored import Scored
+from univerce.bench._metrics import batch_alignment, macro_f1, predicted_labels, rotated, separated
+from univerce.bench._scored_cells import Scored
 from univerce.embeddings.classifiers import assign_folds
 from univerce.tl.alignment.silhouette_by_type import draw_evenly
 
-COLUMNS: Final = ["method", "seed", "kind", "metric", "group", "value", "low", "high", "n_cells", "note"]
+COLUMNS: Final = ["method", "seed", "kind", "metric", "group", "value", "low", "high", "unit", "n_cells", "note"]
 TOP: Final = (1, 3)
 N_FOLDS: Final = 5
 MAX_SILHOUETTE: Final = 10_000
@@ -48,21 +49,25 @@ def score(
     embedding: np.ndarray,
     scored: Scored,
     before: np.ndarray | None,
+    consensus: pd.DataFrame | None,
     *,
     scib: bool,
     n_bootstrap: int,
     seed: int,
+    unit: str,
     cache: Path | None = None,
 ) -> Result:
     """Score one embedding ``[n_obs, n_dims]``.
 
-    ``before`` are the principal components of the scored cells, None with too few cells for scIB; ``cache`` is the
-    directory for the scores of scib-metrics.
+    ``before`` are the principal components of the scored cells, None with too few cells for scIB; ``consensus`` are the
+    distances of types for scGraph, None without a batch that is large enough; ``unit`` is the name of the units;
+    ``cache`` is the directory for the scores of scib-metrics.
     """
     x = rotated(separated(embedding[scored.rows]))
     y = scored.types.codes.astype(np.int64)
     cells = {"silhouette": _silhouettes(x, y, seed)}
     rows = list(_scib_rows(x, scored, before, cache)) if scib else []
+    rows += _scgraph_rows(x, scored, consensus)
     rows += _silhouette_rows(cells["silhouette"], scored)
     predicted = {"kNN": predicted_labels(x, y, assign_folds(y, None, N_FOLDS, 0), "knn")}
     rows += _label_rows("kNN", "labels within", y, predicted["kNN"])
@@ -81,7 +86,10 @@ def score(
     for k, share in zip(TOP, shares, strict=True):
         rows.append(row("centroids across batches", f"alignment top {k}", share, note=note))
     cells |= {f"{n} accuracy": np.where(p < 0, np.nan, p == y) for n, p in predicted.items()}
-    _add_intervals(rows, cells, y, n_bootstrap, seed)
+    for r in rows:
+        if n_bootstrap and r["group"] == "all" and r["metric"] in cells and not np.isnan(r["value"]):
+            strata = y if r["metric"] in BY_TYPE else None
+            r |= interval_columns(cells[r["metric"]], n_bootstrap, seed, strata, scored.units, unit)
     types = np.asarray(scored.types.categories, dtype=object)
     given = predicted.get("transfer logistic", np.full(len(y), -1))
     return Result([{"n_cells": len(x)} | r for r in rows], cells, confusion(types, y[given >= 0], given[given >= 0]))
@@ -108,6 +116,14 @@ def _scib_rows(
         for name in names:
             value = found.get(name, np.nan)
             yield row(kind, name, value, note=missing if name not in found else "no type" if np.isnan(value) else "")
+
+
+def _scgraph_rows(x: np.ndarray, scored: Scored, consensus: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if consensus is None:
+        note = f"no batch of {_scgraph.MIN_BATCH} cells"
+        return [row("relations of types", name, note=note) for name in _scgraph.NAMES]
+    found = _scgraph.scgraph_scores(x, np.asarray(scored.types, dtype=str), consensus)
+    return [row("relations of types", name, value) for name, value in found.items()]
 
 
 def _silhouettes(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
@@ -141,15 +157,3 @@ def _label_rows(
         f1 = macro_f1(y[inside], given[inside]) if n else np.nan
         for measure, value in (("accuracy", accuracy), ("macro-F1", f1)):
             yield row(kind, f"{name} {measure}", value, group=group, n_cells=n, note=note)
-
-
-def _add_intervals(
-    rows: list[dict[str, Any]], cells: dict[str, np.ndarray], y: np.ndarray, n_bootstrap: int, seed: int
-) -> None:
-    """Add intervals to the metrics that are means over cells."""
-    for r in rows if n_bootstrap else ():
-        values = cells.get(r["metric"])
-        if r["group"] == "all" and values is not None and not np.isnan(r["value"]):
-            there = ~np.isnan(values)
-            strata = y[there] if r["metric"] in BY_TYPE else None
-            r["low"], r["high"] = interval(values[there], n_bootstrap, seed, strata)

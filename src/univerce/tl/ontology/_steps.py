@@ -1,0 +1,119 @@
+"""Differences between successive ontology distances, with types as the unit. Arrays in, arrays out.
+
+Pairs of cells share cells and types. Only the types are independent: shuffles deal the terms to the types again, and
+resamples draw the types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class TypePairs:
+    """Pairs of cells, summed for every two types, a type with itself included."""
+
+    steps: np.ndarray
+    """``[n_types, n_types]`` ontology distance, infinite if not connected."""
+    a: np.ndarray
+    b: np.ndarray
+    """``[n]`` the two types, ``a <= b``."""
+    n: np.ndarray
+    """``[n]`` pairs of cells."""
+    total: np.ndarray
+    """``[n]`` sum of their distances in the embedding."""
+    squares: np.ndarray
+    """``[n]`` sum of the squares of these."""
+
+    @classmethod
+    def sum(cls, steps: np.ndarray, a: np.ndarray, b: np.ndarray, apart: np.ndarray) -> TypePairs:
+        """Sum distances ``apart`` ``[n_pairs]`` of cells of the types ``a`` and ``b`` ``[n_pairs]``."""
+        k = len(steps)
+        flat = np.minimum(a, b) * k + np.maximum(a, b)
+        sums = [np.bincount(flat, weights=w, minlength=k * k) for w in (None, apart, apart**2)]
+        there = np.flatnonzero(sums[0])
+        return cls(steps, there // k, there % k, *(x[there].astype(float) for x in sums))
+
+    def effects(self, steps: np.ndarray, weights: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """``[m, len(distances) - 1]`` Cohen's d of each distance and the one before, by pooled standard deviation.
+
+        ``steps`` and ``weights`` ``[m, n]`` are the ontology distance of each pair of types and how often it counts.
+        NaN where a distance has fewer than two pairs of cells.
+        """
+        m, k = len(steps), len(distances)
+        place = np.searchsorted(distances, steps)
+        place[~np.isin(steps, distances)] = k
+        place += (k + 1) * np.arange(m)[:, None]
+        sums = [
+            np.bincount(place.ravel(), np.broadcast_to(x * weights, place.shape).ravel(), m * (k + 1))
+            for x in (self.n, self.total, self.squares)
+        ]
+        n, total, squares = (x.reshape(m, k + 1)[:, :k] for x in sums)
+        mean = np.divide(total, n, out=np.zeros_like(n), where=n > 0)
+        within = np.maximum(squares - n * mean**2, 0)
+        both, freedom = within[:, 1:] + within[:, :-1], n[:, 1:] + n[:, :-1] - 2
+        usable = (n[:, 1:] > 1) & (n[:, :-1] > 1) & (both > 1e-12 * (squares[:, 1:] + squares[:, :-1]))
+        spread = np.sqrt(np.divide(both, freedom, out=np.ones_like(both), where=usable))
+        return np.where(usable, np.diff(mean, axis=1) / spread, np.nan)
+
+    def spearman(self, steps: np.ndarray) -> np.ndarray:
+        """``[m]`` rank correlation of ``steps`` ``[m, n]`` and the mean distance, over pairs of different types."""
+        different = self.a != self.b
+        return spearman(steps[:, different], self.total[different] / self.n[different])
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``[m]`` Spearman's rank correlation of each row of ``a`` ``[m, n]`` with ``b``; NaN if one is constant."""
+    from scipy.stats import rankdata
+
+    if a.shape[1] < 2:
+        return np.full(len(a), np.nan)
+    x, y = rankdata(a, axis=1), rankdata(b)
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean()
+    with np.errstate(invalid="ignore"):
+        return np.asarray(x @ y / np.sqrt((x**2).sum(axis=1) * (y @ y)))
+
+
+def compare_steps(
+    pairs: TypePairs, distances: np.ndarray, n_permutations: int, n_bootstrap: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Effect of each distance with interval and p-value, and the correlation over pairs of types with its own.
+
+    P-values are one-sided, (1 + shuffles at least as large) / (1 + shuffles). Distance 0 lies within a term, which no
+    shuffle changes, so the step from it has none.
+    """
+    k, one = len(pairs.steps), np.ones((1, len(pairs.n)))
+    as_it_is = pairs.steps[pairs.a, pairs.b][None]
+    observed = np.append(pairs.effects(as_it_is, one, distances), pairs.spearman(as_it_is))
+    null = np.empty((n_permutations, len(observed)))
+    drawn = np.empty((n_bootstrap, len(observed) - 1))
+    for rows in _blocks(n_permutations, len(pairs.n)):
+        order = rng.permuted(np.tile(np.arange(k), (len(null[rows]), 1)), axis=1)
+        steps = pairs.steps[order[:, pairs.a], order[:, pairs.b]]
+        null[rows] = np.column_stack([pairs.effects(steps, one, distances), pairs.spearman(steps)])
+    for rows in _blocks(n_bootstrap, len(pairs.n)):
+        times = rng.multinomial(k, np.full(k, 1 / k), size=len(drawn[rows])).astype(float)
+        of_b = np.where(pairs.a == pairs.b, 1, times[:, pairs.b])  # a type and its copy are one type
+        both = times[:, pairs.a] * of_b
+        drawn[rows] = pairs.effects(np.broadcast_to(as_it_is, both.shape), both, distances)
+    defined = ~np.isnan(null)
+    reached = (defined & (np.nan_to_num(null) >= observed - 1e-12)).sum(axis=0)
+    p = np.where(np.isnan(observed) | (n_permutations == 0), np.nan, (1 + reached) / (1 + defined.sum(axis=0)))
+    p[:-1][distances[:-1] == 0] = np.nan
+    bounds = [np.quantile(x[~np.isnan(x)], [0.025, 0.975]) if (~np.isnan(x)).any() else [np.nan] * 2 for x in drawn.T]
+    low, high = np.reshape(bounds, (-1, 2)).T
+    table = pd.DataFrame({"d": observed[:-1], "d_low": low, "d_high": high, "p_value": p[:-1]})
+    table = table.reindex(range(-1, len(table))).reset_index(drop=True)
+    return table, {"spearman": float(observed[-1]), "p_value": float(p[-1])}
+
+
+def _blocks(n: int, width: int) -> Iterator[slice]:
+    """Rows in blocks of limited size."""
+    step = max(_BLOCK // max(width, 1), 1)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
