@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import yaml
 
 import univerce as uc
-from tests.helpers.bench_cells import PLAIN, counted_cells, some_method
+from tests.helpers.bench_cells import BROKEN, PLAIN, counted_cells, some_method
 
 COMPONENT = Path(__file__).parents[2] / "examples" / "open_problems" / "uce"
 
@@ -35,8 +35,37 @@ def test_the_data_set_has_what_the_task_demands_and_every_cell(dataset):
     assert dataset.obs["cell_type"].tolist() == adata.obs["type"].tolist()
     assert dataset.var[["feature_id", "feature_name", "hvg"]].iloc[0].tolist() == ["GENE0", "S0", True]
     assert dict(dataset.uns) == {
-        "dataset_id": "d", "dataset_organism": "mus_musculus", "normalization_id": "log_cp10k",
+        "dataset_id": "d", "dataset_organism": "mus_musculus", "normalization_id": "log_cp10k", "dataset_name": "d",
+        "dataset_summary": "120 cells of 3 types and 2 batches",
+        "dataset_description": "120 cells of 3 types and 2 batches",
     }  # fmt: skip
+
+    logs = dataset.layers["normalized"].toarray()
+    np.testing.assert_allclose(dataset.var["hvg_score"], logs.var(axis=0) / logs.mean(axis=0), rtol=1e-3)
+    assert dataset.obsm["X_pca"].shape == (120, 50)
+
+
+def test_labels_of_the_test_data_are_predicted_from_the_training_data(dataset):
+    dataset.obs["label"] = dataset.obs["cell_type"]
+    test, train = dataset[::2].copy(), dataset[1::2].copy()
+    truth = test.obs.pop("label")
+
+    def gone(adata, **_):
+        x = np.asarray(adata.X.toarray(), dtype=float)
+        x[0] = np.nan
+        return x
+
+    found = uc.bench.predict_open_problems(test, train, some_method("gone", gone), method_id="m")
+    assert list(found.obs_names) == list(test.obs_names)
+    assert (found.obs["label_pred"] == truth)[1:].mean() > 0.9
+    assert found.obs["label_pred"].iloc[0] == train.obs["label"].value_counts().sort_index().idxmax()
+    assert dict(found.uns) == {
+        "dataset_id": "d", "normalization_id": "log_cp10k", "method_id": "m", "n_cells_most_frequent": 1,
+    }  # fmt: skip
+    with pytest.raises(KeyError, match=r'reference is not in the format .*obs\["label"\]'):
+        uc.bench.predict_open_problems(test, test, PLAIN)
+    with pytest.raises(ValueError, match="broken failed: RuntimeError: no weights here"):
+        uc.bench.predict_open_problems(test, train, BROKEN)
 
 
 def test_what_is_exported_can_be_read_and_benchmarked(dataset, tmp_path):

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_samples
 
 import univerce as uc
-from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, some_method
+from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, noise, some_method
 
 QUICK = {"scib": False, "n_bootstrap": 0, "groupby": "type", "batch_key": "batch"}
 
@@ -165,6 +165,17 @@ def test_the_genes_of_open_problems_are_another_experiment_with_2000_of_them():
         params = adata.uns["benchmark"]["params"]
         widths[features] = params["n_vars"], adata.obsm["X_plain"].shape[1], params["features"]
     assert widths == {"all": (2300, 2300, "all"), "open_problems": (2000, 2000, "open_problems")}
+
+
+def test_a_method_trained_on_the_source_of_the_data_may_have_seen_them():
+    adata = counted_cells()
+    adata.uns["citation"] = "Dataset Version: https://datasets.cellxgene.cziscience.com/x.h5ad"
+    methods = [some_method("trained", noise, pretrained_on="all of CELLxGENE"), PLAIN]
+    uc.bench.run(adata, methods=methods, **QUICK)
+    assert adata.uns["benchmark"]["runs"].set_index("method")["may_have_seen"].to_dict() == {
+        "trained": True,
+        "plain": False,
+    }
 
 
 def test_the_result_survives_a_file(tmp_path):

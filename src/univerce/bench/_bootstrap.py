@@ -1,8 +1,7 @@
-"""Intervals of means by resampling the unit that is independent: donors or batches, and the cells in them."""
+"""Intervals of means by resampling what is independent: donors or batches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,57 +23,61 @@ def enough_units(units: np.ndarray | None) -> np.ndarray | None:
     return None if units is None or len(np.unique(units)) < MIN_UNITS else units
 
 
-@dataclass(frozen=True, eq=False)
-class Resampler:
-    """Draws cells with replacement, in each unit that is drawn with replacement, or in each stratum."""
-
-    groups: list[np.ndarray]
-    """Rows of each unit or stratum."""
-    of_units: bool
-
-    @classmethod
-    def of(cls, units: np.ndarray | None, strata: np.ndarray) -> Resampler:
-        """For units ``[n]``, or without them for strata ``[n]``."""
-        codes = strata if units is None else units
-        _, place, size = np.unique(codes, return_inverse=True, return_counts=True)
-        return cls(np.split(np.argsort(place, kind="stable"), np.cumsum(size)[:-1]), units is not None)
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """``[n]`` how often each cell is drawn: as many as a unit has, every time that it is drawn."""
-        k = len(self.groups)
-        times = rng.multinomial(k, np.full(k, 1 / k)) if self.of_units else np.ones(k, dtype=int)
-        weights = np.zeros(sum(map(len, self.groups)))
-        for rows, n in zip(self.groups, times, strict=True):
-            if n:
-                weights[rows] = rng.multinomial(n * len(rows), np.full(len(rows), 1 / len(rows)))
-        return weights
-
-    def percentiles(self, drawn: np.ndarray) -> tuple[float, float]:
-        """95 % percentile interval of what was drawn, wider for few units (Hesterberg 2015, expanded percentiles)."""
-        from scipy.stats import norm, t
-
-        tail, k = 0.025, len(self.groups)
-        if self.of_units:
-            tail = float(norm.cdf(np.sqrt(k / (k - 1)) * t.ppf(tail, k - 1)))
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        return float(low), float(high)
+def stratified_mean(values: np.ndarray, strata: np.ndarray) -> float:
+    """Mean over the strata ``[n]`` of the mean of ``values`` ``[n]``."""
+    _, place, size = np.unique(strata, return_inverse=True, return_counts=True)
+    return float((np.bincount(place, values) / size).mean())
 
 
-def stratified_mean(values: np.ndarray, strata: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Mean over the strata of the weighted mean of ``values`` ``[n]``; strata without weight do not count."""
-    weights = np.ones(len(values)) if weights is None else weights
-    total, weight = np.bincount(strata, weights * values), np.bincount(strata, weights)
-    return float((total[weight > 0] / weight[weight > 0]).mean())
+def resampled_means(
+    values: np.ndarray, strata: np.ndarray, units: np.ndarray | None, columns: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """``[n]`` stratified means of resamples: of units with all their cells, or, without units, of cells in each stratum.
+
+    ``values`` ``[n_cells, n_columns]`` are summed with the weights ``columns`` ``[n, n_columns]`` of each resample. The
+    spread of the units contains that of their cells, which are not resampled once more. A stratum that no drawn unit
+    has does not count.
+    """
+    groups = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    out = np.empty(len(columns))
+    if units is None:
+        for i, column in enumerate(columns):
+            drawn = [rows[rng.integers(len(rows), size=len(rows))] for rows in groups]
+            out[i] = np.mean([(values[rows] @ column).mean() for rows in drawn])
+        return out
+    place, k = np.unique(units, return_inverse=True)[1], len(np.unique(units))
+    totals = np.array([[np.bincount(place[g], v[g], k) for v in values.T] for g in groups])  # [n_strata, n_columns, k]
+    sizes = np.array([np.bincount(place[g], minlength=k) for g in groups])
+    times = rng.multinomial(k, np.full(k, 1 / k), size=len(columns))
+    total, size = np.einsum("nk,sck,nc->ns", times, totals, columns, optimize=True), times @ sizes.T
+    means = np.divide(total, size, out=np.full(total.shape, np.nan), where=size > 0)
+    return np.asarray(np.nanmean(means, axis=1))
+
+
+def confidence_interval(drawn: np.ndarray, estimate: float, units: np.ndarray | None) -> tuple[float, float]:
+    """95 % interval of an estimate from what was drawn.
+
+    The distances of the percentiles from the estimate are those of a normal distribution. With ``k`` units they are
+    widened to those of Student's t with ``k - 1`` degrees of freedom, and a variance divided by ``k - 1``, not ``k``.
+    """
+    from scipy.stats import norm, t
+
+    wider = 1.0
+    if units is not None:
+        k = len(np.unique(units))
+        wider = float(np.sqrt(k / (k - 1)) * t.ppf(0.975, k - 1) / norm.ppf(0.975))
+    low, high = estimate + wider * (np.quantile(drawn, [0.025, 0.975]) - estimate)
+    return float(low), float(high)
 
 
 def interval(
     values: np.ndarray, n: int, seed: int, strata: np.ndarray | None = None, units: np.ndarray | None = None
 ) -> tuple[float, float]:
     """95 % bootstrap interval of the mean of ``values`` ``[n_cells]``, or of the mean of the means of strata."""
-    rng = np.random.default_rng(seed)
-    strata = np.zeros(len(values), dtype=np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
-    resampler = Resampler.of(enough_units(units), strata)
-    return resampler.percentiles(np.array([stratified_mean(values, strata, resampler.draw(rng)) for _ in range(n)]))
+    strata, units = np.zeros(len(values), dtype=np.int64) if strata is None else strata, enough_units(units)
+    drawn = resampled_means(values[:, None], strata, units, np.ones((n, 1)), np.random.default_rng(seed))
+    low, high = confidence_interval(drawn, stratified_mean(values, strata), units)
+    return max(low, float(values.min())), min(high, float(values.max()))
 
 
 def interval_columns(

@@ -56,3 +56,5 @@ class Method:
     """
     stored: bool = False
     """Reads an embedding computed elsewhere."""
+    pretrained_on: str = ""
+    """Published corpus of the weights; empty if nothing is pretrained, or nothing is published."""

@@ -73,7 +73,7 @@ def make_sides(
     return Sides(*alone, ad.AnnData(x, obs=obs, var=var))
 
 
-def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None) -> Run:
+def embed_sides(method: Method, sides: Sides, *, seed: int, cache: Path | None = None) -> Run:
     """Embed the query and, below it, the reference."""
     embed = partial(run_method, method, seed=seed, cache=cache)
     if not (method.own_genes or method.stored):

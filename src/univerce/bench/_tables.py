@@ -70,14 +70,22 @@ def write(
     confusions = [results[run.key()].confusion.assign(method=run.method.name, seed=run.seed) for run in done]
     adata.uns[key_added] = {
         "table": scores.copy(),
-        "runs": pd.DataFrame([_run_row(run, used) | {"obsm": keys.get(run.key(), "")} for run in runs]),
+        "runs": pd.DataFrame(
+            [_run_row(run, used, cellxgene=_is_of_cellxgene(adata)) | {"obsm": keys.get(run.key(), "")} for run in runs]
+        ),
         "types": types,
         "confusion": pd.concat(confusions, ignore_index=True),
         "params": {**params, "versions": versions(), "hardware": hardware()},
     }
 
 
-def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
+def _is_of_cellxgene(adata: ad.AnnData) -> bool:
+    """Whether ``uns`` states that the data come from CELLxGENE."""
+    texts = (str(adata.uns.get(key, "")) for key in ("citation", "schema_reference", "source"))
+    return any("cellxgene" in text.lower() for text in texts)
+
+
+def _run_row(run: Run, used: np.ndarray, *, cellxgene: bool) -> dict[str, Any]:
     method, x = run.method, run.embedding
     row: dict[str, Any] = {"method": method.name, "seed": run.seed, "status": "failed", "reason": run.reason}
     row |= {"obsm": "", "n_dims": 0, "n_missing": 0, "n_duplicated": 0}
@@ -87,4 +95,5 @@ def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
         row |= {"status": "done", "n_dims": x.shape[1], "n_missing": n_missing, "n_duplicated": n_duplicated}
     row |= {"seconds": run.seconds, "peak_mb": run.peak_mb, "cached": run.cached}
     row |= {name: getattr(method, name) for name in ("zero_shot", "uses_batch", "uses_labels", "control")}
+    row |= {"may_have_seen": cellxgene and "CELLxGENE" in method.pretrained_on}
     return row | {"details": ", ".join(f"{k}={v}" for k, v in run.details.items())}

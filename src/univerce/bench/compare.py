@@ -13,10 +13,11 @@ from univerce._validate import as_seed, check_whole
 from univerce.bench._bootstrap import (
     CELLS,
     MIN_UNITS,
-    Resampler,
     clopper_pearson,
+    confidence_interval,
     enough_units,
     read_units,
+    resampled_means,
     stratified_mean,
 )
 from univerce.bench._embedding_scores import BY_TYPE
@@ -41,11 +42,11 @@ def compare(
     n_bootstrap: int = 2000,
     rng: int | np.random.Generator = 0,
 ) -> pd.DataFrame:
-    """Compare two methods on the same cells by a paired two-level bootstrap over donors or batches.
+    """Compare two methods on the same cells by a paired bootstrap over donors or batches.
 
     Methods differ by chance between donors, far more than between cells of one donor. So donors are drawn with
-    replacement, and the cells in them, the same for both methods, and the seeds of each method with several. A winner
-    is named if the interval excludes 0, which for equally good methods happens in about 5 % of comparisons.
+    replacement with their cells, the same for both methods, and the seeds of each method with several. A winner is
+    named if the interval excludes 0, which for equally good methods happens in about 5 % of comparisons.
 
     With fewer than five donors or batches their spread cannot be estimated: cells are resampled, the interval holds for
     these donors only, and no winner is named. The totals of scIB are not means over cells and have no interval.
@@ -149,12 +150,10 @@ def _paired(
     """Compare scores ``[n_cells, n_seeds]`` of two methods over resampled units, cells and seeds."""
     n_units = 0 if units is None else len(np.unique(units))
     enough = enough_units(units)
-    resampler, drawn = Resampler.of(enough, strata), np.empty(n)
-    for i in range(n):
-        of_x, of_y = (s @ rng.multinomial(k := s.shape[1], np.full(k, 1 / k)) / k for s in (x, y))
-        drawn[i] = stratified_mean(of_x - of_y, strata, resampler.draw(rng))
-    low, high = resampler.percentiles(drawn)
+    of_x, of_y = (rng.multinomial(k := s.shape[1], np.full(k, 1 / k), size=n) / k for s in (x, y))
+    drawn = resampled_means(np.hstack([x, -y]), strata, enough, np.hstack([of_x, of_y]), rng)
     value_a, value_b = (stratified_mean(s.mean(axis=1), strata) for s in (x, y))
+    low, high = confidence_interval(drawn, value_a - value_b, enough)
     row = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b, "low": low, "high": high}
     row |= {"unit": CELLS if enough is None else unit, "n_units": n_units, "n_cells": len(x)}
     if units is None:

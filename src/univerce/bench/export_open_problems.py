@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from univerce._docs import document
 from univerce._validate import check_adata, check_counts, get_layer, layer_name
-from univerce.bench._expression import log_normalized, open_problems_genes
+from univerce.bench._expression import log_normalized, open_problems_genes, principal_components
 from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
 
@@ -28,7 +28,7 @@ def export_open_problems(
     feature_id: str | None = None,
     feature_name: str | None = None,
 ) -> ad.AnnData:
-    """Export data to the Open Problems task *batch integration*, with every cell in its order.
+    """Export data to the Open Problems tasks *batch integration* and *label projection*, every cell in its order.
 
     Parameters
     ----------
@@ -45,8 +45,9 @@ def export_open_problems(
     Returns
     -------
     AnnData without ``X``: ``layers["counts"]`` and ``["normalized"]``, CSR; ``obs["batch"]`` and ``["cell_type"]``;
-    ``var["feature_id"]``, ``["feature_name"]`` and ``["hvg"]`` (the 2,000 genes variable in most batches);
-    ``uns["dataset_id"]``, ``["dataset_organism"]`` (``"homo_sapiens"``) and ``["normalization_id"]``.
+    ``var["feature_id"]``, ``["feature_name"]``, ``["hvg"]`` (the 2,000 genes variable in most batches) and
+    ``["hvg_score"]`` (dispersion of the normalized expression); ``obsm["X_pca"]``; ``uns["dataset_id"]``,
+    ``["dataset_organism"]`` (``"homo_sapiens"``), ``["normalization_id"]`` and texts on the data set.
 
     Raises
     ------
@@ -82,7 +83,13 @@ def export_open_problems(
         var[name] = np.asarray(adata.var_names if column is None else adata.var[column], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
     var["hvg"] = open_problems_genes(counts, "batch")
+    logs = log_normalized(counts).X
+    mean = np.asarray(logs.mean(axis=0)).ravel()
+    variance = np.asarray(logs.multiply(logs).mean(axis=0)).ravel() - mean**2
+    var["hvg_score"] = np.divide(variance, mean, out=np.zeros_like(mean), where=mean > 0)
     latin = SPECIES[resolve_species(species)].scientific_name.lower().replace(" ", "_")
     uns = {"dataset_id": dataset_id, "dataset_organism": latin, "normalization_id": NORMALIZATION}
-    layers = {"counts": counts.X, "normalized": log_normalized(counts).X}
-    return ad.AnnData(obs=obs, var=var, uns=uns, layers=layers)
+    text = f"{adata.n_obs:,} cells of {obs['cell_type'].nunique()} types and {obs['batch'].nunique()} batches"
+    uns |= {"dataset_name": dataset_id, "dataset_summary": text, "dataset_description": text}
+    layers, obsm = {"counts": counts.X, "normalized": logs}, {"X_pca": principal_components(counts, n_top_genes=2000)}
+    return ad.AnnData(obs=obs, var=var, uns=uns, layers=layers, obsm=obsm)

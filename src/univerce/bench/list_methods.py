@@ -17,7 +17,8 @@ def list_methods() -> pd.DataFrame:
     -------
     A row for each ``name``: ``zero_shot`` (not fitted to the cells), ``uses_batch`` and ``uses_labels`` (sees what it
     is scored on), ``control``, ``extra`` with its requirements and whether it is ``available``, ``license`` and
-    ``citation``. Weights of foundation models are not part of an extra.
+    ``citation``, and ``pretrained_on``, the published corpus of the weights: data of it were seen by the method. Weights
+    of foundation models are not part of an extra.
 
     Examples
     --------
@@ -25,7 +26,10 @@ def list_methods() -> pd.DataFrame:
     >>> uc.bench.list_methods().set_index("name").loc["PCA", "zero_shot"]
     np.False_
     """
-    fields = ("name", "zero_shot", "uses_batch", "uses_labels", "control", "extra", "license", "citation")
+    fields = (
+        "name", "zero_shot", "uses_batch", "uses_labels", "control", "extra", "license", "citation",
+        "pretrained_on",
+    )  # fmt: skip
     table = pd.DataFrame([{name: getattr(m, name) for name in fields} for m in known_methods().values()])
     table.insert(6, "available", table["extra"].map({extra: _available(extra) for extra in set(table["extra"])}))
     return table

@@ -81,14 +81,15 @@ def run(
     Returns
     -------
     The scores: a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``)
-    with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or batches
-    and the cells in them, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Seconds and peak
+    with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or
+    batches, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Seconds and peak
     memory (MB above that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also writes:
 
     ``uns[key_added]["table"]``
         The same table.
     ``uns[key_added]["runs"]``
-        Status, reason, key in ``obsm``, missing cells, equal rows and cost of each run.
+        Status, reason, key in ``obsm``, missing cells, equal rows and cost of each run, and whether the method
+        ``may_have_seen`` the cells, because they and its training data are of CELLxGENE by ``uns`` and publication.
     ``uns[key_added]["types"]``
         Cells of each type, scored and not.
     ``uns[key_added]["confusion"]``

@@ -80,6 +80,7 @@ METHOD = Method(
     citation="Theodoris et al. 2023, Nature 618:616; Chen et al. 2024, bioRxiv 2024.08.16.608180 (version 2)",
     license="Apache-2.0 (code and weights)",
     zero_shot=True,
+    pretrained_on="Genecorpus, 30 million human cells of public data sets (104 million in version 2)",
     seeded=False,
     extra="bench",
 )

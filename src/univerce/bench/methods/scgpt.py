@@ -95,4 +95,5 @@ METHOD = Method(
     citation="Cui et al. 2024, Nature Methods 21:1470",
     license="MIT (code); weights as their authors say",
     zero_shot=True,
+    pretrained_on="33 million normal human cells of CELLxGENE (whole-human model)",
 )

@@ -83,6 +83,7 @@ METHOD = Method(
     citation="Shen et al. 2023, iScience 26:106536",
     license="as its authors say (code and weights)",
     zero_shot=True,
+    pretrained_on="22.3 million cells of public data sets",
     seeded=False,
     extra="bench",
 )

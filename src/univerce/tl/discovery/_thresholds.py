@@ -94,8 +94,8 @@ def threshold_of_precision(score: np.ndarray, positive: np.ndarray, prevalence: 
         )
     raise ValueError(
         f"A precision of {precision} at a prevalence of {prevalence:.2g} cannot be shown on the held-out cells: "
-        f"{found}. They show {shown:.2f} at best. Lower the precision, or pass more or purer labeled cells as positives "
-        "and negatives."
+        f"{found}. They show {shown:.2f} at best. Lower the precision, or pass more or purer labeled cells as "
+        "positives and negatives."
     )
 
 
