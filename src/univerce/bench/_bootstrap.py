@@ -32,7 +32,7 @@ def stratified_mean(values: np.ndarray, strata: np.ndarray) -> float:
 def resampled_means(
     values: np.ndarray, strata: np.ndarray, units: np.ndarray | None, columns: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """``[n]`` stratified means of resamples: of units with all their cells, or, without units, of cells in each stratum.
+    """``[n]`` stratified means of resampled units with all their cells; without units, of cells in each stratum.
 
     ``values`` ``[n_cells, n_columns]`` are summed with the weights ``columns`` ``[n, n_columns]`` of each resample. The
     spread of the units contains that of their cells, which are not resampled once more. A stratum that no drawn unit

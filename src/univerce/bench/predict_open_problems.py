@@ -19,8 +19,8 @@ def predict_open_problems(
 ) -> ad.AnnData:
     """Predict the labels of the test data of the Open Problems task *label projection*.
 
-    Test and training data are embedded as by :func:`univerce.bench.run_transfer`, and a logistic regression is fitted to
-    the training data. The task makes both from a data set of :func:`univerce.bench.export_open_problems`.
+    Test and training data are embedded as by :func:`univerce.bench.run_transfer`, and a logistic regression is fitted
+    to the training data. The task makes both from a data set of :func:`univerce.bench.export_open_problems`.
 
     Parameters
     ----------
