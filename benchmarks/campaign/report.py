@@ -144,7 +144,10 @@ def _compared(o: Outcome, a: str, b: str) -> pd.DataFrame:
     ]
     out["95 % interval"] = interval
     out["winner"] = table["winner"].replace("", "–")
-    out["sure"] = [f"{v:.3f}" if v == v else "–" for v in table["sure"]]
+    shares = zip(table["superiority"], table["superiority_low"], table["superiority_high"], strict=True)
+    out["superiority"] = [f"{v:.2f} ({low:.2f} to {high:.2f})" if v == v else "–" for v, low, high in shares]
+    units = zip(table["n_units"], table["unit"], strict=True)
+    out["resampled"] = [f"{n} of {unit}" if n else unit for n, unit in units]
     return out
 
 

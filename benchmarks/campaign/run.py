@@ -53,8 +53,8 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
         if len(symbols) > 1:
             raise ValueError(f"The transfer {transfer.name!r} needs one gene_key for both data sets, not {symbols}.")
         run_transfer(
-            query, reference, groupby=TYPES, methods=methods, gene_key=symbols.pop(), seeds=config.seeds,
-            min_cells=config.min_cells, cache=config.cache,
+            query, reference, groupby=TYPES, donor_key=by_name[transfer.query].batch_key, methods=methods,
+            gene_key=symbols.pop(), seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
         )  # fmt: skip
         outcomes.append(
             Outcome(transfer.name, query, "benchmark_transfer", reference=transfer.reference, query=transfer.query)

@@ -22,10 +22,12 @@ MAIN: Final = {
     "transfer kNN accuracy": "kNN to another batch",
     "transfer logistic accuracy": "logistic to another batch",
     "alignment top 1": "centroids, top 1",
+    "scGraph Corr-Weighted": "scGraph",
 }
 DETAILS: Final = {
     name: name
     for name in (
+        "scGraph Rank-PCA", "scGraph Corr-PCA",
         "Isolated labels", "Silhouette label", "cLISI", "BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison",
         "kNN macro-F1", "transfer kNN macro-F1", "transfer logistic macro-F1", "alignment top 3",
     )

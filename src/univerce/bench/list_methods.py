@@ -17,8 +17,8 @@ def list_methods() -> pd.DataFrame:
     -------
     A row for each ``name``: ``zero_shot`` (not fitted to the cells), ``uses_batch`` and ``uses_labels`` (sees what it
     is scored on), ``control``, ``extra`` with its requirements and whether it is ``available``, ``license`` and
-    ``citation``, and ``pretrained_on``, the published corpus of the weights, whose cells the method has seen. Weights of
-    foundation models are not part of an extra.
+    ``citation``, and ``pretrained_on``, the published corpus of the weights, whose cells the method has seen. Weights
+    of foundation models are not part of an extra.
 
     Examples
     --------

@@ -22,6 +22,7 @@ COLUMNS: Final = {
     "batch correction": ("BRAS", "iLISI", "KBET", "Graph connectivity", "PCR comparison"),
     "scIB": ("Bio conservation", "Batch correction", "Total"),
     "labels": ("kNN accuracy", "transfer kNN accuracy", "transfer logistic accuracy", "alignment top 1"),
+    "relations": ("scGraph Corr-Weighted",),
 }
 _BARS = set(COLUMNS["scIB"])
 _SHORT = {
@@ -29,6 +30,7 @@ _SHORT = {
     "transfer logistic accuracy": "logistic, other batch",
     "kNN accuracy": "kNN, within",
     "alignment top 1": "centroids, other batch",
+    "scGraph Corr-Weighted": "scGraph",
 }
 _WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
 _ROW, _AROUND = 5.2 * MM, 34 * MM
