@@ -138,6 +138,17 @@ def test_the_summary_counts_as_a_counter_does(monkeypatch):
         assert (label, share) == ((common[0][0], np.float32(common[0][1] / (row >= 0).sum())) if common else (-1, 0))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_cells_that_are_in_the_atlas_are_noticed(adata, atlas, caplog, dtype):
+    both = ad.concat([adata, atlas[:15].copy()], keys=["q", "a"], index_unique="-")
+    atlas.obsm["X_uce"] = atlas.obsm["X_uce"].astype(dtype)
+    with caplog.at_level(logging.WARNING, "univerce"):
+        found = search(both, atlas, check_space=False)
+    assert found.uns["atlas"]["params"]["n_in_atlas"] == 15
+    assert f"15 of {both.n_obs} cells are in the atlas" in caplog.text
+    assert search(adata, atlas).uns["atlas"]["params"]["n_in_atlas"] == 0
+
+
 @pytest.mark.parametrize("method", ["ivf", "hnsw"])
 def test_an_index_reports_the_recall_it_was_asked_for(adata, atlas, method):
     exact = search(adata, atlas, n_neighbors=10).obsm["atlas_indices"]

@@ -19,6 +19,7 @@ from univerce._version import __version__
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.index import NeighborIndex, build_index, read_index, search_on_workers, tune, write_index
 from univerce.embeddings.neighbors import exact_neighbors
+from univerce.embeddings.rows import fingerprints
 from univerce.inference.subsample import shuffled_rows
 from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.workers import blocks_of_rows, find_client
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Method = Literal["exact", "ivf", "hnsw"]
 _SAMPLE = 256
+_CLOSE = 0.05  # of the distance to the last neighbor: rounding to float16 is less
 _SUMMARY_ENTRIES = 2**24
 
 
@@ -106,7 +108,7 @@ def search_atlas(
         For each label found: ``n_cells``, mean ``share`` and mean ``distance``. Not without ``groupby``.
     ``uns[key_added]["params"]``
         Options, seed, size and path of the atlas; for an index its ``effort`` (``nprobe`` or ``efSearch``), and its
-        ``recall`` on a sample of ``n_sampled`` cells.
+        ``recall`` on a sample of ``n_sampled`` cells; ``n_in_atlas`` cells that are in the atlas, too.
 
     Raises
     ------
@@ -185,6 +187,7 @@ def search_atlas(
 
     adata.obsm[f"{key_added}_indices"], adata.obsm[f"{key_added}_distances"] = indices, distances
     adata.obs[f"{key_added}_distance"] = median = _median(distances)
+    params["n_in_atlas"] = _count_same(query, reference, indices[:, 0], distances)
     adata.uns[key_added] = {"params": params}
     if labels is not None:
         codes, share = _summarize(indices, np.asarray(labels.codes), len(labels.categories))
@@ -217,6 +220,18 @@ def _get_index(reference: Cells, kind: Any, path: Path | str | None, seed: int) 
         if path is not None:
             write_index(path, found, digest=digest)
     return found, digest
+
+
+def _count_same(query: Cells, reference: Cells, nearest: np.ndarray, distances: np.ndarray) -> int:
+    """Count cells whose nearest neighbor is the cell itself, and log them."""
+    near = np.flatnonzero(distances[:, 0] <= _CLOSE * np.nanmedian(distances[:, -1]))
+    n_same = int((fingerprints(query.rows(near)) == fingerprints(reference.rows(nearest[near]))).sum())
+    if n_same:
+        logger.warning(
+            "%s of %s cells are in the atlas and are their own nearest neighbor. Leave them out of one of the two.",
+            f"{n_same:,}", f"{len(query):,}",
+        )  # fmt: skip
+    return n_same
 
 
 def _median(distances: np.ndarray) -> np.ndarray:
