@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from univerce.genes.lookup import map_columns, map_names
 from univerce.genes.other_names import other_names
+from univerce.genes.spellings import make_names
 
 
 def _table(symbols, ids=None, codes=None, species=None) -> ad.AnnData:
@@ -163,6 +164,14 @@ def test_a_symbol_and_an_identifier_in_one_name_are_tried_in_turn():
     assert mapping.how.tolist() == ["joined", "joined", ""]
 
 
+def test_symbols_with_dots_of_r_are_found_unless_two_become_the_same():
+    table = _table(["HLA-A", "HLA-DRB1", "1110004F10Rik", "a:b-1", "a-b:1", "T28F2.1"])
+    names = ["HLA.A", "hla.drb1", "X1110004F10Rik", "a.b.1", "T28F2.1", "HLA.B", "HLA.A.1"]
+    mapping = map_names(names, table)
+    assert mapping.rows.tolist() == [0, 1, 2, -1, 5, -1, 0]
+    assert mapping.how.tolist() == ["dots", "dots", "dots", "", "symbol", "", "suffix"]
+
+
 def test_the_suffix_of_a_repeated_name_is_removed_unless_the_whole_is_a_gene():
     names = ["NKX2-1", "NKX2-1-1", "MS4A1", "MS4A1-1", "CD20.2", "CD20", "MARCHF3.1", "MARCH3.1", "RP11-34P13.7"]
     mapping = map_names(names, NEW)
@@ -215,14 +224,25 @@ def _tables_and_names(draw):
 def _slow(name, table, names):
     """What a name means among others, by looking at every gene."""
     name = (name or "").strip()
-    if not name or (row := _slow_row(name, table)) >= 0:
+    if not name or (row := _slow_found(name, table)) >= 0:
         return row if name else -1
     others = [(other or "").strip() for other in names]
     while match := re.fullmatch(r"(.+)([-._]\d{1,2}|[-_]PAR[-_]Y)", name, re.IGNORECASE):
         name = match[1]
-        if (name in others or name in list(table.obs["symbol"])) and (row := _slow_row(name, table)) >= 0:
+        if name in others and (row := _slow_found(name, table)) >= 0:
             return row
+        if name in list(table.obs["symbol"]):
+            return _slow_row(name, table)
     return -1
+
+
+def _slow_found(name, table):
+    if (row := _slow_row(name, table)) >= 0 or ("." not in name and name[0] not in "Xx"):
+        return row
+    upper = {symbol.upper() for symbol in table.obs["symbol"]}
+    dotted = [symbol for symbol in upper if re.sub(r"[^\w.]", ".", symbol) in (name.upper(), name.upper()[1:])]
+    changed = [symbol for symbol in dotted if make_names(symbol) == name.upper()]
+    return _slow_row(changed[0], table) if len(changed) == 1 else -1
 
 
 def _slow_row(name, table):

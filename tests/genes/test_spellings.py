@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from univerce.genes.spellings import date_symbols, split_genome, split_joined, without_suffix
+from univerce.genes.spellings import date_symbols, make_names, split_genome, split_joined, without_suffix
 
 GENOMES = {
     "GRCh38_CD3D": ("human", "CD3D"), "GRCh38______CD3D": ("human", "CD3D"), "hg19_HLA-DRB1": ("human", "HLA-DRB1"),
@@ -31,6 +31,11 @@ SUFFIXES = {
 
 def test_the_suffix_of_a_repeated_name_is_removed_once():
     assert {name: without_suffix(name) for name in SUFFIXES} == SUFFIXES
+
+
+def test_symbols_are_changed_as_r_does():
+    names = ["HLA-A", "1110004F10Rik", "si:ch211-1a2.3", "A_b.c", "_x", "7SK"]
+    assert [make_names(name) for name in names] == ["HLA.A", "X1110004F10Rik", "si.ch211.1a2.3", "A_b.c", "X_x", "X7SK"]
 
 
 def test_a_symbol_and_an_identifier_in_one_are_split():

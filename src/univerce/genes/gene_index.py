@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from univerce.genes.bundled_names import names_of_species
 from univerce.genes.other_names import other_names
-from univerce.genes.spellings import clean_names, stable_id
+from univerce.genes.spellings import clean_names, make_names, stable_id
 
 
 class Found(NamedTuple):
@@ -78,6 +79,17 @@ class GeneIndex:
             return Found(self._upper[old[0]], self._kind(upper if symbol else old[0]))
         candidates = tuple(sorted(old)) if old else self._other.ambiguous.get(upper)
         return Found(candidates=candidates) if candidates else NOTHING
+
+    def find_dotted(self, name: str) -> int:
+        """Find a symbol that R changed to a valid name: its row, or -1."""
+        return self._dotted.get(name.upper(), -1) if "." in name or name[:1] in "Xx" else -1
+
+    @cached_property
+    def _dotted(self) -> dict[str, int]:
+        """Rows by the symbol after ``make.names``, of symbols that it changes, if one symbol becomes that name."""
+        changed = [(make_names(symbol), row) for symbol, row in self._upper.items()]
+        times = Counter(name for name, _ in changed)
+        return {name: row for name, row in changed if times[name] == 1 and name not in self._upper}
 
     @cached_property
     def _old_symbols(self) -> dict[str, list[str]]:

@@ -73,6 +73,12 @@ def split_joined(name: str) -> tuple[str, ...]:
     return () if not match else (match[1], match[2]) if match[1] else (match[4], match[3])
 
 
+def make_names(name: str) -> str:
+    """Change a name as ``make.names`` of R does to columns: ``HLA-A`` to ``HLA.A``, ``1110004F10Rik`` gets an X."""
+    dotted = re.sub(r"[^\w.]", ".", name)
+    return f"X{dotted}" if re.match(r"\.?\d|_", dotted) else dotted
+
+
 def without_suffix(name: str) -> str:
     """Remove what makes a repeated name unique (``TBCE-1``, ``PSMA2.1``) or marks a copy on Y; ``""`` if nothing does.
 
