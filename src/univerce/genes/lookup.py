@@ -27,8 +27,8 @@ class NameMapping:
     how
         ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (ignoring case), ``"ensembl"``, ``"previous"`` or
         ``"alias"`` (a previous symbol or an alias, of the data or of the table), ``"prefix"`` (genome prefix removed),
-        ``"dots"`` (dots of R for other characters), ``"joined"`` (symbol and identifier in one), ``"suffix"`` (suffix of a
-        repeated name removed), ``"date"`` (a spreadsheet's date) or ``""``.
+        ``"dots"`` (dots of R for other characters), ``"joined"`` (symbol and identifier in one), ``"suffix"`` (suffix of
+        a repeated name removed), ``"date"`` (a spreadsheet's date) or ``""``.
     collisions
         Names that match several genes when case is ignored: ``name``, ``gene_id`` and ``row`` of the chosen gene, and
         the ``gene_id`` of the ``others``.
@@ -61,8 +61,8 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
 
     A name is looked up as a symbol, as an identifier, as a symbol ignoring case, as a stable identifier without its
     version, and as a previous symbol or alias (human and mouse), whether the names or the table are the older ones.
-    Then without the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol and an identifier in
-    one (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
+    Then without the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol and an identifier
+    in one (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
     (``2-Sep``). Surrounding whitespace is ignored; missing and empty names match nothing.
 
     Of several genes with one symbol the one on the chromosome with most genes wins, which avoids patches and
