@@ -43,7 +43,8 @@ def _list(args: argparse.Namespace) -> None:
         table[column.removesuffix("_bytes")] = [human_size(int(size)) for size in table[column]]
     table["species"] = [len(species.split(", ")) for species in table["species"]]
     columns = ["name", "family", "layers", "width", "vocabulary", "species", "download", "disk", "cached"]
-    print(table[columns].astype(object).fillna("").to_string(index=False))
+    shown = table[columns].astype(object)
+    print(shown.where(shown.notna(), "").to_string(index=False))
 
 
 def _info(args: argparse.Namespace) -> None:
