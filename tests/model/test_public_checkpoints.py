@@ -35,6 +35,7 @@ from tests.model.test_brain import generated
 from univerce.genes.release import models, registry, source, tables
 from univerce.genes.release.registry import ASSETS
 from univerce.genes.table import CLS, PAD, RIGHT
+from univerce.model import UCE, save_model
 from univerce.model.config import RELEASED
 
 MISC = "minwoosun/uce-misc"
@@ -99,6 +100,7 @@ def embed(model, species="human"):
 FAMILIES = {"uce": paper_layouts, "uce-brain": brain_layouts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_public_layout_embeds_the_same_by_one_string(hub, tmp_path, family):
     first = None
@@ -173,6 +175,14 @@ def test_a_registered_name_loads_from_the_hub_when_figshare_does_not_answer(hub,
     listed = uc.model.list_models().set_index("name")
     assert listed.loc["uce-4l", "cached"]
     assert not listed.loc["uce-33l", "cached"]
+
+
+def test_a_registered_name_wins_over_a_directory_of_that_name(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(UCE(PAPER_CONFIG), tmp_path / "uce-4l")
+    with uc.settings.override(offline=True), pytest.raises(FileNotFoundError, match=r"4layer_model\.torch"):
+        uc.model.find_model("uce-4l")
+    assert uc.model.find_model("./uce-4l").config == PAPER_CONFIG
 
 
 def test_the_table_holds_the_rows_of_the_checkpoint(hub):

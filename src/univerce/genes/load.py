@@ -118,7 +118,8 @@ def model_encoder(model: str | Path) -> str:
 
 def public_source(model: str | Path) -> Source | None:
     """Find the public checkpoint that a model names; ``None`` for models that this package wrote."""
-    return None if model in BUNDLED_MODELS or _own_config(Path(model)) else find_source(model)
+    own = model in BUNDLED_MODELS or (model not in MODELS and _own_config(Path(model)))
+    return None if own else find_source(model)
 
 
 def load_reference(species: str, encoder: str) -> ad.AnnData | None:

@@ -45,7 +45,7 @@ def find_model(model: str | Path | None = None) -> Model:
     """
     if model is None or model in BUNDLED_MODELS:
         path = _BUNDLED / (model or BUNDLED_MODEL)
-    elif is_model(Path(model)):
+    elif model not in MODELS and is_model(Path(model)):  # a name wins over a directory of the same name
         path = Path(model)
     elif (source := find_source(model)) is not None:
         path = _converted(source)
