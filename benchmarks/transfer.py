@@ -1,4 +1,4 @@
-"""Label transfer between the labeled sets: accuracy, macro-F1, calibration error, and what rejection buys.
+"""Label transfer between the labeled sets: accuracy, calibration error, what rejection buys, and coverage of sets.
 
 Prints one table: a row for each transfer and representation, mean and standard deviation over the seeds. The seed is
 that of the model's sentences and of the folds of the calibration. ``kinds=condition,technology`` chooses kinds of
@@ -24,25 +24,38 @@ from univerce.tl.labels.transfer_labels import transfer_labels
 
 SEEDS = (0, 1, 2)
 COVERAGE = 0.8
-MEASURES = ["accuracy", "macro F1", "calibration error", f"accuracy at {COVERAGE:.0%}", "held-out error"]
+SET = 0.9
+MEASURES = [
+    "accuracy", "macro F1", "calibration error", f"accuracy at {COVERAGE:.0%}", "held-out error",
+    f"coverage of {SET:.0%} sets", "labels in a set", "beyond 95 % of the label",
+]  # fmt: skip
 
 
 def score(
     reference: ad.AnnData, query: ad.AnnData, truth: np.ndarray, batch: str | None, seed: int, method: str
 ) -> dict[str, float]:
-    """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises."""
+    """Scores of the query's cells; ``held-out error`` is the calibration error that the reference itself promises.
+
+    Sets promise their coverage for cells like the reference, so that what is missing is the shift between the two.
+    """
     classifier = LabelClassifier.fit(
         reference, groupby="label", method=method, use_rep="X", batch_key=batch, min_cells=5, rng=seed
     )
     transfer_labels(query, classifier, use_rep="X", key_added="found", check_space=False)
     found, confidence = query.obs["found"].astype(str).to_numpy(), query.obs["found_confidence"].to_numpy()
     right = found == truth
+    novelty = query.obs["found_novelty"].to_numpy()
+    transfer_labels(query, classifier, use_rep="X", key_added="within", label_set=SET, check_space=False)
+    sets = query.obs["within_set"].astype(str).str.split(" | ", regex=False)
     sure = np.argsort(-confidence, kind="stable")[: round(COVERAGE * len(truth))]
     values = [
         *label_scores(truth.astype(str), found).values(),
         expected_error(reliability(confidence, right)),
         right[sure].mean(),
         query.uns["found"]["scores"]["ece_after"],
+        np.mean([label in labels for label, labels in zip(truth.astype(str), sets, strict=True)]),
+        query.obs["within_set_size"].mean(),
+        (novelty > 0.95).mean(),
     ]
     return dict(zip(MEASURES, values, strict=True))
 

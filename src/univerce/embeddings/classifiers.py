@@ -60,7 +60,7 @@ class Logistic:
         large = x.size > _LARGE
         kind = np.float32 if large else np.float64
         mean = x.mean(axis=0, dtype=np.float64)
-        centered = x.astype(kind) - mean.astype(kind)
+        centered = np.subtract(x, mean.astype(kind), dtype=kind)
         scale = np.sqrt(np.mean(np.einsum("nd,nd->n", centered, centered), dtype=np.float64) / x.shape[1]) or 1.0
         centered /= kind(scale)
         options = {"class_weight": "balanced" if balanced else None, "tol": _LARGE_TOLERANCE if large else 1e-4}
