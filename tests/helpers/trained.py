@@ -40,7 +40,7 @@ CONFIGS = {
 
 
 def genes_table(encoder: str, *, species: str = "human", seed: int = 0) -> ad.AnnData:
-    """Genes with random features on a few chromosomes."""
+    """Genes with random features of many lengths, which neither family reads, on a few chromosomes."""
     rng = np.random.default_rng([7, seed])
     chromosome = np.concatenate([np.arange(N_CHROMOSOMES), rng.integers(0, N_CHROMOSOMES, N_GENES - N_CHROMOSOMES)])
     genes = pd.DataFrame(
@@ -51,18 +51,22 @@ def genes_table(encoder: str, *, species: str = "human", seed: int = 0) -> ad.An
     )  # fmt: skip
     special = 3 * rng.normal(size=(4, DIM)).astype(np.float32)
     special[0] = 0
+    features = 3 * rng.normal(size=(N_GENES, DIM))
+    chromosomes = 3 * rng.normal(size=(N_CHROMOSOMES, DIM)).astype(np.float32)
+    features *= np.exp(rng.uniform(np.log(0.02), 0, (N_GENES, 1)))
     return make_table(
-        genes, (3 * rng.normal(size=(N_GENES, DIM))).astype(np.float32), species=species, encoder=encoder,
+        genes, features.astype(np.float32), species=species, encoder=encoder,
         source="simulated", special_features=special, chromosome_names=np.arange(N_CHROMOSOMES).astype(str),
         chromosome_codes=np.arange(N_CHROMOSOMES),
-        chromosome_features=3 * rng.normal(size=(N_CHROMOSOMES, DIM)).astype(np.float32),
+        chromosome_features=chromosomes,
     )  # fmt: skip
 
 
 def typed_counts(n: int, *, seed: int) -> ad.AnnData:
     """Cells of a few types; a gene is expressed by its features, another way in every type."""
     rng = np.random.default_rng([8, seed])
-    features = np.asarray(genes_table("simulated").X) / 3
+    features = np.asarray(genes_table("simulated").X)
+    features = features / np.linalg.norm(features, axis=1, keepdims=True) * DIM**0.5
     programs = np.random.default_rng(9).normal(size=(N_TYPES, DIM))
     types = rng.integers(0, N_TYPES, n)
     rate = np.exp(3 * programs[types] @ features.T / DIM**0.5 - 3) * rng.gamma(4, 0.25, (n, 1))

@@ -25,7 +25,7 @@ from tests.helpers.trained import BRAIN_VOCABULARY, CONFIGS, NETWORKS, genes_tab
 from univerce.genes.table import CLS, RIGHT, make_table
 from univerce.model import UCE, UCEBrain
 from univerce.model.directory import write_model
-from univerce.model.layers import Layer
+from univerce.model.layers import Layer, pair_logits
 
 UCE_FAMILY, BRAIN = "uce", "uce-brain"
 
@@ -82,6 +82,10 @@ def swap(first: str, second: str) -> Callable[[dict[str, torch.Tensor]], Any]:
         state.update({k: state[k.replace(second, first)] for k in state if second in k} | moved)
 
     return change
+
+
+def rename(old: str, new: str) -> Callable[[dict[str, torch.Tensor]], Any]:
+    return lambda state: [state.update({k.replace(old, new): state.pop(k)}) for k in list(state) if old in k]
 
 
 def reset(family: str) -> Any:
@@ -190,6 +194,10 @@ def unscaled(self: UCE, x: torch.Tensor) -> torch.Tensor:
     return self.encoder(x) * self.config.d_model**0.5
 
 
+def unscaled_queries(self: UCE, cells: torch.Tensor, gene_features: torch.Tensor) -> torch.Tensor:
+    return pair_logits(self.binary_decoder, cells, self.gene_embedding_layer(gene_features))
+
+
 def without_scale(self: UCE, x: torch.Tensor) -> torch.Tensor:
     return self.encoder(F.normalize(x, dim=-1))
 
@@ -281,6 +289,10 @@ ERRORS = {
         lambda c: in_directory(c, BRAIN, change_file(transpose("input_gene_embedding_projector.0.weight"))),
         r"projector.0.weight has the shape \(24, 32\), expected \(32, 24\)",
     ),
+    "names of a projector with its norm after the GELU": (
+        lambda c: in_directory(c, BRAIN, change_file(rename("projector.1.", "projector.2."))),
+        r"missing \['input_gene_embedding_projector.1.bias'",
+    ),
     "NaN weights": (
         lambda c: in_directory(c, BRAIN, change_file(lambda s: s["output_embedding_projector.0.bias"].fill_(np.nan))),
         "not finite: its weights are damaged",
@@ -315,10 +327,10 @@ SPACES = {
 }
 
 CODE = {
-    "UCE: encoder without L2": (UCE_FAMILY, unscaled),
-    "UCE: tokens without the factor sqrt(d)": (UCE_FAMILY, without_scale),
-    "UCE-brain: norm after the GELU of the projector": (BRAIN, norm_after),
-    "UCE-brain: norm before the layers": (BRAIN, norm_before),
+    "UCE: tokens without L2": (UCE_FAMILY, [(UCE, "encode_tokens", unscaled), (UCE, "predict", unscaled_queries)]),
+    "UCE: tokens without the factor sqrt(d)": (UCE_FAMILY, [(UCE, "encode_tokens", without_scale)]),
+    "UCE-brain: norm after the GELU of the projector": (BRAIN, [(UCEBrain, "encode_tokens", norm_after)]),
+    "UCE-brain: norm before the layers": (BRAIN, [(Layer, "forward", norm_before)]),
     "UCE-brain: another number of heads": (BRAIN, {"n_heads": 2}),
     "UCE-brain: mean for CLS": (BRAIN, {"reduction": "mean"}),
     "UCE-brain: relu for gelu": (BRAIN, {"activation": "relu"}),
@@ -381,9 +393,9 @@ def test_a_mistake_of_the_code_moves_the_outputs_beyond_the_tolerance_of_recorde
     family, change = CODE[name]
     right, wrong = case.cells[:20].copy(), case.cells[:20].copy()
     uc.tl.uce_embed(right, model=write_trained(case.directory / "right", family))
-    if callable(change):
-        where = (Layer, "forward") if change is norm_before else (NETWORKS[family], "encode_tokens")
-        case.monkeypatch.setattr(*where, change)
+    if isinstance(change, list):
+        for where in change:
+            case.monkeypatch.setattr(*where)
         path = case.directory / "right"
     else:
         path = write_trained(case.directory / "wrong", family, network=with_config(family, **change))

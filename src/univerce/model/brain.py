@@ -48,8 +48,9 @@ class UCEBrain(nn.Module):
         norm = {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
         self.embedding_layer = nn.ModuleDict(norm)
         self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
-        table = PositionTable if config.positions == "sinusoidal" else LearnedPositions
-        self.pos_encoder: PositionTable | LearnedPositions = table(config)
+        self.pos_encoder: PositionTable | LearnedPositions = (
+            PositionTable(config) if config.positions == "sinusoidal" else LearnedPositions(config)
+        )
         self.transformer_encoder = Transformer(config, activation=F.gelu if config.activation == "gelu" else relu)
         self.output_embedding_projector = nn.Sequential(nn.Linear(d, out), nn.LayerNorm(out))
         parts: list[nn.Module] = [nn.Dropout(p)]

@@ -159,7 +159,7 @@ def _by_species(inputs: Inputs) -> Iterator[tuple[np.ndarray, int, sparse.csr_ma
 
 def _measure(inputs: Inputs) -> list[_Measured]:
     """Measured genes of each species, and the number of cells that express each."""
-    found = []
+    found: list[_Measured] = []
     for genes in inputs.genes:
         order = genes.order()
         var_rank = order.var_rank(genes.rows)
