@@ -64,7 +64,8 @@ def paper_release() -> dict[str, bytes]:
     table = paper_state()["pe_embedding.weight"]
     files = {
         "species_chrom.csv": "\n".join(f"{g},{c},{b},{s}" for s, g, c, b in rows).encode(),
-        "species_offsets.pkl": pickle.dumps({"human": 4, "mouse": 24}), "all_tokens.torch": torch_bytes(table),
+        "species_offsets.pkl": pickle.dumps({"human": 4, "mouse": 24}),
+        "all_tokens.torch": torch_bytes(table),
     }
     for species, start in (("human", 4), ("mouse", 24)):
         vectors = {symbol: table[start + i].clone() for i, symbol in enumerate(SYMBOLS[species])}

@@ -27,8 +27,8 @@ class NameMapping:
     how
         ``[n_names]`` what matched: ``"symbol"``, ``"symbol_case"`` (ignoring case), ``"ensembl"``, ``"previous"`` or
         ``"alias"`` (a previous symbol or an alias, of the data or of the table), ``"prefix"`` (genome prefix removed),
-        ``"dots"`` (dots of R for other characters), ``"joined"`` (symbol and identifier in one), ``"suffix"`` (suffix of
-        a repeated name removed), ``"date"`` (a spreadsheet's date) or ``""``.
+        ``"dots"`` (dots of R for other characters), ``"joined"`` (symbol and identifier in one), ``"suffix"`` (suffix
+        of a repeated name removed), ``"date"`` (a spreadsheet's date) or ``""``.
     collisions
         Names that match several genes when case is ignored: ``name``, ``gene_id`` and ``row`` of the chosen gene, and
         the ``gene_id`` of the ``others``.

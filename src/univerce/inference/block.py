@@ -13,6 +13,8 @@ from univerce.inference.inputs import Inputs
 from univerce.io.blocks import iter_blocks
 from univerce.io.pipeline import Stages, ahead
 
+BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
+
 
 @dataclass(frozen=True)
 class Group:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from univerce.genes.table import CLS, N_SPECIAL, PAD, RIGHT
-from univerce.inference.embed import BLOCK_ROWS
+from univerce.inference.block import BLOCK_ROWS
 from univerce.inference.embedder import Embedder
 from univerce.inference.encoder import Deleted
 from univerce.inference.inputs import Inputs

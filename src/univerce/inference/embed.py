@@ -10,12 +10,11 @@ from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
-from univerce.inference.block import Block, n_cells
-from univerce.inference.encoder import Encoder, load_encoder
+from univerce.inference.block import BLOCK_ROWS, Block, n_cells
+from univerce.inference.encoder import Encoder
 from univerce.inference.inputs import Inputs
+from univerce.inference.load_encoder import load_encoder
 from univerce.io.pipeline import Stages
-
-BLOCK_ROWS = 500
 
 
 def encoder_of(inputs: Inputs, *, precision: str | None = None, official: bool = False) -> Encoder:

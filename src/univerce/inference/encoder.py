@@ -1,17 +1,15 @@
-"""How a model embeds, from sentences or from counts: the one place that decides."""
+"""What a model does with cells, whether it reads sentences or counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import anndata as ad
 import numpy as np
 
 from univerce.inference.block import Block
 from univerce.inference.inputs import Inputs
 from univerce.io.pipeline import Stages
-from univerce.model.directory import Model
 
 
 class Deleted(NamedTuple):
@@ -63,16 +61,3 @@ class Encoder(Protocol):
 
     def attribute(self, inputs: Inputs, direction: np.ndarray, n_steps: int) -> Iterator[Attributed]:
         """Attribute the cosine of cells of one species with a unit vector to genes."""
-
-
-def load_encoder(
-    model: Model, tables: Sequence[ad.AnnData], *, official: bool = False, precision: str = "float32"
-) -> Encoder:
-    """Load a model for gene tables, one per species; ``official`` and ``precision`` are for sentences."""
-    if model.reads_sentences:
-        from univerce.inference.sentence_encoder import SentenceEncoder
-
-        return SentenceEncoder(model, tables, official=official, precision=precision)
-    from univerce.inference.linear import LinearEncoder
-
-    return LinearEncoder(model, tables)

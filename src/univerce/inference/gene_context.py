@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from univerce._device import choose_device
 from univerce._settings import settings
 from univerce.genes.table import N_SPECIAL
-from univerce.inference.embed import BLOCK_ROWS
+from univerce.inference.block import BLOCK_ROWS
 from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentence_blocks import draw_sentences

@@ -10,14 +10,13 @@ import numpy as np
 from scipy import sparse
 
 from univerce.genes.table import N_SPECIAL
-from univerce.inference.block import Block, read_groups
+from univerce.inference.block import BLOCK_ROWS, Block, read_groups
 from univerce.inference.encoder import Attributed, Deleted
 from univerce.inference.inputs import Genes, Inputs
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.directory import Model
 from univerce.model.linear import Linear, gene_weights
 
-_BLOCK_ROWS = 500
 _TINY = 1e-12
 
 
@@ -88,7 +87,7 @@ class LinearEncoder:
         self, inputs: Inputs, tokens: Sequence[Mapping[str, np.ndarray]], done: Callable[[int], Any]
     ) -> Iterator[Deleted]:
         """Set the counts of the genes to zero."""
-        for rows, groups in self.prepare(inputs, _BLOCK_ROWS):
+        for rows, groups in self.prepare(inputs, BLOCK_ROWS):
             for group in groups:
                 cells = rows.start + group.cells
                 for name, some in tokens[group.species].items():
@@ -108,7 +107,7 @@ class LinearEncoder:
         (genes,) = (self._select(k, g) for k, g in enumerate(inputs.genes))
         average = np.zeros(len(genes.rows))
         n = 0
-        for _, groups in self.prepare(inputs, _BLOCK_ROWS):
+        for _, groups in self.prepare(inputs, BLOCK_ROWS):
             for group in groups:
                 average += np.asarray(group.weights.sum(axis=0)).ravel()
                 n += int((np.diff(group.weights.indptr) > 0).sum())
@@ -119,7 +118,7 @@ class LinearEncoder:
         order = order[average[order] > 0]
         vectors = genes.vectors.astype(np.float64)
         start = average @ vectors - self.model.center
-        for rows, groups in self.prepare(inputs, _BLOCK_ROWS):
+        for rows, groups in self.prepare(inputs, BLOCK_ROWS):
             for group in groups:
                 step = group.weights.toarray() - average
                 gradient = mean_gradient(start, step @ vectors, direction)

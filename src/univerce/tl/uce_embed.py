@@ -17,7 +17,7 @@ from univerce._device import choose_device
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
-from univerce.inference.block import Block
+from univerce.inference.block import BLOCK_ROWS, Block
 from univerce.inference.embed import embed_here
 from univerce.inference.inputs import Inputs, check_drawing, resolve_inputs
 from univerce.inference.store import EmbeddingStore
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger("univerce")
-BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
 PADDINGS = ("masked", "official")
 
 
