@@ -491,7 +491,7 @@ def test_a_bad_option_is_refused_and_nothing_is_written(cells, tiny_model):
 
 def test_cheap_checks_come_before_anything_is_fetched_or_read(cells, monkeypatch):
     fetched: list[str] = []
-    for name in ("univerce.genes.load", "univerce.model.find"):
+    for name in ("univerce.genes.release.tables", "univerce.genes.release.source"):
         monkeypatch.setattr(
             importlib.import_module(name), "fetch", lambda name, **kwargs: fetched.append(name) or 1 / 0
         )
