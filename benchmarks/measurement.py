@@ -50,8 +50,10 @@ class Run:
         self.read.add(name)
         return self.options.get(name, default)
 
-    def record(self, name: str, title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Print a table, and write it to ``docs/<name>.md`` with the hardware it was measured on."""
+    def record(
+        self, name: str, title: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, append: bool = False
+    ) -> None:
+        """Print a table, and write it to ``docs/<name>.md`` with the hardware it was measured on, or append it."""
         rows = list(rows)
         print_table(title, header, rows)
         if self.docs is None:
@@ -65,7 +67,8 @@ class Run:
             *(f"| {' | '.join(_as_text(cell) for cell in row)} |" for row in rows),
         ]
         self.docs.mkdir(parents=True, exist_ok=True)
-        (self.docs / f"{name}.md").write_text("\n".join(lines) + "\n")
+        before = (self.docs / f"{name}.md").read_text() + "\n" if append else ""
+        (self.docs / f"{name}.md").write_text(before + "\n".join(lines) + "\n")
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -66,6 +66,18 @@ def test_chosen_genes_keep_their_order(adata):
         uc.pl.compare_groups(adata, genes=["MALAT1"])
 
 
+def test_without_donors_the_largest_changes_are_drawn_hollow(adata):
+    uc.tl.compare_groups(adata, condition_key="condition", control="control")
+    donors, genes = uc.pl.compare_groups(adata, n_genes=4, show=False)
+    assert [t.get_text().replace("\n", " ") for t in donors.get_yticklabels()][0] == "control (90 cells)"
+    table = adata.uns["compare_groups"]["table"]
+    largest = table.set_index("gene")["log2_fold_change"].abs().groupby(level=0).max().nlargest(4)
+    assert {t.get_text() for t in genes.get_yticklabels()} == set(largest.index)
+    assert "no test" in genes.get_xlabel()
+    markers = [line for line in genes.lines if line.get_markerfacecolor() == "white"]
+    assert sum(len(line.get_xdata()) for line in markers) == 4 * table["group"].nunique()
+
+
 @pytest.mark.parametrize("view", ["both", "donors", "genes"])
 def test_the_figure_fits_the_page(adata, view):
     check_page(uc.pl.compare_groups(adata, view=view, return_fig=True))

@@ -19,7 +19,8 @@ def adata():
     out.obs["data_set"] = names[np.arange(700) % 3]
     rare = (out.obs["data_set"] == "rare") & out.obs["found"]
     out.obs.loc[rare, "data_set"] = "b"
-    marker_fold_changes(out)
+    out.obs["donor"] = [f"donor {i // 3 % 4}" for i in range(700)]
+    marker_fold_changes(out, donor_key="donor", min_cells=5)
     return out
 
 
@@ -39,23 +40,34 @@ def test_colors_and_dots_are_those_of_the_table(adata):
     dots = {tuple(xy) for xy in ax.collections[0].get_offsets()}
     row, column = np.nonzero(adjusted.to_numpy() < 0.05)
     assert dots == set(zip(column.astype(float), row.astype(float), strict=True))
-    assert [t.get_text() for t in ax.texts] == ["0 found cells, too few"]
+    assert dots
+    assert [t.get_text() for t in ax.texts] == [adata.uns["marker_fold_changes"]["data_sets"].loc["rare", "status"]]
     n = adata.uns["marker_fold_changes"]["data_sets"]["n_found"]
-    assert [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()] == [f"{k} ({v})" for k, v in n.items()]
+    labels = [f"{k} ({v}, 4 donors)" if v else f"{k} ({v})" for k, v in n.items()]
+    assert [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()] == labels
 
 
 def test_genes_that_are_higher_in_most_data_sets_are_chosen(adata):
     genes = [t.get_text() for t in draw(adata, n_genes=5, show=False).get_xticklabels()]
     change, adjusted = (wide(adata, column, slice(None)) for column in ("log2_fold_change", "p_adjusted"))
     n = ((change > 0) & (adjusted < 0.05)).sum()
-    ranked = sorted(change.columns, key=lambda gene: (-n[gene], -change[gene].mean()))
+    ranked = sorted(change.columns, key=lambda gene: (-n[gene], -change[gene].sum()))
     assert genes == ranked[:5]
     ax = draw(adata, genes=["LYZ", "CD79A"], show=False)
     assert [t.get_text() for t in ax.get_xticklabels()] == ["LYZ", "CD79A"]
 
 
-def test_the_figure_fits_the_page(adata):
-    check_page(draw(adata, return_fig=True))
+def test_without_donors_the_largest_changes_have_no_dots(adata):
+    marker_fold_changes(adata, min_cells=5)
+    ax = draw(adata, n_genes=5, show=False)
+    change = adata.uns["marker_fold_changes"]["table"].groupby("gene")["log2_fold_change"].sum()
+    assert [t.get_text() for t in ax.get_xticklabels()] == change.nlargest(5).index.tolist()
+    assert len(ax.collections[0].get_offsets()) == 0
+
+
+@pytest.mark.parametrize("n_genes", [5, 50])
+def test_the_figure_fits_the_page(adata, n_genes):
+    check_page(draw(adata, n_genes=n_genes, return_fig=True))
 
 
 def test_one_data_set_without_any_change_is_drawn(adata):

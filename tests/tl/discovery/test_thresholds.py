@@ -1,4 +1,4 @@
-"""Thresholds, priors and pseudobulk kernels, against scikit-learn and numbers by hand."""
+"""Thresholds and priors, against scikit-learn and numbers by hand."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from scipy.stats import binomtest, norm
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
-from univerce.tl.discovery._pseudobulk import adjust, log_cpm, sum_groups, t_test
 from univerce.tl.discovery._thresholds import (
     Rates,
     average_precision,
@@ -130,25 +128,3 @@ def test_another_prior_follows_bayes():
     of_positives, of_negatives, before, after = 0.6, 0.2, 0.5, 0.02
     posterior = [q * of_positives / (q * of_positives + (1 - q) * of_negatives) for q in (before, after)]
     assert shift_prior(np.array(posterior[0]), before, after) == pytest.approx(posterior[1])
-
-
-def test_sums_by_hand_and_counts_per_million_by_the_formula_of_edger():
-    X = sp.csr_matrix(np.array([[1, 3], [2, 0], [4, 4], [5, 5]]))
-    np.testing.assert_array_equal(sum_groups(X, np.array([0, 0, 1, -1]), 3), [[3, 3], [4, 4], [0, 0]])
-    sums = np.array([[10.0, 90.0], [100.0, 200.0], [0, 0]])
-    logged = log_cpm(sums)
-    for row, size in zip((0, 1), (100, 300), strict=True):
-        prior = 2 * size / 200
-        np.testing.assert_allclose(logged[row], np.log2((sums[row] + prior) / (size + 2 * prior) * 1e6))
-    assert np.isnan(logged[2]).all()
-
-
-def test_columns_without_variance_are_no_evidence():
-    same, other = np.ones((3, 2)), np.array([[1.0, 2.0]] * 3)
-    for paired in (True, False):
-        np.testing.assert_array_equal(t_test(same, other, paired=paired), [1.0, np.nan])
-        assert np.isnan(t_test(same[:1], other[:1], paired=paired)).all()
-
-
-def test_adjusted_p_values_by_hand():
-    np.testing.assert_allclose(adjust(np.array([0.01, np.nan, 0.04, 0.03])), [0.03, np.nan, 0.04, 0.04])

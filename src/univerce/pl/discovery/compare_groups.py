@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import anndata as ad
@@ -39,7 +39,7 @@ def compare_groups(
 
     In the left panel a point is a donor, the line the mean of a condition with its standard error, and the p-value that
     of the comparison with the control. The right panel shows log2 fold changes against the control; symbols are filled
-    if the adjusted p-value is below 0.05.
+    if the adjusted p-value is below 0.05, and missing for genes with too few counts for a comparison.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def compare_groups(
     view
         ``"donors"``, ``"genes"``, or ``"both"`` side by side.
     genes
-        Genes to plot, in this order; ``None`` takes those with the lowest p-values, highest fold change first.
+        Genes to plot, in this order; ``None`` takes those with the lowest p-values (without a test, the largest fold
+        changes), highest fold change first.
     n_genes
         Number of these genes.
     %(figsize, ax, show, return_fig)s
@@ -87,7 +88,7 @@ def compare_groups(
             if name == "donors":
                 _draw_donors(panel, result["donors"], result["abundance"])
             else:
-                _draw_genes(panel, changes, str(result["params"]["control"]))
+                _draw_genes(panel, changes, result["params"])
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
 
 
@@ -96,7 +97,8 @@ def _changes(table: pd.DataFrame, genes: Sequence[str] | None, n: int) -> pd.Dat
     wide = table.pivot(index="gene", columns="group", values=["log2_fold_change", "p_adjusted"])
     wide = wide.reindex(columns=pd.unique(table["group"]), level=1)
     if genes is None:
-        lowest = table.groupby("gene")["p_value"].min().sort_values(kind="stable").index[:n]
+        strength = table.assign(size=-table["log2_fold_change"].abs()).groupby("gene")[["p_value", "size"]].min()
+        lowest = strength.sort_values(["p_value", "size"], kind="stable").index[:n]
         genes = wide.loc[lowest, "log2_fold_change"].mean(axis=1).sort_values(ascending=False, kind="stable").index
     elif unknown := [gene for gene in genes if gene not in wide.index]:
         raise KeyError(f"{len(unknown)} genes were not compared: {', '.join(map(repr, unknown[:10]))}.")
@@ -106,7 +108,7 @@ def _changes(table: pd.DataFrame, genes: Sequence[str] | None, n: int) -> pd.Dat
 def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame) -> None:
     share, condition = 100 * donors["share"].to_numpy(float), donors["condition"].astype(str).to_numpy()
     means, errors, p_values = (abundance[key].to_numpy(float) for key in ("mean_share", "sem", "p_value"))
-    right, rows = max(share.max(), 1e-9), np.arange(len(abundance))
+    right, rows = max(share.max(initial=0), 100 * np.nanmax(means), 1e-9), np.arange(len(abundance))
     for y, name in zip(rows, abundance["condition"].astype(str), strict=True):
         mine = np.sort(share[condition == name])
         place = y + 0.25 * np.linspace(-1, 1, len(mine)) if len(mine) > 1 else np.full(len(mine), y)
@@ -116,14 +118,15 @@ def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame) -> Non
             ax.annotate(text, (1, y), xycoords=transform, size=6, ha="right", va="center")
     ax.vlines(100 * means, rows - 0.38, rows + 0.38, color="black", linewidth=1)
     ax.hlines(rows, 100 * (means - errors), 100 * (means + errors), color="black", linewidth=0.8)
-    names = [f"{name} ({n} donors)" for name, n in zip(abundance["condition"], abundance["n_donors"], strict=True)]
-    set_rows(ax, names, width=20)
+    of = "donors" if len(donors) else "cells"
+    numbers = zip(abundance["condition"], abundance[f"n_{of}"], strict=True)
+    set_rows(ax, [f"{name} ({n:,} {of})" for name, n in numbers], width=20)
     ax.set_xlim(-0.02 * right, 1.4 * right)
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= min(100, 1.4 * right)])
-    ax.set_xlabel("Found cells of a donor (%)", loc="right")
+    ax.set_xlabel("Found cells of a donor (%)" if len(donors) else "Found cells (%)", loc="right")
 
 
-def _draw_genes(ax: Axes, changes: pd.DataFrame, control: str) -> None:
+def _draw_genes(ax: Axes, changes: pd.DataFrame, params: Mapping[str, Any]) -> None:
     y, groups = np.arange(len(changes)), changes["log2_fold_change"].columns
     ax.axvline(0, color=BASELINE, linewidth=0.8, zorder=0)
     for i, group in enumerate(groups):
@@ -136,5 +139,6 @@ def _draw_genes(ax: Axes, changes: pd.DataFrame, control: str) -> None:
             ax.plot(value[which], place[which], linestyle="none", markerfacecolor=face, markeredgewidth=0.7, **look)
         ax.plot([], [], linestyle="none", label=str(group), **look)
     set_rows(ax, changes.index, italic=True)
-    ax.set_xlabel(f"log2 fold change against {control}\nfilled: adjusted p-value below 0.05", loc="right")
+    meaning = "filled: adjusted p-value below 0.05" if params["donor_key"] else "cells without donors: no test"
+    ax.set_xlabel(f"log2 fold change against {params['control']}\n{meaning}", loc="right")
     add_legend(ax)

@@ -37,8 +37,9 @@ def marker_fold_changes(
 ) -> Figure | Axes | None:
     """Plot a heat map of log2 fold changes of found cells against the rest, data sets in rows and genes in columns.
 
-    A dot marks an adjusted p-value below 0.05. Numbers count the found cells of a data set and, with donors, the
-    compared donors. Data sets that were not compared are gray and state why.
+    A dot marks an adjusted p-value below 0.05; rows without donors have none, because they are not tested. Numbers count
+    the found cells of a data set and, with donors, the compared donors. Genes with too few counts in a data set are
+    gray, as are data sets that were not compared, which state why.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def marker_fold_changes(
     %(key)s
     genes
         Genes to plot; ``None`` takes those that are higher in the found cells of most data sets (adjusted p-value below
-        0.05, then mean fold change).
+        0.05, then the sum of the fold changes).
     n_genes
         Number of these genes.
     limit
@@ -118,7 +119,7 @@ def _choose(table: pd.DataFrame, n: int) -> list[str]:
     change = table["log2_fold_change"]
     up = (table["p_adjusted"] < _SIGNIFICANT) & (change > 0)
     by_gene = pd.DataFrame({"gene": table["gene"].astype(str), "n": up, "change": change}).groupby("gene")
-    ranked = by_gene.agg(n=("n", "sum"), change=("change", "mean"))
+    ranked = by_gene.agg(n=("n", "sum"), change=("change", "sum"))
     return ranked.sort_values(["n", "change"], ascending=False, kind="stable").index[:n].tolist()
 
 

@@ -1,18 +1,18 @@
-"""Counts of found cells, their sums per donor, and tests between donors."""
+"""Counts of found cells, their sums per sample, and the genes with enough of them."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.groups import has_counts
 
-_ROUNDING = 1e-9
+_TOLERANCE = 1e-14
 
 
 def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
@@ -50,45 +50,37 @@ def get_found(adata: ad.AnnData, key: str) -> np.ndarray:
     return out
 
 
-def sum_groups(X: sp.csr_matrix, codes: np.ndarray, n_groups: int) -> np.ndarray:
-    """``[n_groups, n_genes]`` float64 sums of rows; rows with the code -1 are left out."""
-    rows = np.flatnonzero(codes >= 0)
-    member = sp.csr_matrix((np.ones(len(rows)), (codes[rows], rows)), shape=(n_groups, X.shape[0]))
-    return np.asarray((member @ X.astype(np.float64)).toarray())
+def aggregate(X: sp.csr_matrix, samples: np.ndarray, what: Literal["sum", "count_nonzero"] = "sum") -> np.ndarray:
+    """``[n_samples, n_genes]`` float64 sums, or numbers of cells with a count, of the cells ``[n]`` of each sample.
+
+    ``samples`` are integers; rows of the result follow their order. Cells with -1 are left out.
+    """
+    import scanpy as sc
+
+    rows = np.flatnonzero(samples >= 0)
+    obs = pd.DataFrame({"sample": pd.Categorical(samples[rows])}, index=rows.astype(str))
+    cells = ad.AnnData(X[rows].astype(np.float64), obs=obs)  # narrow integers would wrap around
+    return np.asarray(sc.get.aggregate(cells, "sample", what).layers[what], dtype=np.float64)
 
 
-def log_cpm(sums: np.ndarray, prior_count: float = 2.0) -> np.ndarray:
-    """log2 counts per million of ``sums [n_groups, n_genes]``, as ``cpm(log=TRUE)`` of edgeR; NaN without counts.
+def filter_by_expr(
+    sums: np.ndarray, groups: np.ndarray, *, min_count: float = 10, min_total_count: float = 15, large_n: int = 10,
+    min_prop: float = 0.7,
+) -> np.ndarray:  # fmt: skip
+    """``[n_genes]`` bool: genes with enough counts for a test, as ``filterByExpr`` of edgeR (Chen et al. 2016).
 
-    The prior count is scaled by the size of the group. It shrinks the fold changes of genes with few counts.
+    A gene needs ``min_count`` counts in a sample of median size, as counts per million, in as many samples as the
+    smallest group has (above ``large_n``, a share of ``min_prop`` of the others), and ``min_total_count`` in all.
+
+    Parameters
+    ----------
+    sums
+        ``[n_samples, n_genes]`` counts.
+    groups
+        ``[n_samples]`` group of each sample.
     """
     size = sums.sum(axis=1, keepdims=True)
-    size = np.where(size > 0, size, np.nan)
-    prior = prior_count * size / np.nanmean(size) if np.isfinite(size).any() else size
-    return np.log2((sums + prior) / (size + 2 * prior) * 1e6)
-
-
-def t_test(a: np.ndarray, b: np.ndarray, *, paired: bool) -> np.ndarray:
-    """``[n_columns]`` two-sided p-values of the paired or Welch's t-test between the rows of ``a`` and ``b``.
-
-    Columns without variance have 1 if ``a`` and ``b`` are equal, else NaN.
-    """
-    from scipy.stats import ttest_ind, ttest_rel
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # columns without variance, fewer than two donors
-        p = (ttest_rel(a, b) if paired else ttest_ind(a, b, equal_var=False)).pvalue
-    spreads = [np.ptp(a - b, axis=0)] if paired else [np.ptp(a, axis=0), np.ptp(b, axis=0)]
-    constant = np.max(spreads, axis=0) < _ROUNDING
-    equal = (np.abs(a.mean(axis=0) - b.mean(axis=0)) < _ROUNDING) & (len(a) > 1)
-    return np.where(constant, np.where(equal, 1.0, np.nan), p)
-
-
-def adjust(p: np.ndarray) -> np.ndarray:
-    """Adjust p-values (Benjamini and Hochberg 1995); NaN stays NaN and does not count as a test."""
-    from scipy.stats import false_discovery_control
-
-    out, known = np.full(p.shape, np.nan), ~np.isnan(p)
-    if known.any():
-        out[known] = false_discovery_control(p[known])
-    return out
+    n = np.unique(groups, return_counts=True)[1].min()
+    n = large_n + (n - large_n) * min_prop if n > large_n else n
+    high = sums / np.maximum(size, 1) >= min_count / max(np.median(size), 1)
+    return (high.sum(axis=0) >= n - _TOLERANCE) & (sums.sum(axis=0) >= min_total_count - _TOLERANCE)

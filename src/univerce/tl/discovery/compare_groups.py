@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anndata as ad
@@ -12,12 +14,16 @@ import pandas as pd
 from univerce._docs import document
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
-from univerce.tl.discovery._pseudobulk import adjust, get_found, log_cpm, read_counts, sum_groups, t_test
+from univerce.tl.discovery._comparison import PAIRED, choose_design, compare
+from univerce.tl.discovery._deseq import STATISTICS
+from univerce.tl.discovery._pseudobulk import get_found, read_counts
+from univerce.tl.discovery._ranked import rank_genes
 
 if TYPE_CHECKING:
     from mudata import MuData
 
-_MIN_DONORS = 2
+logger = logging.getLogger(__name__)
+_ROUNDING = 1e-9
 
 
 @document
@@ -26,8 +32,8 @@ def compare_groups(
     found_key: str = "found",
     *,
     condition_key: str,
-    donor_key: str,
     control: str,
+    donor_key: str | None = None,
     groups: Sequence[str] | None = None,
     mod: str | None = None,
     layer: str | None = None,
@@ -36,9 +42,14 @@ def compare_groups(
 ) -> pd.DataFrame:
     """Compare found cells between conditions, with donors as replicates (Rosen et al. 2026).
 
-    Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor,
-    and the log2 counts per million of the donors of two conditions are compared by Welch's t-test. The share of found
-    cells per donor is compared in the same way.
+    Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor
+    (:func:`scanpy.get.aggregate`), genes with few counts are left out (as ``filterByExpr`` of edgeR), and the sums are
+    compared with those of the control by the negative binomial Wald test of PyDESeq2
+    (``pip install "univerce[de]"``). The share of found cells per donor is compared by a t-test (Welch's, or paired).
+
+    If most donors have found cells of both conditions, only these are used, and the donor is part of the design
+    (paired). Otherwise all are (unpaired). Either needs three donors of each condition. Without ``donor_key`` there are
+    fold changes and a ranking of the genes and no p-values, because cells are no replicates.
 
     Parameters
     ----------
@@ -47,38 +58,47 @@ def compare_groups(
     found_key
         Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without a
         value, or without a score in ``obs[f"{found_key}_score"]``, are left out.
-    condition_key, donor_key
-        Columns of ``obs``. Each donor has one condition. Cells without either are left out.
+    condition_key
+        Column of ``obs`` with the conditions. Cells without one are left out.
     control
         Condition to compare the others with.
+    donor_key
+        Column of ``obs`` with the donors. Cells without one are left out.
     groups
         Conditions to compare with the control; ``None`` takes all others.
     %(mod, layer, key_added)s
     min_cells
-        Donors with fewer found cells are left out of the expression, not of the abundance.
+        Samples with fewer found cells are left out of the expression, not of the abundance. A sample is a donor in a
+        condition.
 
     Returns
     -------
-    DataFrame with a row per condition and gene that a found cell expresses: ``group``, ``gene``, ``log2_fold_change``
-    (of the means over donors; counts per million with a prior count as in edgeR), ``mean_group`` and ``mean_control``
-    (log2 counts per million), ``p_value`` and ``p_adjusted`` (Benjamini and Hochberg within the group). Writes to
-    ``adata``:
+    DataFrame with a row per condition and tested gene: ``group``, ``gene``, ``log2_fold_change`` with its
+    ``standard_error``, ``score`` (the Wald statistic), ``p_value`` (NaN if a single donor decides), ``p_adjusted``
+    (Benjamini and Hochberg within the group), ``share_group`` and ``share_control`` (of the found cells with a count of
+    the gene). Without donors the fold change is shrunk by a prior count of 2, and the score is that of Wilcoxon's test
+    between cells. Writes to ``adata``:
 
     ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
         The same table, and parameters.
     ``uns[key_added]["abundance"]``
         ``condition``, ``n_donors``, ``n_donors_compared`` (with ``min_cells`` found cells), ``n_cells``, ``n_found``,
-        ``mean_share`` over donors with its standard error ``sem``, and ``p_value`` against the control.
+        ``mean_share`` over donors with its standard error ``sem``, ``p_value`` against the control, and ``design`` of
+        the expression: ``"paired"``, ``"unpaired"``, ``"descriptive"``, or empty if it is not compared.
     ``uns[key_added]["donors"]``
         ``donor``, ``condition``, ``n_cells``, ``n_found``, ``share``, ``compared``.
+    ``uns[key_added]["names"]``, ``["scores"]``, ``["logfoldchanges"]``, ``["pvals"]``, ``["pvals_adj"]``, ``["pts"]``
+        The result as :func:`scanpy.tl.rank_genes_groups` stores it, for :func:`scanpy.get.rank_genes_groups_df` and
+        the plots of scanpy with ``key=``.
 
     Raises
     ------
     KeyError
         If a column or layer does not exist.
+    ImportError
+        If PyDESeq2 is not installed.
     ValueError
-        If a condition is unknown, a donor has two, the control or all groups have fewer than two donors with
-        ``min_cells`` found cells, or the values are not counts.
+        If a condition is unknown, no group has enough donors or counts, or the values are not counts.
 
     Examples
     --------
@@ -95,46 +115,48 @@ def compare_groups(
     adata = get_modality(adata, mod)
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
-    is_found = get_found(adata, found_key)
-    conditions, donors = get_labels(adata.obs, condition_key), get_labels(adata.obs, donor_key)
+    is_found, conditions = get_found(adata, found_key), get_labels(adata.obs, condition_key)
     others = _groups(conditions, condition_key, control, groups)
-    known = (is_found >= 0) & (donors.codes >= 0) & np.asarray(conditions.isin([control, *others]))
-    table = _donors(is_found, conditions, donors, known, donor_key, int(min_cells))
-    n_donors = table.loc[table["compared"], "condition"].value_counts().reindex([control, *others], fill_value=0)
-    if n_donors[control] < _MIN_DONORS or n_donors[others].max() < _MIN_DONORS:
-        numbers = ", ".join(f"{name!r} has {n}" for name, n in n_donors.items())
-        raise ValueError(
-            f"The control and a group need two donors with {min_cells} found cells: {numbers}. Lower min_cells; cells "
-            "of one donor cannot represent a condition."
-        )
-    counts = read_counts(adata, layer)
+    donors = None if donor_key is None else get_labels(adata.obs, donor_key)
+    known = (is_found >= 0) & np.asarray(conditions.isin([control, *others]))
+    if donors is not None:
+        known &= donors.codes >= 0
+    counts, genes = read_counts(adata, layer), adata.var_names.astype(str)
 
-    used = table.index[table["compared"]]
-    codes = pd.Index(used).get_indexer(np.asarray(donors, dtype=object))
-    sums = sum_groups(counts, np.where(known & (is_found == 1), codes, -1), len(used))
-    expressed = np.flatnonzero(sums.any(axis=0))
-    logged = log_cpm(sums)[:, expressed]
-    of_donor = table.loc[used, "condition"].to_numpy()
-    parts = []
+    parts, designs = [], {}
     for group in others:
-        a, b = logged[of_donor == group], logged[of_donor == control]
-        if len(a) < _MIN_DONORS:
-            continue
-        p, mean, mean_control = t_test(a, b, paired=False), a.mean(axis=0), b.mean(axis=0)
-        part = {"group": group, "gene": adata.var_names[expressed].astype(str), "log2_fold_change": mean - mean_control}
-        part |= {"mean_group": mean, "mean_control": mean_control, "p_value": p, "p_adjusted": adjust(p)}
-        parts.append(pd.DataFrame(part))
-    result = pd.concat(parts, ignore_index=True).rename(index=str)
-    adata.uns[key_added] = {
-        "table": result.copy(),
+        side = np.select([np.asarray(conditions == group), np.asarray(conditions == control)], [1, 0], -1)
+        side = np.where(known & (is_found == 1), side, -1)
+        result = compare(counts, side, None if donors is None else donors.codes, min_cells)
+        designs[group] = result.design
+        if result.reason:
+            logger.warning("%r is not compared with %r: %s.", group, control, result.reason)
+            reason = f"for {group!r} there are {result.reason}"
+        else:
+            parts.append(result.table.assign(group=group, gene=genes[result.table["column"]]))
+    if not parts:
+        raise ValueError(
+            f"No group can be compared with {control!r}: {reason}. Lower min_cells, or leave donor_key out for fold "
+            "changes without a test."
+        )
+    columns = ["group", "gene", *STATISTICS, "share_group", "share_control"]
+    table = pd.concat(parts, ignore_index=True).rename(columns={"share": "share_group", "share_rest": "share_control"})
+    table = table[columns].rename(index=str)
+    samples = _samples(is_found, conditions, donors, known, min_cells)
+    abundance = _abundance(samples, control, designs)
+    if donors is None:
+        samples, abundance = samples.iloc[:0], abundance.assign(n_donors=0, n_donors_compared=0)
+    adata.uns[key_added] = rank_genes(table, genes, "group", "share_group", "share_control") | {
+        "table": table.copy(),
         "params": {
-            "found_key": found_key, "condition_key": condition_key, "donor_key": donor_key, "control": control,
-            "layer": layer or "X", "min_cells": int(min_cells),
+            "found_key": found_key, "condition_key": condition_key, "donor_key": donor_key or "", "control": control,
+            "layer": layer or "X", "min_cells": int(min_cells), "method": "descriptive" if donors is None else "PyDESeq2",
+            "groupby": condition_key, "reference": control, "use_raw": False, "corr_method": "benjamini-hochberg",
         },
-        "donors": table.rename_axis("donor").reset_index().rename(index=str),
-        "abundance": _abundance(table, control, others),
+        "donors": samples.rename(index=str),
+        "abundance": abundance,
     }  # fmt: skip
-    return result
+    return table
 
 
 def _groups(conditions: Any, key: str, control: str, groups: Sequence[str] | None) -> list[str]:
@@ -147,34 +169,40 @@ def _groups(conditions: Any, key: str, control: str, groups: Sequence[str] | Non
     return others
 
 
-def _donors(
-    is_found: np.ndarray, conditions: Any, donors: Any, known: np.ndarray, key: str, min_cells: int
-) -> pd.DataFrame:
-    columns = {"donor": np.asarray(donors, dtype=object), "condition": np.asarray(conditions, dtype=object)}
-    cells = pd.DataFrame(columns | {"found": is_found == 1})[known]
-    grouped = cells.groupby("donor", sort=True)
-    n_conditions = grouped["condition"].nunique()
-    if (n_conditions > 1).any():
-        name = n_conditions.index[n_conditions > 1][0]
-        both = ", ".join(map(repr, sorted(cells.loc[cells["donor"] == name, "condition"].unique())))
-        raise ValueError(
-            f"{(n_conditions > 1).sum()} donors of obs[{key!r}] have cells of two conditions, such as {name!r} of "
-            f"{both}. Welch's test does not support paired samples: compare donors of one condition each."
-        )
-    table = grouped.agg(condition=("condition", "first"), n_cells=("found", "size"), n_found=("found", "sum"))
-    table["share"] = table["n_found"] / table["n_cells"]
-    table["compared"] = table["n_found"] >= min_cells
-    return table
+def _samples(is_found: np.ndarray, conditions: Any, donors: Any, known: np.ndarray, min_cells: int) -> pd.DataFrame:
+    """Cells and found cells of each donor in each condition; without donors, of each condition."""
+    columns = {"donor": "" if donors is None else np.asarray(donors, dtype=object)}
+    columns |= {"condition": np.asarray(conditions, dtype=object), "found": is_found == 1}
+    grouped = pd.DataFrame(columns)[known].groupby(["donor", "condition"], as_index=False)
+    table = grouped.agg(n_cells=("found", "size"), n_found=("found", "sum"))
+    return table.assign(share=table["n_found"] / table["n_cells"], compared=table["n_found"] >= min_cells)
 
 
-def _abundance(table: pd.DataFrame, control: str, others: Sequence[str]) -> pd.DataFrame:
+def _abundance(samples: pd.DataFrame, control: str, designs: Mapping[str, str]) -> pd.DataFrame:
     """Share of found cells per condition, and tests against the control."""
     columns = {"n_donors": ("share", "size"), "n_donors_compared": ("compared", "sum"), "n_cells": ("n_cells", "sum")}
     columns |= {"n_found": ("n_found", "sum"), "mean_share": ("share", "mean"), "sem": ("share", "sem")}
-    rows = table.groupby("condition").agg(**columns).reindex([control, *others])
+    rows = samples.groupby("condition").agg(**columns).reindex([control, *designs])
     counts = [name for name in columns if name.startswith("n_")]
     rows[counts] = rows[counts].fillna(0).astype(int)
-    shares = {name: table.loc[table["condition"] == name, ["share"]].to_numpy() for name in rows.index}
-    testable = {name: min(len(shares[name]), len(shares[control])) >= _MIN_DONORS for name in others}
-    p = {name: t_test(shares[name], shares[control], paired=False)[0] for name in others if testable[name]}
-    return rows.assign(p_value=pd.Series(p, dtype=float)).reset_index().rename(index=str)
+    shares = samples.pivot(index="donor", columns="condition", values="share").reindex(columns=rows.index)
+    p = {name: _test_shares(shares[[control, name]].to_numpy()) for name in designs}
+    rows = rows.assign(p_value=pd.Series(p, dtype=float), design=pd.Series(designs, dtype=object)).fillna({"design": ""})
+    return rows.reset_index().rename(index=str)
+
+
+def _test_shares(shares: np.ndarray) -> float:
+    """P-value of a t-test between donors ``[n_donors, 2]``; NaN for too few of them, or without any variance."""
+    from scipy.stats import ttest_ind, ttest_rel
+
+    if (chosen := choose_design(~np.isnan(shares))) is None:
+        return np.nan
+    design, used = chosen
+    control, group = (shares[used[:, i], i] for i in (0, 1))
+    spread = np.ptp(group - control) if design == PAIRED else max(np.ptp(control), np.ptp(group))
+    if spread < _ROUNDING:
+        return np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one of them is constant
+        test = ttest_rel(group, control) if design == PAIRED else ttest_ind(group, control, equal_var=False)
+    return float(test.pvalue)
