@@ -44,7 +44,7 @@ def cells(seed: int = 0) -> ad.AnnData:
     """Cells with an embedding and counts, some of them found, in two tissues and from six donors."""
     out = blobs(dict.fromkeys(IDS, 30), seed=seed)
     number = np.arange(out.n_obs)
-    counts = np.random.default_rng(seed).poisson(1, (out.n_obs, 12)).astype(np.float32)
+    counts = np.random.default_rng(seed).poisson(3, (out.n_obs, 12)).astype(np.float32)
     out.obs["tissue"] = np.array(["lung", "gut"])[number % 2]
     out.obs["donor"] = [f"d{i % 6}" for i in number]
     out.obs["condition"] = np.array(["control", "ill"])[number % 6 // 3]

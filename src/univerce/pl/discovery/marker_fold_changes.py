@@ -37,9 +37,9 @@ def marker_fold_changes(
 ) -> Figure | Axes | None:
     """Plot a heat map of log2 fold changes of found cells against the rest, data sets in rows and genes in columns.
 
-    A dot marks an adjusted p-value below 0.05; rows without donors have none, because they are not tested. Numbers count
-    the found cells of a data set and, with donors, the compared donors. Genes with too few counts in a data set are
-    gray, as are data sets that were not compared, which state why.
+    A dot marks an adjusted p-value below 0.05; data sets without donors have none, because they are not tested. Numbers
+    count the found cells of a data set and, with donors, the compared donors. Genes with too few counts in a data set
+    are gray, as are data sets that were not compared, which state why.
 
     Parameters
     ----------

@@ -75,7 +75,12 @@ def _refuse(reason: str) -> Comparison:
 
 
 def _result(
-    counts: sp.csr_matrix, is_case: np.ndarray, sums: np.ndarray, case: np.ndarray, design: str, donor: np.ndarray | None
+    counts: sp.csr_matrix,
+    is_case: np.ndarray,
+    sums: np.ndarray,
+    case: np.ndarray,
+    design: str,
+    donor: np.ndarray | None,
 ) -> Comparison:
     """Filter the genes of the samples ``sums [n_samples, n_genes]``, and test or describe them."""
     kept = np.flatnonzero(filter_by_expr(sums, case))

@@ -44,8 +44,11 @@ def compare_groups(
 
     Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor
     (:func:`scanpy.get.aggregate`), genes with few counts are left out (as ``filterByExpr`` of edgeR), and the sums are
-    compared with those of the control by the negative binomial Wald test of PyDESeq2
-    (``pip install "univerce[de]"``). The share of found cells per donor is compared by a t-test (Welch's, or paired).
+    compared with those of the control by the negative binomial model and Wald statistic of PyDESeq2
+    (``pip install "univerce[de]"``). Two defaults differ, because sums of cells vary little more than Poisson counts and
+    donors differ in the number of cells: the trend of the dispersions counts genes without excess variance, and p-values
+    are those of a t distribution, with the degrees of freedom of the residuals and of the prior of the dispersion. The
+    share of found cells per donor is compared by a t-test (Welch's, or paired).
 
     If most donors have found cells of both conditions, only these are used, and the donor is part of the design
     (paired). Otherwise all are (unpaired). Either needs three donors of each condition. Without ``donor_key`` there are
@@ -131,13 +134,13 @@ def compare_groups(
         designs[group] = result.design
         if result.reason:
             logger.warning("%r is not compared with %r: %s.", group, control, result.reason)
-            reason = f"for {group!r} there are {result.reason}"
+            reason = f"{group!r}: {result.reason}"
         else:
             parts.append(result.table.assign(group=group, gene=genes[result.table["column"]]))
     if not parts:
         raise ValueError(
-            f"No group can be compared with {control!r}: {reason}. Lower min_cells, or leave donor_key out for fold "
-            "changes without a test."
+            f"No group can be compared with {control!r}, such as {reason}. Lower min_cells, or leave donor_key out for "
+            "fold changes without a test."
         )
     columns = ["group", "gene", *STATISTICS, "share_group", "share_control"]
     table = pd.concat(parts, ignore_index=True).rename(columns={"share": "share_group", "share_rest": "share_control"})
@@ -187,7 +190,9 @@ def _abundance(samples: pd.DataFrame, control: str, designs: Mapping[str, str]) 
     rows[counts] = rows[counts].fillna(0).astype(int)
     shares = samples.pivot(index="donor", columns="condition", values="share").reindex(columns=rows.index)
     p = {name: _test_shares(shares[[control, name]].to_numpy()) for name in designs}
-    rows = rows.assign(p_value=pd.Series(p, dtype=float), design=pd.Series(designs, dtype=object)).fillna({"design": ""})
+    rows = rows.assign(p_value=pd.Series(p, dtype=float), design=pd.Series(designs, dtype=object)).fillna(
+        {"design": ""}
+    )
     return rows.reset_index().rename(index=str)
 
 
