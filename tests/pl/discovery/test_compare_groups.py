@@ -69,7 +69,7 @@ def test_chosen_genes_keep_their_order(adata):
 def test_without_donors_the_largest_changes_are_drawn_hollow(adata):
     uc.tl.compare_groups(adata, condition_key="condition", control="control")
     donors, genes = uc.pl.compare_groups(adata, n_genes=4, show=False)
-    assert [t.get_text().replace("\n", " ") for t in donors.get_yticklabels()][0] == "control (90 cells)"
+    assert donors.get_yticklabels()[0].get_text().replace("\n", " ") == "control (90 cells)"
     table = adata.uns["compare_groups"]["table"]
     largest = table.set_index("gene")["log2_fold_change"].abs().groupby(level=0).max().nlargest(4)
     assert {t.get_text() for t in genes.get_yticklabels()} == set(largest.index)

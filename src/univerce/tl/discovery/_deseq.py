@@ -16,9 +16,10 @@ _LEAST_PRIOR = 0.25  # of PyDESeq2
 def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = None) -> pd.DataFrame:
     """Test samples of a case against those of a control (Love et al. 2014; Muzellec et al. 2023).
 
-    Sums of cells vary little more than Poisson counts, and differ in the number of cells. The defaults of DESeq2 are then
-    too strict for most genes, because its trend of the dispersion leaves out genes without excess variance, and too
-    lenient for few. So the trend is :func:`dispersion_trend`, and the Wald statistic is compared with a t distribution.
+    Sums of cells vary little more than Poisson counts, and differ in the number of cells. The defaults of DESeq2 are
+    then too strict for most genes, because its trend of the dispersion leaves out genes without excess variance, and
+    too lenient for few. So the trend is :func:`dispersion_trend`, and the Wald statistic is compared with a t
+    distribution.
 
     Parameters
     ----------

@@ -45,10 +45,10 @@ def compare_groups(
     Cells of one donor are not independent samples of a condition. The counts of the found cells are summed per donor
     (:func:`scanpy.get.aggregate`), genes with few counts are left out (as ``filterByExpr`` of edgeR), and the sums are
     compared with those of the control by the negative binomial model and Wald statistic of PyDESeq2
-    (``pip install "univerce[de]"``). Two defaults differ, because sums of cells vary little more than Poisson counts and
-    donors differ in the number of cells: the trend of the dispersions counts genes without excess variance, and p-values
-    are those of a t distribution, with the degrees of freedom of the residuals and of the prior of the dispersion. The
-    share of found cells per donor is compared by a t-test (Welch's, or paired).
+    (``pip install "univerce[de]"``). Two defaults differ, because sums of cells vary little more than Poisson counts
+    and donors differ in the number of cells: the trend of the dispersions counts genes without excess variance, and
+    p-values are those of a t distribution, with the degrees of freedom of the residuals and of the prior of the
+    dispersion. The share of found cells per donor is compared by a t-test (Welch's, or paired).
 
     If most donors have found cells of both conditions, only these are used, and the donor is part of the design
     (paired). Otherwise all are (unpaired). Either needs three donors of each condition. Without ``donor_key`` there are
@@ -153,8 +153,8 @@ def compare_groups(
         "table": table.copy(),
         "params": {
             "found_key": found_key, "condition_key": condition_key, "donor_key": donor_key or "", "control": control,
-            "layer": layer or "X", "min_cells": int(min_cells), "method": "descriptive" if donors is None else "PyDESeq2",
-            "groupby": condition_key, "reference": control, "use_raw": False, "corr_method": "benjamini-hochberg",
+            "layer": layer or "X", "min_cells": int(min_cells), "groupby": condition_key,
+            "method": "descriptive" if donors is None else "PyDESeq2", "reference": control, "use_raw": False, "corr_method": "benjamini-hochberg",
         },
         "donors": samples.rename(index=str),
         "abundance": abundance,

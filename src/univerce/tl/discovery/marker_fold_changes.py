@@ -133,8 +133,8 @@ def marker_fold_changes(
         "data_sets": data_sets,
         "params": {
             "found_key": found_key, "groupby": groupby or found_key, "donor_key": donor_key or "",
-            "layer": layer or "X", "min_cells": int(min_cells), "method": "descriptive" if donors is None else "PyDESeq2",
-            "reference": "rest", "use_raw": False, "corr_method": "benjamini-hochberg",
+            "layer": layer or "X", "min_cells": int(min_cells), "reference": "rest",
+            "method": "descriptive" if donors is None else "PyDESeq2", "use_raw": False, "corr_method": "benjamini-hochberg",
         },
     }  # fmt: skip
     return table
