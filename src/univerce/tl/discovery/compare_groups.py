@@ -154,7 +154,8 @@ def compare_groups(
         "params": {
             "found_key": found_key, "condition_key": condition_key, "donor_key": donor_key or "", "control": control,
             "layer": layer or "X", "min_cells": int(min_cells), "groupby": condition_key,
-            "method": "descriptive" if donors is None else "PyDESeq2", "reference": control, "use_raw": False, "corr_method": "benjamini-hochberg",
+            "method": "descriptive" if donors is None else "PyDESeq2", "reference": control, "use_raw": False,
+            "corr_method": "benjamini-hochberg",
         },
         "donors": samples.rename(index=str),
         "abundance": abundance,

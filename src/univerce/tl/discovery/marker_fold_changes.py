@@ -134,7 +134,8 @@ def marker_fold_changes(
         "params": {
             "found_key": found_key, "groupby": groupby or found_key, "donor_key": donor_key or "",
             "layer": layer or "X", "min_cells": int(min_cells), "reference": "rest",
-            "method": "descriptive" if donors is None else "PyDESeq2", "use_raw": False, "corr_method": "benjamini-hochberg",
+            "method": "descriptive" if donors is None else "PyDESeq2", "use_raw": False,
+            "corr_method": "benjamini-hochberg",
         },
     }  # fmt: skip
     return table
