@@ -43,7 +43,7 @@ def minimums(session: nox.Session) -> None:
     """The tests with the lowest allowed version of each direct dependency."""
     pins = Path(session.create_tmp()) / "minimums.txt"
     pins.write_text("\n".join(_minimums()) + "\n")
-    install(session, "-e", ".[all]", groups=("test",), pins=str(pins))
+    install(session, "-e", ".[all,census]", groups=("test",), pins=str(pins))
     session.run("pip", "list")
     # Warnings are not errors here: old releases warn about newer packages.
     session.run("pytest", "-n", "auto", "-W", "default", *session.posargs)
