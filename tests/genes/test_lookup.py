@@ -280,6 +280,8 @@ def test_every_name_maps_as_a_search_through_all_genes_says(case):
             assert written == symbol
         elif how == "symbol_case":
             assert written.upper() == symbol.upper()
+        elif how == "dots":
+            assert make_names(symbol.upper()) == written.upper() != symbol.upper()
         elif how == "suffix":
             assert len(written) > 1
         else:
