@@ -46,10 +46,10 @@ def label_transfer(
 ) -> Figure | Axes | np.ndarray | None:
     """Draw the reliability of confidences, and the accuracy against the share of labeled cells.
 
-    Both are of held-out cells of the reference. In the reliability diagram, a disc is a bin of calibrated confidence
-    with its 95 % interval (Wilson); on the dashed line confidence equals accuracy. The bars are the share of cells in
-    each bin. The risk-coverage curve is the accuracy if only the most confident cells get a label. The diamond is the
-    threshold, the dotted line the share of labeled cells of ``adata``.
+    Both are of held-out cells of the reference, at the assumed shares of the labels. In the reliability diagram, a disc
+    is a bin of calibrated confidence with its 95 % interval (Wilson); on the dashed line confidence equals accuracy.
+    The bars are the share of cells in each bin. The risk-coverage curve is the accuracy if only the most confident
+    cells get a label. The diamond is the threshold, the dotted line the share of labeled cells of ``adata``.
 
     Parameters
     ----------
@@ -112,9 +112,9 @@ def label_transfer(
 def _draw_reliability(ax: Axes, table: pd.DataFrame, scores: Any) -> None:
     from statsmodels.stats.proportion import proportion_confint
 
-    share = table["n_cells"] / table["n_cells"].sum()
     low, high = table["low"].to_numpy(), table["high"].to_numpy()
-    ax.bar((low + high) / 2, share, width=0.9 * (high - low), color=CHANCE, zorder=0, label="share of the cells")
+    middle, width = (low + high) / 2, 0.9 * (high - low)
+    ax.bar(middle, table["share"], width=width, color=CHANCE, zorder=0, label="share of the cells")
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=(0, (4, 3)), zorder=1, label="confidence = accuracy")
     full = table[table["n_cells"] > 0]
     n_cells = full["n_cells"].to_numpy()
