@@ -105,6 +105,7 @@ MODEL: dict[str, Callable[..., Any]] = {
     ),
     "gene_network": lambda a, model, **o: uc.tl.gene_network(a, context=True, model=model, **o),
     "predict_expression": lambda a, model, **o: uc.tl.predict_expression(a, a_gene(), model=model, **o),
+    "reconstruction_loss": lambda a, model, **o: uc.tl.reconstruction_loss(a, model=model, n_queries=10, **o),
 }  # fmt: skip
 
 
