@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import anndata as ad
 import numpy as np
 import pytest
+from mudata import MuData
 
 import univerce as uc
 from tests.helpers.trained import CONFIGS, genes_table, typed_counts, write_trained
@@ -53,6 +55,21 @@ def test_cells_and_their_order_in_the_file_do_not_matter_and_data_stay(tmp_path)
     backed.file.close()
     assert list(cells.obs) == ["cell_type"]
     assert list(cells.uns) == ["organism"]
+
+
+def test_the_species_may_be_stated_by_a_mudata_or_a_table_and_must_be_one(tmp_path):
+    model, cells = write_trained(tmp_path / "model", "uce"), typed_counts(40, seed=4)
+    expected = uc.model.verify(model, cells)
+    del cells.uns["organism"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # mudata about names
+        data = MuData({"rna": cells})
+    data.uns["organism"] = "Homo sapiens"
+    assert uc.model.verify(model, data, mod="rna") == expected
+    assert uc.model.verify(model, cells, genes_table("simulated")) == expected
+    cells.obs["species"] = ["human"] * 20 + ["mouse"] * 20
+    with pytest.raises(ValueError, match="The cells are of human, mouse; verify one species at a time"):
+        uc.model.verify(model, cells)
 
 
 def test_cells_that_say_nothing_raise(tmp_path):

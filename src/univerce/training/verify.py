@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from univerce._validate import as_seed, check_adata, check_whole, get_modality
-from univerce.genes.species_of import SpeciesLike
+from univerce.genes.load import available_species
+from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.inference.embedder import Embedder, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
 from univerce.inference.sentences import cell_keys
@@ -187,17 +188,18 @@ def verify(
     """
     check_whole("n_cells", n_cells, 2)
     seed = as_seed(rng)
-    adata = get_modality(adata, mod)
+    data, adata = adata, get_modality(adata, mod)
     check_adata(adata)
+    name = model.path if isinstance(model, Model) else model
+    key, tables = species_of(adata, species, known=available_species(name), within=data)
+    if not isinstance(key, str):
+        raise ValueError(f"The cells are of {', '.join(sorted(set(key)))}; verify one species at a time.")
     names = adata.obs_names.to_numpy(dtype=object)
     rows = np.sort(shuffled_rows(names, np.arange(adata.n_obs), seed, draw=_DRAW)[:n_cells])
     cells = adata[rows].to_memory() if adata.isbacked else adata[rows].copy()
-    name = model.path if isinstance(model, Model) else model
     inputs = resolve_inputs(
-        cells, species, model=name, mod=None, layer=layer, gene_key=gene_key, rng=seed, sampling=None
+        cells, tables.get(key, key), model=name, mod=None, layer=layer, gene_key=gene_key, rng=seed, sampling=None
     )
-    if len(inputs.genes) != 1:
-        raise ValueError(f"The cells are of {', '.join(inputs.species_names)}; verify one species at a time.")
     (embedder,) = load_embedders(inputs)
     parts = list(reconstruct(inputs, [embedder], mask_fraction=0.2, n_queries=_N_QUERIES))
     if sum(len(part.cells) for part in parts) < 2:
