@@ -65,8 +65,11 @@ def test_without_donors_the_largest_changes_have_no_dots(adata):
     assert len(ax.collections[0].get_offsets()) == 0
 
 
-@pytest.mark.parametrize("n_genes", [5, 50])
-def test_the_figure_fits_the_page(adata, n_genes):
+@pytest.mark.parametrize("n_genes", [5, 25, 50])
+@pytest.mark.parametrize("prefix", ["", "ENSMUSG00000100028."])
+def test_the_figure_fits_the_page(adata, n_genes, prefix):
+    result = adata.uns["marker_fold_changes"]
+    result["table"] = result["table"].assign(gene=prefix + result["table"]["gene"])
     check_page(draw(adata, n_genes=n_genes, return_fig=True))
 
 

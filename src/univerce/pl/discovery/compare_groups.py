@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -86,7 +87,8 @@ def compare_groups(
         figure, axes = get_panels(ax, figsize or size, len(views))
         for panel, name in zip(axes, views, strict=True):
             if name == "donors":
-                _draw_donors(panel, result["donors"], result["abundance"])
+                least = math.ceil(n_rows["genes"] / 3) if view == "both" else 0
+                _draw_donors(panel, result["donors"], result["abundance"], least)
             else:
                 _draw_genes(panel, changes, result["params"])
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
@@ -105,7 +107,7 @@ def _changes(table: pd.DataFrame, genes: Sequence[str] | None, n: int) -> pd.Dat
     return wide.loc[list(dict.fromkeys(genes))]
 
 
-def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame) -> None:
+def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame, n_rows: int) -> None:
     share, condition = 100 * donors["share"].to_numpy(float), donors["condition"].astype(str).to_numpy()
     means, errors, p_values = (abundance[key].to_numpy(float) for key in ("mean_share", "sem", "p_value"))
     right, rows = max(share.max(initial=0), 100 * np.nanmax(means), 1e-9), np.arange(len(abundance))
@@ -120,7 +122,7 @@ def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame) -> Non
     ax.hlines(rows, 100 * (means - errors), 100 * (means + errors), color="black", linewidth=0.8)
     of = "donors" if len(donors) else "cells"
     numbers = zip(abundance["condition"], abundance[f"n_{of}"], strict=True)
-    set_rows(ax, [f"{name} ({n:,} {of})" for name, n in numbers], width=20)
+    set_rows(ax, [f"{name} ({n:,} {of})" for name, n in numbers], n_rows=max(n_rows, len(rows)), width=20)
     ax.set_xlim(-0.02 * right, 1.4 * right)
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= min(100, 1.4 * right)])
     ax.set_xlabel("Found cells of a donor (%)" if len(donors) else "Found cells (%)", loc="right")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CELL, _LINE, _LEFT, _AROUND = 4.2 * MM, 3 * MM, 55 * MM, 32 * MM
+_CELL, _LINE, _LEFT, _AROUND, _LEAST, _LETTER = 4.2 * MM, 3 * MM, 55 * MM, 14 * MM, 28 * MM, 1.3 * MM
 _SIGNIFICANT = 0.05
 
 
@@ -89,7 +89,8 @@ def marker_fold_changes(
 
         rows = wrap(_names(data_sets))
         row_height = max(1.3 * _CELL, _LINE * (1 + max(label.count("\n") for label in rows)))
-        size = (min(max(SINGLE, n_columns * _CELL + _LEFT), 2 * DOUBLE), n_sets * row_height + _AROUND)
+        height = max(n_sets * row_height, _LEAST) + _LETTER * max(map(len, chosen)) + _AROUND
+        size = (min(max(SINGLE, n_columns * _CELL + _LEFT), 2 * DOUBLE), height)
         figure, axes = get_axes(ax, *(figsize or size))
         colors = mpl.colormaps[DIVERGING].with_extremes(bad=CHANCE)
         image = axes.imshow(
