@@ -29,14 +29,16 @@ def test_the_cutoff_is_an_order_statistic():
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
 def test_each_label_is_covered_as_promised_over_many_draws(coverage):
-    """Exactly 1 - floor((n + 1)(1 - coverage)) / (n + 1) on average over calibration sets, for continuous scores."""
+    """Without the best label, exactly 1 - floor((n + 1)(1 - coverage)) / (n + 1) on average over calibration sets."""
     rng = np.random.default_rng(1)
     hits, expected = [[] for _ in range(4)], [[] for _ in range(4)]
     for _ in range(150):
         proba, truth = drawn(300, rng)
         cutoffs, own = set_cutoffs(proba, truth, coverage)
         new, new_truth = drawn(400, rng)
-        inside = label_sets(new, cutoffs)[np.arange(400), new_truth]
+        inside = new[np.arange(400), new_truth] >= cutoffs[new_truth]
+        sets = label_sets(new, cutoffs)
+        assert (sets[np.arange(400), new_truth] == (inside | (new.argmax(axis=1) == new_truth))).all()
         for k in range(4):
             n = (truth == k).sum()
             if own[k] and (new_truth == k).any():
@@ -57,7 +59,7 @@ def test_a_label_of_few_cells_takes_the_cutoff_of_all():
     assert cutoffs[3] == true[9]
 
 
-def test_sets_of_a_fold_use_the_cutoffs_of_the_others_and_leave_out_the_impossible():
+def test_sets_of_a_fold_use_the_cutoffs_of_the_others_and_hold_the_best_but_nothing_impossible():
     proba, truth = drawn(90, np.random.default_rng(0))
     proba[:5, 2] = 0
     folds = np.arange(90) % 3
@@ -65,5 +67,6 @@ def test_sets_of_a_fold_use_the_cutoffs_of_the_others_and_leave_out_the_impossib
     for fold in range(3):
         here = folds == fold
         cutoffs, _ = set_cutoffs(proba[~here], truth[~here], 0.8)
-        np.testing.assert_array_equal(sets[here], (proba[here] >= cutoffs) & (proba[here] > 0))
+        best = proba[here] == proba[here].max(axis=1, keepdims=True)
+        np.testing.assert_array_equal(sets[here], ((proba[here] >= cutoffs) & (proba[here] > 0)) | best)
     assert not sets[:5, 2].any()

@@ -363,7 +363,7 @@ def test_sets_hold_the_true_label_of_each_type_and_are_as_small_as_the_rule_says
     sets, truth = big.obs[f"{KEY}_set"].astype(str).str.split(" | ", regex=False), big.obs["type"].astype(str)
     inside = pd.Series([t in s for t, s in zip(truth, sets, strict=True)])
     by_type = inside.groupby(truth.to_numpy()).mean()
-    assert by_type.between(0.85, 0.95).all()
+    assert by_type.between(0.86, 0.99).all()
     classes = big.uns[KEY]["classes"]
     np.testing.assert_allclose(classes["set_coverage"], by_type[classes.index], atol=0.06)
     assert big.uns[KEY]["scores"]["set_coverage"] == pytest.approx(inside.mean(), abs=0.03)
@@ -385,7 +385,7 @@ def test_sets_of_held_out_donors_are_reported_for_each(query):
     assert table["n_cells"].sum() == reference.n_obs
     scores = query.uns[KEY]["scores"]
     assert np.average(table["coverage"], weights=table["n_cells"]) == pytest.approx(scores["set_coverage"])
-    assert 0.7 < scores["set_coverage"] < 0.9
+    assert 0.75 < scores["set_coverage"] < 0.95
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

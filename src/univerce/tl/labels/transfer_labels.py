@@ -73,9 +73,9 @@ def transfer_labels(
         which 90 % of them get a label. ``None`` labels every cell.
     label_set
         Instead of a threshold: the share of the cells of each label, such as 0.9, whose set of labels holds the true
-        one (split conformal prediction). A set of one is the label of the cell; a cell with more gets the smallest term
-        of the ontology that covers them, otherwise it is unknown, as one with an empty set. This holds for cells like
-        the held-out ones; see ``set_coverage`` below.
+        one (split conformal prediction). The best label is always in it. A set of one is the label of the cell; a cell
+        with more gets the smallest term of the ontology that covers them, otherwise it is unknown. The share holds for
+        cells like the held-out ones; see ``set_coverage`` below.
     allowed
         Labels of the reference that are possible, such as those of the tissue. The others are never given.
     ontology
