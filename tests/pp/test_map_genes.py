@@ -131,6 +131,15 @@ def test_identifiers_come_before_symbols_and_symbols_before_nothing():
     assert report["duplicates"].empty
 
 
+def test_columns_of_joined_data_sets_are_all_read():
+    adata = _adata(names=["a1", "MATR3", "a3", "x", "y"])
+    adata.var["gene_ids-0"] = ["ENSG00000167286", np.nan, np.nan, "", ""]
+    adata.var["Gene_IDs-1-0"] = ["", "ENSG00000015479", "ENSG00000156738.3", "", ""]
+    uc.pp.map_genes(adata, species="human")
+    assert adata.var["uce_gene"].tolist()[:3] == ["ENSG00000167286", "ENSG00000015479", "ENSG00000156738"]
+    assert adata.uns["uce_gene"]["human"]["gene_key"] == "Gene_IDs-1-0"
+
+
 def test_counts_of_two_names_of_one_gene_add_up():
     names = {"plain": ["CD3D", "SEPTIN2", "x", "y", "z"], "repeated": ["CD3D", "SEPT2", "x", "CD3D-1", "SEPTIN2"]}
     adata = {key: _adata(names=each) for key, each in names.items()}

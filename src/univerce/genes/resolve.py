@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,15 +115,15 @@ def _name_columns(var: pd.DataFrame, gene_key: str | None) -> dict[str, list[str
     """Collect the names of the variables: columns of identifiers, then ``var_names``, then other well-known columns."""
     if gene_key is not None:
         return {gene_key: clean_names(get_column(var, gene_key, name="adata.var"))}
-    by_name = {str(column).lower(): column for column in var.columns}
-    used = [by_name[column] for column in GENE_COLUMNS if column in by_name]
+    plain = {column: re.sub(r"(-\d+)+$", "", str(column)).lower() for column in var.columns}  # joined: gene_ids-0
+    used = [column for name in GENE_COLUMNS for column in plain if plain[column] == name]
     known = {str(column): clean_names(get_column(var, column, name="adata.var")) for column in used}
     columns = {"var_names": clean_names(var.index), **known}
     return dict(sorted(columns.items(), key=lambda item: not _are_ids(item[1])))
 
 
 def _are_ids(names: Sequence[str]) -> bool:
-    return sum(stable_id(name.upper()) != "" for name in names) > len(names) / 2
+    return sum(stable_id(name.upper()) != "" for name in names) > sum(name != "" for name in names) / 2
 
 
 def _main_column(columns: Mapping[str, Sequence[str]], source: np.ndarray, counts: np.ndarray) -> str:
