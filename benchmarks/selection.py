@@ -1,10 +1,11 @@
 """Candidates for the recipe of the bundled model, compared on training sets that are left out of the fit.
 
 A third of the training sets (``--data``) is left out of everything: rarity, landmarks and axes. Two partitions into
-thirds; ``partitions=1`` does one, ``thirds=0,2`` leaves only some out. The left-out sets are scored by 15 nearest neighbors: accuracy in five folds within
-sets with published labels and, for the others, on clusters of one half of the counts while the other half is embedded;
-balanced accuracy from one blood set to another, and between human blood and mouse spleen, whose cells get types from
-the markers of their clusters. ``only=`` names some candidates, divided by semicolons.
+thirds; ``partitions=1`` does one, ``thirds=0,2`` leaves only some out. The left-out sets are scored by 15 nearest
+neighbors: accuracy in five folds within sets with published labels and, for the others, on clusters of one half of the
+counts while the other half is embedded; balanced accuracy from one blood set to another, and between human blood and
+mouse spleen, whose cells get types from the markers of their clusters. ``only=`` names some candidates, divided by
+semicolons.
 """
 
 from __future__ import annotations

@@ -144,3 +144,14 @@ def test_a_view_of_a_file_is_refused_before_the_work(cells, tiny_model, tmp_path
     uc.pp.uce_tokenize(backed, model=tiny_model)
     np.testing.assert_array_equal(backed.obsm["uce_sentences"], sentences(cells, tiny_model))
     backed.file.close()
+
+
+def test_the_default_is_the_bundled_model_that_reads_sentences():
+    adata = uc.datasets.pbmc68k_reduced()[:4].copy()
+    uc.pp.uce_tokenize(adata)
+    assert adata.uns["uce_sentences"]["params"]["model"] == "uce-tiny"
+    uc.tl.uce_embed(adata, model="uce-tiny")
+    fresh = uc.datasets.pbmc68k_reduced()[:4].copy()
+    uc.tl.uce_embed(fresh, model="uce-tiny")
+    np.testing.assert_array_equal(adata.obsm["X_uce"], fresh.obsm["X_uce"])
+    assert len(np.unique(adata.obsm["X_uce"], axis=0)) == 4
