@@ -77,6 +77,7 @@ def main(run: Run) -> None:
                 size = sum(file.stat().st_size for file in release.served[layout])
                 rows.append((family, layout, f"{size / 1e9:.2f}", f"{max(continued) / 1e9:.2f}", f"{seconds:.0f}",
                              f"{difference:.1e}"))  # fmt: skip
+                print(*rows[-1], sep="  ", flush=True)
                 shutil.rmtree(cache)
     header = ("family", "layout", "GB of weights", "continued at GB", "seconds to the embedding", "largest difference")
     title = f"Generated checkpoints of full size, {N_CELLS} cells of {Path(CELLS).stem}"
@@ -213,13 +214,13 @@ def brain_layouts(release: Release, hub: Hub) -> Any:
     state = release.brain_state()
     path = release.directory / "model.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    torch_path = release.directory / "pytorch_model.bin"
+    torch.save(state, torch_path)
+    del state  # 5.5 GB
     hub.repositories["maker/brain"] = files | {path.name: mapped(path)}
     release.served["hub, model.safetensors"] = [path]
     yield "hub, model.safetensors", "hf://maker/brain", f"/storage/maker/brain/{path.name}"
 
-    torch_path = release.directory / "pytorch_model.bin"
-    torch.save(state, torch_path)
-    del state
     hub.repositories["maker/torch"] = files | {torch_path.name: mapped(torch_path)}
     release.served["hub, pytorch_model.bin of UCE-brain"] = [torch_path]
     yield "hub, pytorch_model.bin of UCE-brain", "hf://maker/torch", f"/storage/maker/torch/{torch_path.name}"
