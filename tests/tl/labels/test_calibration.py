@@ -14,7 +14,6 @@ from univerce.tl.labels.calibration import (
     expected_error,
     fit_temperature,
     reliability,
-    soften,
 )
 
 
@@ -33,7 +32,7 @@ def test_the_temperature_of_equal_odds_follows_from_the_accuracy(odds, n_right):
     truth = np.repeat([0, 1], [n_right, 100 - n_right])
     expected = np.log(odds) / np.log(n_right / (100 - n_right))
     assert fit_temperature(log_proba, truth) == pytest.approx(expected, rel=1e-9)
-    assert soften(log_proba, expected)[0, 0] == pytest.approx(n_right / 100)
+    assert softmax(log_proba / expected, axis=1)[0, 0] == pytest.approx(n_right / 100)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -51,14 +50,14 @@ def test_an_impossible_class_does_not_count():
     log_proba, truth = random_case(0)
     wider = np.hstack([log_proba, np.full((len(truth), 1), -np.inf)])
     assert fit_temperature(wider, truth) == fit_temperature(log_proba, truth)
-    assert (soften(wider, 2.0)[:, -1] == 0).all()
+    assert (softmax(wider / 2.0, axis=1)[:, -1] == 0).all()
 
 
 def test_without_errors_the_confidence_follows_the_rule_of_succession():
     log_proba, _ = random_case(0)
     temperature = fit_temperature(log_proba, log_proba.argmax(axis=1))
-    assert soften(log_proba, temperature).max(axis=1).mean() == pytest.approx(201 / 202)
-    assert soften(log_proba, fit_temperature(log_proba, log_proba.argmin(axis=1))).max() < 0.26
+    assert softmax(log_proba / temperature, axis=1).max(axis=1).mean() == pytest.approx(201 / 202)
+    assert softmax(log_proba / fit_temperature(log_proba, log_proba.argmin(axis=1)), axis=1).max() < 0.26
 
 
 def test_each_fold_has_the_temperature_of_the_other_folds():
@@ -67,7 +66,7 @@ def test_each_fold_has_the_temperature_of_the_other_folds():
     found = cross_fitted(log_proba, truth, folds)
     for i in range(0, len(truth), 17):
         others = folds != folds[i]
-        expected = soften(log_proba[[i]], fit_temperature(log_proba[others], truth[others]))
+        expected = softmax(log_proba[[i]] / fit_temperature(log_proba[others], truth[others]), axis=1)
         np.testing.assert_allclose(found[[i]], expected)
 
 
@@ -116,7 +115,7 @@ def test_biases_repair_a_prior_that_was_wrong():
     expected = softmax(likelihood + np.log([0.9, 0.1]), axis=1)
     found = Calibration.fit(log_proba, truth, by_class=True)
     assert np.abs(found(log_proba) - expected).mean() < 0.01
-    assert np.abs(soften(log_proba, found.temperature) - expected).mean() > 0.05
+    assert np.abs(softmax(log_proba / found.temperature, axis=1) - expected).mean() > 0.05
 
 
 def test_factors_and_biases_have_the_lowest_penalized_loss():

@@ -66,11 +66,6 @@ class Calibration:
         return np.where(np.isfinite(log_proba), np.maximum(ratio, _LEAST), -np.inf)
 
 
-def soften(log_proba: np.ndarray, temperature: float) -> np.ndarray:
-    """``[n, n_classes]`` probabilities proportional to ``exp(log_proba / temperature)``."""
-    return softmax(log_proba / temperature, axis=1)
-
-
 def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     """Find the temperature with the lowest log loss (Guo et al. 2017, section 4.2).
 
