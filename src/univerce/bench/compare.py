@@ -106,7 +106,7 @@ def compare(
     units = None if unit == CELLS else read_units(adata.obs, unit)
     random = np.random.default_rng(as_seed(rng))
     metrics = dict.fromkeys(column.split("|")[1] for column in cells)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for metric in metrics:
         x, y = (cells[[f"{run}|{metric}" for run in side]].to_numpy(np.float64) for side in sides)
         judged = ~np.isnan(np.hstack([x, y])).any(axis=1)
@@ -154,7 +154,7 @@ def _paired(
     drawn = resampled_means(np.hstack([x, -y]), strata, enough, np.hstack([of_x, of_y]), rng)
     value_a, value_b = (stratified_mean(s.mean(axis=1), strata) for s in (x, y))
     low, high = confidence_interval(drawn, value_a - value_b, enough)
-    row = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b, "low": low, "high": high}
+    row: dict[str, Any] = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b, "low": low, "high": high}
     row |= {"unit": CELLS if enough is None else unit, "n_units": n_units, "n_cells": len(x)}
     if units is None:
         return row | {"note": "cells of unknown donors: pass donor_key="}
