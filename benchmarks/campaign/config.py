@@ -47,6 +47,8 @@ class Config:
     transfers: tuple[TransferEntry, ...]
     methods: tuple[Method, ...]
     features: tuple[str, ...]
+    degrade: tuple[str, ...]
+    """Ways of :func:`univerce.bench.degrade`, scored besides the data as they are."""
     seeds: tuple[int, ...]
     min_cells: int
     umap: bool
@@ -75,7 +77,7 @@ def read_config(path: Path, data_dir: Path | None = None) -> Config:
         content = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
-    known = {"data_dir", "data", "transfer", "method", "features", "seeds", "min_cells", "umap", "cache"}
+    known = {"data_dir", "data", "transfer", "method", "features", "degrade", "seeds", "min_cells", "umap", "cache"}
     _check_keys(content, known, str(path))
     if not content.get("data") or not content.get("method"):
         raise ValueError(f"{path} needs at least one [[data]] and one [[method]].")
@@ -98,6 +100,7 @@ def read_config(path: Path, data_dir: Path | None = None) -> Config:
     features = content.get("features", "all")
     return Config(
         data, transfers, tuple(methods), (features,) if isinstance(features, str) else tuple(features),
+        tuple(content.get("degrade", ())),
         tuple(content.get("seeds", (0, 1, 2))), content.get("min_cells", 10), content.get("umap", True),
         path.parent / _expanded(content.get("cache", ".univerce-bench"), path),
     )  # fmt: skip

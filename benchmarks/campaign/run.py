@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from benchmarks.campaign.config import Config, DataEntry, TransferEntry
-from univerce.bench import Method, run, run_transfer
+from univerce.bench import Method, degrade, run, run_transfer
 
 TYPES = "benchmark_type"
 
@@ -33,16 +34,19 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
     """Run everything; what is cached is read."""
     outcomes = []
     for entry in config.data:
-        for features in config.features if entry.score else ():
-            adata = ad.read_h5ad(entry.path)
-            report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features}")
+        for features, how in product(config.features, ("", *config.degrade)) if entry.score else ():
+            adata, layer = ad.read_h5ad(entry.path), entry.layer
+            if how:
+                adata, layer = degrade(adata, how, groupby=entry.groupby, layer=layer), None
+            report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features} {how}")
             run(
-                adata, groupby=entry.groupby, batch_key=entry.batch_key, layer=entry.layer, methods=config.methods,
+                adata, groupby=entry.groupby, batch_key=entry.batch_key, layer=layer, methods=config.methods,
                 features=features, seeds=config.seeds, min_cells=config.min_cells, cache=config.cache,
             )  # fmt: skip
             if config.umap:
                 add_umaps(adata)
             suffix = "" if features == "all" else ", 2,000 variable genes"
+            suffix += f", {how.replace('_', ' ')}" if how else ""
             outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch_key=entry.batch_key))
     for transfer in config.transfers:
         by_name = {entry.name: entry for entry in config.data}

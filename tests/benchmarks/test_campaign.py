@@ -59,6 +59,14 @@ def config(tmp_path, monkeypatch) -> Path:
     return path
 
 
+def test_data_made_worse_are_scored_besides_the_data(config):
+    config.write_text("degrade = ['few_cells']" + CONFIG.split("[[transfer]]")[0])
+    plain, worse = run_config(read_config(config))
+    assert (plain.name, worse.name) == ("one", "one, few cells")
+    assert (plain.adata.n_obs, worse.adata.n_obs) == (84, 30)
+    assert worse.adata.uns["benchmark"]["params"]["n_cells"]["scored"] == 30
+
+
 def test_the_command_writes_tables_and_a_report_without_external_files(config, tmp_path, capsys):
     out = tmp_path / "out"
     main([str(config), "--report", str(out), "--tables", str(tmp_path / "t.md")])
