@@ -120,7 +120,7 @@ def ontology(n: int) -> Iterator[Row]:
         p, of_types, pairs_p = [], [], []
         for _ in range(n):
             centers = rng.normal(size=(16, 8)) if wanted == "0.05" else 0.7 * up @ rng.normal(size=(len(tree), 8))
-            labels = rng.choice(16, 400, p=np.arange(1, 17) / 136)
+            labels = rng.choice(16, 400, p=rng.permutation(np.arange(1, 17)) / 136)
             points = centers[labels] + rng.normal(size=(400, 8))
             first, second = draw_pairs(400, 20_000, rng)
             apart = np.linalg.norm(points[first] - points[second], axis=1)

@@ -55,19 +55,19 @@ def resampled_means(
 
 
 def confidence_interval(drawn: np.ndarray, estimate: float, units: np.ndarray | None) -> tuple[float, float]:
-    """95 % interval of an estimate from what was drawn.
+    """95 % interval of an estimate from what was drawn: percentiles of cells.
 
-    The distances of the percentiles from the estimate are those of a normal distribution. With ``k`` units they are
-    widened to those of Student's t with ``k - 1`` degrees of freedom, and a variance divided by ``k - 1``, not ``k``.
+    Percentiles of few units are too close. With ``k`` units the interval is that of Student's t with ``k - 1`` degrees
+    of freedom, by the standard deviation of what was drawn and a variance divided by ``k - 1``, not ``k``.
     """
-    from scipy.stats import norm, t
+    from scipy.stats import t
 
-    wider = 1.0
-    if units is not None:
-        k = len(np.unique(units))
-        wider = float(np.sqrt(k / (k - 1)) * t.ppf(0.975, k - 1) / norm.ppf(0.975))
-    low, high = estimate + wider * (np.quantile(drawn, [0.025, 0.975]) - estimate)
-    return float(low), float(high)
+    if units is None:
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        return float(low), float(high)
+    k = len(np.unique(units))
+    half = float(t.ppf(0.975, k - 1) * np.sqrt(k / (k - 1)) * drawn.std())
+    return estimate - half, estimate + half
 
 
 def interval(

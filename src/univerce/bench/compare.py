@@ -154,7 +154,8 @@ def _paired(
     drawn = resampled_means(np.hstack([x, -y]), strata, enough, np.hstack([of_x, of_y]), rng)
     value_a, value_b = (stratified_mean(s.mean(axis=1), strata) for s in (x, y))
     low, high = confidence_interval(drawn, value_a - value_b, enough)
-    row: dict[str, Any] = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b, "low": low, "high": high}
+    row: dict[str, Any] = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b}
+    row |= {"low": low, "high": high}
     row |= {"unit": CELLS if enough is None else unit, "n_units": n_units, "n_cells": len(x)}
     if units is None:
         return row | {"note": "cells of unknown donors: pass donor_key="}

@@ -64,7 +64,7 @@ def degrade(
     >>> round(float(half.X.sum() / adata.X.sum()), 2)
     0.5
     >>> uc.bench.degrade(adata, "few_cells", groupby="cell_type").n_obs
-    105
+    115
     """
     if how not in get_args(How):
         raise ValueError(f"how={how!r} is not known; use one of {', '.join(get_args(How))}.")

@@ -62,6 +62,17 @@ class TypePairs:
         spread = np.sqrt(np.divide(both, freedom, out=np.ones_like(both), where=usable))
         return np.where(usable, np.diff(mean, axis=1) / spread, np.nan)
 
+    def gaps(self, steps: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """``[m, len(distances) - 1]`` how much larger the mean of each distance is than of the one before.
+
+        Every pair of different types counts once, so that the sizes of the types do not matter; NaN for none.
+        """
+        different = self.a != self.b
+        steps, mean = steps[:, different], (self.total / self.n)[different]
+        here = steps[:, None, :] == distances[:, None]
+        n = here.sum(axis=2)
+        return np.diff(np.divide(here @ mean, n, out=np.full(n.shape, np.nan), where=n > 0), axis=1)
+
     def spearman(self, steps: np.ndarray) -> np.ndarray:
         """``[m]`` rank correlation of ``steps`` ``[m, n]`` and the mean distance, over pairs of different types."""
         different = self.a != self.b
@@ -85,18 +96,19 @@ def compare_steps(
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Effect of each distance with interval and p-value, and the correlation over pairs of types with its own.
 
-    P-values are one-sided, (1 + shuffles at least as large) / (1 + shuffles). Distance 0 lies within a term, which no
-    shuffle changes, so the step from it has none.
+    P-values are one-sided, (1 + shuffles at least as large) / (1 + shuffles), of the difference of means over pairs of
+    types. Distance 0 lies within a term, which no shuffle changes, so the step from it has none.
     """
     k, one = len(pairs.steps), np.ones((1, len(pairs.n)))
     as_it_is = pairs.steps[pairs.a, pairs.b][None]
-    observed = np.append(pairs.effects(as_it_is, one, distances), pairs.spearman(as_it_is))
+    d = pairs.effects(as_it_is, one, distances)[0]
+    observed = np.append(pairs.gaps(as_it_is, distances), pairs.spearman(as_it_is))
     null = np.empty((n_permutations, len(observed)))
     drawn = np.empty((n_bootstrap, len(observed) - 1))
-    for rows in _blocks(n_permutations, len(pairs.n)):
+    for rows in _blocks(n_permutations, len(pairs.n) * len(distances)):
         order = rng.permuted(np.tile(np.arange(k), (len(null[rows]), 1)), axis=1)
         steps = pairs.steps[order[:, pairs.a], order[:, pairs.b]]
-        null[rows] = np.column_stack([pairs.effects(steps, one, distances), pairs.spearman(steps)])
+        null[rows] = np.column_stack([pairs.gaps(steps, distances), pairs.spearman(steps)])
     for rows in _blocks(n_bootstrap, len(pairs.n)):
         times = rng.multinomial(k, np.full(k, 1 / k), size=len(drawn[rows])).astype(float)
         of_b = np.where(pairs.a == pairs.b, 1, times[:, pairs.b])  # a type and its copy are one type
@@ -108,7 +120,7 @@ def compare_steps(
     p[:-1][distances[:-1] == 0] = np.nan
     bounds = [np.quantile(x[~np.isnan(x)], [0.025, 0.975]) if (~np.isnan(x)).any() else [np.nan] * 2 for x in drawn.T]
     low, high = np.reshape(bounds, (-1, 2)).T
-    table = pd.DataFrame({"d": observed[:-1], "d_low": low, "d_high": high, "p_value": p[:-1]})
+    table = pd.DataFrame({"d": d, "d_low": low, "d_high": high, "p_value": p[:-1]})
     table = table.reindex(range(-1, len(table))).reset_index(drop=True)
     return table, {"spearman": float(observed[-1]), "p_value": float(p[-1])}
 

@@ -52,8 +52,8 @@ def ontology_distance(
     follows the ontology, cells are farther apart with each step.
 
     Pairs share cells and types, so they are not independent, and a test of pairs finds nearly every difference
-    significant. Here the types are the unit: p-values are of terms shuffled among the types, and intervals of resampled
-    types.
+    significant. Here the types are the unit: p-values are of terms shuffled among the types, where every pair of types
+    counts once, and intervals of resampled types.
 
     Parameters
     ----------
