@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
-from univerce.bench._bootstrap import interval
+from univerce.bench._bootstrap import interval, resampled_means
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._metrics import batch_alignment, centroid_hits, rotated, separated
 from univerce.bench._scib import BATCH, BIO, TOTALS, scib_scores
@@ -136,6 +136,18 @@ def test_strata_are_resampled_separately():
     strata = np.repeat([0, 1], [3, 300])
     values = np.where(strata == 0, 5.0, 1.0)  # constant in each
     assert interval(values, 20, 0, strata) == (3.0, 3.0)
+
+
+def test_resampled_donors_keep_all_their_cells():
+    rng = np.random.default_rng(0)
+    units, strata, values = rng.integers(6, size=80), rng.integers(3, size=80), rng.normal(size=(80, 2))
+    columns = rng.random((20, 2))
+    drawn = resampled_means(values, strata, units, columns, np.random.default_rng(1))
+    times = np.random.default_rng(1).multinomial(6, np.full(6, 1 / 6), size=20)
+    for found, column, weights in zip(drawn, columns, times[:, units], strict=True):
+        inside = [strata == s for s in range(3) if weights[strata == s].any()]
+        expected = np.mean([np.average(values[rows] @ column, weights=weights[rows]) for rows in inside])
+        assert found == pytest.approx(expected)
 
 
 def test_with_donors_intervals_spread_like_the_donors_and_with_few_like_the_cells():
