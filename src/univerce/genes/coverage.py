@@ -164,7 +164,7 @@ def coverage(
     genomes, plain = _without_genome(mapping, own.species)
     matches = _as_written(plain, weights, (own, *others))
     foreign = pd.Series(weights, dtype=float).groupby(genomes).sum()
-    other_genomes = {key: float(x) for key, x in foreign.items() if key not in ("", own.species) and x > 0}
+    other_genomes = {str(key): float(x) for key, x in foreign.items() if key not in ("", own.species) and x > 0}
 
     frame = pd.DataFrame({"name": np.array(mapping.names, dtype=object), "counts": counts, "share": weights})
     lost = frame[~mapped & (counts > 0)].sort_values("counts", ascending=False, kind="stable", ignore_index=True)

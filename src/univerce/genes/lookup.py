@@ -136,8 +136,8 @@ def _find_all(
     rows |= {names[i]: gene.row for i, gene in found.items() if gene.row >= 0}
     taken = set(rows.values())
     for i in missing:
-        if i not in found and (gene := _find_repeated(names[i], rows, index) or _find_date(names[i], taken, index)):
-            found[i] = gene
+        if i not in found and (last := _find_repeated(names[i], rows, index) or _find_date(names[i], taken, index)):
+            found[i] = last
     return found
 
 

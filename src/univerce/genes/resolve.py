@@ -65,17 +65,17 @@ def resolve_genes(
     counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
 
     others = other_features(adata.var)
-    columns = _name_columns(adata.var[others == ""], gene_key)
+    named = _name_columns(adata.var[others == ""], gene_key)
     resolved = {}
     for i, species in enumerate(cells.categories):
         table = tables[species] if tables and species in tables else load_table(species, model=model)
         mine = counts[i][others == ""]
-        mapping, source = map_columns(columns, table)
+        mapping, source = map_columns(named, table)
         report = coverage(
             mapping,
             mine,
             table,
-            gene_key=_main_column(columns, source, mine),
+            gene_key=_main_column(named, source, mine),
             n_cells=int(n_cells[i]),
             others=bundled_names(),
             left_out=_left_out(others, counts[i]),

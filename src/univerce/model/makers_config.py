@@ -51,7 +51,8 @@ def paper_config(tensors: Mapping[str, Tensor], source: Source) -> UCEConfig:
     model_id = source.model_id
     if released is not None and source.root is not None:  # a released file, downloaded by hand
         model_id = released.model_id
-    return UCEConfig(model_id=model_id, n_heads=int(heads) if released is None else released.n_heads, **shape)
+    n_heads = int(heads or 0) if released is None else released.n_heads
+    return UCEConfig(model_id=model_id, n_heads=n_heads, **shape)
 
 
 def brain_config(tensors: Mapping[str, Tensor], source: Source, ids: SentenceIds, encoder: str) -> UCEBrainConfig:

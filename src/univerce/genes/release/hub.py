@@ -188,16 +188,17 @@ def _failures() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _progress() -> Iterator[None]:
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub import utils as hub_utils
 
-    if settings.progress or are_progress_bars_disabled():
+    utils: Any = hub_utils  # does not declare what it exports
+    if settings.progress or utils.are_progress_bars_disabled():
         yield
         return
-    disable_progress_bars()
+    utils.disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        utils.enable_progress_bars()
 
 
 def _endpoint() -> Any:

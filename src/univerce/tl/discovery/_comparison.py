@@ -64,7 +64,7 @@ def choose_design(enough: np.ndarray) -> tuple[str, np.ndarray] | None:
     ``enough`` ``[n_donors, 2]`` marks the samples of the control and of the case with enough cells, the result those
     to use. Samples of one donor in an unpaired design are correlated, which makes its test conservative.
     """
-    both = enough.all(axis=1)
+    both: np.ndarray = np.asarray(enough.all(axis=1))
     if both.sum() >= MIN_DONORS and 2 * both.sum() > enough.any(axis=1).sum():
         return PAIRED, enough & both[:, None]
     return (UNPAIRED, enough) if enough.sum(axis=0).min() >= MIN_DONORS else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -142,8 +142,8 @@ def estimate_prevalence(n_found: np.ndarray, n_cells: np.ndarray, rates: Rates) 
     """
     third = ALPHA / 3
     share_low, share_high = clopper_pearson(n_found, n_cells, third / max(len(n_cells), 1))
-    recall_low, recall_high = clopper_pearson(rates.n_true, rates.n_positives, third)
-    false_low, false_high = clopper_pearson(rates.n_false, rates.n_negatives, third)
+    recall_low, recall_high = map(float, clopper_pearson(rates.n_true, rates.n_positives, third))
+    false_low, false_high = map(float, clopper_pearson(rates.n_false, rates.n_negatives, third))
     recall, false_rate = rates.n_true / rates.n_positives, rates.n_false / rates.n_negatives
     estimate = _corrected(n_found / n_cells, recall, false_rate, np.nan)
     low = _corrected(share_low, recall_high, false_high, 0.0)
@@ -166,7 +166,7 @@ def clopper_pearson(
     return np.asarray(low), np.asarray(high)
 
 
-def abundance(groups: pd.Categorical, score: np.ndarray, is_found: np.ndarray, rates: Rates) -> pd.DataFrame:
+def abundance(groups: Any, score: np.ndarray, is_found: np.ndarray, rates: Rates) -> pd.DataFrame:
     """Found cells per group, the highest lower bound of the share first; NaN for groups without an embedding.
 
     The 95 % intervals hold for all groups together (Bonferroni).

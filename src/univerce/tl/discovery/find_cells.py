@@ -159,7 +159,8 @@ def find_cells(
         is_found = score >= cutoff
 
     parts = {ALL: pd.Categorical([ALL] * len(score))} | columns
-    table = pd.concat([abundance(labels, score, is_found, rates).assign(by=by) for by, labels in parts.items()])
+    tables: list[pd.DataFrame] = [abundance(labels, score, is_found, rates) for labels in parts.values()]
+    table = pd.concat([each.assign(by=by) for by, each in zip(parts, tables, strict=True)])
     table = table[["by", *table.columns.drop("by")]].reset_index(drop=True).rename(index=str)
 
     adata.obs[f"{key_added}_score"] = score.astype(np.float32)

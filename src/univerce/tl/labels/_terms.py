@@ -29,8 +29,7 @@ def get_ancestors(
     Without an ontology, stated ids are kept and have no ancestors.
     """
     names = list(classes.index)
-    column = ontology_ids is None or isinstance(ontology_ids, str)
-    given = stated_terms(classes["ontology_id"] if column else ontology_ids)
+    given = stated_terms(ontology_ids if isinstance(ontology_ids, Mapping) else classes["ontology_id"])
     if ontology is None:
         ids = [given.get(name, "") for name in names]
         return Ancestors.none([term if _ID.fullmatch(term) else "" for term in ids])

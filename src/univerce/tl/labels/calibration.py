@@ -131,4 +131,4 @@ def reliability(
 def expected_error(table: pd.DataFrame) -> float:
     """Compute the expected calibration error of a :func:`reliability` table."""
     gap = (table["confidence"] - table["accuracy"]).abs().fillna(0)
-    return float(gap @ table["share"])
+    return float((gap * table["share"]).sum())

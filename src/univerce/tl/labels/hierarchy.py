@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def label_lines(
-    labels: Sequence[str], ontology: nx.DiGraph, ontology_ids: Mapping[str, str] | None = None
+    labels: Sequence[str] | np.ndarray, ontology: nx.DiGraph, ontology_ids: Mapping[str, str] | None = None
 ) -> np.ndarray:
     """``[n_labels, n_terms]`` term of each label and its ancestors; labels are terms unless ``ontology_ids`` says."""
-    classes = pd.DataFrame({"ontology_id": ""}, index=pd.Index(labels, dtype=object))
+    classes = pd.DataFrame({"ontology_id": ""}, index=pd.Index(np.asarray(labels, dtype=object)))
     return get_ancestors(classes, ontology, ontology_ids).lines(ontology)
 
 

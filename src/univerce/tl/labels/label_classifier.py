@@ -200,7 +200,7 @@ class LabelClassifier:
                     f"reference.obs[{batch_key!r}] only. Leave batch_key= out."
                 )
             model = CLASSIFIERS[method].fit(x, y, n_classes, **options)
-            bar.update(bar.total - bar.n)
+            bar.update(len(np.unique(folds)) + 1 - bar.n)
         found = HeldOut.read(held_out, classes, target_shares(classes, prior))
         classes = classes.assign(**found.by_label(n_classes).set_index(classes.index))
         n_never = int(classes["n_used"][classes["n_held_out"] == 0].sum())

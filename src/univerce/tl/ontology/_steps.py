@@ -118,8 +118,11 @@ def compare_steps(
     reached = (defined & (np.nan_to_num(null) >= observed - 1e-12)).sum(axis=0)
     p = np.where(np.isnan(observed) | (n_permutations == 0), np.nan, (1 + reached) / (1 + defined.sum(axis=0)))
     p[:-1][distances[:-1] == 0] = np.nan
-    bounds = [np.quantile(x[~np.isnan(x)], [0.025, 0.975]) if (~np.isnan(x)).any() else [np.nan] * 2 for x in drawn.T]
-    low, high = np.reshape(bounds, (-1, 2)).T
+    bounds = np.full((drawn.shape[1], 2), np.nan)
+    for bound, x in zip(bounds, drawn.T, strict=True):
+        if (known := x[~np.isnan(x)]).size:
+            bound[:] = np.quantile(known, [0.025, 0.975])
+    low, high = bounds.T
     table = pd.DataFrame({"d": d, "d_low": low, "d_high": high, "p_value": p[:-1]})
     table = table.reindex(range(-1, len(table))).reset_index(drop=True)
     return table, {"spearman": float(observed[-1]), "p_value": float(p[-1])}

@@ -85,7 +85,7 @@ def resolve_terms(ontology: nx.DiGraph, names: Iterable[str], *, what: str = "na
             f"{len(wrong):,} of {len(found):,} {what} are not terms of the ontology {ontology.graph.get('name')!r} "
             f"({ontology.graph.get('version')}): {', '.join(wrong[:10])}{more}. Pass the ids of the terms."
         )
-    return found["term_id"].to_dict()
+    return {str(name): str(term) for name, term in found["term_id"].items()}
 
 
 def _current_id(ontology: nx.DiGraph, term: str) -> str:
