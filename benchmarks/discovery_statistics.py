@@ -35,7 +35,8 @@ Row = tuple[str, str, str, str, str]
 def main(run: Run) -> None:
     n = int(run.option("repeats", "400") or 400)
     rows = [*rare_cells(n), *ranking(n), *ontology(n), *comparisons(n)]
-    run.record("discovery", f"Simulations under known truth, {n} repeats (fewer with 100,000 negatives and of two methods)", HEADER, rows)
+    title = f"Simulations under known truth, {n} repeats (fewer with 100,000 negatives and of two methods)"
+    run.record("discovery", title, HEADER, rows)
 
 
 def share(hits: list[bool] | np.ndarray) -> str:
