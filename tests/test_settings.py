@@ -70,7 +70,7 @@ def test_a_verbose_command_reports_the_coverage_of_the_genes(capsys, monkeypatch
     _in_a_plain_program(monkeypatch)
     uc.datasets.pbmc68k_reduced()[:3].copy().write_h5ad(tmp_path / "in.h5ad")
     assert main(["embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "out.h5ad"), "-q", "-v"]) == 0
-    assert "names mapped   690 of 765" in capsys.readouterr().err
+    assert "names mapped   740 of 765" in capsys.readouterr().err
     assert uc.settings.verbosity == "warning"
 
 
@@ -83,7 +83,7 @@ def test_large_objects_have_a_repr_of_one_line():
     for one in (classifier, cells, mapping, uc.model.find_model()):
         assert "\n" not in repr(one)
         assert len(repr(one)) < 300
-    assert repr(cells) == "TrainingSet 'blood': 700 cells of human, 690 of 765 variables are genes"
+    assert repr(cells) == "TrainingSet 'blood': 700 cells of human, 740 of 765 variables are genes"
     assert "9 labels of 'cell_type' by logistic on obsm['X_toy']" in repr(classifier)
     expected = "2 of 3 names are genes (1 by symbol, 1 by symbol_case), 0 ambiguous, 1 genes under several names"
     assert repr(mapping) == f"NameMapping: {expected}"

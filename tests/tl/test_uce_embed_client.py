@@ -174,15 +174,14 @@ def test_only_the_blocks_of_a_killed_worker_are_repeated(files, tiny_model, clie
 
 def test_a_process_loads_the_model_once(files, tiny_model, client):
     def forget() -> None:
-        from univerce.inference.workers import _embedder, _network
+        from univerce.inference.workers import _encoder
 
-        for cache in (_embedder, _network):
-            cache.cache_clear()
+        _encoder.cache_clear()
 
     def loaded() -> int:
-        from univerce.inference.workers import _network
+        from univerce.inference.workers import _encoder
 
-        return _network.cache_info().misses
+        return _encoder.cache_info().misses
 
     client.run(forget)
     for seed in range(2):

@@ -22,7 +22,7 @@ def other_features(var: pd.DataFrame) -> np.ndarray:
     Beside "Gene Expression" every other type is none; without it the types that are known. CELLxGENE keeps biotypes of
     genes in ``feature_type``.
     """
-    found = np.full(len(var), "", dtype=object)
+    found = np.full(len(var.index), "", dtype=object)
     for column in _COLUMNS:
         if column in var:
             types = np.array(clean_names(get_column(var, column, name="adata.var")), dtype=object)

@@ -64,8 +64,9 @@ def resolve_genes(
     cells = cells.remove_unused_categories()
     counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
 
-    others = other_features(adata.var)
-    named = _name_columns(adata.var[others == ""], gene_key)
+    var = adata.var if isinstance(adata.var, pd.DataFrame) else adata.var.to_memory()  # of a lazy AnnData
+    others = other_features(var)
+    named = _name_columns(var[others == ""], gene_key)
     resolved = {}
     for i, species in enumerate(cells.categories):
         table = tables[species] if tables and species in tables else load_table(species, model=model)

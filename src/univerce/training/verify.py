@@ -43,7 +43,7 @@ class Verification:
     Examples
     --------
     >>> import univerce as uc
-    >>> found = uc.model.verify("uce-4l", uc.datasets.pbmc68k_reduced(), n_cells=50)
+    >>> found = uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50)
     >>> found.n_cells
     50
     """
@@ -182,7 +182,7 @@ def verify(
     Examples
     --------
     >>> import univerce as uc
-    >>> found = uc.model.verify("uce-4l", uc.datasets.pbmc68k_reduced(), n_cells=50)
+    >>> found = uc.model.verify("uce-tiny", uc.datasets.pbmc68k_reduced(), n_cells=50)
     >>> found.species, found.n_genes
     ('human', 740)
     """

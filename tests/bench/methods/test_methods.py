@@ -17,11 +17,11 @@ BY_COUNTS = ["log-norm", "HVG", "PCA", "Harmony", *OPTIONS]
 
 
 def test_what_a_method_sees_is_stated():
-    assert {name for name, m in METHODS.items() if m.uses_labels} == {"scANVI"}
+    assert {name for name, m in METHODS.items() if m.uses_labels} == {"linear", "scANVI"}
     assert all(len(m.citation) > 10 and m.license for m in METHODS.values())
     assert {name for name, m in METHODS.items() if m.uses_batch} == {"Harmony", *OPTIONS}
     fitted = {name for name, m in METHODS.items() if not m.zero_shot}
-    assert fitted == {"HVG", "PCA", "Harmony", *OPTIONS}
+    assert fitted == {"HVG", "PCA", "Harmony", "linear", *OPTIONS}
 
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) if name in OPTIONS else name for name in BY_COUNTS]
