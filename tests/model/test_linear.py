@@ -11,12 +11,13 @@ from safetensors.numpy import load_file, save_file
 
 from tests.helpers.tiny import tiny_linear, tiny_table
 from univerce.genes.hashed import identity_signs
+from univerce.genes.table import read_table, write_table
 from univerce.model import find_model
 from univerce.model.gene_keys import gene_keys
 from univerce.model.linear import Linear, gene_weights, token_features
 
 
-def test_a_vector_is_rarity_times_features_and_landmark():
+def test_a_vector_is_rarity_times_features_and_landmark(tmp_path):
     model, table = tiny_linear(), tiny_table("human")
     landmark = {int(place): k for k, place in enumerate(model.landmarks)}
     found = model.vectors(table, np.arange(table.n_obs))
@@ -34,6 +35,9 @@ def test_a_vector_is_rarity_times_features_and_landmark():
     assert n_landmarks > 10
     assert n_unknown == 5
     np.testing.assert_array_equal(model.vectors(table, np.array([3, 50])), found[[3, 50]])
+    on_disk = read_table(write_table(table, tmp_path / "human.h5ad"))
+    assert on_disk.isbacked
+    np.testing.assert_array_equal(model.vectors(on_disk, np.array([3, 50])), found[[3, 50]])
 
 
 @pytest.mark.parametrize(

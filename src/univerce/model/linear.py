@@ -132,8 +132,7 @@ class Linear:
 
     def vectors(self, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
         """Vectors of genes, ``[n_rows, output_dim]`` float32; ``rows`` of the table increase."""
-        genes = table[rows]
-        keys = gene_keys(genes, self.index)
+        keys = gene_keys(table[rows], self.index)
         places = self._places(keys)
         landmark = np.full(len(self.keys) + 1, -1)
         landmark[self.landmarks] = np.arange(len(self.landmarks))
@@ -142,7 +141,7 @@ class Linear:
         out = np.empty((len(rows), self.config.output_dim), dtype=np.float32)
         for begin in range(0, len(rows), _BLOCK):
             part = slice(begin, begin + _BLOCK)
-            out[part] = token_features(genes[part], keys[part]) @ self.weight
+            out[part] = token_features(table[rows[part]], keys[part]) @ self.weight
         has_landmark = mine >= 0
         out[has_landmark] += self.landmark_vectors[mine[has_landmark]]
         return out * rarity[:, None]
