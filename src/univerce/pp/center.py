@@ -31,8 +31,8 @@ def center(
 ) -> AnnData | MuData | None:
     """Subtract the mean embedding of the data set, or of each batch, and scale cells to unit length again.
 
-    What all cells of a data set share (laboratory, depth, tissue) is removed, so that its cell types stand further
-    apart: use it to cluster one data set. It is not a universal embedding any more: a cell depends on the other cells,
+    What all cells of a data set share (laboratory, depth, species) is removed. Use it to cluster one data set that the
+    model hardly knows; elsewhere it changes little. It is not a universal embedding any more: a cell depends on the other cells,
     and what a batch has more of than another is removed with the batch. Do not use it to transfer labels or to search,
     which become worse, or where batches hold different cell types.
 
