@@ -130,3 +130,18 @@ def test_weights_that_do_not_fit_are_an_error(tmp_path, change, message):
     save_file({name: array for name, array in arrays.items() if array is not None}, found.weights)
     with pytest.raises(ValueError, match=message):
         Linear.read(found)
+
+
+def test_threads_do_not_change_a_byte(monkeypatch):
+    model = tiny_linear()
+    rng = np.random.default_rng(0)
+    weights = sp.random(3000, 200, density=0.5, format="csr", dtype=np.float32, random_state=rng)
+    vectors = rng.normal(size=(200, model.config.output_dim)).astype(np.float32)
+    assert weights.nnz > 250_000
+    found = {}
+    for n_threads in ("1", "3", "2,1", ""):
+        monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+        found[n_threads] = model.cells(weights, vectors)
+    for values in found.values():
+        assert values.tobytes() == found["1"].tobytes()
+    np.testing.assert_allclose(model.sums(weights, vectors), weights.toarray() @ vectors - model.center, atol=1e-3)

@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +26,7 @@ from univerce.model.directory import Model, write_model
 from univerce.model.gene_keys import gene_keys
 
 _BLOCK = 2048
+_PART = 100_000  # weights that are worth a thread
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,12 @@ class Linear:
 
     def sums(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
         """The centered sums ``[n_cells, output_dim]``, before they are scaled to unit length."""
-        return weights @ vectors - self.center
+        # The product holds no lock. A row does not depend on the part that it is in.
+        n_parts = min(_n_threads(), 1 + len(weights.data) // _PART)
+        rows = np.linspace(0, weights.shape[0], n_parts + 1).astype(int)
+        parts = [weights[a:b] for a, b in pairwise(rows)] if n_parts > 1 else [weights]
+        with ThreadPoolExecutor(n_parts) as pool:
+            return np.concatenate(list(pool.map(lambda part: part @ vectors, parts))) - self.center
 
     def decodes(self, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
         """``[n_rows]`` bool: which genes :meth:`decode` knows."""
@@ -269,3 +278,9 @@ def gene_weights(counts: sparse.csr_matrix, columns: np.ndarray, n_genes: int, s
     share = values.data / np.repeat(total, np.diff(values.indptr))
     weights = np.log1p(scale * share).astype(np.float32)
     return sparse.csr_matrix((weights, values.indices, values.indptr), values.shape)
+
+
+def _n_threads() -> int:
+    """Threads of a product: ``OMP_NUM_THREADS``, as other products use, else all processors."""
+    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(stated) if stated.isdecimal() and int(stated) else os.cpu_count() or 1
