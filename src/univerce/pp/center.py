@@ -32,9 +32,9 @@ def center(
     """Subtract the mean embedding of the data set, or of each batch, and scale cells to unit length again.
 
     What all cells of a data set share (laboratory, depth, species) is removed. Use it to cluster one data set that the
-    model hardly knows; elsewhere it changes little. It is not a universal embedding any more: a cell depends on the other cells,
-    and what a batch has more of than another is removed with the batch. Do not use it to transfer labels or to search,
-    which become worse, or where batches hold different cell types.
+    model hardly knows; elsewhere it changes little. It is not a universal embedding any more: a cell depends on the
+    other cells, and what a batch has more of than another is removed with the batch. Do not use it to transfer labels
+    or to search, which become worse, or where batches hold different cell types.
 
     Parameters
     ----------
