@@ -1,7 +1,8 @@
 """Scores for cells of a type that the reference lacks: each type of a set is held out in turn.
 
 The other types are split in half: one half is the reference, the other are cells that should not be flagged. Scores are
-chosen on ``train``; ``sets=eval`` measures the choice. ``scores=`` names some of :data:`SCORES`; the fitted ones take long.
+chosen on ``train``; ``sets=eval`` measures the choice. ``scores=`` names some of
+:data:`SCORES`; the fitted ones take long.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def main(run: Run) -> None:
     n_types = table.groupby("set")["type"].nunique()
     run.record(
         f"outliers-{kind}",
-        f"Each of {n_types.sum()} types of {len(n_types)} sets held out, {MAX_CELLS} cells a set, means of the sets, {len(SEEDS)} splits",
+        f"Each of {n_types.sum()} types of {len(n_types)} sets held out, {MAX_CELLS} cells a set, means of the sets, "
+        f"{len(SEEDS)} splits",
         ("representation, score", "AUROC", "held-out type flagged at 5 %", "other cells flagged"),
         [
             (f"{rep}, {score}", *(f"{row[m]['mean']:.3f} ± {row[m]['std']:.3f}" for m in ("auroc", "flagged", "false")))
