@@ -34,9 +34,12 @@ from tests.helpers.hub import Hub
 from tests.model.test_brain import generated
 from univerce.genes.release import models, registry, source, tables
 from univerce.genes.release.registry import ASSETS
+from univerce.genes.release.source import Source
 from univerce.genes.table import CLS, PAD, RIGHT
 from univerce.model import UCE, save_model
-from univerce.model.config import RELEASED
+from univerce.model.checkpoint import weight_shapes
+from univerce.model.config import RELEASED, UCE_4L
+from univerce.model.makers_config import paper_config
 
 MISC = "minwoosun/uce-misc"
 NHEAD = json.dumps({"nhead": 2, "sample_size": 40}).encode()
@@ -293,3 +296,12 @@ def test_a_repository_that_holds_no_checkpoint_is_named(hub, tmp_path):
         uc.model.find_model("hf://maker/bert")
     with pytest.raises(ValueError, match="There is no UCE checkpoint at"):
         uc.model.convert_checkpoint(tmp_path, tmp_path / "model")
+
+
+@pytest.mark.parametrize(("config", "n_heads"), [({"nhead": 16}, 16), ({}, 20)])
+def test_stated_heads_win_over_those_of_the_released_models(tmp_path, config, n_heads):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "pytorch_model.bin").touch()
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in weight_shapes(UCE_4L).items()}
+    found = paper_config(tensors, Source("by hand", root=tmp_path))
+    assert (found.n_heads, found.n_layers, found.d_model) == (n_heads, 4, 1280)

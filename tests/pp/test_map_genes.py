@@ -175,7 +175,7 @@ def test_variables_that_are_no_genes_are_left_out_and_listed(types, left):
 def test_a_matrix_without_genes_is_refused():
     adata = _adata(names=["CD3D", "CD4", "LYZ", "CD74", "CD19"])
     adata.var["feature_types"] = "Antibody Capture"
-    with pytest.raises(ValueError, match="The variables are no genes but Antibody Capture 5"):
+    with pytest.raises(ValueError, match="The variables are not genes but Antibody Capture 5"):
         uc.pp.map_genes(adata, species="human")
 
 

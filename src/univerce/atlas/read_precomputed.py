@@ -56,7 +56,8 @@ def read_precomputed(
     Raises
     ------
     ValueError
-        If the file holds no embedding: its rows are not of length 1, as those of UCE are, or a value is not finite.
+        If the file holds no embedding: of the first 1,000 rows, one is not of length 1, as those of UCE are, or not
+        finite.
     KeyError
         If ``obs`` has no ``soma_joinid``.
     FileNotFoundError

@@ -67,7 +67,7 @@ class Coverage:
     collisions, duplicates, ambiguous
         As in :class:`~univerce.genes.lookup.NameMapping`.
     left_out
-        Variables that are no genes and enter no other number, by ``feature_type``: ``names``, ``counts``.
+        Variables that are not genes and enter no other number, by ``feature_type``: ``names``, ``counts``.
     other_genomes
         Species to share of the counts of names with the prefix of its genome, for species other than that of the table.
     alternatives
@@ -229,7 +229,7 @@ def _as_written(
 def _no_genes(left_out: pd.DataFrame | None, mapping: NameMapping) -> str | None:
     if left_out is None or mapping.names:
         return None
-    return f"The variables are no genes but {_listed(left_out, 'feature_type')}, according to var['feature_types']."
+    return f"The variables are not genes but {_listed(left_out, 'feature_type')}, according to var['feature_types']."
 
 
 def _mixed_species(mapping: NameMapping, species: str, other_genomes: Mapping[str, float]) -> str | None:

@@ -1,4 +1,4 @@
-"""Variables that are no genes, by the feature types of 10x matrices."""
+"""Variables that are not genes, by the feature types of 10x matrices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHERS = {
 
 
 def other_features(var: pd.DataFrame) -> np.ndarray:
-    """Find the variables that are no genes: ``[n_vars]`` their feature type, ``""`` for genes.
+    """Find the variables that are not genes: ``[n_vars]`` their feature type, ``""`` for genes.
 
     Beside "Gene Expression" every other type is none; without it the types that are known. CELLxGENE keeps biotypes of
     genes in ``feature_type``.

@@ -138,6 +138,6 @@ def _main_column(columns: Mapping[str, Sequence[str]], source: np.ndarray, count
 
 
 def _left_out(others: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
-    """Count the variables that are no genes, by their feature type."""
+    """Count the variables that are not genes, by their feature type."""
     frame = pd.DataFrame({"feature_type": others, "names": 1, "counts": counts})[others != ""]
     return frame.groupby("feature_type", as_index=False, sort=True).sum()

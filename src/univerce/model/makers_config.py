@@ -18,7 +18,7 @@ _HIDDEN = ("nhead", "activation", "embedding_reduction")  # what no shape shows
 
 
 def paper_config(tensors: Mapping[str, Tensor], source: Source) -> UCEConfig:
-    """Architecture of the first family, from the shapes; heads as in the released models, or as stated.
+    """Architecture of the first family, from the shapes; heads as stated, else as in the released models.
 
     ``ValueError`` if a weight is missing, or the heads are not known.
     """
@@ -51,7 +51,7 @@ def paper_config(tensors: Mapping[str, Tensor], source: Source) -> UCEConfig:
     model_id = source.model_id
     if released is not None and source.root is not None:  # a released file, downloaded by hand
         model_id = released.model_id
-    n_heads = int(heads or 0) if released is None else released.n_heads
+    n_heads = int(heads) if heads is not None else released.n_heads if released is not None else 0
     return UCEConfig(model_id=model_id, n_heads=n_heads, **shape)
 
 
