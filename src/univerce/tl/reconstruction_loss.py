@@ -41,7 +41,7 @@ def reconstruction_loss(
     Some of the expressed genes of a cell are hidden, the rest is embedded, and the expression head says which genes the
     cell expresses: hidden ones, and as many without a count. The loss is the mean binary cross-entropy. What is hidden
     and asked for follows from ``rng`` and the name of the cell, so that the loss of a cell does not depend on the
-    others.
+    others, unless the model was trained to add to the frequencies of the genes, which are those of these cells.
 
     A loss near ln 2 = 0.693 is that of a guess: weights, vocabulary and tokens do not belong together, or the model
     does not know the species; see :func:`univerce.model.verify`. The second baseline knows nothing about a cell but
