@@ -30,8 +30,9 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setenv("UNIVERCE_CACHE", str(tmp_path_factory.mktemp("cache") / "univerce"))
     monkeypatch.setenv("MPLBACKEND", "agg")
     fresh = Settings()
-    with settings.override(**{f.name: getattr(fresh, f.name) for f in fields(Settings)}):
-        yield
+    for f in fields(Settings):  # for all threads
+        monkeypatch.setattr(settings, f.name, getattr(fresh, f.name))
+    yield
     if pyplot := sys.modules.get("matplotlib.pyplot"):
         pyplot.close("all")
 

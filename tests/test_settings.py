@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import pickle
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import univerce as uc
 from univerce._settings import Settings
 from univerce.cli import main
+from univerce.io.pipeline import ahead, behind
 
-logger = logging.getLogger("univerce.some.module")
+logger = logging.getLogger("univerce")
 
 
 def _in_a_plain_program(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,6 +47,57 @@ def test_a_program_with_its_own_logging_gets_the_messages_and_stderr_does_not(ca
     assert capsys.readouterr().err == ""
 
 
+def test_a_block_holds_in_its_own_thread_and_nothing_of_it_stays(capsys, monkeypatch):
+    _in_a_plain_program(monkeypatch)
+    inside, wrong = threading.Barrier(4, timeout=20), []
+
+    def use(k: int) -> None:
+        verbosity = ("error", "info", "warning", "info")[k]
+        for _ in range(50):
+            with uc.settings.override(batch_size=k + 1, offline=True, verbosity=verbosity):
+                inside.wait()
+                uc.settings.offline = False  # until the block ends
+                seen = uc.settings.batch_size, uc.settings.offline, uc.settings.verbosity
+                wrong.extend([seen] if seen != (k + 1, False, verbosity) else [])
+                logger.info(f"{k}")
+                logger.warning(f"W{k}")
+                inside.wait()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(4)))
+    assert wrong == []
+    said = Counter(capsys.readouterr().err.split())
+    assert said == {"1": 50, "3": 50, "W1": 50, "W2": 50, "W3": 50}
+    assert (uc.settings.batch_size, uc.settings.offline, uc.settings.verbosity) == ("auto", False, "warning")
+    logger.info("hidden")
+    assert capsys.readouterr().err == ""
+    assert logger.handlers == []
+
+
+def test_a_block_holds_in_the_tasks_and_pipelines_that_it_starts_and_not_in_others():
+    def seen(_: object = None) -> int | str:
+        return uc.settings.batch_size
+
+    async def use(k: int) -> int | str:
+        with uc.settings.override(batch_size=k):
+            await asyncio.sleep(0)
+            task = asyncio.create_task(asyncio.to_thread(seen))
+            await asyncio.sleep(0)
+            return await task
+
+    async def both() -> list[int | str]:
+        return await asyncio.gather(use(1), use(2))
+
+    assert asyncio.run(both()) == [1, 2]
+    with uc.settings.override(batch_size=3), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(seen).result() == "auto"
+        assert list(ahead(seen() for _ in range(2))) == [3, 3]
+        written: list[int | str] = []
+        assert list(behind([1, 2], lambda _: written.append(seen()))) == [1, 2]
+        assert written == [3, 3]
+        assert pickle.loads(pickle.dumps(uc.settings)) is uc.settings
+
+
 def test_environment_variables_set_the_defaults(monkeypatch, tmp_path):
     for name, value in {"VERBOSITY": "debug", "BATCH_SIZE": "16", "PROGRESS": "off", "CACHE": str(tmp_path)}.items():
         monkeypatch.setenv(f"UNIVERCE_{name}", value)
@@ -56,6 +113,7 @@ def test_an_unknown_value_is_an_error():
         ("verbosity", "loud", "verbosity='loud' is not known; use one of error, warning, info, debug"),
         ("precision", "half", "precision='half'.*float32, bfloat16"),
         ("device", "tpu", "device='tpu'.*cpu, cuda, mps"),
+        ("offline", "0", "offline='0' is not known; use one of True, False"),
         ("batch_size", 0, "batch_size=0 must be 'auto' or an integer >= 1"),
         ("batch_size", 2.5, r"batch_size=2\.5 must be"),
         ("batch_size", True, "batch_size=True must be"),

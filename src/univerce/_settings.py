@@ -5,20 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-
-from univerce._validate import check_whole
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # "warning" leaves the level to Python's logging, which shows warnings by default.
 VERBOSITIES = {"error": logging.ERROR, "warning": logging.NOTSET, "info": logging.INFO, "debug": logging.DEBUG}
+_KNOWN: dict[str, Any] = {
+    "device": DEVICES, "precision": PRECISIONS, "verbosity": VERBOSITIES, "offline": (True, False),
+    "progress": (True, False),
+}  # fmt: skip
+
+_block: ContextVar[dict[str, Any] | None] = ContextVar("univerce_settings", default=None)
+"""Values of the ``with settings.override(...)`` blocks around this code."""
+_running: list[dict[str, Any]] = []
+"""Values of all blocks that run, in any thread."""
+_lock = threading.Lock()
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
@@ -50,23 +60,37 @@ class _Shown(logging.Handler):
             sys.stderr.write(f"{self.format(record)}\n")
 
 
-_shown = _Shown()
+_logger, _shown = logging.getLogger("univerce"), _Shown()
 
 
-def _set_verbosity(value: str) -> None:
-    logger = logging.getLogger("univerce")
-    logger.setLevel(VERBOSITIES[value])
-    if value in ("info", "debug"):
-        logger.addHandler(_shown)
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Whether the code that logs shows such messages; the level of the logger is that of the most verbose thread."""
+    lowest = VERBOSITIES[settings.verbosity]
+    if not lowest and _shown in _logger.handlers:
+        lowest = logging.getLogger().level
+    return record.levelno >= lowest
+
+
+_logger.addFilter(_is_wanted)
+
+
+def _set_level(verbosity: str) -> None:
+    """Let the logger pass what this process or a block in any thread shows."""
+    wanted = {verbosity, *(block["verbosity"] for block in _running if "verbosity" in block)}
+    most = max(wanted, key=list(VERBOSITIES).index)
+    _logger.setLevel(VERBOSITIES[most])
+    if most in ("info", "debug"):
+        _logger.addHandler(_shown)
     else:
-        logger.removeHandler(_shown)
+        _logger.removeHandler(_shown)
 
 
 @dataclass
 class Settings:
     """Settings of the package.
 
-    Each has an environment variable, read once at import. Nothing is created on disk before the first fetch.
+    Each has an environment variable, read once at import. Nothing is created on disk before the first fetch. An
+    assignment holds for the whole process, :meth:`override` for a block in one thread or asyncio task.
 
     Parameters
     ----------
@@ -106,34 +130,64 @@ class Settings:
     progress: bool = field(default_factory=lambda: _flag("UNIVERCE_PROGRESS", default=True))
     verbosity: str = field(default_factory=lambda: os.environ.get("UNIVERCE_VERBOSITY", "warning"))
 
+    if not TYPE_CHECKING:
+
+        def __getattribute__(self, name: str) -> Any:
+            values = _block.get()
+            return object.__getattribute__(self, name) if values is None or name not in values else values[name]
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _FIELDS:
-            raise AttributeError(f"There is no setting {name!r}; the settings are {', '.join(sorted(_FIELDS))}.")
-        if name == "cache_dir":
-            value = Path(value).expanduser()
-        if name == "device" and value.split(":")[0] not in DEVICES:
-            raise ValueError(f"device={value!r} is not known; use one of {', '.join(DEVICES)}.")
-        if name == "precision" and value not in PRECISIONS:
-            raise ValueError(f"precision={value!r} is not known; use one of {', '.join(PRECISIONS)}.")
-        if name == "batch_size":
-            check_whole(name, value, 1, allow=("auto",))
+        value = _checked(name, value)
+        values = _block.get()
+        if values is not None and name in values:
+            values[name] = value  # until the block ends
+        else:
+            object.__setattr__(self, name, value)
         if name == "verbosity":
-            if value not in VERBOSITIES:
-                raise ValueError(f"verbosity={value!r} is not known; use one of {', '.join(VERBOSITIES)}.")
-            _set_verbosity(value)
-        object.__setattr__(self, name, value)
+            with _lock:
+                _set_level(object.__getattribute__(self, name))
+
+    def __reduce__(self) -> str:
+        return "settings"  # those of the process that reads the pickle
 
     @contextmanager
     def override(self, **values: Any) -> Iterator[Settings]:
-        """Change settings inside a ``with`` block."""
-        old = {name: getattr(self, name) for name in values}
+        """Change settings inside a ``with`` block.
+
+        The values hold in this thread or asyncio task, and in tasks that it starts. A thread that is started inside the
+        block has those of the process, unless it runs in ``contextvars.copy_context()``.
+        """
+        block = (_block.get() or {}) | {name: _checked(name, value) for name, value in values.items()}
+        token = _block.set(block)
+        with _lock:
+            _running.append(block)
+            _set_level(object.__getattribute__(self, "verbosity"))
         try:
-            for name, value in values.items():
-                setattr(self, name, value)
             yield self
         finally:
-            for name, value in old.items():
-                setattr(self, name, value)
+            with suppress(ValueError):  # a generator that was closed in another context
+                _block.reset(token)
+            with _lock:
+                _running[:] = [other for other in _running if other is not block]
+                _set_level(object.__getattribute__(self, "verbosity"))
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Check the value of a setting; ``AttributeError`` or ``ValueError``."""
+    if name not in _FIELDS:
+        raise AttributeError(f"There is no setting {name!r}; the settings are {', '.join(sorted(_FIELDS))}.")
+    if name == "cache_dir":
+        return Path(value).expanduser()
+    if name == "batch_size" and value != "auto":
+        from univerce._validate import check_whole  # loads pandas
+
+        check_whole(name, value, 1, allow=("auto",))
+    if name == "device":
+        value = str(value)  # of a torch.device
+    known = _KNOWN.get(name)
+    if known is not None and (value.split(":")[0] if name == "device" else value) not in known:
+        raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(str, known))}.")
+    return value
 
 
 _FIELDS = {f.name for f in fields(Settings)}

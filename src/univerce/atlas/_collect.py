@@ -30,7 +30,7 @@ from univerce.io.blocks import iter_blocks
 from univerce.model.find import find_model
 from univerce.tl.uce_embed import uce_embed
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _BLOCK_ROWS = 4096
 
 

@@ -21,7 +21,7 @@ from univerce.bench._method import Method
 from univerce.bench._registry import find_method
 from univerce.bench._resources import measured
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 Chosen = TypeVar("Chosen")
 
 

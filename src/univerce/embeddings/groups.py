@@ -22,7 +22,7 @@ LOGNORM = "lognorm"
 _BLOCK_ROWS = 4096
 _TARGET_SUM = 1e4
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 @dataclass(frozen=True, eq=False)

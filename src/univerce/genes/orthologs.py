@@ -13,7 +13,7 @@ from univerce.genes.lookup import map_names
 from univerce.genes.spellings import clean_names, stable_id
 from univerce.genes.table import gene_table_info, make_table, validate_table
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _SHARED = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
 
 

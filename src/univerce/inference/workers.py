@@ -68,6 +68,10 @@ class Job:
 
     def __call__(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
         """Embed block ``k``: cells with names, codes of species, and counts unless these are in a file."""
+        with settings.override(**self.settings):
+            return self._embed(k, names, species, counts)
+
+    def _embed(self, k: int, names: np.ndarray, species: np.ndarray, counts: Any) -> Block:
         rows = slice(k * self.block_rows, k * self.block_rows + len(names))
         store = None if self.store is None else EmbeddingStore.attach(self.store)
         if store is not None and (done := store.find(k)) is not None:  # by a worker that died before it reported
@@ -76,7 +80,7 @@ class Job:
             counts = open_rows(self.inputs.X, self.block_rows)(rows.start, rows.stop)
         elif library(counts) == "dask":
             counts = counts.compute(scheduler="synchronous")  # here, not by a task that would wait for this one
-        with ONE_AT_A_TIME, settings.override(**self.settings):
+        with ONE_AT_A_TIME:
             key = tuple(sorted(self.settings.items()))
             place = str(self.inputs.model.path), self.inputs.model.digest, self.inputs.model_name
             encoder, tables = _encoder(*place, self.tables, self.official, key)

@@ -1,7 +1,7 @@
 """Overlap the stages of work on a stream of blocks, and time them.
 
 Every stage has one thread and holds one block: a stream takes the time of its slowest stage and the memory of a few
-blocks.
+blocks. The threads have the settings of the caller.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,20 +19,21 @@ T = TypeVar("T")
 def ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield the items, computing the next in a thread while one is used."""
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
+        here = copy_context()
+        pending = pool.submit(here.run, next, items, None)
         while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
+            pending = pool.submit(here.run, next, items, None)
             yield item
 
 
 def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:
     """Yield the items, passing each to ``work`` in a thread while the next is computed; all are done at the end."""
     with ThreadPoolExecutor(1) as pool:
-        pending = None
+        here, pending = copy_context(), None
         for item in items:
             if pending is not None:
                 pending.result()
-            pending = pool.submit(work, item)
+            pending = pool.submit(here.run, work, item)
             yield item
         if pending is not None:
             pending.result()

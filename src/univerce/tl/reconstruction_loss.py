@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 def reconstruction_loss(

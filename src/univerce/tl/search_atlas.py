@@ -27,7 +27,7 @@ from univerce.io.workers import blocks_of_rows, find_client
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 Method = Literal["exact", "ivf", "hnsw"]
 _SAMPLE = 256
 _CLOSE = 0.05  # of the distance to the last neighbor: rounding to float16 is less

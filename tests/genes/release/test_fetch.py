@@ -106,8 +106,9 @@ def server():
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_PAUSE", 0.0)
     monkeypatch.setattr(download, "_CHUNK", 500)  # what of a chunk came before a break is lost
-    with settings.override(cache_dir=tmp_path / "cache", progress=False):
-        yield tmp_path / "cache"
+    monkeypatch.setattr(settings, "cache_dir", tmp_path / "cache")  # for all threads
+    monkeypatch.setattr(settings, "progress", False)
+    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from univerce.io.atomic import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _BLOCK = 64  # rows of the token table in memory at a time: 1 MB
 _SAMPLED_ROWS = 64

@@ -14,7 +14,7 @@ import pooch
 from univerce._settings import settings
 from univerce.io.atomic import write_whole
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _CHECKSUMS = "checksums.json"
 

@@ -32,7 +32,7 @@ from univerce.io.atomic import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 CHROM_TOKEN_OFFSET = 143574
 CHROM_SEED = 23

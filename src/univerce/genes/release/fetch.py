@@ -17,7 +17,7 @@ from univerce.genes.release.download import FetchError, Part, find_problem
 from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
 from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 def fetch(name: str) -> Path:

@@ -20,7 +20,7 @@ from univerce.genes.release.download import FetchError, describe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _PREFIX = "hf://"
 _BLOCK = 2**20

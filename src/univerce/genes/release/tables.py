@@ -14,7 +14,7 @@ from univerce.genes.release.registry import RELEASED_MODELS, RELEASED_SPECIES, l
 from univerce.genes.release.source import Source
 from univerce.genes.release.tensors import TABLES, open_tensors
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _ARCHIVE = "protein_embeddings.tar.gz"
 _POSITIONS = ("species_chrom.csv", "species_offsets.pkl")

@@ -13,7 +13,7 @@ import pandas as pd
 from univerce.genes.release.sentence_ids import read_json
 from univerce.genes.species import find_species
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _COLUMNS = {"protein_embedding_id": "token", "chromosome_id": "chromosome_code", "location": "start"}
 

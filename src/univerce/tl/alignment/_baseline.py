@@ -11,7 +11,7 @@ import numpy as np
 
 from univerce.embeddings.groups import LOGNORM, Groups, has_counts, lognorm_means, shared_genes
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _FEW_GENES = 0.1
 
 

@@ -20,7 +20,7 @@ from univerce.embeddings.ranks import check_metric
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 @document

@@ -20,7 +20,7 @@ from univerce.tl.discovery._thresholds import shift_prior
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.reference import choose_cells
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 POSITIVE, NEGATIVE = "positive", "negative"
 FIT_OPTIONS: dict[str, Any] = {"batch_key": None, "max_cells": 5000, "n_folds": 5, "rng": 0}
 _LABEL, _BATCH = "label", "batch"

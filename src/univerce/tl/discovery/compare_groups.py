@@ -22,7 +22,7 @@ from univerce.tl.discovery._ranked import rank_genes
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _ROUNDING = 1e-9
 
 

@@ -32,7 +32,7 @@ from univerce.tl.labels.label_classifier import iter_proba
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _ABUNDANCE = ("data_set", "tissue")
 ALL = "all"
 

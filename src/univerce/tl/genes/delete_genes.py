@@ -24,7 +24,7 @@ from univerce.tl.genes._direction import check_direction, labels_or_all, unit_ve
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 @document

@@ -23,7 +23,7 @@ from univerce.tl.genes._genes import describe_genes, find_rows
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _BLOCK = 1024
 
 

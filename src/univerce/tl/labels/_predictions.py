@@ -18,7 +18,7 @@ from univerce.tl.labels._prepare import Prepared
 from univerce.tl.labels._rules import Decision
 from univerce.tl.labels.novelty import Novelty
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 Rule = Callable[[np.ndarray, np.ndarray], Decision]
 
 

@@ -19,7 +19,7 @@ from univerce.tl.labels.prior import Prior, estimate_shares, fitted_shares, log_
 if TYPE_CHECKING:
     from univerce.tl.labels.label_classifier import LabelClassifier
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _ESTIMATED_ON = 20_000
 
 

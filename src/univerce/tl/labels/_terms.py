@@ -16,7 +16,7 @@ from univerce.tl.ontology.terms import stated_terms
 if TYPE_CHECKING:
     import networkx as nx
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _ID = re.compile(r"[A-Za-z]+:\w+")
 
 

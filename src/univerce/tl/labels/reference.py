@@ -14,7 +14,7 @@ from univerce.embeddings.labels import label_names
 from univerce.inference.subsample import shuffled_rows
 from univerce.tl.ontology.terms import stated_terms
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 _NO_BATCH = "\0missing"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import networkx as nx
     from mudata import MuData
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 @document

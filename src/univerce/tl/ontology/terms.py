@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from univerce.embeddings.groups import Groups
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 def stated_terms(ids: Mapping[str, str] | pd.Series) -> dict[str, str]:
