@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING
 
 from univerce._settings import DEVICES, settings
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger("univerce")
+
+_process: int | None = None
+"""The process that first used torch."""
 
 _ACTIVATIONS = 8 * 2**20
 """CPU: bytes of a batch's activations. With fewer the weights are repacked too often, more leave the caches."""
@@ -32,6 +39,7 @@ def choose_device(device: str | None = None) -> torch.device:
     """
     import torch
 
+    _check_threads()
     device = settings.device if device in (None, "auto") else device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -48,6 +56,20 @@ def choose_device(device: str | None = None) -> torch.device:
             f"device={device!r} is not available; the last {kind.upper()} device is '{kind}:{n_devices - 1}'."
         )
     return torch.device(device)
+
+
+def _check_threads() -> None:
+    """Compute with one thread in a process that was forked after torch was used: it has lost the threads of OpenMP."""
+    import torch
+
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid() and torch.get_num_threads() > 1:
+        logger.warning(
+            "This process was forked from one that used torch, and computes with one thread; spawn it for more."
+        )
+        torch.set_num_threads(1)
 
 
 def choose_precision(device: torch.device, d_model: int, precision: str | None = None) -> str:
