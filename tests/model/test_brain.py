@@ -142,7 +142,7 @@ def test_positions_are_those_of_the_first_family():
     "changes, message",
     [
         ({"n_heads": 7}, "d_model=20 must be a multiple of n_heads=7"),
-        ({"n_layers": 0}, "n_layers=0 must be at least 1"),
+        ({"n_layers": 0}, "n_layers=0 must be a whole number"),
         ({"reduction": "max"}, "reduction='max' is not known; use one of cls, mean"),
         ({"activation": "swish"}, "activation='swish' is not known; use one of gelu, relu"),
         ({"positions": "rotary"}, "positions='rotary' is not known"),

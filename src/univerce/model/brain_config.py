@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
-from univerce.model.config import SAMPLINGS
-
-_CHOICES = {
-    "sampling": SAMPLINGS, "activation": ("gelu", "relu"), "positions": ("sinusoidal", "learned"),
-    "reduction": ("cls", "mean"),
-}  # fmt: skip
+from univerce.model.config import SAMPLINGS, SentenceConfig
 
 
 @dataclass(frozen=True)
-class UCEBrainConfig:
+class UCEBrainConfig(SentenceConfig):
     """The architecture and the sampling of a UCE-brain network; with the weights they define an embedding space.
 
     The defaults are those of the public checkpoints of 8 layers. Numbers of tokens are not part of it: the gene tables
@@ -28,6 +24,10 @@ class UCEBrainConfig:
     """
 
     family: ClassVar[str] = "uce-brain"  # see univerce.model.families
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "sampling": SAMPLINGS, "activation": ("gelu", "relu"), "positions": ("sinusoidal", "learned"),
+        "reduction": ("cls", "mean"),
+    }  # fmt: skip
     model_id: str = "uce-brain"
     """Name of the model; the digest does not depend on it."""
     token_dim: int = 5120
@@ -67,53 +67,8 @@ class UCEBrainConfig:
 
     def __post_init__(self) -> None:
         """Validate the fields."""
-        if self.n_layers < 1:
-            raise ValueError(f"n_layers={self.n_layers} must be at least 1.")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
-        for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(choices)}.")
+        super().__post_init__()
         if self.positions == "learned" and self.n_positions < self.max_length:
             raise ValueError(
                 f"n_positions={self.n_positions} are too few for sentences of max_length={self.max_length} tokens."
             )
-        object.__setattr__(self, "head_dims", tuple(self.head_dims))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_layers} layers of width {self.d_model}, {self.n_sample:,} {self.sampling} draws, "
-            f"{self.output_dim:,} dimensions"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields in types that JSON can hold.
-
-        Returns
-        -------
-        Field name to value.
-        """
-        return asdict(self) | {"head_dims": list(self.head_dims)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UCEBrainConfig:
-        """Create a configuration from the result of :meth:`to_dict`.
-
-        Parameters
-        ----------
-        values
-            Field name to value; missing fields have their defaults.
-
-        Returns
-        -------
-        The configuration.
-
-        Raises
-        ------
-        ValueError
-            If an entry is unknown.
-        """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
-        return cls(**values)

@@ -2,15 +2,111 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 Sampling = Literal["multinomial", "systematic"]
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 
 
+_MAX_LAYERS, _MAX_SIZE = 1_000, 2**17  # of the other whole numbers
+_MAX_HEAD, _MAX_POSITIONS = 16, 2**28  # layers of a head, values of a position table
+
+
 @dataclass(frozen=True)
-class UCEConfig:
+class Config:
+    """What the configurations of all families share; they are written to ``config.json``."""
+
+    def __post_init__(self) -> None:
+        """Check type and size of each field: a file must not decide how much memory is taken."""
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str(field.type)
+            if kind == "int":
+                _check_size(field.name, value)
+            elif kind == "float":
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                    raise ValueError(f"{field.name}={value!r} must be a finite number of at least 0.")
+            elif kind.startswith("tuple"):
+                if not isinstance(value, list | tuple) or len(value) > _MAX_HEAD:
+                    raise ValueError(f"{field.name}={value!r} must be a list of at most {_MAX_HEAD} widths.")
+                for width in value:
+                    _check_size(field.name, width)
+                object.__setattr__(self, field.name, tuple(value))
+            elif type(value).__name__ != kind:
+                raise ValueError(f"{field.name}={value!r} must be of the type {kind}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields in types that JSON can hold.
+
+        Returns
+        -------
+        Field name to value.
+        """
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Create a configuration from the result of :meth:`to_dict`.
+
+        Parameters
+        ----------
+        values
+            Field name to value; missing fields have their defaults.
+
+        Returns
+        -------
+        The configuration.
+
+        Raises
+        ------
+        ValueError
+            If an entry is unknown, of another type or out of bounds.
+        """
+        if unknown := set(values) - {field.name for field in fields(cls)}:
+            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
+        return cls(**values)
+
+
+def _check_size(name: str, value: Any) -> None:
+    largest = _MAX_LAYERS if name == "n_layers" else _MAX_SIZE
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{name}={value!r} must be a whole number from 1 to {largest:,}.")
+
+
+class SentenceConfig(Config):
+    """What the configurations of transformers over sentences share."""
+
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"sampling": SAMPLINGS}
+    d_model: int
+    n_heads: int
+    n_layers: int
+    output_dim: int
+    max_length: int
+    n_sample: int
+    sampling: str
+
+    def __post_init__(self) -> None:
+        """Validate the fields."""
+        super().__post_init__()
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
+        if self.d_model * self.max_length > _MAX_POSITIONS:
+            raise ValueError(f"max_length={self.max_length} positions of d_model={self.d_model} values are too many.")
+        for name, choices in self.choices.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(choices)}.")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.n_layers} layers of width {self.d_model}, {self.n_sample:,} {self.sampling} draws, "
+            f"{self.output_dim:,} dimensions"
+        )
+
+
+@dataclass(frozen=True)
+class UCEConfig(SentenceConfig):
     """The architecture and the sampling; with the weights they define an embedding space.
 
     The defaults are those of the released models (Rosen et al. 2026), which differ only in ``n_layers`` (4 and 33).
@@ -56,53 +152,9 @@ class UCEConfig:
 
     def __post_init__(self) -> None:
         """Validate the fields."""
-        if self.n_layers < 1:
-            raise ValueError(f"n_layers={self.n_layers} must be at least 1.")
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model={self.d_model} must be a multiple of n_heads={self.n_heads}.")
+        super().__post_init__()
         if self.d_model % 2:
             raise ValueError(f"d_model={self.d_model} must be even for the sinusoidal positions.")
-        if self.sampling not in SAMPLINGS:
-            raise ValueError(f"sampling={self.sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
-        object.__setattr__(self, "head_dims", tuple(self.head_dims))
-
-    def __str__(self) -> str:
-        return (
-            f"{self.n_layers} layers of width {self.d_model}, {self.n_sample:,} {self.sampling} draws, "
-            f"{self.output_dim:,} dimensions"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields in types that JSON can hold.
-
-        Returns
-        -------
-        Field name to value.
-        """
-        return asdict(self) | {"head_dims": list(self.head_dims)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> UCEConfig:
-        """Create a configuration from the result of :meth:`to_dict`.
-
-        Parameters
-        ----------
-        values
-            Field name to value; missing fields have their defaults.
-
-        Returns
-        -------
-        The configuration.
-
-        Raises
-        ------
-        ValueError
-            If an entry is unknown.
-        """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
-        return cls(**values)
 
 
 UCE_4L = UCEConfig(model_id="uce-4l", n_layers=4)

@@ -67,7 +67,10 @@ def is_model(path: Path) -> bool:
 def read_model(path: Path) -> Model:
     """Read the config of a model directory and check its digest; ``ValueError`` if its files were changed."""
     written = _read_config(path)
-    config = read_config(written["family"], written["config"])
+    try:
+        config = read_config(written["family"], written["config"])
+    except ValueError as error:
+        raise ValueError(f"{path / CONFIG}: {error}") from error
     digest = _digest(path / WEIGHTS, config)
     if digest != written["digest"]:
         raise ValueError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from scipy import sparse
 
 from univerce.genes.hashed import identity_signs
 from univerce.genes.table import gene_table_info
+from univerce.model.config import Config
 from univerce.model.directory import Model, write_model
 from univerce.model.gene_keys import gene_keys
 
@@ -30,7 +31,7 @@ _PART = 100_000  # weights that are worth a thread
 
 
 @dataclass(frozen=True)
-class LinearConfig:
+class LinearConfig(Config):
     """The configuration of a linear model.
 
     Examples
@@ -54,37 +55,6 @@ class LinearConfig:
 
     def __str__(self) -> str:
         return f"linear, all genes, {self.output_dim:,} dimensions"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields in types that JSON can hold.
-
-        Returns
-        -------
-        Field name to value.
-        """
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Create a configuration from the result of :meth:`to_dict`.
-
-        Parameters
-        ----------
-        values
-            Field name to value; missing fields have their defaults.
-
-        Returns
-        -------
-        The configuration.
-
-        Raises
-        ------
-        ValueError
-            If an entry is unknown.
-        """
-        if unknown := set(values) - {f.name for f in fields(cls)}:
-            raise ValueError(f"The model configuration has unknown entries: {', '.join(sorted(unknown))}.")
-        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,18 +74,21 @@ def brain_config(tensors: Mapping[str, Tensor], source: Source, ids: SentenceIds
             f"{len(tensors[table]):,} rows: they are of different checkpoints."
         )
     decoder = stated.get("decoder_layer_dims")
-    return UCEBrainConfig(
-        model_id=source.model_id, token_dim=int(stated.get("embedding_dim", defaults.token_dim)), token_encoder=encoder,
-        d_model=d_model, n_heads=int(stated["nhead"]),
-        d_hidden=int(stated.get("dim_feedforward") or stated.get("expansion_factor", 4) * d_model),
-        n_layers=int(stated.get("num_layers", _count_layers(tensors, "uce.transformer_encoder.layers."))),
-        output_dim=int(stated.get("output_embedding_dim", defaults.output_dim)),
-        head_dims=defaults.head_dims if decoder is None else tuple(decoder[1:-1]), activation=str(stated["activation"]),
-        token_norm=bool(stated.get("use_embedding_layer_norm", True)),
-        positions=str(stated.get("positional_encoding_type", "sinusoidal")),
-        n_positions=int(stated.get("max_sequence_length", ids.max_length)),
-        reduction=str(stated["embedding_reduction"]), max_length=ids.max_length, n_sample=ids.n_sample,
-    )  # fmt: skip
+    try:
+        return UCEBrainConfig(
+            model_id=source.model_id, token_dim=int(stated.get("embedding_dim", defaults.token_dim)),
+            token_encoder=encoder, d_model=d_model, n_heads=int(stated["nhead"]),
+            d_hidden=int(stated.get("dim_feedforward") or stated.get("expansion_factor", 4) * d_model),
+            n_layers=int(stated.get("num_layers", _count_layers(tensors, "uce.transformer_encoder.layers."))),
+            output_dim=int(stated.get("output_embedding_dim", defaults.output_dim)),
+            head_dims=defaults.head_dims if decoder is None else tuple(decoder[1:-1]),
+            activation=str(stated["activation"]), token_norm=bool(stated.get("use_embedding_layer_norm", True)),
+            positions=str(stated.get("positional_encoding_type", "sinusoidal")),
+            n_positions=int(stated.get("max_sequence_length", ids.max_length)),
+            reduction=str(stated["embedding_reduction"]), max_length=ids.max_length, n_sample=ids.n_sample,
+        )  # fmt: skip
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"config.json of {source.name}: {error}") from error
 
 
 def _count_layers(tensors: Mapping[str, Tensor], prefix: str) -> int:
