@@ -19,6 +19,11 @@ PARAMETERS: Final = {
     "check_space": "Require both embeddings to come from one model. ``False`` is for embeddings of other methods.",
     "copy": "Return a changed copy and leave ``adata`` as it is.",
     "figsize": "Size in inches; ``None`` fits the labels.",
+    "gene_key": (
+        "Column of ``var`` with the gene names, and no other. ``None`` looks each variable up by its identifier, if a\n"
+        "common column (``ensembl_id``, ``gene_ids``, ...) has any, then by ``var_names``, then in the other common\n"
+        "columns (``feature_name``, ``gene_symbols``, ...). The column that found most counts is reported."
+    ),
     "groupby": "Column of ``obs`` with the cell types.",
     "key": "Key of the result in ``uns``.",
     "key_added": "Key in ``uns``.",
@@ -26,6 +31,12 @@ PARAMETERS: Final = {
     "metric": '``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.',
     "min_cells": "Leave out groups with fewer cells.",
     "mod": "Modality, if ``adata`` is a MuData.",
+    "model": (
+        '``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-tiny"`` is the network\n'
+        'of the paper at a small size, a demonstration; ``"uce-4l"``, ``"uce-33l"`` and the other names of\n'
+        ':func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public checkpoints, fetched\n'
+        "and converted at first use; otherwise a directory."
+    ),
     "n_bootstrap": "Resamples for 95 % intervals; 0 for none.",
     "n_permutations": "Number of shuffles; 0 skips the comparison with chance.",
     "ontology": (
@@ -37,9 +48,21 @@ PARAMETERS: Final = {
         "ids, names or exact synonyms."
     ),
     "return_fig": "Return the figure.",
-    "rng": "Seed or generator.",
+    "rng": "Seed, or a generator that is drawn from once.",
+    "sampling": (
+        '``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the\n'
+        "model's."
+    ),
     "seeds": "Seeds of the methods that depend on one; the others run once.",
     "show": "Show the figure; ``None`` shows it unless ``ax`` is given.",
+    "species": (
+        'Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs``\n'
+        "with one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``,\n"
+        "``obs`` or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of\n"
+        ":func:`univerce.genes.build_species`: an AnnData, a path (``.h5ad``, ``.zarr.zip``), or several for data of\n"
+        "several species. The model refuses a table of another encoder than it was trained with. A single table\n"
+        "also states the species of data that do not."
+    ),
     "use_rep": "Key of the embedding in ``obsm``.",
 }
 """Text of each parameter."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from univerce._docs import document
 from univerce._keys import UCE_GENE
 from univerce._validate import check_adata, check_writable, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 
+@document
 def map_genes(
     adata: AnnData | MuData,
     species: SpeciesLike = None,
@@ -44,26 +46,10 @@ def map_genes(
     ----------
     adata
         AnnData with raw counts, or MuData.
-    species
-        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs`` with
-        one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``, ``obs``
-        or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of
-        :func:`univerce.genes.build_species`: an AnnData, a path (``.h5ad``, ``.zarr.zip``), or several for data of
-        several species. A single table also states the species of data that do not.
-    model
-        Model with the gene tables: a name or a directory. ``None`` is the bundled ``"uce-mini"``.
-    mod
-        Modality of a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
-    gene_key
-        Column of ``var`` with the gene names, and no other. ``None`` looks each variable up by its identifier, if a
-        common column (``ensembl_id``, ``gene_ids``, ...) has any, then by ``var_names``, then in the other common
-        columns (``feature_name``, ``gene_symbols``, ...). The column that found most counts is reported.
+    %(species, model, mod, layer, gene_key)s
     key_added
         Key of the results.
-    copy
-        Return a changed copy.
+    %(copy)s
 
     Returns
     -------

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
+from univerce._docs import document
 from univerce._validate import as_seed, check_adata, get_layer, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _DRAW = -3
 
 
+@document
 def shuffle_counts(
     adata: ad.AnnData | MuData,
     species: SpeciesLike = None,
@@ -40,12 +42,7 @@ def shuffle_counts(
     ----------
     adata
         AnnData with raw counts, or MuData.
-    species, model, gene_key
-        As for :func:`map_genes`.
-    mod
-        Modality of a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
+    %(species, model, gene_key, mod, layer)s
     rng
         Seed, or a generator that is drawn from once; with the name of a cell it decides the permutation.
 

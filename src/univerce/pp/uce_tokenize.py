@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._keys import UCE_SENTENCES
 from univerce._settings import settings
 from univerce._validate import check_writable, get_modality
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 1000
 
 
+@document
 def uce_tokenize(
     adata: AnnData | MuData,
     species: SpeciesLike = None,
@@ -48,27 +50,17 @@ def uce_tokenize(
     ----------
     adata
         AnnData with raw counts, or MuData. It is never reordered and no cell is dropped.
-    species
-        Species of the cells, the column of ``obs`` with one per cell, or gene tables; ``None`` reads it from the data,
-        see :func:`map_genes`.
+    %(species)s
     model
         A model that reads sentences: ``None`` is the bundled ``"uce-tiny"``; ``"uce-4l"``, ``"uce-33l"``, or the
         directory of a model.
-    mod
-        Modality of a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
-    gene_key
-        Column of ``var`` with the gene names; ``None`` is ``var_names``, see :func:`map_genes`.
+    %(mod, layer, gene_key)s
     rng
         Seed, or a generator that is drawn from once; with the name of a cell it decides the sentence.
-    sampling
-        ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
-        model's.
+    %(sampling)s
     key_added
         Key of the results.
-    copy
-        Return a changed copy.
+    %(copy)s
 
     Returns
     -------

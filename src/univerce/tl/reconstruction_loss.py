@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from univerce._docs import document
 from univerce._settings import settings
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("univerce")
 
 
+@document
 def reconstruction_loss(
     adata: AnnData | MuData,
     species: SpeciesLike = None,
@@ -58,12 +60,10 @@ def reconstruction_loss(
     n_queries
         Genes to ask for in each cell, half of them hidden and half of them without a count; with replacement if there
         are fewer.
-    rng
-        Seed, or a generator that is drawn from once.
+    %(rng)s
     key_added
         Key of the results.
-    copy
-        Return a changed copy.
+    %(copy)s
 
     Returns
     -------

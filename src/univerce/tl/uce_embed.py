@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._device import choose_device
+from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
@@ -34,6 +35,7 @@ logger = logging.getLogger("univerce")
 PADDINGS = ("masked", "official")
 
 
+@document
 def uce_embed(
     adata: AnnData | MuData,
     species: SpeciesLike = None,
@@ -63,23 +65,7 @@ def uce_embed(
     adata
         AnnData with raw counts, or MuData. ``X`` may be in memory, backed, zarr or dask; it is read in blocks of rows
         and never made dense. Every cell keeps its row.
-    species
-        Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs`` with
-        one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``, ``obs``
-        or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of
-        :func:`univerce.genes.build_species`: an AnnData, a path, or several for data of several species. The model
-        refuses a table of another encoder than it was trained with.
-    model
-        ``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-tiny"`` is the network of
-        the paper at a small size, a demonstration; ``"uce-4l"``, ``"uce-33l"`` and the other names of
-        :func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public checkpoints, fetched and
-        converted at first use; otherwise a directory.
-    mod
-        Modality of a MuData.
-    layer
-        Layer with the counts; ``None`` is ``X``.
-    gene_key
-        Column of ``var`` with the gene names; ``None`` is ``var_names``, see :func:`univerce.pp.map_genes`.
+    %(species, model, mod, layer, gene_key)s
     rng
         Seed, or a generator that is drawn from once; without effect on linear models.
     sampling
