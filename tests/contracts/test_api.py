@@ -10,6 +10,7 @@ import inspect
 import itertools
 import re
 import textwrap
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def _public() -> Iterator[tuple[str, Any]]:
 
 
 def _methods(name: str, cls: type) -> Iterator[tuple[str, Callable]]:
-    for attribute, member in vars(cls).items():
+    ours = [vars(base) for base in cls.__mro__ if base.__module__.startswith("univerce.")]
+    for attribute, member in ChainMap(*ours).items():
         member = getattr(member, "__func__", member)
         if inspect.isfunction(member) and not attribute.startswith("_"):
             yield f"{name}.{attribute}", member

@@ -25,7 +25,8 @@ from tests.helpers.trained import BRAIN_VOCABULARY, CONFIGS, NETWORKS, genes_tab
 from univerce.genes.table import CLS, RIGHT, make_table
 from univerce.model import UCE, UCEBrain
 from univerce.model.directory import write_model
-from univerce.model.layers import Layer, pair_logits
+from univerce.model.layers import Layer
+from univerce.model.sentence_network import pair_logits
 
 UCE_FAMILY, BRAIN = "uce", "uce-brain"
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from univerce.model.brain_config import UCEBrainConfig
-from univerce.model.layers import PositionTable, Transformer, pad_bias, pair_logits, relu
+from univerce.model.layers import PositionTable, Transformer, relu
+from univerce.model.sentence_network import SentenceNetwork
 
 TOKEN_TABLE = "embedding_layer.embedding.weight"
 """Features of all tokens in a checkpoint; they are kept in gene tables instead."""
@@ -22,7 +23,7 @@ def own_name(name: str) -> str:
     return name.removeprefix("module.").removeprefix("uce.")
 
 
-class UCEBrain(nn.Module):
+class UCEBrain(SentenceNetwork):
     """The network of the UCE-brain checkpoints.
 
     Parameters
@@ -48,9 +49,7 @@ class UCEBrain(nn.Module):
         norm = {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
         self.embedding_layer = nn.ModuleDict(norm)
         self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
-        self.pos_encoder: PositionTable | LearnedPositions = (
-            PositionTable(config) if config.positions == "sinusoidal" else LearnedPositions(config)
-        )
+        self.pos_encoder = PositionTable(config) if config.positions == "sinusoidal" else LearnedPositions(config)
         self.transformer_encoder = Transformer(config, activation=F.gelu if config.activation == "gelu" else relu)
         self.output_embedding_projector = nn.Sequential(nn.Linear(d, out), nn.LayerNorm(out))
         parts: list[nn.Module] = [nn.Dropout(p)]
@@ -60,85 +59,24 @@ class UCEBrain(nn.Module):
             width = dim
         self.expression_decoder = nn.ModuleDict({"decoder": nn.Sequential(*parts, nn.Linear(width, 1))})
 
-    def encode_tokens(self, features: Tensor) -> Tensor:
-        """Encode token features for the transformer, without positions.
-
-        Parameters
-        ----------
-        features
-            ``[..., token_dim]`` as in the gene table.
-
-        Returns
-        -------
-        ``[..., d_model]``.
-        """
+    def _encode(self, features: Tensor) -> Tensor:
         for norm in self.embedding_layer.values():
             features = norm(features)
-        encoded: Tensor = self.input_gene_embedding_projector(features)
-        return encoded
+        return self.input_gene_embedding_projector(features)
 
-    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False) -> Tensor:
-        """Embed sentences of encoded tokens.
-
-        Parameters
-        ----------
-        tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
-        lengths
-            ``[cells]`` number of tokens of each sentence; None if no sentence has pads.
-        official
-            Makes no difference: this family masks pads in its own code too.
-
-        Returns
-        -------
-        ``[cells, output_dim]`` float32, of unit length.
-        """
+    def _read_cells(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
         if self.config.reduction == "cls":
-            return F.normalize(self.output_embedding_projector(self._encode(tokens, lengths, cls_only=True)), dim=-1)
+            return self.output_embedding_projector(self._transform(tokens, lengths, cls_only=True))
         n_cells, length, _ = tokens.shape
         if lengths is None:
             lengths = torch.full((n_cells,), length, device=tokens.device)
         pad = self.encode_tokens(tokens.new_zeros(self.config.token_dim)).to(tokens.dtype)
         pads = pad.expand(n_cells, self.config.max_length - length, -1)
-        outputs = self._encode(torch.cat([tokens, pads], dim=1), lengths, cls_only=False)
-        return F.normalize(self.output_embedding_projector(outputs).mean(dim=1), dim=-1)
+        outputs = self._transform(torch.cat([tokens, pads], dim=1), lengths, cls_only=False)
+        return self.output_embedding_projector(outputs).mean(dim=1)
 
-    def read_tokens(self, tokens: Tensor) -> Tensor:
-        """Compute the last layer at every position of sentences without pads.
-
-        Parameters
-        ----------
-        tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
-
-        Returns
-        -------
-        ``[cells, length, d_model]``.
-        """
-        return self._encode(tokens, None, cls_only=False)
-
-    def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
-        """Compute the logit that a gene is expressed in a cell.
-
-        Parameters
-        ----------
-        cells
-            ``[cells, output_dim]`` embeddings.
-        gene_features
-            ``[cells, queries, token_dim]`` or ``[queries, token_dim]`` features of the query genes.
-
-        Returns
-        -------
-        ``[cells, queries]`` logits.
-        """
-        return pair_logits(self.expression_decoder["decoder"], cells, self.encode_tokens(gene_features))
-
-    def _encode(self, tokens: Tensor, lengths: Tensor | None, *, cls_only: bool) -> Tensor:
-        width = tokens.shape[1]
-        positions = self.pos_encoder.pe.flatten(0, -2)[:width]
-        bias = None if lengths is None else pad_bias(lengths, width, official=False)
-        encoded: Tensor = self.transformer_encoder(tokens + positions, bias, cls_only=cls_only)
-        return encoded
+    def _head(self, gene_features: Tensor) -> tuple[nn.Module, Tensor]:
+        return self.expression_decoder["decoder"], self.encode_tokens(gene_features)
 
 
 class LearnedPositions(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     Config: TypeAlias = UCEConfig | UCEBrainConfig
 
 relu: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
-
-OFFICIAL_PAD_BIAS = 1.0
-"""The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
 
 
 def sinusoids(config: Config) -> Tensor:
@@ -135,39 +132,3 @@ class Transformer(nn.Module):
 def block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
     """Linear layer, norm, GELU and dropout."""
     return nn.Sequential(nn.Linear(n_in, n_out), nn.LayerNorm(n_out), nn.GELU(), nn.Dropout(dropout))
-
-
-def pad_bias(lengths: Tensor, width: int, *, official: bool) -> Tensor:
-    """Values to add to the logits of the keys, ``[cells, 1, 1, width]``: pads are masked, or attended to with +1."""
-    is_pad = torch.arange(width, device=lengths.device) >= lengths[:, None]
-    bias = torch.zeros(is_pad.shape, device=lengths.device)
-    return bias.masked_fill(is_pad, OFFICIAL_PAD_BIAS if official else float("-inf"))[:, None, None]
-
-
-def pair_logits(head: nn.Module, cells: Tensor, genes: Tensor) -> Tensor:
-    """Apply an expression head to every pair of a cell and a gene.
-
-    Parameters
-    ----------
-    head
-        Layers that read ``[cell, gene]``.
-    cells
-        ``[cells, output_dim]``.
-    genes
-        ``[cells, queries, gene_dim]`` or ``[queries, gene_dim]``.
-
-    Returns
-    -------
-    ``[cells, queries]``.
-    """
-    modules: list[Any] = [m for m in head.modules() if not isinstance(m, nn.Sequential)]
-    if isinstance(modules[0], nn.Dropout):
-        drop, *modules = modules
-        cells, genes = drop(cells), drop(genes)
-    linear, *after = modules
-    # The cell's half of the first layer is shared by all its queries.
-    of_cell, of_gene = linear.weight.split([cells.shape[-1], genes.shape[-1]], dim=1)
-    pairs: Tensor = F.linear(cells, of_cell)[:, None] + F.linear(genes, of_gene, linear.bias)
-    for module in after:
-        pairs = module(pairs)
-    return pairs[..., 0]

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from univerce.model.config import UCEConfig
-from univerce.model.layers import PositionTable, Transformer, block, pad_bias
+from univerce.model.layers import PositionTable, Transformer, block
+from univerce.model.sentence_network import SentenceNetwork
 
 
-class UCE(nn.Module):
+class UCE(SentenceNetwork):
     """Universal Cell Embedding network (Rosen et al. 2026).
 
     Parameters
@@ -55,78 +55,15 @@ class UCE(nn.Module):
         dims = (out + config.gene_dim, *config.head_dims)
         self.binary_decoder = nn.Sequential(*(block(a, b, p) for a, b in pairwise(dims)), nn.Linear(dims[-1], 1))
 
-    def encode_tokens(self, features: Tensor) -> Tensor:
-        """Encode token features for the transformer, without positions.
+    def _encode(self, features: Tensor) -> Tensor:
+        return self.encoder(_unit(features)) * math.sqrt(self.config.d_model)
 
-        Parameters
-        ----------
-        features
-            ``[n_tokens, token_dim]`` as in the gene table.
+    def _read_cells(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
+        return self.decoder(self._transform(tokens, lengths, cls_only=True, official=official))
 
-        Returns
-        -------
-        ``[n_tokens, d_model]``.
-        """
-        unit = F.normalize(features, dim=-1, eps=1e-12)
-        return self.encoder(unit) * math.sqrt(self.config.d_model)
+    def _head(self, gene_features: Tensor) -> tuple[nn.Module, Tensor]:
+        return self.binary_decoder, self.gene_embedding_layer(_unit(gene_features))
 
-    def embed(self, tokens: Tensor, lengths: Tensor | None = None, *, official: bool = False) -> Tensor:
-        """Embed sentences of encoded tokens.
 
-        Parameters
-        ----------
-        tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
-        lengths
-            ``[cells]`` number of tokens of each sentence; None if no sentence has pads.
-        official
-            Attend to pads with +1 on their logits, as the reference does, instead of masking them.
-
-        Returns
-        -------
-        ``[cells, output_dim]`` float32, of unit length.
-        """
-        tokens = tokens + self.pos_encoder.pe[: tokens.shape[1], 0]
-        bias = None if lengths is None else pad_bias(lengths, tokens.shape[1], official=official)
-        return F.normalize(self.decoder(self.transformer_encoder(tokens, bias)), dim=-1)
-
-    def read_tokens(self, tokens: Tensor) -> Tensor:
-        """Compute the last layer at every position of sentences without pads.
-
-        Parameters
-        ----------
-        tokens
-            ``[cells, length, d_model]`` rows of :meth:`encode_tokens`.
-
-        Returns
-        -------
-        ``[cells, length, d_model]``.
-        """
-        tokens = tokens + self.pos_encoder.pe[: tokens.shape[1], 0]
-        read: Tensor = self.transformer_encoder(tokens, None, cls_only=False)
-        return read
-
-    def predict(self, cells: Tensor, gene_features: Tensor) -> Tensor:
-        """Compute the logit that a gene is expressed in a cell.
-
-        Parameters
-        ----------
-        cells
-            ``[cells, output_dim]`` embeddings.
-        gene_features
-            ``[cells, queries, token_dim]`` or ``[queries, token_dim]`` features of the query genes.
-
-        Returns
-        -------
-        ``[cells, queries]`` logits.
-        """
-        unit = F.normalize(gene_features, dim=-1, eps=1e-12)
-        genes = self.gene_embedding_layer(unit)
-        modules: list[Any] = [m for m in self.binary_decoder.modules() if not isinstance(m, nn.Sequential)]
-        linear, *after = modules
-        # The first layer reads [cell, gene]: the cell's half is shared by all its queries.
-        of_cell, of_gene = linear.weight.split([cells.shape[-1], genes.shape[-1]], dim=1)
-        pairs: Tensor = F.linear(cells, of_cell)[:, None] + F.linear(genes, of_gene, linear.bias)
-        for module in after:
-            pairs = module(pairs)
-        return pairs[..., 0]
+def _unit(features: Tensor) -> Tensor:
+    return F.normalize(features, dim=-1, eps=1e-12)
