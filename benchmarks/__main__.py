@@ -13,7 +13,7 @@ from benchmarks.measurement import Run
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
     "species", "ablations", "outliers", "coverage", "selection", "label_statistics",
-    "discovery_statistics", "statistics",
+    "discovery_statistics", "statistics", "servers",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB
 BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints")

@@ -21,9 +21,9 @@ class Hub:
     A file may be a memoryview of a mapped file.
 
     Commits follow from the content, unless ``commits`` names them. ``answers`` maps the path of a request to (status,
-    headers, body). ``faults`` maps a path to what goes wrong once: ``"cut"`` (the storage breaks the connection
-    halfway), ``"hang"`` (it stops halfway for a second before), ``"pointer"`` (the text of a Git LFS pointer instead
-    of the file), ``"short"`` (a file cut off without an error).
+    headers, body), ``once`` that of the next request alone. ``faults`` maps a path to what goes wrong once: ``"cut"``
+    (the storage breaks the connection halfway), ``"hang"`` (it stops halfway for a second before), ``"pointer"`` (the
+    text of a Git LFS pointer instead of the file), ``"short"`` (a file cut off without an error).
     """
 
     lfs = (".safetensors", ".bin", ".pt", ".torch", ".pkl", ".tar.gz")
@@ -34,6 +34,7 @@ class Hub:
         self.commits: dict[str, str] = {}
         self._digests: dict[int, tuple[Any, str]] = {}
         self.answers: dict[str, tuple[int, list, bytes]] = {}
+        self.once: dict[str, tuple[int, list, bytes]] = {}
         self.faults: dict[str, str] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -112,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         hub.requests.append((self.command, path, self.headers.get("Range")))
         parts = path.strip("/").split("/")
-        if path in hub.answers:
+        if path in hub.once:
+            self._answer(*hub.once.pop(path))
+        elif path in hub.answers:
             self._answer(*hub.answers[path])
         elif parts[:2] == ["api", "models"]:
             self._model("/".join(parts[2:4]), parts[5] if len(parts) > 5 else None)

@@ -50,7 +50,7 @@ def hub(monkeypatch):
     """A hub with the files of the release; a broken name of a module would not be patched silently."""
     fetch, listing = (importlib.import_module(f"univerce.genes.release.{name}") for name in ("fetch", "hub"))
     small = {
-        name: dataclasses.replace(asset, urls=(), figshare_id=None, min_bytes=1, max_bytes=10**9)
+        name: dataclasses.replace(asset, urls=(), figshare_id=None, min_bytes=1, max_bytes=10**9, sha256="")
         for name, asset in ASSETS.items()
     }
     for module in (registry, fetch):

@@ -134,6 +134,14 @@ def test_a_server_that_cannot_be_reached_is_a_fetch_error(hub, monkeypatch):
         fetch_hub_file(REPOSITORY, "config.json")
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_hub_that_is_busy_once_is_asked_again(hub, status):
+    busy = (status, [("Retry-After", "1")], b"")
+    hub.once |= dict.fromkeys([f"/api/models/{REPOSITORY}", STORED], busy)
+    assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+    assert hub.once == {}
+
+
 @pytest.mark.parametrize("fault", ["cut", "short"])
 def test_what_goes_wrong_once_is_tried_again(hub, fault):
     hub.faults[STORED] = fault

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.hub import CHALLENGE, FORBIDDEN, Hub
 from univerce._settings import settings
-from univerce.genes.release import download, registry
+from univerce.genes.release import download, registry, retry
 from univerce.genes.release.download import FetchError
 from univerce.genes.release.fetch import fetch, is_cached, list_assets
 from univerce.genes.release.registry import Asset, HubFile
@@ -27,7 +27,7 @@ STORED = f"/figshare/{FILE_ID}"
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_PAUSE", 0.0)
+    monkeypatch.setattr(retry, "PAUSE", 0.0)
     monkeypatch.setattr(download, "_CHUNK", 1000)
     with Hub({REPOSITORY: {"data/toy.pkl": BODY}}) as hub, settings.override(cache_dir=tmp_path / "c", progress=False):
         hub.figshare[FILE_ID] = BODY

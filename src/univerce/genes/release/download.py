@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pooch
 
 from univerce._settings import settings
-from univerce.genes.release.registry import MAGIC, Asset
+from univerce.genes.release import retry
+from univerce.genes.release.content import describe, find_problem, is_cut_off, wrong_size
+from univerce.genes.release.registry import Asset
 
 if TYPE_CHECKING:
     from requests import Response
 
-_ATTEMPTS = 3
-_PAUSE = 1.0  # seconds before the second attempt, doubled before the third
-_TIMEOUT = 30.0
-_CHUNK = 2**20
-_POINTER = b"version https://git-lfs.github.com/spec"
+_TIMEOUT = 30.0  # seconds without a byte
+_CHUNK = 2**18
 
 
 class FetchError(OSError):
     """A file could not be fetched, or the answer was not the file."""
+
+
+class _Busy(FetchError):
+    """The server may answer otherwise in a moment."""
+
+    def __init__(self, message: str, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = headers
 
 
 class _Enough(Exception):
@@ -31,44 +41,62 @@ class _Enough(Exception):
 
 
 class Part:
-    """The partial file of one address, to which pooch writes; its tag tells a changed file on the server."""
+    """The partial file of one address, to which pooch writes; its tag tells a changed file on the server.
 
-    def __init__(self, asset: Asset, url: str, path: Path) -> None:
-        self.asset, self.url = asset, url
+    ``known_hash`` is the checksum of the file, such as ``"md5:..."``.
+    """
+
+    def __init__(self, asset: Asset, url: str, path: Path, known_hash: str | None = None) -> None:
+        self.asset, self.url, self._known_hash = asset, url, known_hash
         self.path = path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
         self._tag = self.path.with_suffix(".etag")
+        self._end = 0
+        """Bytes of the file by the last answer, 0 if it does not tell."""
 
-    def download(self, *, known_hash: str | None = None) -> None:
-        """Download the file and check it, also against ``known_hash`` such as ``"md5:..."``.
+    def download(self) -> None:
+        """Download the file and check it.
 
         ``FetchError`` if the address does not serve it. What arrived before the connection broke, or the server refused
         to continue, is kept for the next call; what is not the file is removed.
         """
         import requests
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        broke = failed = 0  # breaks in all, and failures since the last byte
+        while True:
+            had = self._have()
             try:
                 self._transfer()
                 break
             except _Enough:
                 break  # the checks decide
+            except _Busy as error:
+                failed += 1
+                pause = retry.pause_before(failed, error.headers)
+                if pause > retry.LONGEST:
+                    raise FetchError(f"{error}, and asked to wait {pause:,.0f} seconds") from error
+                if failed == retry.ATTEMPTS:
+                    raise FetchError(f"{error}, {failed} times") from error
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                if attempt == _ATTEMPTS:
+                broke, failed = broke + 1, 1 if self._have() > had else failed + 1
+                pause = retry.pause_before(failed)
+                if failed == retry.ATTEMPTS:
                     have = self._have()
                     raise FetchError(
-                        f"the connection broke {attempt} times, the last time after {have} bytes: {error}"
+                        f"the connection broke {broke} times, the last time after {have} bytes: {error}"
                     ) from error
-                time.sleep(_PAUSE * 2 ** (attempt - 1))
             except requests.RequestException as error:
                 raise FetchError(str(error)) from error
-        problem = find_problem(self.asset, self.path)
-        if not problem and known_hash is not None:
-            algorithm, _, expected = known_hash.partition(":")
-            if (found := pooch.file_hash(str(self.path), alg=algorithm)) != expected:
-                problem = f"its {algorithm} is {found} instead of {expected}"
-        if problem:
+            time.sleep(pause)
+        if problem := self._find_problem():
             self.discard()
             raise FetchError(problem)
+
+    def put(self, path: Path) -> None:
+        """Give the file its name."""
+        with self.path.open("rb") as file:
+            os.fsync(file.fileno())
+        self.path.replace(path)
+        self.discard()
 
     def discard(self) -> None:
         """Remove the partial file and its tag."""
@@ -77,16 +105,20 @@ class Part:
 
     def write(self, chunk: bytes) -> None:
         """Append a chunk, up to one chunk more than the file can have."""
-        with self.path.open("ab") as file:
-            file.write(chunk)
-            if file.tell() > self.asset.max_bytes:
-                raise _Enough
+        try:
+            with self.path.open("ab") as file:
+                file.write(chunk)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error  # a full disk does not say where
+        if self.path.stat().st_size > self.asset.max_bytes:
+            raise _Enough
 
     def flush(self) -> None:
         """Do nothing: chunks are not buffered."""
 
     def _transfer(self) -> None:
         """Request the whole file, or what is missing of the file that had this tag."""
+        import requests
         from tqdm.auto import tqdm
 
         headers = {"Accept-Encoding": "identity"}
@@ -98,6 +130,8 @@ class Part:
                 bar, _CHUNK, headers=headers, hooks={"response": self._accept}, timeout=_TIMEOUT
             )
             request(self.url, self, None)
+        if (size := self.path.stat().st_size) < self._end:  # a range may be answered in part
+            raise requests.ConnectionError(f"the answer ended after {size} of {self._end} bytes")
 
     def _accept(self, response: Response, **_: Any) -> None:
         """Look at the status and the headers before anything is written."""
@@ -114,19 +148,50 @@ class Part:
             self.discard()
             raise requests.ConnectionError("the file changed on the server")  # the next attempt starts from zero
         start = have if status == 206 else 0
-        length = None if "Content-Encoding" in answer else answer.get("Content-Length")
-        problem = ""
-        if status not in ((200, 206) if have else (200,)):
-            problem = f"it answered {status} {response.reason} with"
-        elif length is not None and (wrong := _wrong_size(self.asset, start + int(length))):
-            problem = f"it has {wrong}:"
+        problem, self._end = self._refusal(response, start)
         if problem:
-            seen = describe(next(response.iter_content(512), b""))
+            try:
+                seen = describe(next(response.iter_content(512), b""))
+            except requests.RequestException:
+                seen = "an answer that breaks off"
             response.close()
-            raise FetchError(f"{problem} {seen}")
+            message = f"{problem} {seen}"
+            raise _Busy(message, answer) if retry.is_passing(status, answer) else FetchError(message)
         if not start:
             self.path.write_bytes(b"")
             self._tag.write_text(answer.get("ETag", ""))
+
+    def _refusal(self, response: Response, start: int) -> tuple[str, int]:
+        """Why an answer that goes on from ``start`` cannot be of the file, and the size of the file by its headers."""
+        status, answer = response.status_code, response.headers
+        if status not in ((200, 206) if self._have() else (200,)):
+            return f"it answered {status} {response.reason} with", 0
+        length, total = answer.get("Content-Length", ""), answer.get("Content-Range", "").rpartition("/")[2]
+        if "Content-Encoding" in answer or not length.isdecimal():
+            framed = length or "chunked" in answer.get("Transfer-Encoding", "").lower()
+            if not framed and self._known_hash is None and not self.asset.sha256:
+                return "it states neither the length of the file nor a checksum, so that a part would pass for it:", 0
+            return "", 0
+        end = int(total) if status == 206 and total.isdecimal() else start + int(length)
+        if wrong := wrong_size(self.asset, end):
+            return f"it has {wrong}:", end
+        free = shutil.disk_usage(self.path.parent).free
+        if end - start > free:
+            raise OSError(
+                f"{self.asset.name} needs {end - start:,} more bytes, and {self.path.parent} has {free:,} left. Free "
+                "some, or set UNIVERCE_CACHE or uc.settings.cache_dir to another disk."
+            )
+        return "", end
+
+    def _find_problem(self) -> str:
+        """Why what was downloaded is not the file; ``""`` if it is."""
+        if problem := find_problem(self.asset, self.path):
+            return problem
+        if self._known_hash is None:
+            return "" if self.asset.sha256 or not is_cut_off(self.asset, self.path) else "its end is missing"
+        algorithm, _, expected = self._known_hash.partition(":")
+        found = pooch.file_hash(str(self.path), alg=algorithm)
+        return "" if found == expected else f"its {algorithm} is {found} instead of {expected}"
 
     def _note(self) -> str:
         """Tag of the version that the bytes here are of."""
@@ -135,31 +200,3 @@ class Part:
     def _have(self) -> int:
         """Bytes that can be continued: the server must have named their version."""
         return self.path.stat().st_size if self._note() and self.path.exists() else 0
-
-
-def find_problem(asset: Asset, path: Path) -> str:
-    """Describe why a file cannot be the asset; ``""`` if nothing speaks against it."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    if wrong := _wrong_size(asset, path.stat().st_size):
-        return f"it has {wrong}: {describe(head)}"
-    if _is_web_page(head, asset.kind) or not head.startswith(MAGIC[asset.kind]):
-        return f"it is not a {asset.kind} file but {describe(head)}"
-    return ""
-
-
-def describe(head: bytes) -> str:
-    """Describe an answer by its first bytes."""
-    if head.startswith(_POINTER):
-        return "a Git LFS pointer instead of the file it points to"
-    kind = "a web page or error message" if _is_web_page(head) else "a file"
-    return f"{kind} that begins with {head[:80]!r}" if head else "nothing"
-
-
-def _wrong_size(asset: Asset, size: int) -> str:
-    low, high = asset.min_bytes, asset.max_bytes
-    return "" if low <= size <= high else f"{size} bytes instead of {low if low == high else f'{low} to {high}'}"
-
-
-def _is_web_page(head: bytes, kind: str = "") -> bool:
-    return head.lstrip()[:1] in ((b"<",) if kind == "json" else (b"<", b"{", b"["))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -13,7 +12,8 @@ import pandas as pd
 
 from univerce._settings import settings
 from univerce.genes.release.checksums import check_digest, read_checksums
-from univerce.genes.release.download import FetchError, Part, find_problem
+from univerce.genes.release.content import find_problem
+from univerce.genes.release.download import FetchError, Part
 from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
 from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
 
@@ -133,9 +133,9 @@ def _download(asset: Asset, path: Path) -> Path:
     """Try the sources in turn; the first file that passes all checks is the asset."""
     reasons = []
     for url in asset_urls(asset):
-        part = Part(asset, url, path)
+        part = Part(asset, url, path, _known_hash(asset, url))
         try:
-            part.download(known_hash=_known_hash(asset, url))
+            part.download()
         except FetchError as error:
             logger.warning("Could not fetch %s from %s: %s", asset.name, url, error)
             reasons.append(f"\n- {url}: {error}")
@@ -145,8 +145,7 @@ def _download(asset: Asset, path: Path) -> Path:
         except ValueError:
             part.discard()
             raise
-        os.replace(part.path, path)
-        part.discard()
+        part.put(path)
         return path
     for copy in asset.hub:
         try:

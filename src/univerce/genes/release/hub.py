@@ -6,22 +6,26 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from univerce._settings import settings
+from univerce.genes.release import retry
 from univerce.genes.release.checksums import file_sha256, read_checksums, record_checksum
-from univerce.genes.release.download import FetchError, describe
+from univerce.genes.release.content import describe
+from univerce.genes.release.download import FetchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger("univerce")
 
+T = TypeVar("T")
 _PREFIX = "hf://"
 _BLOCK = 2**20
 
@@ -107,17 +111,13 @@ def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> P
     entry = hub_files(repository, commit).get(path)
     if entry is None:
         raise FetchError(f"{_PREFIX}{repository}@{commit[:12]} has no {path}.")
-    try:
-        return _download(repository, path, commit, entry, where)
-    except FetchError as error:
-        logger.warning("%s\nTrying again.", error)
-        return _download(repository, path, commit, entry, where)  # older clients continue what broke off only now
+    return _repeated(lambda: _download(repository, path, commit, entry, where), where)
 
 
 def _download(repository: str, path: str, commit: str, entry: HubEntry, where: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    with _errors(where), _progress():
+    with _progress():
         file = Path(hf_hub_download(repository, path, revision=commit, cache_dir=_cache(), endpoint=_endpoint()))
     if problem := _problem(file, entry):
         for copy in {file.resolve(), file}:  # the file and the link to it, so that it is fetched again
@@ -156,8 +156,8 @@ def _listing(repository: str, revision: str | None, endpoint: str | None) -> tup
     from huggingface_hub import HfApi
 
     where = f"{_PREFIX}{repository}" + (f"@{revision[:12]}" if revision else "")
-    with _errors(where):
-        info = HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
+    api = HfApi(endpoint=endpoint)
+    info = _repeated(lambda: api.model_info(repository, revision=revision, files_metadata=True), where)
     files = {
         each.rfilename: HubEntry(each.size or 0, each.lfs.sha256 if each.lfs else "", each.blob_id or "")
         for each in info.siblings or ()
@@ -167,14 +167,24 @@ def _listing(repository: str, revision: str | None, endpoint: str | None) -> tup
     return info.sha, files
 
 
-@contextmanager
-def _errors(where: str) -> Iterator[None]:
-    """Raise every failure of the hub or the connection as ``FetchError``."""
-    try:
-        yield
-    except _failures() as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FetchError(f"{where}: {reason}") from error
+def _repeated(work: Callable[[], T], where: str) -> T:
+    """Do what may fail in passing, again if it does; every failure of the hub or the connection is a ``FetchError``."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return work()
+        except _failures() as error:
+            answer = getattr(error, "response", None)
+            headers = {} if answer is None else answer.headers
+            pause = retry.pause_before(attempt, headers)
+            stays = answer is not None and not retry.is_passing(answer.status_code, headers)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            failure = error if isinstance(error, FetchError) else FetchError(f"{where}: {reason}")
+            if stays or pause > retry.LONGEST or attempt == retry.ATTEMPTS:
+                raise failure from error.__cause__ if failure is error else error
+            logger.warning("%s\nTrying again in %.0f seconds.", failure, pause)
+        time.sleep(pause)
 
 
 def _failures() -> tuple[type[Exception], ...]:

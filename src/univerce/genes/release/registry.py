@@ -57,6 +57,8 @@ class Asset:
     hub: tuple[HubFile, ...] = ()
     """Copies on the hub, tried after ``urls``."""
     figshare_id: int | None = None
+    sha256: str = ""
+    """Where it is known for certain."""
 
 
 _MISC = ("minwoosun/uce-misc", "bffb91084e4476698984e7e01f6170ce291f4074")
@@ -74,13 +76,15 @@ def _weights(repository: tuple[str, str | None], figshare_name: str) -> tuple[Hu
     return HubFile(repository[0], "pytorch_model.bin", repository[1]), HubFile("lza1/uce_hf", figshare_name)
 
 
-def _figshare(name: str, kind: str, file_id: int, bounds: tuple[int, int], size: int | None, *hub: HubFile) -> Asset:
+def _figshare(
+    name: str, kind: str, file_id: int, bounds: tuple[int, int], size: int | None, *hub: HubFile, sha256: str = ""
+) -> Asset:
     urls = (
         f"https://api.figshare.com/v2/file/download/{file_id}",  # answers programs; the website often does not
         f"https://ndownloader.figshare.com/files/{file_id}",
         f"https://figshare.com/ndownloader/files/{file_id}",
     )
-    return Asset(name, kind, *bounds, urls=urls, size=size, hub=hub, figshare_id=file_id)
+    return Asset(name, kind, *bounds, urls=urls, size=size, hub=hub, figshare_id=file_id, sha256=sha256)
 
 
 # Models of the paper, which share their gene tables, and their checkpoints.
@@ -118,9 +122,11 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
     {
         asset.name: asset
         for asset in (
-            _figshare("species_chrom.csv", "csv", 42706558, (4 * _MB, 4_300_000), 4_100_000,
-                      _misc("species_chrom.csv")),
-            _figshare("species_offsets.pkl", "pickle", 42706555, (139, 139), 139, _misc("species_offsets.pkl")),
+            _figshare("species_chrom.csv", "csv", 42706558, (4_097_781, 4_097_781), 4_097_781,
+                      _misc("species_chrom.csv"),
+                      sha256="a9e801829ffaf05b5d7e6c6ef12404326cf6796ad561ad62ce701884f07969f5"),
+            _figshare("species_offsets.pkl", "pickle", 42706555, (139, 139), 139, _misc("species_offsets.pkl"),
+                      sha256="abda5b2bc4018187e408623b292686a061912f449daceb4c9c9603caf0d62538"),
             _figshare("protein_embeddings.tar.gz", "tar.gz", 42715213, (2_600 * _MB, 3_000 * _MB), 2_740 * _MB,
                       _misc("protein_embeddings.tar.gz")),
             _figshare("all_tokens.torch", "torch-zip", 42706585, (2_940_395_520, 2_990 * _MB), 2_980 * _MB,
@@ -131,7 +137,7 @@ ASSETS: Mapping[str, Asset] = MappingProxyType(
                       *_weights(UCE_650M, "33l_8ep_1024t_1280.torch")),
             _figshare("10k_pbmcs_proc.h5ad", "h5ad", 42706966, (_MB, 4 * _GB), None),
             *(_protein(*entry) for entry in _SPECIES.values()),
-            Asset("human_gene_dict.json", "json", 1_800_000, 1_900_000, size=1_821_717,
+            Asset("human_gene_dict.json", "json", 1_821_717, 1_821_717, size=1_821_717,
                   urls=(f"{_GENE_DATA}/gene_data/human_gene_dict.json",)),
         )
     }

@@ -1,0 +1,32 @@
+"""When a server is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+ATTEMPTS = 3
+"""Failures in a row, without progress between them, that end a download."""
+PAUSE = 1.0
+"""Seconds before the second attempt, doubled before the third."""
+LONGEST = 60.0
+"""Seconds that a server may ask to wait."""
+_BUSY = frozenset({202, 408, 425, 429, 500, 502, 503, 504})
+
+
+def is_passing(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer may be another in a moment; a challenge that only a browser solves stays."""
+    return status in _BUSY and headers.get("x-amzn-waf-action") != "challenge"
+
+
+def pause_before(attempt: int, headers: Mapping[str, str] | None = None) -> float:
+    """Seconds to wait after a failed attempt, counted from 1: those of ``Retry-After``, else longer each time."""
+    asked = (headers or {}).get("Retry-After", "").strip()
+    if asked.isdecimal():
+        return float(asked)
+    try:
+        date = parsedate_to_datetime(asked)
+    except (ValueError, TypeError):  # none, or neither a number nor a date
+        return PAUSE * 2 ** (attempt - 1)
+    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
