@@ -63,13 +63,13 @@ class Cells:
                 writer.add(rep, obs)
             sets = pd.DataFrame({"n_kept": self.n_cells // SETS}, index=[f"set {k}" for k in range(SETS)])
             provenance = {"format": FORMAT, "use_rep": "X_uce", "data_sets": sets}
-            writer.finish({"atlas": provenance, "X_uce": {"params": PARAMS}})
+            writer.finish({"univerce_atlas": provenance, "univerce": {"X_uce": PARAMS}})
 
     def queries(self, n: int) -> ad.AnnData:
         """Cells that are not in the atlas."""
         kind, rep = self.draw(n, 10**9)
         obs = pd.DataFrame({"cell_type": [f"type {k}" for k in kind]}, index=[f"query {i}" for i in range(n)])
-        return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS}})
+        return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"univerce": {"X_uce": PARAMS}})
 
 
 class Watch:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 X_UCE: Final = "X_uce"
-"""``obsm`` (embedding) and ``uns`` (parameters)."""
+"""``obsm`` (embedding)."""
+
+RECORDS: Final = "univerce"
+"""``uns``: what made each embedding, by its key in ``obsm``. scanpy's ``key_added`` replaces ``uns["X_uce"]``."""
+
+ATLAS: Final = "univerce_atlas"
+"""``uns`` of an atlas: its data sets and options."""
 
 UCE_GENE: Final = "uce_gene"
 """``var`` (gene of the table behind every variable) and ``uns`` (coverage report)."""

@@ -30,9 +30,9 @@ def test_appending_gives_what_building_at_once_does(path, tmp_path):
     at_once = atlas.build(data, tmp_path / "b.zarr", **OPTIONS)
     pd.testing.assert_frame_equal(out.obs, at_once.obs)
     np.testing.assert_array_equal(out.obsm["X_uce"][:], at_once.obsm["X_uce"][:])
-    pd.testing.assert_frame_equal(out.uns["atlas"]["data_sets"], at_once.uns["atlas"]["data_sets"])
-    assert out.uns["X_uce"]["params"]["table_digest"] == {"human": "t", "mouse": "m"}
-    assert list(out.uns["X_uce"]["params"]["species"]) == ["human", "mouse"]
+    pd.testing.assert_frame_equal(out.uns["univerce_atlas"]["data_sets"], at_once.uns["univerce_atlas"]["data_sets"])
+    assert out.uns["univerce"]["X_uce"]["table_digest"] == {"human": "t", "mouse": "m"}
+    assert list(out.uns["univerce"]["X_uce"]["species"]) == ["human", "mouse"]
     assert embedding_digest(out.obsm["X_uce"]) == embedding_digest(at_once.obsm["X_uce"])
     assert names(path) == {"a.zarr", "b.zarr"}
 
@@ -76,7 +76,7 @@ def test_new_cells_are_embedded(tmp_path, tiny_model):
     atlas.build({"human": counted("human", 12)}, tmp_path / "a.zarr", **options)
     out = atlas.append(tmp_path / "a.zarr", {"mouse": counted("mouse", 8)}, **options)
     assert out.obs["species"].value_counts().to_dict() == {"human": 12, "mouse": 8}
-    assert set(out.uns["X_uce"]["params"]["table_digest"]) == {"human", "mouse"}
+    assert set(out.uns["univerce"]["X_uce"]["table_digest"]) == {"human", "mouse"}
     with pytest.raises(ValueError, match=r"data\['other'\] cannot join.*10 columns|6 columns in data\['other'\]"):
         atlas.append(tmp_path / "a.zarr", {"other": embedded()}, **options)
 
@@ -131,10 +131,10 @@ def test_a_missing_atlas_is_an_error(tmp_path):
 
 def test_an_unchecked_atlas_records_no_space(path):
     new = embedded(20, 2)
-    del new.uns["X_uce"]
+    del new.uns["univerce"]
     atlas.append(path, {"two": new}, check_space=False, **OPTIONS)
-    assert "X_uce" not in atlas.open(path).uns
-    with pytest.raises(KeyError, match=r"^\"atlas.uns\['X_uce'\]\['params'\] does not say .* check_space=False"):
+    assert "univerce" not in atlas.open(path).uns
+    with pytest.raises(KeyError, match=r"atlas.uns\['univerce'\]\['X_uce'\] .* check_space=False"):
         atlas.append(path, {"three": embedded(10, 3)}, **OPTIONS)
     again = atlas.append(path, {"three": embedded(10, 3)}, check_space=False, **OPTIONS)
     assert again.n_obs == 60

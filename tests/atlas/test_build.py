@@ -56,7 +56,7 @@ def test_an_atlas_holds_the_embedding_and_what_is_known_of_the_cells(tmp_path):
 def test_an_atlas_says_where_it_comes_from(tmp_path):
     embedded(30, 1, counts=True).write_h5ad(tmp_path / "one.h5ad")
     out = build([tmp_path / "one.h5ad", embedded(50, 2)], tmp_path / "a.zarr", max_cells_per_dataset=9, rng=3)
-    sets = out.uns["atlas"]["data_sets"]
+    sets = out.uns["univerce_atlas"]["data_sets"]
     assert list(sets.index) == ["one", "data_1"]
     assert list(sets["source"]) == [str(tmp_path / "one.h5ad"), "AnnData"]
     assert list(sets["n_cells"]) == [30, 50]
@@ -67,14 +67,14 @@ def test_an_atlas_says_where_it_comes_from(tmp_path):
     assert set(sets["seed"]) == {"3"}
     assert set(sets["table_digest"]) == {"human t"}
     assert set(sets["univerce_version"]) == {uc.__version__}
-    params = out.uns["X_uce"]["params"]
+    params = out.uns["univerce"]["X_uce"]
     assert {key: params[key] for key in ("model", "model_digest", "table_digest")} == {
         key: PARAMS[key] for key in ("model", "model_digest", "table_digest")
     }
     back = ad.read_zarr(tmp_path / "a.zarr")
     pd.testing.assert_frame_equal(back.obs, out.obs)
     back.write_h5ad(tmp_path / "copy.h5ad")
-    pd.testing.assert_frame_equal(ad.read_h5ad(tmp_path / "copy.h5ad").uns["atlas"]["data_sets"], sets)
+    pd.testing.assert_frame_equal(ad.read_h5ad(tmp_path / "copy.h5ad").uns["univerce_atlas"]["data_sets"], sets)
 
 
 def test_files_give_the_same_as_anndata_in_memory(tmp_path, tiny_model):
@@ -124,9 +124,9 @@ def test_what_is_not_embedded_is_embedded_after_it_is_chosen(tmp_path, tiny_mode
         np.testing.assert_allclose(out.obsm["X_uce"][:][mine], expected, atol=1e-3)
         assert set(out.obs["species"][mine]) == {"human" if name == "h" else "mouse"}
     assert "X_uce" not in mouse.obsm
-    assert set(out.uns["X_uce"]["params"]["table_digest"]) == {"human", "mouse"}
-    assert list(out.uns["atlas"]["data_sets"]["embedded"]) == ["here", "here"]
-    assert out.n_obs - out.uns["atlas"]["data_sets"]["n_kept"].sum() == 0
+    assert set(out.uns["univerce"]["X_uce"]["table_digest"]) == {"human", "mouse"}
+    assert list(out.uns["univerce_atlas"]["data_sets"]["embedded"]) == ["here", "here"]
+    assert out.n_obs - out.uns["univerce_atlas"]["data_sets"]["n_kept"].sum() == 0
 
 
 def test_embedded_and_new_data_of_one_model_join(tmp_path, tiny_model):
@@ -134,7 +134,7 @@ def test_embedded_and_new_data_of_one_model_join(tmp_path, tiny_model):
     uc.tl.uce_embed(before, model=tiny_model)
     data = {"new": counted("mouse", 20), "before": before}
     out = build(data, tmp_path / "a.zarr", model=tiny_model, min_counts=None)
-    assert list(out.uns["atlas"]["data_sets"]["embedded"]) == ["here", "before"]
+    assert list(out.uns["univerce_atlas"]["data_sets"]["embedded"]) == ["here", "before"]
     query = counted("human", 5, seed=2)
     uc.tl.uce_embed(query, model=tiny_model)
     search_atlas(query, tmp_path / "a.zarr", n_neighbors=3)
@@ -148,7 +148,7 @@ def test_cells_with_few_counts_are_left_out(tmp_path, caplog):
     assert 10 < (totals >= 200).sum() < 50
     out = build({"a": cells}, tmp_path / "a.zarr")
     np.testing.assert_array_equal(out.obs["row"], np.flatnonzero(totals >= 200))
-    assert out.uns["atlas"]["data_sets"]["n_enough_counts"].iloc[0] == (totals >= 200).sum()
+    assert out.uns["univerce_atlas"]["data_sets"]["n_enough_counts"].iloc[0] == (totals >= 200).sum()
     assert build({"a": cells}, tmp_path / "b.zarr", min_counts=None).n_obs == 60
     cells.layers["counts"], cells.X = cells.X, cells.X * 0.01
     assert build({"a": cells}, tmp_path / "c.zarr", layer="counts").n_obs == out.n_obs
@@ -166,7 +166,7 @@ def test_cells_without_an_embedding_are_left_out_and_those_without_a_label_kept(
             {"a": cells, "unlabeled": embedded(9)}, tmp_path / "a.zarr", groupby={"a": "cell_type", "unlabeled": None}
         )
     assert "2 cells without an embedding are left out" in caplog.text
-    assert out.uns["atlas"]["data_sets"]["n_unembedded"].iloc[0] == 2
+    assert out.uns["univerce_atlas"]["data_sets"]["n_unembedded"].iloc[0] == 2
     assert out.n_obs == 28 + 9
     assert np.isfinite(out.obsm["X_uce"][:]).all()
     assert list(out.obs["row"][:28]) == [i for i in range(30) if i not in (0, 7)]
@@ -180,19 +180,19 @@ def test_coarse_types_come_from_the_map(tmp_path, caplog):
     expected = cells.obs["cell_type"].astype(str).map({"B cell": "lymphocyte", "T cell": "lymphocyte"})
     assert list(out.obs["coarse_type"].astype(object).fillna("")) == list(expected.fillna(""))
     assert "1 types are not in coarse_map and have no coarse type: 'macrophage'" in caplog.text
-    assert dict(out.uns["atlas"]["coarse_map"].to_numpy()) == {"B cell": "lymphocyte", "T cell": "lymphocyte"}
+    assert dict(out.uns["univerce_atlas"]["coarse_map"].to_numpy()) == {"B cell": "lymphocyte", "T cell": "lymphocyte"}
 
 
 def test_embeddings_of_other_methods_join_unchecked(tmp_path):
     data = {name: embedded(20, seed) for seed, name in enumerate("ab")}
     for each in data.values():
         each.obsm["X_scVI"] = each.obsm.pop("X_uce")
-        del each.uns["X_uce"]
-    with pytest.raises(KeyError, match=r"data\['a'\] cannot join.*does not say which model.*check_space=False"):
+        del each.uns["univerce"]
+    with pytest.raises(KeyError, match=r"data\['a'\] cannot join.*says which model.*check_space=False"):
         build(data, tmp_path / "a.zarr", use_rep="X_scVI")
     out = build(data, tmp_path / "a.zarr", use_rep="X_scVI", check_space=False)
     assert out.obsm["X_scVI"].shape == (40, 6)
-    assert set(out.uns) == {"atlas"}
+    assert set(out.uns) == {"univerce_atlas"}
     assert out.obs["species"].isna().all()
     data["c"] = counted()
     with pytest.raises(KeyError, match=r"data\['c'\].obsm\['X_scVI'\] does not exist, and with check_space=False"):
@@ -263,7 +263,7 @@ def test_a_data_set_without_kept_cells_is_logged_and_recorded(tmp_path, caplog):
     few.X = few.X.multiply(0).tocsr().astype(int)
     out = build({"few": few, "a": embedded(10)}, tmp_path / "a.zarr")
     assert "data['few'] adds no cell to the atlas: none of 10 is left" in caplog.text
-    assert list(out.uns["atlas"]["data_sets"]["n_kept"]) == [0, 10]
+    assert list(out.uns["univerce_atlas"]["data_sets"]["n_kept"]) == [0, 10]
 
 
 def test_an_existing_path_is_not_overwritten(tmp_path):
@@ -368,7 +368,7 @@ def test_real_cells_make_an_atlas_that_knows_its_own_kind(tmp_path, test_data):
 @pytest.mark.parametrize("silent", ["a", "b"])
 def test_unchecked_data_sets_need_no_recorded_space(tmp_path, silent):
     data = {"a": embedded(10, 1), "b": embedded(20, 2)}
-    del data[silent].uns["X_uce"]
+    del data[silent].uns["univerce"]
     out = build(data, tmp_path / "a.zarr", check_space=False)
     assert out.n_obs == 30
-    assert "X_uce" not in out.uns
+    assert "univerce" not in out.uns

@@ -48,7 +48,7 @@ def own(n: int = 40, seed: int = 7, **params) -> ad.AnnData:
     adata = ad.AnnData(obs=pd.DataFrame({"truth": [TYPES[t] for t in types]}, index=[f"own {i}" for i in range(n)]))
     adata.obsm["X_uce"] = values
     space = {"model": "uce-33l", "model_digest": "abc", "table_digest": {"human": "t"}, "species": ["human"]}
-    adata.uns["X_uce"] = {"params": space | params}
+    adata.uns["univerce"] = {"X_uce": space | params}
     return adata
 
 
@@ -57,8 +57,8 @@ def test_x_becomes_the_embedding_of_a_stated_space_and_stays_on_disk(tmp_path):
     assert cells.shape == (90, 0)
     assert isinstance(cells.obsm["X_uce"], h5py.Dataset)
     np.testing.assert_array_equal(cells.obsm["X_uce"][:], unit_rows(90)[0])
-    assert list(cells.obs) == ["cell_type", "dataset", "tissue", "coarse_cell_type"]
-    params = cells.uns["X_uce"]["params"]
+    assert list(cells.obs) == ["cell_type", "dataset", "tissue", "coarse_cell_type", "X_uce_space"]
+    params = cells.uns["univerce"]["X_uce"]
     assert (params["model"], params["model_digest"], params["species"]) == ("uce-33l", "stated: uce-33l", ["human"])
     assert cells.uns["organism"] == "human"
 
@@ -80,7 +80,7 @@ def test_an_atlas_of_it_serves_search_centroids_and_labels_of_own_cells(tmp_path
     reference = uc.atlas.read_precomputed(ima(tmp_path / "ima.h5ad"), species="human")
     built = uc.atlas.build({"ima": reference}, tmp_path / "atlas.zarr", groupby="cell_type", obs_keys=["tissue"])
     assert built.n_obs == 90
-    assert built.uns["X_uce"]["params"]["model"] == "uce-33l"
+    assert built.uns["univerce"]["X_uce"]["model"] == "uce-33l"
     query = own()
     uc.tl.search_atlas(query, built, n_neighbors=5)
     assert (query.obs["atlas_label"].astype(str) == query.obs["truth"]).mean() > 0.9
@@ -93,7 +93,7 @@ def test_own_cells_of_that_model_join_and_the_digest_of_the_model_then_counts(tm
     reference = uc.atlas.read_precomputed(ima(tmp_path / "ima.h5ad"), species="human")
     data = {"ima": reference, "own": own()}
     built = uc.atlas.build(data, tmp_path / "both.zarr", groupby={"ima": "cell_type", "own": "truth"})
-    assert built.uns["X_uce"]["params"]["model_digest"] == "abc"
+    assert built.uns["univerce"]["X_uce"]["model_digest"] == "abc"
     with pytest.raises(ValueError, match="come from two models"):
         uc.tl.check_same_space(built, own(model_digest="def"))
 
@@ -164,7 +164,7 @@ def test_cells_of_the_census_are_read_by_their_number(census):
     assert list(found.obs_names) == list("uvwxyz")
     np.testing.assert_array_equal(found.obsm["X_uce"][[0, 1, 4, 5]], values[[40, 5, 40, 7]])
     assert np.isnan(found.obsm["X_uce"][[2, 3]]).all()
-    params = found.uns["X_uce"]["params"]
+    params = found.uns["univerce"]["X_uce"]
     assert (params["census_title"], params["census_version"]) == ("UCE", "2023-12-15")
     by_index = uc.atlas.read_precomputed(census, obs=obs.set_index("soma_joinid").iloc[:2])
     np.testing.assert_array_equal(by_index.obsm["X_uce"], values[[40, 5]])

@@ -35,21 +35,21 @@ def test_the_chosen_cells_are_kept_in_their_order(path, tmp_path, monkeypatch, w
         assert each.obsm["X_uce"].dtype == np.float16
         pd.testing.assert_frame_equal(each.obs.astype(object), expected.astype(object))
         assert list(each.obs["tissue"].cat.categories) == ["lung"]
-        sets = each.uns["atlas"]["data_sets"]
+        sets = each.uns["univerce_atlas"]["data_sets"]
         assert sets["n_kept"].to_dict() == expected["data_set"].astype(str).value_counts()[["one", "two"]].to_dict()
-        assert each.uns["X_uce"]["params"]["model_digest"] == "d"
+        assert each.uns["univerce"]["X_uce"]["model_digest"] == "d"
 
 
 def test_a_subset_is_an_atlas(path, tmp_path):
     part = atlas.subset(path, "tissue == 'lung'", tmp_path / "b.zarr")
     small = atlas.subset(part, "cell_type == 'B cell'")
-    assert list(small.uns["atlas"]["selections"]) == ["tissue == 'lung'", "cell_type == 'B cell'"]
+    assert list(small.uns["univerce_atlas"]["selections"]) == ["tissue == 'lung'", "cell_type == 'B cell'"]
     query = embedded(5, 9)
     search_atlas(query, small, n_neighbors=2)
     assert set(query.obs["atlas_label"]) == {"B cell"}
     grown = atlas.append(tmp_path / "b.zarr", {"three again": embedded(4, 4)}, groupby="cell_type")
     assert grown.n_obs == part.n_obs + 4
-    assert list(grown.uns["atlas"]["selections"]) == ["tissue == 'lung'"]
+    assert list(grown.uns["univerce_atlas"]["selections"]) == ["tissue == 'lung'"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_opening_reads_no_embedding_unless_asked(path):
 def test_other_anndata_is_no_atlas(path, tmp_path):
     cells = embedded()
     cells.write_h5ad(tmp_path / "cells.h5ad")
-    with pytest.raises(ValueError, match=r"cells\.h5ad' is not an atlas: it has no uns\['atlas'\]"):
+    with pytest.raises(ValueError, match=r"cells\.h5ad' is not an atlas: it has no uns\['univerce_atlas'\]"):
         atlas.open(tmp_path / "cells.h5ad")
     with pytest.raises(ValueError, match="atlas is not an atlas"):
         atlas.subset(cells, "donor == 1")

@@ -35,7 +35,7 @@ def calls(monkeypatch):
         recorded.append(kwargs | {"key_added": key_added, "backed": adata.isbacked, "settings": compute})
         X = np.log1p(adata.X[:].toarray())
         adata.obsm[key_added] = (X @ np.random.default_rng(0).normal(size=(X.shape[1], DIM))).astype(np.float32)
-        adata.uns[key_added] = {"params": {"model": "stand-in"}}
+        adata.uns["univerce"] = {key_added: {"model": "stand-in"}}
         adata.var["uce_gene"] = adata.var_names
 
     monkeypatch.setattr(uc.tl, "uce_embed", uce_embed, raising=False)
@@ -70,7 +70,7 @@ def test_embed_adds_the_embedding_and_keeps_everything_else(tmp_path, cells, cal
     old, new = read(cells), read(tmp_path / out)
     assert new.obsm["X_uce"].shape == (N, DIM)
     assert new.obsm["X_uce"].dtype == np.float32
-    assert new.uns["X_uce"]["params"] == {"model": "stand-in"}
+    assert new.uns["univerce"]["X_uce"] == {"model": "stand-in"}
     assert new.var["uce_gene"].tolist() == old.var_names.tolist()
     for one, other in ((old.X, new.X), (old.layers["counts"], new.layers["counts"]), (old.raw.X, new.raw.X)):
         np.testing.assert_array_equal(one.toarray(), other.toarray())
@@ -113,7 +113,7 @@ def test_with_a_store_the_output_holds_the_same_embedding_as_without(tmp_path):
     plain, stored = read(tmp_path / "plain.h5ad"), read(tmp_path / "stored.h5ad")
     np.testing.assert_array_equal(plain.obsm["X_uce"], stored.obsm["X_uce"])
     pd.testing.assert_frame_equal(plain.obs, stored.obs)
-    assert stored.uns["X_uce"]["params"]["model"] == plain.uns["X_uce"]["params"]["model"]
+    assert stored.uns["univerce"]["X_uce"]["model"] == plain.uns["univerce"]["X_uce"]["model"]
 
 
 def test_quiet_switches_progress_off_only_while_it_runs(tmp_path, cells, calls, monkeypatch):
@@ -374,7 +374,7 @@ def test_pretrain_writes_a_model_that_embeds_and_resumes(tmp_path, recipe, capsy
     adata = tiny_cells("zebrafish", 5)  # of a species that it has not seen
     uc.tl.uce_embed(adata, model=tmp_path / "run/model")
     assert adata.obsm["X_uce"].shape == (5, 10)
-    assert adata.uns["X_uce"]["params"]["model"] == "mine"
+    assert adata.uns["univerce"]["X_uce"]["model"] == "mine"
     assert np.isfinite(adata.obsm["X_uce"]).all()
     digest = uc.model.find_model(tmp_path / "run/model").digest
     assert main(["pretrain", str(recipe), "--device", "cpu", "-q"]) == 0

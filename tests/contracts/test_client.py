@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 N, N_ATLAS, K = 70, 900, 9
 MISSING, MISSING_IN_ATLAS = (4, 33), (0, 450, 899)
-PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
+PARAMS = {"model": "m", "model_digest": "d", "species": ["human"], "table_digest": {"human": "t"}}
 SIZES = {"CD4 T": 60, "CD8 T": 40, "B": 40, "mono": 30}
 
 
@@ -52,7 +52,7 @@ def cells(n: int, seed: int, missing: tuple[int, ...], dtype: type = np.float32)
         {"cell_type": pd.Categorical([f"type {k}" for k in rng.integers(0, 5, n)])},
         index=[f"{seed}-{i}" for i in range(n)],
     )
-    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS}})
+    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"univerce": {"X_uce": PARAMS}})
 
 
 def write(adata: ad.AnnData, path: Path) -> Path:

@@ -121,7 +121,7 @@ def test_a_file_of_the_cellxgene_schema_is_embedded_without_preparation(embedded
     symbols = counts.copy()
     symbols.var_names = [str(i) for i in range(symbols.n_vars)]  # identifiers lost by other tools
     uc.tl.uce_embed(symbols)
-    assert symbols.uns["X_uce"]["params"]["gene_key"] == {"human": "feature_name"}
+    assert symbols.uns["univerce"]["X_uce"]["gene_key"] == {"human": "feature_name"}
     np.testing.assert_allclose(_embedding(symbols), _embedding(same), atol=1e-6)
 
 

@@ -64,7 +64,7 @@ def test_cells_are_embedded_as_those_of_the_known_species(tmp_path):
     uc.tl.uce_embed(mouse, model=model)
     uc.tl.uce_embed(rat, table, model=model)
     np.testing.assert_array_equal(rat.obsm["X_uce"], mouse.obsm["X_uce"])
-    assert rat.uns["X_uce"]["params"]["species"] == ["rat"]
+    assert rat.uns["univerce"]["X_uce"]["species"] == ["rat"]
 
 
 def test_pairs_that_do_not_fit_raise(tmp_path):

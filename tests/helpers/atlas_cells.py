@@ -26,7 +26,7 @@ def embedded(n: int = 40, seed: int = 0, *, counts: bool = False, **params) -> a
     )
     X = sp.csr_matrix(rng.multinomial(1, [0.2] * 5, n) * rng.integers(150, 251, (n, 1))) if counts else None
     adata = ad.AnnData(X, obs=obs, obsm={"X_uce": rng.normal(size=(n, 6)).astype(np.float32)})
-    adata.uns["X_uce"] = {"params": PARAMS | params}
+    adata.uns["univerce"] = {"X_uce": PARAMS | params}
     return adata
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 
-PARAMS = {"model": "toy", "model_digest": "abc", "table_digest": {"human": "xyz"}}
+PARAMS = {"model": "toy", "model_digest": "abc", "species": ["human"], "table_digest": {"human": "xyz"}}
 
 
 def blobs(
@@ -21,7 +21,7 @@ def blobs(
 ) -> ad.AnnData:
     """Cells of each type around a center that depends only on the name of the type.
 
-    ``obs`` has ``type`` and ``batch`` (batches are shifted), ``obsm["X_toy"]`` the points and ``uns["X_toy"]`` a record
+    ``obs`` has ``type`` and ``batch`` (batches are shifted), ``obsm["X_toy"]`` the points and ``uns["univerce"]`` a record
     of their space.
     """
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def blobs(
         {"type": pd.Categorical(labels, categories=list(sizes)), "batch": [f"b{b}" for b in batch]},
         index=[f"cell {seed}-{i}" for i in range(len(labels))],
     )
-    return ad.AnnData(obs=obs, obsm={"X_toy": points.astype(np.float32)}, uns={"X_toy": {"params": dict(PARAMS)}})
+    return ad.AnnData(obs=obs, obsm={"X_toy": points.astype(np.float32)}, uns={"univerce": {"X_toy": dict(PARAMS)}})
 
 
 class OneScale(TransformerMixin, BaseEstimator):

@@ -42,7 +42,7 @@ def test_every_cell_is_the_normalized_sum_of_its_genes(model):
         uc.tl.uce_embed(cells, model=model)
     np.testing.assert_allclose(cells.obsm["X_uce"], plain(cells, "human"), atol=1e-5)
     assert np.flatnonzero(cells.obs["X_uce_missing"]).tolist() == [3, 11]
-    params = cells.uns["X_uce"]["params"]
+    params = cells.uns["univerce"]["X_uce"]
     assert params["precision"] == "float32"
     assert not {"seed", "sampling", "n_sample", "n_draws", "padding"} & set(params)
 

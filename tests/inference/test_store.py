@@ -49,7 +49,7 @@ def test_a_complete_store_is_an_anndata(tmp_path: Path) -> None:
     assert adata.obsm["X_uce"].dtype == np.float32
     assert list(adata.obs_names) == NAMES
     pd.testing.assert_frame_equal(adata.obs, obs)
-    assert adata.uns["X_uce"]["params"] == {"seed": 0, "model": "abc"}
+    assert adata.uns["univerce"]["X_uce"] == {"seed": 0, "model": "abc"}
     np.testing.assert_array_equal(store.values(), values())
     array = zarr.open_group(tmp_path / "s.zarr", mode="r")["obsm/X_uce"]
     assert array.chunks == (ROWS, DIM)

@@ -113,7 +113,7 @@ def test_every_public_layout_embeds_the_same_by_one_string(hub, tmp_path, family
         first = adata if first is None else first
         np.testing.assert_array_equal(adata.obsm["X_uce"], first.obsm["X_uce"], err_msg=layout)
         assert np.isfinite(adata.obsm["X_uce"]).all()
-        params = adata.uns["X_uce"]["params"]
+        params = adata.uns["univerce"]["X_uce"]
         assert params["model"] == f"hf://maker/model{i}@{hub.commit(f'maker/model{i}')}"
         for path, content in files.items():
             (tmp_path / layout / path).parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def test_a_registered_name_loads_from_the_hub_when_figshare_does_not_answer(hub,
     hub.commits[repository] = commit
     monkeypatch.setitem(RELEASED, "uce-4l", dataclasses.replace(PAPER_CONFIG, model_id="uce-4l"))
     adata = embed("uce-4l", "mouse")
-    assert adata.uns["X_uce"]["params"]["model"] == "uce-4l"
+    assert adata.uns["univerce"]["X_uce"]["model"] == "uce-4l"
     listed = uc.model.list_models().set_index("name")
     assert listed.loc["uce-4l", "cached"]
     assert not listed.loc["uce-33l", "cached"]
@@ -235,7 +235,7 @@ def test_pinned_ids_of_the_registry_are_used_if_the_checkpoint_states_none(hub, 
     monkeypatch.setattr(source, "MODELS", {"small": entry})
     hub.repositories["maker/model"] = {k: v for k, v in brain_files().items() if k != "config.yaml"}
     adata = embed("small")
-    assert adata.uns["X_uce"]["params"]["model"] == "small"
+    assert adata.uns["univerce"]["X_uce"]["model"] == "small"
     written = json.loads((uc.model.find_model("small").path / "config.json").read_text())
     assert set(written["tokens"]["source"].values()) == {"a page"}
     assert written["source"]["commit"] == hub.commit("maker/model")

@@ -47,7 +47,7 @@ def test_it_is_a_space_of_its_own(embedded):
     assert uc.tl.check_same_space(adata, other, use_rep="X_uce_centered") is None
     mixed = embedded.copy()
     mixed.obsm["X_uce_centered"] = mixed.obsm["X_uce"]
-    mixed.uns["X_uce_centered"] = mixed.uns["X_uce"]
+    mixed.uns["univerce"]["X_uce_centered"] = mixed.uns["univerce"]["X_uce"]
     with pytest.raises(ValueError, match="come from two models, 'tiny, centered'"):
         uc.tl.check_same_space(adata, mixed, use_rep="X_uce_centered")
 
@@ -58,6 +58,6 @@ def test_bad_input_is_an_error(embedded):
     with pytest.raises(KeyError, match="'plate'"):
         uc.pp.center(embedded, batch_key="plate")
     adata = embedded.copy()
-    del adata.uns["X_uce"]
-    with pytest.raises(KeyError, match="does not say which model"):
+    del adata.uns["univerce"], adata.obs["X_uce_space"]
+    with pytest.raises(KeyError, match="says which model"):
         uc.pp.center(adata)

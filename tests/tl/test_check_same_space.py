@@ -44,7 +44,7 @@ def test_a_model_is_known_by_its_weights_and_not_by_its_name(mine, tmp_path):
     uc.tl.check_same_space(mine, embedded(renamed.path))
     impostor = write_tiny_model(tmp_path / "impostor", seed=1, tables=[tiny_table("human")])
     other = embedded(impostor.path)
-    digests = [a.uns["X_uce"]["params"]["model_digest"][:12] for a in (mine, other)]
+    digests = [a.uns["univerce"]["X_uce"]["model_digest"][:12] for a in (mine, other)]
     message = rf"come from two models, 'tiny' \({digests[0]}\) and 'tiny' \({digests[1]}\).*model= of the other"
     with pytest.raises(ValueError, match=message):
         uc.tl.check_same_space(mine, other)
@@ -67,12 +67,11 @@ def test_a_side_without_embedding_or_parameters_is_named(mine, side):
     bare.obsm["X_pca"] = np.zeros((4, 2))
     with pytest.raises(KeyError, match=rf"{side}\.obsm\['X_uce'\].*'X_pca'.*uc\.tl\.uce_embed\({side}"):
         check(bare)
-    for params in (None, {}, {"params": {}}, {"params": {"model": "m"}}, "text"):
+    for records in ({}, {"X_uce": {}}, {"X_uce": {"model": "m"}}, "text"):
         bare = mine.copy()
-        del bare.uns["X_uce"]
-        if params is not None:
-            bare.uns["X_uce"] = params
-        with pytest.raises(KeyError, match=rf"{side}\.uns\['X_uce'\]\['params'\].*uc\.tl\.uce_embed\({side}"):
+        del bare.obs["X_uce_space"]
+        bare.uns["univerce"] = records
+        with pytest.raises(KeyError, match=rf"{side}\.uns\['univerce'\]\['X_uce'\].*uc\.tl\.uce_embed\({side}"):
             check(bare)
 
 

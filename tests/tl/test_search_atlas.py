@@ -19,7 +19,7 @@ from univerce.tl.alignment.centroids import centroids
 from univerce.tl.search_atlas import _summarize, search_atlas
 
 MODULE = sys.modules["univerce.tl.search_atlas"]  # the package holds the function under this name
-PARAMS = {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}
+PARAMS = {"model": "m", "model_digest": "d", "species": ["human"], "table_digest": {"human": "t"}}
 CENTERS = np.random.default_rng(11).normal(size=(6, 12))
 
 
@@ -30,7 +30,7 @@ def cells(n: int, seed: int, *, dtype: type = np.float32, **params) -> ad.AnnDat
         {"cell_type": pd.Categorical([f"type {k}" for k in kind])}, index=[f"{seed}-{i}" for i in range(n)]
     )
     rep = (CENTERS[kind] + 0.8 * rng.normal(size=(n, 12))).astype(dtype)
-    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"X_uce": {"params": PARAMS | params}})
+    return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"univerce": {"X_uce": PARAMS | params}})
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def test_another_space_is_refused_unless_unchecked(adata, atlas):
     other = cells(100, 2, model_digest="another")
     with pytest.raises(ValueError, match="two models"):
         search(adata, other)
-    del other.uns["X_uce"]
-    with pytest.raises(KeyError, match=r"does not say which model.*check_space=False"):
+    del other.uns["univerce"]
+    with pytest.raises(KeyError, match=r"says which model.*check_space=False"):
         search(adata, other)
     assert "atlas_indices" in search(adata, other, check_space=False).obsm
     other.obsm["X_uce"] = other.obsm["X_uce"][:, :5]

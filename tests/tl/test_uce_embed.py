@@ -185,7 +185,7 @@ def test_the_seed_and_the_name_of_a_cell_decide_its_draws(cells, expected, tiny_
     renamed.obs_names = [f"{name}'" for name in cells.obs_names]
     assert np.linalg.norm(embed(renamed, tiny_model) - expected, axis=1).min() > 1e-4
     drawn = uc.tl.uce_embed(cells, model=tiny_model, rng=np.random.default_rng(5), copy=True)
-    seed = drawn.uns["X_uce"]["params"]["seed"]
+    seed = drawn.uns["univerce"]["X_uce"]["seed"]
     assert seed not in (0, 5)
     np.testing.assert_array_equal(embed(cells, tiny_model, rng=seed), drawn.obsm["X_uce"])
 
@@ -210,7 +210,7 @@ def test_cells_of_several_species_are_embedded_as_each_species_alone(tiny_model,
     uc.tl.uce_embed(adata, model=tiny_model)
     for part in parts:
         np.testing.assert_allclose(adata[part.obs_names].obsm["X_uce"], embed(part, tiny_model), **CLOSE)
-    params = adata.uns["X_uce"]["params"]
+    params = adata.uns["univerce"]["X_uce"]
     assert params["species"] == ["human", "mouse"]
     assert sorted(params["table_digest"]) == sorted(params["fraction_counts_mapped"]) == ["human", "mouse"]
 
@@ -248,7 +248,7 @@ def test_a_genome_of_a_thousand_scaffolds_is_embedded_and_pooling_is_logged(tmp_
 
 def test_what_decides_the_embedding_is_recorded(cells, tiny_model):
     uc.tl.uce_embed(cells, model=tiny_model, rng=3, sampling="systematic", n_draws=2, padding="official")
-    params = cells.uns["X_uce"]["params"]
+    params = cells.uns["univerce"]["X_uce"]
     share = cells.X[:, :-1].sum() / cells.X.sum()
     assert params.pop("fraction_counts_mapped")["human"] == pytest.approx(share)
     assert params == {
@@ -266,8 +266,8 @@ def test_the_result_survives_a_file(cells, expected, tiny_model, tmp_path, caplo
     _write_zarr(cells, tmp_path / "cells.zarr")
     for back in (ad.read_h5ad(tmp_path / "cells.h5ad"), ad.read_zarr(tmp_path / "cells.zarr")):
         np.testing.assert_array_equal(back.obsm["X_uce"], expected)
-        params = back.uns["X_uce"]["params"]
-        assert {**params, "species": list(params["species"])} == cells.uns["X_uce"]["params"]
+        params = back.uns["univerce"]["X_uce"]
+        assert {**params, "species": list(params["species"])} == cells.uns["univerce"]["X_uce"]
         assert back.obs["X_uce_missing"].tolist() == [False] * N
         uc.tl.check_same_space(cells, back)
         caplog.clear()
@@ -338,7 +338,7 @@ def test_official_windows_count_empty_cells_and_are_made_per_species(tiny_model)
 def test_bfloat16_is_near_and_recorded(cells, expected, tiny_model):
     with uc.settings.override(precision="bfloat16"):
         low = uc.tl.uce_embed(cells, model=tiny_model, copy=True)
-    assert low.uns["X_uce"]["params"]["precision"] == "bfloat16"
+    assert low.uns["univerce"]["X_uce"]["precision"] == "bfloat16"
     assert low.obsm["X_uce"].dtype == np.float32
     cosine = (low.obsm["X_uce"] * expected).sum(axis=1)
     assert cosine.min() > 0.99
@@ -361,7 +361,7 @@ def test_the_bundled_model_is_the_default():
     adata = uc.datasets.pbmc68k_reduced()[:30].copy()
     before = list(adata.obs_names)
     uc.tl.uce_embed(adata)
-    params = adata.uns["X_uce"]["params"]
+    params = adata.uns["univerce"]["X_uce"]
     out = adata.obsm["X_uce"]
     assert (params["model"], params["species"]) == ("uce-mini", ["human"])
     assert params["fraction_counts_mapped"]["human"] > 0.9

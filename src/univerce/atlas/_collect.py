@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from tqdm.auto import tqdm
 
+from univerce._keys import RECORDS
 from univerce._settings import settings
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce._version import __version__
@@ -42,7 +43,7 @@ class Part:
     """``[n_kept, n_dims]`` float16."""
     obs: pd.DataFrame
     record: dict[str, Any]
-    """Row in ``uns["atlas"]["data_sets"]``."""
+    """Row in ``uns["univerce_atlas"]["data_sets"]``."""
     space: Space | None
 
 
@@ -69,7 +70,7 @@ def add_sources(
         writer.add(part.values, part.obs)
     uns = {}
     if options.check_space and joint is not None and joint.space is not None:
-        uns[options.use_rep] = replace(joint.space, details={"univerce_version": __version__}).to_uns()
+        uns[RECORDS] = {options.use_rep: replace(joint.space, details={"univerce_version": __version__}).record}
     return pd.DataFrame.from_dict(records, orient="index"), uns
 
 
@@ -81,7 +82,7 @@ def _join(joint: EmbeddingInfo | None, new: EmbeddingInfo, check_space: bool) ->
         raise type(error)(f"{new.name} cannot join the atlas. {error.args[0]}") from error
     space = new.space
     if joint is not None and joint.space is not None:
-        space = joint.space if space is None else joint.space.join(space)
+        space = joint.space if space is None else joint.space.join(space, new.use_rep)
     return replace(new, space=space, name="the data sets before it")
 
 
@@ -200,7 +201,7 @@ def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> t
             chosen, species=pick(options.species, key), model=options.model, gene_key=options.gene_key,
             rng=options.seed, key_added=options.use_rep,
         )  # fmt: skip
-    return chosen.obsm[options.use_rep], Space.find(chosen.uns, options.use_rep)
+    return chosen.obsm[options.use_rep], Space.find(chosen, options.use_rep)
 
 
 def _describe(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, space: Space | None) -> pd.DataFrame:
@@ -244,7 +245,7 @@ def _coarse(types: pd.Series | None, coarse_map: Mapping[str, str], key: str, n:
 
 
 def coarse_table(coarse_map: Mapping[str, str] | None) -> dict[str, pd.DataFrame]:
-    """Table of the coarse types for ``uns["atlas"]``."""
+    """Table of the coarse types for ``uns["univerce_atlas"]``."""
     if not coarse_map:
         return {}
     return {"coarse_map": pd.DataFrame(sorted(coarse_map.items()), columns=["cell_type", "coarse_type"]).astype(str)}

@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._keys import ATLAS
 from univerce.io.atomic import recover, replacing
 from univerce.io.files import open_anndata
 from univerce.io.workers import blocks_of_rows
@@ -116,10 +117,10 @@ def open_atlas(path: Path) -> ad.AnnData:
 
 
 def require_atlas(adata: ad.AnnData, name: str) -> Mapping[str, Any]:
-    """``uns["atlas"]``; ``ValueError`` if it is missing."""
-    entry = adata.uns.get("atlas")
+    """``uns["univerce_atlas"]``; ``ValueError`` if it is missing."""
+    entry = adata.uns.get(ATLAS)
     if not isinstance(entry, Mapping) or entry.get("format") != FORMAT:
-        raise ValueError(f"{name} is not an atlas: it has no uns['atlas'] of uc.atlas.build.")
+        raise ValueError(f"{name} is not an atlas: it has no uns[{ATLAS!r}] of uc.atlas.build.")
     return entry
 
 

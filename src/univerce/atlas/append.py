@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._keys import ATLAS, RECORDS
 from univerce.atlas._collect import add_sources, check_sources, coarse_table
 from univerce.atlas._options import Column, Data, Options, as_sources
 from univerce.atlas._store import locked, new_atlas, open_atlas, require_atlas
@@ -94,7 +95,7 @@ def append(
         with new_atlas(path, use_rep) as writer:
             writer.copy(cells.values, atlas.obs)
             records, space = add_sources(writer, sources, options, cells.info)
-            uns = {key: value for key, value in atlas.uns.items() if key != use_rep} | space
-            uns["atlas"] = {**provenance, **coarse_table(coarse_map), "data_sets": pd.concat([recorded, records])}
+            uns = {key: value for key, value in atlas.uns.items() if key != RECORDS} | space
+            uns[ATLAS] = {**provenance, **coarse_table(coarse_map), "data_sets": pd.concat([recorded, records])}
             writer.finish(uns)
     return open_atlas(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 
-from univerce._keys import X_UCE
+from univerce._keys import ATLAS, X_UCE
 from univerce._version import __version__
 from univerce.atlas._collect import add_sources, check_sources, coarse_table
 from univerce.atlas._options import Column, Data, Options, as_sources
@@ -88,9 +88,9 @@ def build(
     ``obs``
         ``data_set``, ``obs_name`` and ``row`` (of the cell in its data set), ``cell_type``, ``obs_keys``, ``species``
         and ``coarse_type``. Missing is NaN.
-    ``uns["atlas"]["data_sets"]``
+    ``uns["univerce_atlas"]["data_sets"]``
         A row for each data set: its source, the numbers of cells left out and kept, and the model of its embedding.
-    ``uns[use_rep]["params"]``
+    ``uns["univerce"][use_rep]``
         The space: model, digests of model and gene tables, species.
 
     Raises
@@ -132,5 +132,5 @@ def build(
         with new_atlas(path, use_rep) as writer:
             records, space = add_sources(writer, sources, options, None)
             provenance = {"format": FORMAT, "use_rep": use_rep, "univerce_version": __version__, "data_sets": records}
-            writer.finish({"atlas": provenance | coarse_table(coarse_map)} | space)
+            writer.finish({ATLAS: provenance | coarse_table(coarse_map)} | space)
     return open_atlas(path)

@@ -50,7 +50,7 @@ def read_precomputed(
 
     Returns
     -------
-    AnnData ``[n_obs, 0]`` with ``obs``, the embedding in ``obsm[use_rep]`` and its space in ``uns[use_rep]["params"]``.
+    AnnData ``[n_obs, 0]`` with ``obs``, the embedding in ``obsm[use_rep]`` and its space in ``uns["univerce"][use_rep]``.
     The embedding of a file stays on disk. Cells without an embedding in the Census are NaN.
 
     Raises
@@ -71,7 +71,7 @@ def read_precomputed(
     >>> import univerce as uc
     >>> ad.AnnData(np.eye(4, 6, dtype="float32")).write_h5ad("ima.h5ad")
     >>> cells = uc.atlas.read_precomputed("ima.h5ad", species="human")
-    >>> cells.shape, cells.obsm["X_uce"].shape, cells.uns["X_uce"]["params"]["model"]
+    >>> cells.shape, cells.obsm["X_uce"].shape, cells.uns["univerce"]["X_uce"]["model"]
     ((4, 0), (4, 6), 'uce-33l')
     """
     details: dict[str, Any] = {"stated_by": "the makers of the embedding", "source": str(path)}
@@ -93,9 +93,9 @@ def read_precomputed(
     if known is not None:
         uns["organism"] = known
     space = Space(model, stated_digest(model), () if known is None else (known,), {}, details)
-    return ad.AnnData(
-        obs=obs.set_axis(obs.index.astype(str)), obsm={use_rep: values}, uns=uns | {use_rep: space.to_uns()}
-    )
+    cells = ad.AnnData(obs=obs.set_axis(obs.index.astype(str)), obsm={use_rep: values}, uns=uns)
+    space.write(cells, use_rep)
+    return cells
 
 
 def _check_values(values: Any, name: str) -> None:

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._keys import ATLAS
 from univerce.atlas._store import concat_obs, locked, new_atlas, new_path, open_atlas, require_atlas
 from univerce.embeddings.cells import Cells
 
@@ -32,8 +33,8 @@ def subset(
     Returns
     -------
     The cells in their order: in memory, or on disk as :func:`univerce.atlas.open` opens them, with ``obs``, the
-    embedding and ``uns``. ``uns["atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells are
-    removed, and ``where`` is appended to ``uns["atlas"]["selections"]``.
+    embedding and ``uns``. ``uns["univerce_atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells are
+    removed, and ``where`` is appended to ``uns["univerce_atlas"]["selections"]``.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def subset(
     rows = np.flatnonzero(_chosen(whole.obs, where))
     if len(rows) == 0:
         raise ValueError(f"where={where if isinstance(where, str) else 'the booleans'!r} chooses no cell of {name}.")
-    uns = {**whole.uns, "atlas": _narrow(provenance, whole.obs.iloc[rows], where)}
+    uns = {**whole.uns, ATLAS: _narrow(provenance, whole.obs.iloc[rows], where)}
     cells = Cells.read(whole, use_rep, name=name)
     if path is None:
         values = cells.rows(rows).astype(cells.values.dtype)

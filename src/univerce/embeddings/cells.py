@@ -54,7 +54,7 @@ class Cells:
         KeyError
             If ``obsm[use_rep]`` does not exist.
         ValueError
-            If it is not a dense matrix of numbers with at least one column.
+            If it is not a dense matrix of numbers with at least one column, or the cells come from several spaces.
         """
         if use_rep not in adata.obsm:
             available = ", ".join(map(repr, adata.obsm)) or "none"
@@ -70,7 +70,7 @@ class Cells:
                 f"{type(rep).__name__} of shape {getattr(rep, 'shape', None)}."
             )
         client = None if client is None or OnDisk.find(rep) is None else client
-        return cls(rep, adata.obs, Space.find(adata.uns, use_rep), use_rep, name, metric, client)
+        return cls(rep, adata.obs, Space.find(adata, use_rep), use_rep, name, metric, client)
 
     def __len__(self) -> int:
         return int(self.values.shape[0])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
+
+from univerce._keys import RECORDS
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 _STATED = "stated: "
-_REQUIRED = frozenset({"model", "model_digest", "table_digest"})
+_REQUIRED = frozenset({"model", "model_digest", "species", "table_digest"})
 
 
 def stated_digest(model: str) -> str:
@@ -17,13 +25,21 @@ def stated_digest(model: str) -> str:
     return f"{_STATED}{model}"
 
 
+def space_column(use_rep: str) -> str:
+    """Column of ``obs`` with the space of each cell."""
+    return f"{use_rep}_space"
+
+
 @dataclass(frozen=True)
 class Space:
-    """Model and gene tables of an embedding, as recorded in ``uns[use_rep]["params"]``.
+    """Model and gene tables of an embedding, as recorded in ``uns["univerce"][use_rep]``.
 
     Two embeddings are in one space if they come from one model and from the same gene table of every shared species.
     Seed, sampling, padding and precision add noise and do not change the space. The model of an embedding that others
     computed is known by name only, see :func:`univerce.atlas.read_precomputed`.
+
+    ``anndata.concat`` drops what differs in ``uns``, or all of it, and may keep the record of one part for all. So each
+    cell holds the same facts in ``obs[f"{use_rep}_space"]``.
     """
 
     model: str
@@ -35,35 +51,59 @@ class Space:
     """Everything else on record: seed, sampling, precision, coverage, version."""
 
     @classmethod
-    def find(cls, uns: Mapping[str, Any], use_rep: str) -> Self | None:
-        """Read the space of ``use_rep``; ``None`` if no model is recorded."""
-        entry = uns.get(use_rep)
-        params = entry.get("params") if isinstance(entry, Mapping) else None
-        if not isinstance(params, Mapping) or not set(params) >= _REQUIRED:
+    def find(cls, adata: ad.AnnData, use_rep: str) -> Self | None:
+        """Read the space of ``obsm[use_rep]``; ``None`` if no model is recorded.
+
+        ``ValueError`` if the cells come from several spaces.
+        """
+        records = adata.uns.get(RECORDS)
+        found = [cls.parse(records.get(use_rep))] if isinstance(records, Mapping) else []
+        column = space_column(use_rep)
+        if column in adata.obs:
+            found += [cls.parse(_parse_json(text)) for text in pd.unique(adata.obs[column])]
+        spaces = [space for space in found if space is not None]
+        return reduce(lambda one, other: one.join(other, use_rep), spaces) if spaces else None
+
+    @classmethod
+    def parse(cls, record: Any) -> Self | None:
+        """Read a record; ``None`` if it is none, or lost gene tables when data of several species were joined."""
+        if not isinstance(record, Mapping) or not set(record) >= _REQUIRED:
             return None
-        digests = {str(k): str(v) for k, v in params["table_digest"].items()}
+        digests = {str(k): str(v) for k, v in record["table_digest"].items()}
+        model_digest = str(record["model_digest"])
+        species = {*map(str, np.atleast_1d(record["species"])), *digests}
+        if not species <= set(digests) and not model_digest.startswith(_STATED):
+            return None
         return cls(
-            model=str(params["model"]),
-            model_digest=str(params["model_digest"]),
-            species=tuple(map(str, np.atleast_1d(params.get("species", sorted(digests))))),
+            model=str(record["model"]),
+            model_digest=model_digest,
+            species=tuple(sorted(species)),
             table_digest=digests,
-            details={k: v for k, v in params.items() if k not in _REQUIRED | {"species"}},
+            details={k: v for k, v in record.items() if k not in _REQUIRED},
         )
 
+    def write(self, adata: ad.AnnData, key: str) -> None:
+        """Write ``uns["univerce"][key]`` and ``obs[f"{key}_space"]``."""
+        adata.uns[RECORDS] = {**adata.uns.get(RECORDS, {}), key: self.record}
+        adata.obs[space_column(key)] = self.column(adata.n_obs)
+
     @property
-    def params(self) -> dict[str, Any]:
-        """Content of ``uns[use_rep]["params"]``."""
-        own = {
+    def record(self) -> dict[str, Any]:
+        """Content of ``uns["univerce"][use_rep]``."""
+        return self._facts | dict(self.details)
+
+    def column(self, n: int) -> pd.Categorical:
+        """``[n]`` content of ``obs[f"{use_rep}_space"]``: the model and gene tables of each cell as JSON."""
+        return pd.Categorical.from_codes(np.zeros(n, dtype=np.int8), categories=[json.dumps(self._facts)])
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {
             "model": self.model,
             "model_digest": self.model_digest,
             "species": list(self.species),
             "table_digest": dict(self.table_digest),
         }
-        return own | dict(self.details)
-
-    def to_uns(self) -> dict[str, Any]:
-        """Content of ``uns[use_rep]``."""
-        return {"params": self.params}
 
     def is_of(self, model: str, digest: str) -> bool:
         """Whether a model made the embedding: the same digest, or the same name if one is known by name only."""
@@ -71,8 +111,9 @@ class Space:
             return self.model == model
         return self.model_digest == digest
 
-    def join(self, other: Self) -> Self:
-        """Combine the species and gene tables of both."""
+    def join(self, other: Self, use_rep: str) -> Self:
+        """Combine the species and gene tables of both; ``ValueError`` if they are two spaces."""
+        self.check_same(other, use_rep)
         return replace(
             self,
             model_digest=other.model_digest if self.model_digest.startswith(_STATED) else self.model_digest,
@@ -115,8 +156,9 @@ class EmbeddingInfo:
         if self.space is None:
             name, key = self.name, self.use_rep
             raise KeyError(
-                f"{name}.uns[{key!r}]['params'] does not say which model made {name}.obsm[{key!r}]. Keep what "
-                f"uc.tl.uce_embed writes there, or embed again with uc.tl.uce_embed({name}, key_added={key!r})."
+                f"Neither {name}.uns[{RECORDS!r}][{key!r}] nor {name}.obs[{space_column(key)!r}] says which model made "
+                f"{name}.obsm[{key!r}]. Keep what uc.tl.uce_embed writes there, or embed again with "
+                f"uc.tl.uce_embed({name}, key_added={key!r})."
             )
         return self.space
 
@@ -139,3 +181,10 @@ class EmbeddingInfo:
             hint = "If both are in one space, such as that of one scVI model, pass check_space=False."
             raise KeyError(f"{error.args[0]} {hint}") from error
         mine.check_same(theirs, self.use_rep)
+
+
+def _parse_json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):  # a cell without an embedding, or a column of the user
+        return None

@@ -100,8 +100,8 @@ class Inputs:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Content of ``uns[key]["params"]``."""
-        return self.space.params
+        """The record of the embedding, and parameters of what is computed from it."""
+        return self.space.record
 
     def sentences(self) -> Drawing:
         """How sentences are drawn; ``ValueError`` if the model reads none."""

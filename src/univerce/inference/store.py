@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from univerce._keys import RECORDS
 from univerce.io.atomic import replacing, write_whole
 from univerce.io.blocks import n_blocks
 
@@ -186,7 +187,7 @@ class EmbeddingStore:
         return out
 
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
-        """Complete the AnnData zarr with ``uns[key]["params"]`` and columns of ``obs`` in the order of the store.
+        """Complete the AnnData zarr with ``uns["univerce"][key]`` and columns of ``obs`` in the order of the store.
 
         Raises
         ------
@@ -208,7 +209,7 @@ class EmbeddingStore:
         obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         write_elem(root, "obs", obs)
         write_elem(root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
-        write_elem(root, "uns", {self.key: {"params": dict(params)}})
+        write_elem(root, "uns", {RECORDS: {self.key: dict(params)}})
         for name in ("layers", "varm", "obsp", "varp"):
             write_elem(root, name, {})
         root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})

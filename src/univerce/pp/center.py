@@ -55,7 +55,7 @@ def center(
 
     ``obsm[key_added]``
         ``[n_obs, n_dims]`` float32 of unit length; NaN for cells without an embedding, or without a batch.
-    ``uns[key_added]["params"]``
+    ``uns["univerce"][key_added]``, ``obs[f"{key_added}_space"]``
         The record of ``use_rep`` under another model name and digest: centered embeddings are a space of their own,
         which no function mixes with the universal one.
 
@@ -72,7 +72,7 @@ def center(
     >>> adata = uc.datasets.pbmc68k_reduced()[:50].copy()
     >>> uc.tl.uce_embed(adata)
     >>> uc.pp.center(adata)
-    >>> adata.uns["X_uce_centered"]["params"]["model"]
+    >>> adata.uns["univerce"]["X_uce_centered"]["model"]
     'uce-mini, centered'
     """
     data = adata.copy() if copy else adata
@@ -90,7 +90,7 @@ def center(
     digest = hashlib.sha256(f"{space.model_digest} centered".encode()).hexdigest()
     details = {**space.details, "centered": use_rep, "batch_key": batch_key or ""}
     centered = replace(space, model=f"{space.model}, centered", model_digest=digest, details=details)
-    adata.uns[key_added] = centered.to_uns()
+    centered.write(adata, key_added)
     return data if copy else None
 
 

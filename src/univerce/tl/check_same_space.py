@@ -20,7 +20,7 @@ def check_same_space(
     """Raise unless two embeddings are in the same space.
 
     They are if they come from one model and from the same gene table of every shared species. Seed, sampling, padding
-    and precision may differ. Only the record of :func:`univerce.tl.uce_embed` is read, not the values.
+    and precision may differ. Only what :func:`univerce.tl.uce_embed` recorded is read, not the values.
 
     Parameters
     ----------
@@ -29,14 +29,14 @@ def check_same_space(
     mod
         Modality, of each that is a MuData.
     use_rep
-        Key of the embedding in ``obsm`` and of its parameters in ``uns``, in both.
+        Key of the embedding in ``obsm`` of both.
 
     Raises
     ------
     ValueError
-        If the models differ, or the gene tables of a shared species.
+        If the models differ, or the gene tables of a shared species, also within one of the two.
     KeyError
-        If either has no ``obsm[use_rep]`` or no ``uns[use_rep]["params"]``.
+        If either has no ``obsm[use_rep]`` or no record of its model.
 
     Examples
     --------
@@ -45,10 +45,10 @@ def check_same_space(
     >>> uc.tl.uce_embed(adata)
     >>> uc.tl.check_same_space(adata[:3], adata[3:])
     >>> other = adata.copy()
-    >>> other.uns["X_uce"]["params"] |= {"model": "uce-4l", "model_digest": "another"}
+    >>> uc.tl.uce_embed(other, model="uce-tiny")
     >>> uc.tl.check_same_space(adata, other)
     Traceback (most recent call last):
-    ValueError: The embeddings in obsm['X_uce'] come from two models, 'uce-mini' (...) and 'uce-4l' (another): ...
+    ValueError: The embeddings in obsm['X_uce'] come from two models, 'uce-mini' (...) and 'uce-tiny' (...): ...
     """
     adata, other = get_modalities(mod, adata, other)
     spaces = [Cells.read(a, use_rep, name=n).require_space() for a, n in ((adata, "adata"), (other, "other"))]

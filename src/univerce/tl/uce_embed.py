@@ -17,6 +17,7 @@ from univerce._device import choose_device
 from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import check_writable, get_modality
+from univerce.embeddings.space import space_column
 from univerce.genes.species_of import SpeciesLike
 from univerce.inference.block import BLOCK_ROWS, Block
 from univerce.inference.embed import embed_here
@@ -100,7 +101,9 @@ def uce_embed(
         ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene.
     ``obs[f"{key_added}_missing"]``
         Whether a cell has no embedding; a warning reports their number.
-    ``uns[key_added]["params"]``
+    ``obs[f"{key_added}_space"]``
+        Model and gene tables of each cell, which stay with it through :func:`anndata.concat`.
+    ``uns["univerce"][key_added]``
         Model and its digest, species, digests of the gene tables, share of the counts that are mapped, precision,
         version; for sentences seed, sampling, draws and padding.
 
@@ -164,10 +167,11 @@ def uce_embed(
     if values is not None:
         inputs.adata.obsm[key_added] = values
         inputs.adata.obs[f"{key_added}_missing"] = missing
-        inputs.adata.uns[key_added] = inputs.space.to_uns()
+        inputs.space.write(inputs.adata, key_added)
     elif target is not None:
         if not target.is_complete:
-            target.finish(inputs.params, pd.DataFrame({f"{key_added}_missing": missing}, index=inputs.adata.obs_names))
+            obs = {f"{key_added}_missing": missing, space_column(key_added): inputs.space.column(len(missing))}
+            target.finish(inputs.params, pd.DataFrame(obs, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
     if inputs.client is None:
         logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})

@@ -19,7 +19,7 @@ def test_uce_is_uce_embed_and_says_which_model_it_was(tiny_model):
     expected = uc.tl.uce_embed(cells, model=tiny_model, rng=3, copy=True)
     got = METHOD.embed(cells, batch_key=None, groupby=None, rng=3, model=tiny_model)
     np.testing.assert_array_equal(got, expected.obsm["X_uce"])
-    digest = expected.uns["X_uce"]["params"]["model_digest"]
+    digest = expected.uns["univerce"]["X_uce"]["model_digest"]
     assert digest in str(cells.uns["details"])
 
 

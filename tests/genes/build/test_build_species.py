@@ -261,7 +261,7 @@ def test_one_call_builds_what_the_next_embeds(tmp_path, tiny_model):
     table = build(tmp_path, random_records(), "chicken", taxonomy_id=None, encoder=Generated(), out=out)
     uc.tl.uce_embed(handed, model=tiny_model, species=out)
     np.testing.assert_array_equal(handed.obsm["X_uce"], adata.obsm["X_uce"])
-    assert handed.uns["X_uce"]["params"]["table_digest"] == {"chicken": table.uns["gene_table"]["digest"]}
+    assert handed.uns["univerce"]["X_uce"]["table_digest"] == {"chicken": table.uns["gene_table"]["digest"]}
 
 
 def test_a_model_refuses_a_table_of_another_encoder_or_width(tmp_path, tiny_model):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.helpers.toy import toy_counts
+from univerce.embeddings.space import Space
 from univerce.tl.alignment.centroid_alignment import centroid_alignment
 from univerce.tl.uce_embed import uce_embed
 
@@ -250,11 +251,11 @@ def test_bad_input_is_named(query, reference):
 
 
 def test_spaces_are_checked_unless_switched_off(query, reference, tiny_model):
-    with pytest.raises(KeyError, match=r"does not say which model.*check_space=False"):
+    with pytest.raises(KeyError, match=r"says which model.*check_space=False"):
         centroid_alignment(query, reference, use_rep="X_e")
     cells = [random_cells(20, 2, seed) for seed in (1, 2)]
     for adata, digest in zip(cells, ("one", "two"), strict=True):
-        adata.uns["X_e"] = {"params": {"model": "m", "model_digest": digest, "table_digest": {"human": "t"}}}
+        Space("m", digest, ("human",), {"human": "t"}).write(adata, "X_e")
     with pytest.raises(ValueError, match=r"come from two models"):
         centroid_alignment(*cells, use_rep="X_e")
     centroid_alignment(*cells, **FREE)

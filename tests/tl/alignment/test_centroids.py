@@ -28,7 +28,9 @@ def cells() -> ad.AnnData:
         index=[f"c{i}" for i in range(n)],
     )
     adata = ad.AnnData(obs=obs, obsm={"X_uce": rng.normal(size=(n, 7)).astype(np.float32)})
-    adata.uns["X_uce"] = {"params": {"model": "m", "model_digest": "d", "table_digest": {"human": "t"}}}
+    adata.uns["univerce"] = {
+        "X_uce": {"model": "m", "model_digest": "d", "species": ["human"], "table_digest": {"human": "t"}}
+    }
     return adata
 
 
@@ -48,8 +50,8 @@ def test_centroids_are_the_means_that_scanpy_computes(cells, groupby):
 def test_centroids_are_used_like_cells(cells, tmp_path):
     out = centroids(cells, ["tissue", "cell_type"])
     assert out.obs_names[0] == "Liver | B cell"
-    assert list(out.obs.columns) == ["tissue", "cell_type", "n_cells"]
-    assert Space.find(out.uns, "X_uce") == Space.find(cells.uns, "X_uce")
+    assert list(out.obs.columns) == ["tissue", "cell_type", "n_cells", "X_uce_space"]
+    assert Space.find(out, "X_uce") == Space.find(cells, "X_uce")
     np.testing.assert_array_equal(out.obsm["X_uce"], out.X)
     again = centroids(out, "tissue", min_cells=1)
     np.testing.assert_allclose(again["Lung"].X[0], out[out.obs["tissue"] == "Lung"].X.mean(axis=0), rtol=1e-6)

@@ -172,11 +172,11 @@ def test_a_batch_is_held_out_as_a_whole_and_fewer_negatives_do_not_change_the_pr
 )  # fmt: skip
 def test_bad_input_is_an_error(atlas, known, change, options, error, match):
     if change == "space":
-        known.uns["X_toy"]["params"]["model_digest"] = "another"
+        known.uns["univerce"]["X_toy"]["model_digest"] = "another"
     if change == "nan":
         known.obsm["X_toy"][known.obs["type"] == "norn"] = np.nan
     if change == "record":
-        del known.uns["X_toy"]
+        del known.uns["univerce"]
         assert find(atlas, known, check_space=False).obs["found"].any()
     with pytest.raises(error, match=match):
         find(atlas, known, copy=False, **options)

@@ -98,12 +98,12 @@ def test_p_values_by_hand():
 )
 def test_bad_input_is_an_error(adata, reference, change, options, error, match):
     if change == "space":
-        reference.uns["X_toy"]["params"]["model_digest"] = "another"
+        reference.uns["univerce"]["X_toy"]["model_digest"] = "another"
     if change == "width":
         reference.obsm["X_toy"] = reference.obsm["X_toy"][:, :5]
     if change == "nan":
         adata.obsm["X_toy"][:] = np.nan
     if change == "record":
-        del adata.uns["X_toy"]
+        del adata.uns["univerce"]
     with pytest.raises(error, match=match):
         score(adata, reference, **options)

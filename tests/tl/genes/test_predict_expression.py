@@ -88,7 +88,9 @@ def test_genes_of_another_species_are_predicted(model):
     names = tiny_table("mouse").obs["symbol"].tolist()[:4]
     as_mouse = predicted(adata, names, model, species="Mus musculus")
     other = adata.copy()
-    other.uns["X_uce"]["params"]["table_digest"] = {"mouse": tiny_table("mouse").uns["gene_table"]["digest"]}
+    del other.obs["X_uce_space"]
+    other.uns["univerce"]["X_uce"]["species"] = ["mouse"]
+    other.uns["univerce"]["X_uce"]["table_digest"] = {"mouse": tiny_table("mouse").uns["gene_table"]["digest"]}
     pd.testing.assert_frame_equal(as_mouse, predicted(other, names, model))
     symbols = {name.upper() for name in tiny_table("human").obs["symbol"]}
     if shared := [name for name in names if name.upper() in symbols]:
@@ -121,7 +123,7 @@ def test_a_subset_another_key_and_a_list_of_one_give_the_same_and_nothing_is_wri
     before = adata.copy()
     whole = predicted(adata, GENE, model)
     assert (list(adata.obsm), list(adata.obs), adata.uns) == (list(before.obsm), list(before.obs), before.uns)
-    adata.obsm["here"], adata.uns["here"] = adata.obsm["X_uce"], adata.uns["X_uce"]
+    adata.obsm["here"], adata.uns["univerce"]["here"] = adata.obsm["X_uce"], adata.uns["univerce"]["X_uce"]
     part = predicted(adata[2:4], GENE, model, use_rep="here")
     np.testing.assert_allclose(part, whole.iloc[2:4], atol=1e-6)
     pd.testing.assert_frame_equal(predicted(adata, [GENE], model), whole)
@@ -179,7 +181,7 @@ def test_another_gene_table_of_the_species_is_an_error(tiny_model, tmp_path):
 
 def test_cells_of_several_species_need_the_species_of_the_genes(tiny_model):
     adata = embedded(tiny_model, n=3)
-    adata.uns["X_uce"]["params"]["table_digest"]["mouse"] = tiny_table("mouse").uns["gene_table"]["digest"]
+    adata.uns["univerce"]["X_uce"]["table_digest"]["mouse"] = tiny_table("mouse").uns["gene_table"]["digest"]
     with pytest.raises(ValueError, match=r"several species \(human, mouse\)\. Pass the species="):
         predicted(adata, GENE, tiny_model)
     assert predicted(adata, GENE, tiny_model, species="human").shape == (3, 1)

@@ -430,7 +430,7 @@ def test_a_fitted_classifier_gives_the_same(reference, query, method, tmp_path):
     classifier = fit(reference, method=method, batch_key="batch")
     classifier.save(tmp_path / "c.h5ad")
     query.obsm["X_mine"] = query.obsm.pop("X_toy")
-    query.uns["X_mine"] = query.uns["X_toy"]
+    query.uns["univerce"]["X_mine"] = query.uns["univerce"]["X_toy"]
     for given in (classifier, tmp_path / "c.h5ad", str(tmp_path / "c.h5ad")):
         transfer_labels(query, given, use_rep="X_mine", threshold={"accuracy": 0.8})
         pd.testing.assert_frame_equal(query.obs, expected)
@@ -481,12 +481,12 @@ def test_options_of_a_fitted_classifier_may_be_repeated_but_not_changed(referenc
 def test_two_spaces_are_refused_before_any_work(reference, query, monkeypatch):
     classifier = fit(reference)
     monkeypatch.setattr(LabelClassifier, "fit", None)
-    query.uns["X_toy"]["params"]["model_digest"] = "other"
+    query.uns["univerce"]["X_toy"]["model_digest"] = "other"
     for given in (reference, classifier):
         with pytest.raises(ValueError, match="come from two models"):
             transfer(query, given)
     transfer(query, classifier, check_space=False)
-    del query.uns["X_toy"]
+    del query.uns["univerce"]
     with pytest.raises(KeyError, match="check_space=False"):
         transfer(query, classifier)
     query.obsm["X_toy"] = query.obsm["X_toy"][:, :5]

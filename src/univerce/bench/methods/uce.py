@@ -9,6 +9,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from univerce._keys import RECORDS
 from univerce.bench._method import Method
 
 
@@ -26,7 +27,7 @@ def _embed(
     from univerce.tl.uce_embed import uce_embed
 
     uce_embed(adata, model=model, species=species, rng=rng, key_added="X_uce", **options)
-    adata.uns["details"] = adata.uns["X_uce"]["params"]
+    adata.uns["details"] = adata.uns[RECORDS]["X_uce"]
     return adata.obsm["X_uce"]
 
 

@@ -55,7 +55,7 @@ def centroids(
         Mean embedding, float32.
     ``obs``
         The columns of ``groupby`` and ``n_cells``; names join the labels, as in ``"Lung | macrophage"``.
-    ``uns[use_rep]``
+    ``uns["univerce"][use_rep]``, ``obs[f"{use_rep}_space"]``
         Space of the embedding, if recorded.
 
     Raises
@@ -90,5 +90,7 @@ def centroids(
             f"Two groups of {', '.join(map(repr, keys))} have the name {repeated[0]!r}. Rename a label with ' | '."
         )
     dims = pd.DataFrame(index=pd.Index([str(j) for j in range(means.shape[1])]))
-    uns = {} if cells.space is None else {use_rep: cells.space.to_uns()}
-    return ad.AnnData(means, obs=obs, var=dims, obsm={use_rep: means.copy()}, uns=uns)
+    centroids = ad.AnnData(means, obs=obs, var=dims, obsm={use_rep: means.copy()})
+    if cells.space is not None:
+        cells.space.write(centroids, use_rep)
+    return centroids

@@ -152,7 +152,7 @@ def fit_detector(sources: Sequence[Labeled], options: Mapping[str, Any] | None =
             raise ValueError(f"{n} {kind} have an embedding; {needed}")
     joint = ad.concat(parts)
     if (space := sources[0].cells.space) is not None:
-        joint.uns[use_rep] = space.to_uns()
+        space.write(joint, use_rep)
     classifier = LabelClassifier.fit(
         joint, groupby=_LABEL, use_rep=use_rep, batch_key=None if batch_key is None else _BATCH, max_cells=max_cells,
         min_cells=2, n_folds=chosen["n_folds"], rng=seed,

@@ -261,7 +261,7 @@ class LabelClassifier:
             raise ValueError(f"path={str(path)!r} must end in .h5ad: a classifier is saved as an AnnData.")
         content = {
             "params": dict(self.params),
-            "space": {} if self.space is None else self.space.to_uns(),
+            "space": {} if self.space is None else self.space.record,
             "left_out": self.left_out,
             "scores": dict(self.scores),
             "held_out": dict(self.held_out),
@@ -293,7 +293,7 @@ class LabelClassifier:
         classes, content = read_content(Path(path))
         model = CLASSIFIERS[content["params"]["method"]](**content["model"])
         return cls(
-            classes, content["left_out"], content["params"], Space.find(content, "space"), content["scores"],
+            classes, content["left_out"], content["params"], Space.parse(content["space"]), content["scores"],
             content["held_out"], model, Calibration(**content["calibration"]), Novelty(**content["novelty"]),
             content["seen"],
         )  # fmt: skip

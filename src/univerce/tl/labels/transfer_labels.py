@@ -182,7 +182,7 @@ def transfer_labels(
     own = {
         "use_rep": use_rep, "asked": asked, "prior": prior, "allowed": [] if allowed is None else list(allowed),
         "n_in_reference": int(found.seen.sum()),
-        "space": {} if classifier.space is None else classifier.space.params,
+        "space": {} if classifier.space is None else classifier.space.record,
         "ontology": "" if graph is None else f"{graph.graph['name']} {graph.graph['version']}",
     }  # fmt: skip
     adata.uns[key] = {
