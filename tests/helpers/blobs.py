@@ -21,8 +21,8 @@ def blobs(
 ) -> ad.AnnData:
     """Cells of each type around a center that depends only on the name of the type.
 
-    ``obs`` has ``type`` and ``batch`` (batches are shifted), ``obsm["X_toy"]`` the points and ``uns["univerce"]`` a record
-    of their space.
+    ``obs`` has ``type`` and ``batch`` (batches are shifted), ``obsm["X_toy"]`` the points and ``uns["univerce"]`` a
+    record of their space.
     """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(list(sizes), list(sizes.values())))

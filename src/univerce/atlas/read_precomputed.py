@@ -50,8 +50,9 @@ def read_precomputed(
 
     Returns
     -------
-    AnnData ``[n_obs, 0]`` with ``obs``, the embedding in ``obsm[use_rep]`` and its space in ``uns["univerce"][use_rep]``.
-    The embedding of a file stays on disk. Cells without an embedding in the Census are NaN.
+    AnnData ``[n_obs, 0]`` with ``obs``, the embedding in ``obsm[use_rep]`` and its space in
+    ``uns["univerce"][use_rep]``. The embedding of a file stays on disk. Cells without an embedding in the Census are
+    NaN.
 
     Raises
     ------

@@ -33,8 +33,8 @@ def subset(
     Returns
     -------
     The cells in their order: in memory, or on disk as :func:`univerce.atlas.open` opens them, with ``obs``, the
-    embedding and ``uns``. ``uns["univerce_atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells are
-    removed, and ``where`` is appended to ``uns["univerce_atlas"]["selections"]``.
+    embedding and ``uns``. ``uns["univerce_atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells
+    are removed, and ``where`` is appended to ``uns["univerce_atlas"]["selections"]``.
 
     Raises
     ------

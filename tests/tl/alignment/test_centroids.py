@@ -28,9 +28,7 @@ def cells() -> ad.AnnData:
         index=[f"c{i}" for i in range(n)],
     )
     adata = ad.AnnData(obs=obs, obsm={"X_uce": rng.normal(size=(n, 7)).astype(np.float32)})
-    adata.uns["univerce"] = {
-        "X_uce": {"model": "m", "model_digest": "d", "species": ["human"], "table_digest": {"human": "t"}}
-    }
+    Space("m", "d", ("human",), {"human": "t"}).write(adata, "X_uce")
     return adata
 
 

@@ -108,7 +108,7 @@ def test_a_loaded_classifier_predicts_the_same_bytes(reference, query, method, t
         pd.testing.assert_frame_equal(again.classes, classifier.classes, check_names=False, check_index_type=False)
         pd.testing.assert_frame_equal(again.left_out, classifier.left_out, check_names=False)
         assert again.params == classifier.params
-        assert again.space.params == classifier.space.params
+        assert again.space.record == classifier.space.record
         np.testing.assert_array_equal(again.held_out["probability"], classifier.held_out["probability"])
         assert again.scores["accuracy"] == classifier.scores["accuracy"]
         classifier = again
