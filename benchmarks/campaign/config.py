@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from univerce._errors import reading
 from univerce.bench import Method, method
+from univerce.io.text import read_toml
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,12 @@ def read_config(path: Path, data_dir: Path | None = None) -> Config:
     FileNotFoundError
         If the file or its data do not exist.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    content = read_toml(path)
+    with reading(path, "the configuration of a campaign"):
+        return _config(content, path, data_dir)
+
+
+def _config(content: Mapping[str, Any], path: Path, data_dir: Path | None) -> Config:
     known = {"data_dir", "data", "transfer", "method", "features", "degrade", "seeds", "min_cells", "umap", "cache"}
     _check_keys(content, known, str(path))
     if not content.get("data") or not content.get("method"):

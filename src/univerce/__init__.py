@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from univerce._errors import FileError
 from univerce._settings import settings
 from univerce._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from univerce import atlas, bench, datasets, genes, get, model, pl, pp, tl
 
-__all__ = ["atlas", "bench", "datasets", "genes", "get", "model", "pl", "pp", "settings", "tl"]
+__all__ = ["FileError", "atlas", "bench", "datasets", "genes", "get", "model", "pl", "pp", "settings", "tl"]
 
 if not TYPE_CHECKING:  # a type checker would otherwise accept every name
 

@@ -81,8 +81,8 @@ def test_sequences_are_joined_over_lines_in_order(tmp_path, zipped, newline):
         ("MKL\n>a\n", "is not a FASTA file: it begins with 'MKL'"),
         (">a\nMK1\n", "line 2: '1' is not a letter"),
         (">a\nMK\n> \n", "line 3: empty header"),
-        (gzip.compress(b">a\nMKKKKKKKKKKKKKKKKK\n")[:-9], "is damaged or not text after line"),
-        (b">a\n\xff\xfe\n", "is damaged or not text after line"),
+        (gzip.compress(b">a\nMKKKKKKKKKKKKKKKKK\n")[:-9], "is damaged or is not text after line"),
+        (b">a\n\xff\xfe\n", "is damaged or is not text after line"),
     ],
     ids=["empty", "no header", "a number", "empty header", "cut off", "not text"],
 )

@@ -185,6 +185,7 @@ class Counting:
 
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.longest, self.total = values, 0, 0
+        self.shape, self.dtype = values.shape, values.dtype
 
     def __getitem__(self, part: slice) -> np.ndarray:
         out = self.values[part]

@@ -30,11 +30,9 @@ def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> No
 
 def read(path: Path, *, backed: bool) -> ad.AnnData:
     """Read an .h5ad or .zarr."""
-    import anndata as ad
+    from univerce.io.files import read_h5ad, read_zarr
 
-    if path.suffix == ".zarr":
-        return ad.read_zarr(path)
-    return ad.read_h5ad(path, backed="r" if backed else None)
+    return read_zarr(path) if path.suffix == ".zarr" else read_h5ad(path, backed=backed)
 
 
 def write(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from univerce._errors import reading
+from univerce.io.text import text_lines
 
 _VERSIONED = re.compile(r"(.*\D\d{6,})\.\d+")
-_PLACE = re.compile(r"[a-z_]+:[^:\s]*:([^:\s]+):(\d+):\d+:[-+]?\d")
+_PLACE = re.compile(r"[a-z_]+:[^:\s]*:([^:\s]+):([0-9]{1,15}):[0-9]+:[-+]?[0-9]")
 _SEQUENCE = re.compile(r"[A-Z*.-]*")
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +34,31 @@ def read_proteins(path: Path | str) -> Iterator[Protein]:
     """Read a FASTA file of proteins, plain or gzipped, one record at a time, in upper case.
 
     Headers of Ensembl (``gene:``, ``gene_symbol:``, ``chromosome:``, ...), UniProt (``GN=``) and NCBI (``[gene=...]``)
-    are parsed; of others the first word is the identifier. ``ValueError`` that names the line if the file is damaged,
-    not FASTA, or has a character that no protein sequence has.
+    are parsed; of others the first word is the identifier. :class:`univerce.FileError` that names the line if the file
+    is damaged, not FASTA, or has a character that no protein sequence has.
     """
     path = Path(path)
-    header, number = "", 0
+    header = ""
     parts: list[str] = []
-    try:
-        with open_text(path) as lines:
-            for number, line in enumerate(lines, 1):
-                line = line.strip()
-                if line.startswith(">"):
-                    if header:
-                        yield parse_header(header, "".join(parts))
-                    header, parts = line[1:].strip(), []
-                    if not header:
-                        raise ValueError(f"{path}, line {number}: empty header.")
-                elif line:
-                    if not header:
-                        raise ValueError(f"{path} is not a FASTA file: it begins with {line[:40]!r}, not with '>'.")
-                    if not _SEQUENCE.fullmatch(part := line.upper()):
-                        wrong = next(c for c in part if not _SEQUENCE.fullmatch(c))
-                        raise ValueError(f"{path}, line {number}: {wrong!r} is not a letter of a protein sequence.")
-                    parts.append(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not text after line {number}: {error}") from error
-    if not header:
-        raise ValueError(f"{path} has no proteins.")
-    yield parse_header(header, "".join(parts))
-
-
-def open_text(path: Path) -> IO[str]:
-    """Open a text file, gzipped or not, whatever its name."""
-    with open(path, "rb") as file:
-        zipped = file.read(2) == _GZIP
-    return gzip.open(path, "rt", encoding="utf-8") if zipped else open(path, encoding="utf-8")
+    with reading(path, "a FASTA file"):
+        for number, line in enumerate(text_lines(path), 1):
+            line = line.strip()
+            if line.startswith(">"):
+                if header:
+                    yield parse_header(header, "".join(parts))
+                header, parts = line[1:].strip(), []
+                if not header:
+                    raise ValueError(f"{path}, line {number}: empty header.")
+            elif line:
+                if not header:
+                    raise ValueError(f"{path} is not a FASTA file: it begins with {line[:40]!r}, not with '>'.")
+                if not _SEQUENCE.fullmatch(part := line.upper()):
+                    wrong = next(c for c in part if not _SEQUENCE.fullmatch(c))
+                    raise ValueError(f"{path}, line {number}: {wrong!r} is not a letter of a protein sequence.")
+                parts.append(part)
+        if not header:
+            raise ValueError(f"{path} has no proteins.")
+        yield parse_header(header, "".join(parts))
 
 
 def parse_header(header: str, sequence: str = "") -> Protein:
@@ -112,7 +101,7 @@ def _uniprot(name: str, rest: str, sequence: str) -> Protein:
 
 
 def _ncbi(name: str, rest: str, sequence: str) -> Protein:
-    fields = dict(re.findall(r"\[(\w+)=([^\]]*)\]", rest))
+    fields = dict(re.findall(r"\[(\w+)=([^\]]*)\]", rest[: rest.rfind("]") + 1]))
     description: str = fields.get("protein") or rest.partition("[")[0]
     symbol = fields.get("gene", "")
     return Protein(fields.get("protein_id", name), sequence, symbol=symbol, description=description.strip())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import anndata as ad
 
+from univerce._errors import FileError
 from univerce._settings import settings
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
 from univerce.genes.release.source import Source, find_source
 from univerce.genes.release.tables import convert_once, convert_released_tables, source_species
 from univerce.genes.table import read_table
+from univerce.io.text import read_json
 
 BUNDLED_MODEL, BUNDLED_SENTENCES = "uce-mini", "uce-tiny"
 BUNDLED_MODELS = (BUNDLED_MODEL, BUNDLED_SENTENCES)
@@ -189,11 +190,12 @@ def _table_directory(model: str | Path) -> Path:
 def _own_config(directory: Path) -> dict[str, Any]:
     """Configuration of a model that this package wrote; empty for other directories."""
     try:
-        written = json.loads((directory / "config.json").read_text())
+        config = read_json(directory / "config.json").get("config", {})
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    config = written.get("config", {}) if isinstance(written, dict) else {}
-    return config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        raise FileError(f"{directory / 'config.json'}: config is {config!r}, not the fields of a model.")
+    return config
 
 
 @lru_cache(maxsize=16)

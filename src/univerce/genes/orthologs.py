@@ -9,9 +9,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._errors import reading
 from univerce.genes.lookup import map_names
 from univerce.genes.spellings import clean_names, stable_id
 from univerce.genes.table import gene_table_info, make_table, validate_table
+from univerce.io.text import open_text
 
 logger = logging.getLogger("univerce")
 _SHARED = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
@@ -92,7 +94,8 @@ def _read(orthologs: pd.DataFrame | Path | str) -> pd.DataFrame:
         path = Path(pairs)
         if not path.is_file():
             raise FileNotFoundError(f"There is no table of orthologs at {str(path)!r}.")
-        pairs = pd.read_csv(path, sep="," if ".csv" in path.suffixes else "\t", dtype=str)
+        with reading(path, "a table of orthologs"), open_text(path) as file:
+            pairs = pd.read_csv(file, sep="," if ".csv" in path.suffixes else "\t", dtype=str)
     if pairs.shape[1] != 2:
         columns = ", ".join(map(repr, pairs.columns))
         raise ValueError(

@@ -23,8 +23,11 @@ import numpy as np
 import pandas as pd
 import zarr
 
+from univerce._errors import reading
 from univerce.genes.hashed import identity_signs
 from univerce.io.atomic import replacing
+from univerce.io.compressed import path_of
+from univerce.io.files import check_sizes, read_h5ad
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
@@ -112,6 +115,7 @@ def validate_table(table: ad.AnnData) -> None:
     if missing := missing + [k for k in (*_UNS_ARRAYS, "gene_table") if k not in table.uns]:
         raise ValueError(f"Not a gene table: {', '.join(missing)} missing (obs columns and uns keys).")
     dim = table.n_vars
+    _check_finite(table, "special_features", "chromosome_features")
     codes = np.asarray(table.uns["chromosome_codes"])
     names = np.asarray(table.uns["chromosome_names"])
     if np.shape(table.uns["special_features"]) != (N_SPECIAL, dim):
@@ -156,10 +160,23 @@ def iter_token_features(table: ad.AnnData, ids: np.ndarray, *, block: int = 2048
         chromosomes = part[part >= first_chromosome] - first_chromosome
         features = (
             table.uns["special_features"][part[part < N_SPECIAL]],
-            np.asarray(table.X[genes]).reshape(len(genes), table.n_vars),
+            gene_features(table, genes),
             table.uns["chromosome_features"][chromosomes],
         )
         yield slice(begin, begin + len(part)), np.concatenate([np.asarray(x, dtype=np.float32) for x in features])
+
+
+def gene_features(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
+    """Read the features of genes, ``[n_rows, token_dim]``; ``ValueError`` names a gene whose are not finite."""
+    path = path_of(table)
+    with reading(path, "a gene table"):
+        features = np.asarray(table.X[rows]).reshape(len(rows), table.n_vars)
+        if features.dtype.kind == "f" and not (finite := np.isfinite(features).all(axis=1)).all():
+            gene = table.obs_names[rows[np.flatnonzero(~finite)[0]]]
+            raise ValueError(
+                f"The gene table of {gene_table_info(table)['species']!r} has features of {gene!r} that are not finite."
+            )
+        return features
 
 
 def table_digest(table: ad.AnnData) -> str:
@@ -175,6 +192,13 @@ def table_digest(table: ad.AnnData) -> str:
     for begin in range(0, table.n_obs, _DIGEST_ROWS):
         sha.update(np.ascontiguousarray(table.X[begin : begin + _DIGEST_ROWS]).tobytes())
     return sha.hexdigest()
+
+
+def _check_finite(table: ad.AnnData, *keys: str) -> None:
+    for key in keys:
+        values = np.asarray(table.uns[key])
+        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise ValueError(f"uns[{key!r}] of the gene table holds values that are not finite numbers.")
 
 
 def _check_digest(table: ad.AnnData, what: str) -> None:
@@ -248,8 +272,9 @@ def read_table(path: Path | str) -> ad.AnnData:
     ------
     FileNotFoundError
         If the file does not exist.
-    ValueError
-        If the file is not a gene table, or does not match its digest (checked up to 16 MiB of features).
+    FileError
+        A ``ValueError``, if the file is damaged, not a gene table, has features that are not finite, or does not match
+        its digest. Features of more than 16 MiB are checked when they are read.
 
     Examples
     --------
@@ -266,14 +291,16 @@ def read_table(path: Path | str) -> ad.AnnData:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no gene table at {path}.")
-    if path.name.endswith(_PACKED):
-        with zarr.storage.ZipStore(path, mode="r") as store:
-            table = _unpack(ad.read_zarr(store))
-    else:
-        table = ad.read_h5ad(path, backed="r")
-    validate_table(table)
-    _check_digest(table, str(path))
-    return table
+    with reading(path, "a gene table", parts=True):
+        if path.name.endswith(_PACKED):
+            with zarr.storage.ZipStore(path, mode="r") as store:
+                check_sizes(zarr.open_group(store, mode="r"), path)
+                table = _unpack(ad.read_zarr(store))
+        else:
+            table = read_h5ad(path, backed=True)
+        validate_table(table)
+        _check_digest(table, str(path))
+        return table
 
 
 def write_around(file: h5py.File, table: ad.AnnData) -> None:

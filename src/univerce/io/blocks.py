@@ -14,6 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.abc import CSCDataset, CSRDataset
 
+from univerce._errors import reading
+from univerce.io.compressed import check_indices, check_pointers, check_sparse, open_parts, path_of
+
 # Entries of a backed CSC matrix in memory at a time, and in one read.
 CSC_BUDGET = 2**26
 CSC_READ = 2**22
@@ -22,6 +25,8 @@ _TYPE_ERROR = (
     "Cannot read rows of a {name}. Use a numpy array, a scipy sparse matrix, a dask array, an h5py or zarr array, or "
     "the matrix of a backed AnnData."
 )
+
+_KIND = "an AnnData"
 
 Rows = Callable[[int, int], sp.csr_matrix]
 
@@ -79,7 +84,8 @@ def iter_blocks(
     TypeError
         If ``X`` is none of these or does not hold numbers.
     ValueError
-        If ``X`` is not two-dimensional, or the rows or blocks do not exist.
+        If ``X`` is not two-dimensional, the rows or blocks do not exist, or entries of a sparse matrix lie outside of
+        it; :class:`univerce.FileError` if ``X`` is on disk.
 
     Examples
     --------
@@ -105,8 +111,15 @@ def iter_blocks(
 def row_reader(X: Any, block_rows: int) -> Rows:
     """Open ``X`` once and return the function that reads its rows ``[first, last)`` as canonical CSR."""
     n_rows(X)
-    read = _row_reader(X, block_rows)
-    return lambda first, last: _canonical(read(first, last))
+    path = path_of(X)
+    with reading(path, _KIND, parts=True):
+        read = _row_reader(X, block_rows)
+
+    def rows(first: int, last: int) -> sp.csr_matrix:
+        with reading(path, _KIND, parts=True):
+            return _canonical(read(first, last))
+
+    return rows
 
 
 def library(X: Any) -> str | None:
@@ -132,11 +145,14 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
     if np.dtype(X.dtype).kind not in "biuf":
         raise TypeError(f"A count matrix holds numbers, but this {type(X).__name__} has the dtype {X.dtype}.")
     if isinstance(X, CSRDataset):
-        return _csr_reader(X.group["data"], X.group["indices"], X.group["indptr"][:], X.shape[1])
+        return _csr_reader(*open_parts(X.group, *X.shape), X.shape[1])
     if isinstance(X, CSCDataset):
         return _csc_reader(X, block_rows)
     if sp.issparse(X):
+        if X.format != "csr":  # the parts of CSR are checked as they are read
+            check_sparse(X)
         csr = X.tocsr()
+        check_pointers(csr.indptr, csr.shape[0], csr.indices, csr.data)
         return _csr_reader(csr.data, csr.indices, csr.indptr, csr.shape[1])
     if library(X) == "dask":
         return _dask_reader(X)
@@ -146,7 +162,9 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
 def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Rows:
     def read(first: int, last: int) -> sp.csr_matrix:
         begin, end = int(indptr[first]), int(indptr[last])
-        parts = (_numeric(data[begin:end]), indices[begin:end], indptr[first : last + 1] - indptr[first])
+        columns = indices[begin:end]
+        check_indices(columns, n_cols)
+        parts = (_numeric(data[begin:end]), columns, indptr[first : last + 1] - indptr[first])
         return sp.csr_matrix(parts, shape=(last - first, n_cols), copy=False)
 
     return read
@@ -154,7 +172,8 @@ def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Row
 
 def _csc_reader(X: Any, block_rows: int) -> Rows:
     n, n_cols = X.shape
-    data, indices, indptr = X.group["data"], X.group["indices"], X.group["indptr"][:].astype(np.int64)
+    data, indices, indptr = open_parts(X.group, n_cols, n)
+    indptr = indptr.astype(np.int64)
     nnz = max(int(indptr[-1]), 1)
     group = max(1, CSC_BUDGET * n // (nnz * block_rows)) * block_rows
 
@@ -163,6 +182,7 @@ def _csc_reader(X: Any, block_rows: int) -> Rows:
         for begin in range(0, nnz, CSC_READ):
             end = min(begin + CSC_READ, int(indptr[-1]))
             row = indices[begin:end]
+            check_indices(row, n)
             inside = np.flatnonzero((row >= low) & (row < high))
             lengths = np.diff(np.clip(indptr, begin, end))  # entries of each column in this read
             columns = np.repeat(np.arange(n_cols, dtype=np.int32), lengths)
@@ -218,6 +238,7 @@ def _view_reader(view: ad.AnnData, block_rows: int) -> Rows:
 
 def _as_csr(block: Any) -> sp.csr_matrix:
     if sp.issparse(block):
+        check_sparse(block)
         csr = block.tocsr()
         return sp.csr_matrix((_numeric(csr.data), csr.indices, csr.indptr), shape=csr.shape, copy=False)
     return sp.csr_matrix(_numeric(np.asarray(block)))

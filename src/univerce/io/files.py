@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
+import zarr
+
+from univerce._errors import reading
 
 _DIGEST_ROWS = 16384
+_SMALL, _MOST = 2**30, 500  # bytes that any file may state, and for each byte that it has
+_MANY = 100_000  # elements
 _SPARSE = ("csr_matrix", "csc_matrix")
 
 
@@ -19,17 +26,65 @@ def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
     """Open a ``.zarr`` or ``.h5ad``; ``obs``, ``var`` and ``uns`` are read, matrices stay on disk.
 
     ``X``, ``layers`` and ``var`` are opened only for ``expression``. A file stays open while its matrices are in use.
+    :class:`univerce.FileError` if it is damaged or not an AnnData.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
-    group = _open_group(path)
-    if group is None or "obs" not in group:
-        raise ValueError(f"{str(path)!r} is not an AnnData. Pass an .h5ad file or a .zarr directory.")
-    parts = ["obsm", "layers"] if expression else ["obsm"]
-    values = {part: {key: _lazily(group[part][key]) for key in group.get(part, ())} for part in parts}
-    values |= {part: ad.io.read_elem(group[part]) for part in ("obs", "uns", *(["var"] * expression)) if part in group}
-    return ad.AnnData(_lazily(group["X"]) if expression and "X" in group else None, **values)
+    with reading(path, "an AnnData", parts=True):
+        group = _open_group(path)
+        if group is None or "obs" not in group:
+            raise ValueError(f"{str(path)!r} is not an AnnData. Pass an .h5ad file or a .zarr directory.")
+        parts = ["obsm", "layers"] if expression else ["obsm"]
+        values = {part: {key: _lazily(group[part][key]) for key in group.get(part, ())} for part in parts}
+        for part in ("obs", "uns", *(["var"] * expression)):
+            if part in group:
+                check_sizes(group[part], path)
+                values[part] = ad.io.read_elem(group[part])
+        return ad.AnnData(_lazily(group["X"]) if expression and "X" in group else None, **values)
+
+
+def read_h5ad(path: Path | str, *, backed: bool = False) -> ad.AnnData:
+    """Read an ``.h5ad`` as anndata does, or with its matrix left on disk; :class:`univerce.FileError` if damaged."""
+    path = Path(path)
+    with reading(path, "an .h5ad"):
+        with h5py.File(path, "r") as file:
+            for part in file:
+                if part != "X" or not backed:
+                    check_sizes(file[part], path)
+        return ad.read_h5ad(path, backed="r" if backed else None)
+
+
+def read_zarr(path: Path | str) -> ad.AnnData:
+    """Read a ``.zarr`` as anndata does; :class:`univerce.FileError` if damaged."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
+    with reading(path, "a .zarr", parts=True):
+        check_sizes(zarr.open_group(path, mode="r"), path)
+        return ad.read_zarr(path)
+
+
+def check_sizes(node: Any, path: Path) -> None:
+    """Raise ``ValueError`` if arrays state far more bytes than a file can hold.
+
+    Chunks that are missing read as zeros: a file of a kilobyte can ask for all memory.
+    """
+    nodes, n_nodes, stated = [node], 0, 0
+    while nodes and n_nodes < _MANY:
+        node, n_nodes = nodes.pop(), n_nodes + 1
+        if hasattr(node, "shape"):
+            stated += math.prod(node.shape or ()) * np.dtype(node.dtype).itemsize
+        else:
+            nodes += [node[key] for key in node]
+    if nodes:
+        raise ValueError(f"{path} has more than {_MANY:,} elements, or groups that contain themselves.")
+    if stated > _SMALL and stated > _MOST * _size(path):
+        raise ValueError(f"{path} states {stated:,} bytes, more than {_MOST} times its size.")
+
+
+def _size(path: Path) -> int:
+    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
 
 
 @contextmanager
@@ -55,9 +110,6 @@ def embedding_digest(rep: Any) -> str:
 
 
 def _open_group(path: Path) -> Any:
-    import h5py
-    import zarr
-
     if not path.is_dir():
         return h5py.File(path, "r") if h5py.is_hdf5(path) else None
     try:

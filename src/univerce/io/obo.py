@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from univerce._errors import FileError, reading
+from univerce.io.text import open_text
+
 if TYPE_CHECKING:
     import networkx as nx
 
@@ -25,17 +28,27 @@ def read_obo(path: str | os.PathLike[str], relations: Sequence[str] = (IS_A,)) -
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No ontology found at {str(path)!r}. Download an OBO file such as cl.obo first.")
-    try:
-        raw = obonet.read_obo(str(path), ignore_obsolete=False)
-    except (ValueError, AttributeError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{str(path)!r} is not an ontology in OBO format: {error}") from error
-    if not any("name" in term for _, term in raw.nodes(data=True)):
-        raise ValueError(f"{str(path)!r} is not an ontology in OBO format: no term has a name.")
+    with reading(path, "an ontology in OBO format"):
+        with open_text(path) as file:
+            raw = obonet.read_obo(file, ignore_obsolete=False)
+        if not any("name" in term for _, term in raw.nodes(data=True)):
+            raise ValueError("no term has a name.")
     found = {key for *_, key in raw.edges(keys=True)}
     if isinstance(relations, str) or not relations or set(relations) - {IS_A} - found:
         raise ValueError(
             f"relations={relations!r} must name relations found in {path.name}: {', '.join(map(repr, sorted(found)))}."
         )
+    with reading(path, "an ontology in OBO format"):
+        graph = _graph(raw, relations)
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = " > ".join(edge[0] for edge in nx.find_cycle(graph))
+        raise FileError(f"{path}: the terms form a cycle: {cycle}. Read fewer relations.")
+    return graph
+
+
+def _graph(raw: Any, relations: Sequence[str]) -> nx.DiGraph:
+    """Terms in use and their relations."""
+    import networkx as nx
 
     graph = nx.DiGraph(name=raw.graph["name"], version=raw.graph.get("data-version", "unknown"))
     alternative: dict[str, str] = {}
@@ -53,9 +66,6 @@ def read_obo(path: str | os.PathLike[str], relations: Sequence[str] = (IS_A,)) -
             if key == relation and term in graph and parent in graph and not graph.has_edge(term, parent):
                 graph.add_edge(term, parent, relation=key)
     graph.graph |= {"alternative": alternative, "obsolete": obsolete}
-    if not nx.is_directed_acyclic_graph(graph):
-        cycle = " > ".join(edge[0] for edge in nx.find_cycle(graph))
-        raise ValueError(f"The terms of {path.name} form a cycle: {cycle}. Read fewer relations.")
     return graph
 
 

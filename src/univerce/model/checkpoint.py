@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from univerce._device import choose_device, choose_precision
+from univerce._errors import FileError, reading
 from univerce.model.directory import Model, write_model
 from univerce.model.families import build_network
 from univerce.model.layers import Layer
@@ -51,8 +52,10 @@ def load_network(model: Model) -> UCE:
 
     Raises
     ------
+    FileError
+        A ``ValueError``, if the weights are damaged, do not fit the network or are not finite.
     ValueError
-        If the weights do not fit the network, or the model is linear and has none.
+        If the model is linear and has no network.
 
     Examples
     --------
@@ -74,22 +77,19 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
     with _NoMemory():
         network = build_network(model.config)
     low = {"float32": set(), "bfloat16": _low_precision_names(network)}[precision]
-    names = dict(network.named_parameters()).keys()
     state = {name: buffer.to(device) for name, buffer in network.named_buffers()}
-    with safe_open(model.weights, framework="pt") as file:
-        check_names(file.keys(), names, model.weights)
-        for name in names - low:
-            state[name] = file.get_tensor(name).to(device=device, dtype=torch.float32)
-    for name in low:
-        # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
+    shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+    with reading(model.weights, "a safetensors file"):
         with safe_open(model.weights, framework="pt") as file:
-            state[name] = file.get_tensor(name).to(device=device, dtype=torch.bfloat16)
-    for name, parameter in network.named_parameters():
-        if state[name].shape != parameter.shape:
-            raise ValueError(
-                f"{model.weights} does not fit the network: {name} has the shape {tuple(state[name].shape)}, expected "
-                f"{tuple(parameter.shape)}."
-            )
+            check_names(file.keys(), shapes, model.weights)
+            for name in shapes.keys() - low:
+                weight = check_weight(file.get_tensor(name), name, shapes[name], model.weights)
+                state[name] = weight.to(device=device, dtype=torch.float32)
+        for name in low:
+            # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
+            with safe_open(model.weights, framework="pt") as file:
+                weight = check_weight(file.get_tensor(name), name, shapes[name], model.weights)
+                state[name] = weight.to(device=device, dtype=torch.bfloat16)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
 
@@ -114,7 +114,7 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
     Raises
     ------
     ValueError
-        If ``path`` holds a model.
+        If ``path`` holds a model, or weights are not finite.
 
     Examples
     --------
@@ -130,7 +130,10 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write tensors by name."""
+    """Write tensors by name; ``ValueError`` if one is not finite, as after a training that diverged."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite; the model is not written.")
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
@@ -141,10 +144,23 @@ def weight_shapes(config: Any) -> dict[str, torch.Size]:
 
 
 def check_names(found: Iterable[str], expected: Iterable[str], source: Path) -> None:
-    """Raise ``ValueError`` unless a file has the names of a network."""
+    """Raise ``FileError`` unless a file has the names of a network."""
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
-        raise ValueError(f"{source} does not fit the network: missing {missing[:5]}, unknown {unknown[:5]}.")
+        raise FileError(f"{source} does not fit the network: missing {missing[:5]}, unknown {unknown[:5]}.")
+
+
+def check_weight(weight: Tensor, name: str, shape: torch.Size, source: Path) -> Tensor:
+    """Return a weight; ``FileError`` unless it has this shape and finite values."""
+    if weight.shape != shape:
+        raise FileError(
+            f"{source} does not fit the network: {name} has the shape {tuple(weight.shape)}, expected {tuple(shape)}."
+        )
+    if not weight.is_floating_point():
+        raise FileError(f"{source}: {name} holds {weight.dtype}, not floating point numbers.")
+    if weight.numel() and not torch.stack(torch.aminmax(weight)).isfinite().all():  # NaN is both
+        raise FileError(f"{source}: {name} holds values that are not finite.")
+    return weight
 
 
 def _check_sentences(model: Model) -> None:

@@ -14,7 +14,7 @@ from univerce.genes.release.models import PAPER
 from univerce.genes.release.source import Source, find_source
 from univerce.genes.release.tables import convert_once, source_species
 from univerce.genes.release.tensors import TABLES, open_tensors
-from univerce.model.checkpoint import check_names, save_weights, weight_shapes
+from univerce.model.checkpoint import check_names, check_weight, save_weights, weight_shapes
 from univerce.model.config import RELEASED
 from univerce.model.directory import CONFIG, Model, write_model
 from univerce.model.layers import sinusoids
@@ -105,8 +105,7 @@ def convert_source(
     read = _read_paper if source.family() == PAPER else _read_brain
     state, config, record, write_table = read(source, config, ids)
     weights = source.weights()
-    _check_state(state, config, weights[0])
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    state = _checked(state, config, weights[0])
     for name in species:
         write_table(name, out_dir / "tables")
     files = {file.name: file_sha256(file) for file in weights}
@@ -162,11 +161,9 @@ def _check_positions(tensors: Mapping[str, Tensor], config: Any, path: Path) -> 
         raise ValueError(f"{path}: {_POSITIONS} is not the sinusoidal table of this configuration.")
 
 
-def _check_state(state: Mapping[str, Tensor], config: Any, path: Path) -> None:
+def _checked(state: Mapping[str, Tensor], config: Any, path: Path) -> dict[str, Tensor]:
+    """The weights of a network in float32; ``FileError`` if they are others."""
     expected = weight_shapes(config)
     check_names(state, expected, path)
-    for name, shape in expected.items():
-        if state[name].shape != shape:
-            raise ValueError(f"{path}: {name} has the shape {tuple(state[name].shape)}, expected {tuple(shape)}.")
-        if not torch.isfinite(state[name]).all():
-            raise ValueError(f"{path}: {name} holds values that are not finite.")
+    weights = {name: state[name].float() if state[name].is_floating_point() else state[name] for name in expected}
+    return {name: check_weight(weights[name], name, shape, path) for name, shape in expected.items()}

@@ -10,7 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from univerce._errors import FileError, reading
 from univerce.io.atomic import replacing
+from univerce.io.text import read_json
 from univerce.model.families import Family, find_family, read_config
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -60,20 +62,17 @@ def is_model(path: Path) -> bool:
     """Whether a directory holds a model that this package wrote; the checkpoints of others have the same names."""
     if not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
         return False
-    written = json.loads((path / CONFIG).read_text())
-    return isinstance(written, dict) and not {"config", "digest"}.isdisjoint(written)
+    return not {"config", "digest"}.isdisjoint(read_json(path / CONFIG))
 
 
 def read_model(path: Path) -> Model:
-    """Read the config of a model directory and check its digest; ``ValueError`` if its files were changed."""
+    """Read the config of a model directory and check its digest; ``FileError`` if its files were changed."""
     written = _read_config(path)
-    try:
+    with reading(path / CONFIG, "the configuration of a model"):
         config = read_config(written["family"], written["config"])
-    except ValueError as error:
-        raise ValueError(f"{path / CONFIG}: {error}") from error
     digest = _digest(path / WEIGHTS, config)
     if digest != written["digest"]:
-        raise ValueError(
+        raise FileError(
             f"{path / WEIGHTS} or its {CONFIG} was changed after it was written; convert or fetch it again."
         )
     return Model(config, digest, path)
@@ -81,7 +80,9 @@ def read_model(path: Path) -> Model:
 
 def read_family(path: Path) -> Family:
     """The family of a model directory."""
-    return find_family(_read_config(path)["family"])
+    written = _read_config(path)
+    with reading(path / CONFIG, "the configuration of a model"):
+        return find_family(written["family"])
 
 
 def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Mapping[str, Any] | None = None) -> Model:
@@ -102,9 +103,9 @@ def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Map
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    written = json.loads((path / CONFIG).read_text())
-    if not isinstance(written, dict) or not {"family", "config", "digest"} <= set(written):
-        raise ValueError(
+    written = read_json(path / CONFIG)
+    if not {"family", "config", "digest"} <= set(written):
+        raise FileError(
             f"{path / CONFIG} has no family, config and digest: it was not written by save_model() or "
             "convert_checkpoint() of this version."
         )

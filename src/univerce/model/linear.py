@@ -20,8 +20,9 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
+from univerce._errors import reading
 from univerce.genes.hashed import identity_signs
-from univerce.genes.table import gene_table_info
+from univerce.genes.table import gene_features, gene_table_info
 from univerce.model.config import Config
 from univerce.model.directory import Model, write_model
 from univerce.model.gene_keys import gene_keys
@@ -174,10 +175,14 @@ class Linear:
 
     @classmethod
     def read(cls, model: Model) -> Self:
-        """Read the weights of a model; ``ValueError`` if they do not fit the configuration."""
+        """Read the weights of a model; ``FileError`` if they do not fit the configuration or are not finite."""
         from safetensors.numpy import load_file
 
-        found = load_file(model.weights)
+        with reading(model.weights, "the weights of a linear model"):
+            return cls._read(model, load_file(model.weights))
+
+    @classmethod
+    def _read(cls, model: Model, found: dict[str, np.ndarray]) -> Self:
         try:
             keys = tuple(found["keys"].tobytes().decode().split("\n"))
             decoder = Decoder(*(found[f"decoder.{name}"] for name in ("genes", "slopes", "scale", "intercept")))
@@ -192,12 +197,14 @@ class Linear:
 
     def _check(self, path: Path) -> None:
         n, dim = len(self.keys), self.config.output_dim
+        decoder, n_decoded = self.decoder, len(self.decoder.genes)
         expected = {
-            "rarity": (n,), "weight": (self.config.token_dim, dim), "landmark_vectors": (len(self.landmarks), dim),
-            "center": (dim,),
+            "rarity": (self.rarity, (n,)), "weight": (self.weight, (self.config.token_dim, dim)),
+            "landmark_vectors": (self.landmark_vectors, (len(self.landmarks), dim)), "center": (self.center, (dim,)),
+            "decoder.slopes": (decoder.slopes, (n_decoded, dim)), "decoder.scale": (decoder.scale, (n_decoded,)),
+            "decoder.intercept": (decoder.intercept, (n_decoded,)),
         }  # fmt: skip
-        for name, shape in expected.items():
-            array = getattr(self, name)
+        for name, (array, shape) in expected.items():
             if array.shape != shape:
                 raise ValueError(f"{path}: {name} has the shape {array.shape}, expected {shape}.")
             if not np.isfinite(array).all():
@@ -212,7 +219,7 @@ def token_features(genes: ad.AnnData, keys: list[str]) -> np.ndarray:
 
     Signs that stand for the name of a gene are drawn for its key, so that they agree between species.
     """
-    features = np.asarray(genes.X[:], dtype=np.float32).reshape(genes.n_obs, genes.n_vars)
+    features = gene_features(genes, np.arange(genes.n_obs)).astype(np.float32)
     info = gene_table_info(genes)
     if n_identity := int(info.get("n_identity", 0)):
         named = genes.obs[["symbol"]].assign(symbol=keys)

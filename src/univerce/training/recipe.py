@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 
+from univerce._errors import reading
 from univerce.genes.load import BUNDLED_MODEL, table_files
 from univerce.genes.table import gene_table_info
+from univerce.io.text import read_toml
 from univerce.model.config import UCE_4L, UCE_33L, UCE_TINY, UCEConfig
 
 if TYPE_CHECKING:
@@ -73,18 +74,20 @@ def read_recipe(path: Path | str) -> Recipe:
 
     Raises
     ------
-    ValueError
-        If the file is not valid TOML, or an entry is missing or unknown.
+    FileError
+        A ``ValueError``, if the file is not valid TOML, or an entry is missing, unknown or of another type.
     FileNotFoundError
         If the file or its data do not exist.
     """
+    path = Path(path)
+    content = read_toml(path)
+    with reading(path, "a recipe"):
+        return _recipe(content, path)
+
+
+def _recipe(content: Mapping[str, Any], path: Path) -> Recipe:
     from univerce.training.config import PretrainConfig
 
-    path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
     here = path.parent
     top = {"out", "tables", "devices", "tensorboard", "model", "pretrain", "data"}
     _check_keys(content, top, f"{path}")

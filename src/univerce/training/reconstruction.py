@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,8 @@ from univerce.inference.inputs import Inputs
 from univerce.inference.sentences import GenomeOrder, Sentences, cell_keys
 from univerce.io.blocks import iter_blocks
 from univerce.io.pipeline import ahead
-from univerce.model.directory import Model
+from univerce.io.text import read_json
+from univerce.model.directory import CONFIG, Model
 from univerce.training.masking import mask_cells
 from univerce.training.survey import columns_added
 
@@ -114,8 +114,8 @@ def reconstruct(
 
 def learned_from_frequency(model: Model) -> bool:
     """Whether the head was trained to add to the frequency of a gene, see ``PretrainConfig.frequency_offset``."""
-    written = json.loads((model.path / "config.json").read_text())
-    return bool(written.get("pretraining", {}).get("frequency_offset", False))
+    pretraining = read_json(model.path / CONFIG).get("pretraining")
+    return isinstance(pretraining, dict) and bool(pretraining.get("frequency_offset"))
 
 
 @torch.inference_mode()

@@ -182,5 +182,5 @@ def test_a_truncated_archive_is_a_value_error_that_names_it(tmp_path):
     content = _archive(tmp_path / "whole.tar.gz", [("x/other.pt", noise), (HUMAN, noise)]).read_bytes()
     for name, damaged in (("cut", content[:120_000]), ("page", b"<html>"), ("text", gzip.compress(b"?"))):
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"{name} is neither a directory nor an intact archive"):
+        with pytest.raises(ValueError, match=f"{name} is damaged or is not an archive"):
             list(protein_files(tmp_path / name, ["human"], tmp_path))

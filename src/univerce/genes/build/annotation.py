@@ -10,9 +10,11 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._errors import reading
 from univerce.genes.encoders.text import TextEncoder
 from univerce.genes.hashed import hashed_tokens, quantize
 from univerce.genes.table import N_SPECIAL, PAD, make_table
+from univerce.io.text import open_text, whole_numbers
 
 _COLUMNS = ("ensembl_id", "symbol", "chromosome", "start", "description")
 
@@ -31,8 +33,9 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
-        If a column is missing, a start is not an integer, or an Ensembl id is repeated.
+    FileError
+        A ``ValueError``, if the file is damaged, a column is missing, a start is not an integer, or an Ensembl id is
+        repeated.
 
     Examples
     --------
@@ -47,18 +50,23 @@ def read_annotation(path: Path | str) -> pd.DataFrame:
     ...     uc.genes.read_annotation(Path(directory) / "human.tsv.gz")["symbol"].tolist()
     ['INS']
     """
+    with reading(path, "a gene annotation"):
+        return _read(Path(path))
+
+
+def _read(path: Path) -> pd.DataFrame:
     # quotes in descriptions are ordinary characters; pandas would read on to the next one, across rows
-    genes = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+    with open_text(path) as file:
+        genes = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     if missing := [column for column in _COLUMNS if column not in genes]:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(genes.columns)}.")
-    starts = pd.to_numeric(genes["start"], errors="coerce")
-    broken = ~(starts.mod(1) == 0)
+    starts, broken = whole_numbers(genes["start"])
     if broken.any():
         raise ValueError(f"{path}: start is not an integer for gene {genes['ensembl_id'][broken].iloc[0]!r}.")
     repeated = genes["ensembl_id"][genes["ensembl_id"].duplicated() & (genes["ensembl_id"] != "")]
     if len(repeated):
         raise ValueError(f"{path}: the Ensembl id {repeated.iloc[0]!r} is repeated.")
-    return genes.assign(start=starts.astype(np.int64))[list(_COLUMNS)]
+    return genes.assign(start=starts)[list(_COLUMNS)]
 
 
 def text_tables(

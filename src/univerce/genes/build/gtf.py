@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +10,15 @@ from urllib.parse import unquote
 
 import pandas as pd
 
+from univerce._errors import reading
 from univerce.genes.build.annotation import read_annotation
-from univerce.genes.fasta import open_text, without_version
+from univerce.genes.fasta import without_version
+from univerce.io.text import text_lines
 
-_GTF = re.compile(r'([\w.-]+) +(?:"([^"]*)"|([^;\s]+)) *(?:;|$)')
+# possessive, and only from the start of a word: linear in the length of a row
+_GTF = re.compile(r'(?<![\w.-])([\w.-]++) ++(?:"([^"]*+)"|([^;\s]++)) *+(?:;|$)')
+_START = re.compile(r"[0-9]{1,15}")
+_DEPTH = 20  # of parents of a row; genes, transcripts and their parts are three
 # Rows without names of genes, transcripts or proteins.
 _PASSED_OVER = {"exon", "region", "start_codon", "stop_codon", "UTR", "five_prime_utr", "three_prime_utr", "intron"}
 _PASSED_OVER |= {"five_prime_UTR", "three_prime_UTR", "chromosome", "scaffold", "supercontig", "biological_region"}
@@ -39,13 +42,12 @@ def read_genes(path: Path | str) -> Annotation:
     """Read the genes of a GTF or GFF3 of Ensembl, NCBI or GENCODE, or a tab-separated file, plain or gzipped.
 
     The first line that is not a comment decides which. A gene on several chromosomes, such as those shared by X and Y,
-    is on the first of them; its start is the smallest there. ``ValueError`` that names the line if the file is none of
-    these, is damaged, or has no genes.
+    is on the first of them; its start is the smallest there. :class:`univerce.FileError` that names the line if the
+    file is none of these, is damaged, or has no genes.
     """
     path = Path(path)
-    try:
-        with open_text(path) as file:
-            first = next((line for line in file if line.strip() and not line.startswith("#")), "")
+    with reading(path, "a GTF, GFF3 or gene annotation"):
+        first = next((line for line in text_lines(path) if line.strip() and not line.startswith("#")), "")
         if "ensembl_id" in first.rstrip("\n").split("\t"):
             table = read_annotation(path)
             # as in gene tables, a gene without an identifier goes by its symbol
@@ -53,8 +55,6 @@ def read_genes(path: Path | str) -> Annotation:
             table = table.assign(ensembl_id=ids)[ids != ""].drop_duplicates("ensembl_id")
             return Annotation(table.set_index("ensembl_id")[_COLUMNS])
         return _collect(path)
-    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not text: {error}") from error
 
 
 @dataclass(slots=True)
@@ -114,9 +114,9 @@ def _collect(path: Path) -> Annotation:
 
 def _root(at: str, parent: dict[str, str], gene_of: dict[str, str]) -> str:
     """Follow the parents of a GFF3 row to its gene; a GTF names the gene directly."""
-    seen = set()
-    while at in parent and at not in seen:
-        seen.add(at)
+    for _ in range(_DEPTH):
+        if at not in parent:
+            break
         if not parent[at]:
             return gene_of[at]
         at = parent[at]
@@ -125,21 +125,20 @@ def _root(at: str, parent: dict[str, str], gene_of: dict[str, str]) -> str:
 
 def _rows(path: Path) -> Iterator[tuple[str, str, int, dict[str, str]]]:
     """Iterate over kind, chromosome, start and attributes of rows that may name a gene or a protein."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.startswith("##FASTA"):
-                return
-            if not line.strip() or line.startswith("#"):
-                continue
-            columns = line.rstrip("\r\n").split("\t")
-            if len(columns) != 9 or not columns[3].isdecimal():
-                raise ValueError(
-                    f"{path}, line {number}: {line[:60]!r} is not a row of a GTF or GFF3, with 9 tab-separated columns "
-                    "and the start in the fourth; the file also lacks the columns of a gene annotation (ensembl_id, "
-                    "symbol, chromosome, start, description)."
-                )
-            if columns[2] not in _PASSED_OVER:
-                yield columns[2], columns[0], int(columns[3]), _attributes(columns[8])
+    for number, line in enumerate(text_lines(path), 1):
+        if line.startswith("##FASTA"):
+            return
+        if not line.strip() or line.startswith("#"):
+            continue
+        columns = line.rstrip("\r\n").split("\t")
+        if len(columns) != 9 or not _START.fullmatch(columns[3]):
+            raise ValueError(
+                f"{path}, line {number}: {line[:60]!r} is not a row of a GTF or GFF3, with 9 tab-separated columns and "
+                "the start in the fourth; the file also lacks the columns of a gene annotation (ensembl_id, symbol, "
+                "chromosome, start, description)."
+            )
+        if columns[2] not in _PASSED_OVER:
+            yield columns[2], columns[0], int(columns[3]), _attributes(columns[8])
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -150,5 +149,7 @@ def _attributes(text: str) -> dict[str, str]:
     else:
         pairs = [(match[1], match[2] or match[3] or "") for match in _GTF.finditer(text)]
     for key, value in pairs:
-        found[key] = f"{found[key]},{value}" if key == "tag" and key in found else found.get(key, value)
+        found.setdefault(key, value)
+    if tags := [value for key, value in pairs if key == "tag"]:
+        found["tag"] = ",".join(tags)
     return found

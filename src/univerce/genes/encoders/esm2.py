@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from univerce._device import choose_device, choose_precision
 from univerce._settings import settings
 from univerce.genes.fasta import Protein
+from univerce.io.text import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -178,7 +178,7 @@ def _directory(path: Path) -> tuple[str, int]:
     """Get the name and width of a checkpoint in a directory."""
     if not (path / "config.json").is_file():
         raise ValueError(f"There is no ESM2 checkpoint {str(path)!r}; use {', '.join(SIZES)}, or a directory.")
-    config = json.loads((path / "config.json").read_text())
+    config = read_json(path / "config.json")
     shape = config.get("num_hidden_layers"), config.get("hidden_size")
     if config.get("model_type") != "esm" or not isinstance(shape[1], int):
         raise ValueError(f"{path} is a model of type {config.get('model_type')!r}, not an ESM2 checkpoint.")

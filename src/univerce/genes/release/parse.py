@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from univerce._errors import reading
 from univerce.genes.release.registry import protein_file
 from univerce.genes.release.tensors import TABLES, open_table, open_tensors
 from univerce.genes.table import N_SPECIAL
+from univerce.io.text import open_text, whole_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,24 +27,30 @@ _POSITION_COLUMNS = ("gene_symbol", "chromosome", "start", "species")
 def read_positions(species_chrom: Path | str) -> pd.DataFrame:
     """Read ``gene_symbol`` (in upper case), ``chromosome``, ``start`` (int64) and ``species`` of ``species_chrom.csv``.
 
-    Rows keep the order of the file, repeated symbols included. ``ValueError`` if a column is missing, a field is empty
-    or a start is not an integer.
+    Rows keep the order of the file, repeated symbols included. :class:`univerce.FileError` if the file is damaged, a
+    column is missing, a field is empty or a start is not an integer.
     """
+    with reading(species_chrom, "a table of positions"):
+        return _read_positions(Path(species_chrom))
+
+
+def _read_positions(species_chrom: Path) -> pd.DataFrame:
     # as text: a gene may be called NA or NAN, and 1 and "1" are the same chromosome
-    frame = pd.read_csv(species_chrom, dtype=str, keep_default_na=False)
+    with open_text(species_chrom) as file:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     if missing := [column for column in _POSITION_COLUMNS if column not in frame]:
         raise ValueError(f"{species_chrom} has no column {', '.join(missing)}; it has {', '.join(frame.columns)}.")
     frame = frame[list(_POSITION_COLUMNS)]
     for column in _POSITION_COLUMNS:
         if (empty := frame[column] == "").any():
             raise ValueError(f"{species_chrom}: {column} is empty in row {int(np.flatnonzero(empty)[0]) + 2}.")
-    start = pd.to_numeric(frame["start"], errors="coerce")
-    if (bad := ~(start % 1 == 0)).any():
+    start, bad = whole_numbers(frame["start"])
+    if bad.any():
         row = frame[bad].iloc[0]
         raise ValueError(
             f"{species_chrom}: the start {row['start']!r} of {row['gene_symbol']} ({row['species']}) is not an integer."
         )
-    return frame.assign(gene_symbol=frame["gene_symbol"].str.upper(), start=start.astype(np.int64))
+    return frame.assign(gene_symbol=frame["gene_symbol"].str.upper(), start=start)
 
 
 def chromosome_codes(positions: pd.DataFrame) -> dict[str, int]:
@@ -101,21 +107,18 @@ def protein_files(
             raise FileNotFoundError(f"{source} has no {', '.join(missing)}.")
         yield from ((names[name], path) for name, path in found.items() if path is not None)
         return
-    try:
-        with tarfile.open(source) as archive:
-            for member in archive:
-                name = Path(member.name).name
-                content = archive.extractfile(member) if name in names and member.isfile() else None
-                if content is None:
-                    continue
-                # copied to a name of ours, so that a path in the archive cannot lead out of the scratch directory
-                path = scratch / name
-                with content, open(path, "wb") as out:
-                    shutil.copyfileobj(content, out, 2**20)
-                yield names.pop(name), path
-                path.unlink()
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{source} is neither a directory nor an intact archive: {error}") from error
+    with reading(source, "an archive"), tarfile.open(source) as archive:
+        for member in archive:
+            name = Path(member.name).name
+            content = archive.extractfile(member) if name in names and member.isfile() else None
+            if content is None:
+                continue
+            # copied to a name of ours, so that a path in the archive cannot lead out of the scratch directory
+            path = scratch / name
+            with content, open(path, "wb") as out:
+                shutil.copyfileobj(content, out, 2**20)
+            yield names.pop(name), path
+            path.unlink()
     if names:
         raise FileNotFoundError(f"{source} has no {', '.join(names)}.")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from univerce._errors import reading
+from univerce.io.text import read_json
 
 _KEYS = ("pad_token_idx", "cls_token_idx", "chrom_token_offset", "chrom_token_right_idx", "sample_size", "pad_length")
 
@@ -79,24 +81,17 @@ def read_sentence_ids(
     )  # fmt: skip
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object; ``ValueError`` names the file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object, not {type(content).__name__}.")
-    return content
-
-
 def _dataset_block(path: Path) -> Mapping[str, Any]:
     import yaml
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: Any) -> None:
+            """Refuse merges, which grow exponentially when they are nested."""
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise yaml.YAMLError("it merges mappings (<<)")
+
+    with reading(path, "a YAML file"):
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 - a SafeLoader
     block = content.get("dataset") if isinstance(content, dict) else None
     return block if isinstance(block, dict) else {}
 

@@ -17,9 +17,10 @@ from univerce.genes.release.fetch import fetch, is_cached
 from univerce.genes.release.hub import fetch_hub_file, hub_commit, hub_files, parse_hub, snapshot
 from univerce.genes.release.layout import FOLDERS, WEIGHTS, Layout, find_layout
 from univerce.genes.release.models import BRAIN, MODELS, PAPER, PublicModel
-from univerce.genes.release.sentence_ids import SentenceIds, read_json, read_sentence_ids
+from univerce.genes.release.sentence_ids import SentenceIds, read_sentence_ids
 from univerce.genes.release.tensors import TABLES, open_table, open_tensors
 from univerce.genes.release.vocabulary import vocabulary_species
+from univerce.io.text import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from univerce._errors import FileError, reading
 from univerce.genes.release.download import describe
 from univerce.genes.release.unpickle import load_torch
 
@@ -28,7 +29,7 @@ class _Safetensors(Mapping[str, "Tensor"]):
             with _opened(path) as file:
                 for name in file.keys():  # noqa: SIM118 - not a mapping
                     if name in self._where:
-                        raise ValueError(f"{name} is in {self._where[name].name} and in {path.name}.")
+                        raise FileError(f"{path}: {name} is in {self._where[name].name} and in {path.name}.")
                     self._where[name] = path
 
     def __getitem__(self, name: str) -> Tensor:
@@ -62,7 +63,7 @@ class _Renamed(Mapping[str, "Tensor"]):
 def open_tensors(paths: Sequence[Path]) -> Mapping[str, Tensor]:
     """Open the weights in one or several files of safetensors or torch, by the names of the network.
 
-    ``ValueError`` if a file is damaged, asks to run code, or is not a mapping of names to tensors.
+    :class:`univerce.FileError` if a file is damaged, asks to run code, or is not a mapping of names to tensors.
     """
     import torch
 
@@ -73,8 +74,10 @@ def open_tensors(paths: Sequence[Path]) -> Mapping[str, Tensor]:
         state = load_torch(paths[0])
         if isinstance(state, Mapping):
             state = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), state)
-        if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-            raise ValueError(f"{paths[0]} is not a state dict (a mapping from names to tensors).")
+        if not isinstance(state, Mapping) or not all(
+            isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+        ):
+            raise FileError(f"{paths[0]} is not a state dict (a mapping from names to tensors).")
         tensors = state
     for prefix in _PREFIXES:
         if tensors and all(name.startswith(prefix) for name in tensors):
@@ -103,6 +106,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         with path.open("rb") as content:
             seen = describe(content.read(512))
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error}); it is {seen}.") from error
-    with file:
+        raise FileError(f"{path} is damaged or not a safetensors file ({error}); it is {seen}.") from error
+    with reading(path, "a safetensors file"), file:
         yield file

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+
+from univerce._errors import reading
 
 _NUMBERS = {"f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 _ZIP = b"PK\x03\x04"
@@ -34,10 +37,22 @@ _NUMPY = {("numpy", "dtype"): _Dtype} | {
 }  # the module moved in numpy 2
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds containers, strings and numbers, which need no import, and nothing else."""
+class _PlainUnpickler(pickle._Unpickler):
+    """Builds containers, strings and numbers, which need no import, and nothing else.
+
+    The unpickler in Python: that in C reserves memory for whatever number of objects and bytes the file states.
+    """
 
     numpy_numbers = False
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # of opcodes
+    del dispatch[pickle.BYTEARRAY8[0]]  # reserves what it states; nothing here needs it
+
+    def _build(self) -> None:
+        if not isinstance(self.stack[-2], _Dtype):  # the state of anything else, such as a class, is not its to change
+            raise pickle.UnpicklingError("it changes the state of an object")
+        pickle._Unpickler.load_build(self)
+
+    dispatch[pickle.BUILD[0]] = _build
 
     def find_class(self, module: str, name: str) -> Any:
         if self.numpy_numbers and (module, name) in _NUMPY:
@@ -52,14 +67,13 @@ def load_pickle_plain(path: Path | str, *, numpy_numbers: bool = False) -> Any:
     """Read a pickle of plain Python containers, strings, bytes and numbers.
 
     ``numpy_numbers`` also reads numpy scalars, as Python numbers, from pickle protocol 3 on; numpy is not called.
-    ``ValueError``, before anything has run, if the pickle asks for a class or function, or is damaged.
+    :class:`univerce.FileError`, before anything has run, if the pickle asks for a class or function, or is damaged.
     """
-    with open(path, "rb") as file:
-        unpickler = _PlainUnpickler(file)
-        unpickler.numpy_numbers = numpy_numbers
+    unpickler = _PlainUnpickler(io.BytesIO(Path(path).read_bytes()))
+    unpickler.numpy_numbers = numpy_numbers
+    with reading(path, "a pickle"):
         try:
             return unpickler.load()
-        # a damaged pickle fails in as many ways as there are opcodes
         except (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} was refused: {error}. Only containers, strings and numbers are read from a pickle."
@@ -70,21 +84,20 @@ def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
     """Read the tensors of a ``torch.save`` file (weights only) on the CPU.
 
     ``mmap`` leaves tensors on disk until they are read, except in files of torch before 1.6, which are not zips.
-    ``ValueError``, before anything has run, if the file asks for more than tensors and plain containers, or is damaged.
+    :class:`univerce.FileError`, before anything has run, if the file asks for more than tensors and plain containers,
+    or is damaged.
     """
     import torch
 
     with open(path, "rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
-    try:
-        return torch.load(str(path), weights_only=True, mmap=mmap and is_zip, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        # torch's message explains how to turn the protection off; only report what the file asked for
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else "it holds more than tensors, or is damaged"
-        raise ValueError(
-            f"{path} was refused: {reason}. Only tensors and plain containers are read from it."
-        ) from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is damaged or not a torch file: {reason}") from error
+    with reading(path, "a torch file"):
+        try:
+            return torch.load(str(path), weights_only=True, mmap=mmap and is_zip, map_location="cpu")
+        except pickle.UnpicklingError as error:
+            # torch's message explains how to turn the protection off; only report what the file asked for
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            reason = f"it asks for {asked[1]}" if asked else "it holds more than tensors, or is damaged"
+            raise ValueError(
+                f"{path} was refused: {reason}. Only tensors and plain containers are read from it."
+            ) from error

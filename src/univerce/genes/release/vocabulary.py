@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from univerce.genes.release.sentence_ids import read_json
+from univerce._errors import FileError
 from univerce.genes.species import find_species
+from univerce.io.text import read_json, whole_numbers
 
 logger = logging.getLogger("univerce")
 
@@ -24,7 +25,7 @@ def vocabulary_species(path: Path) -> dict[str, str]:
     for key in _read(path, path.stat().st_mtime_ns):
         name = find_species(key) or key
         if name in found:
-            raise ValueError(f"{path}: {found[name]!r} and {key!r} are both {name}.")
+            raise FileError(f"{path}: {found[name]!r} and {key!r} are both {name}.")
         found[name] = key
     return dict(sorted(found.items()))
 
@@ -33,19 +34,19 @@ def read_vocabulary(path: Path, species: str) -> pd.DataFrame:
     """Read the genes of one species: ``symbol`` (in upper case), ``token``, ``chromosome_code`` and ``start``.
 
     Numbers may be written as text. Of several spellings of one symbol the last is kept, as in the code of its makers.
-    ``ValueError`` if a field is missing or not a whole number.
+    :class:`univerce.FileError` if a field is missing or not a whole number.
     """
     genes = _read(path, path.stat().st_mtime_ns)[vocabulary_species(path)[species]]
     if not isinstance(genes, dict) or not all(isinstance(entry, dict) for entry in genes.values()):
-        raise ValueError(f"{path}: {species!r} must map each gene to its token, chromosome and location.")
+        raise FileError(f"{path}: {species!r} must map each gene to its token, chromosome and location.")
     frame = pd.DataFrame({"symbol": [str(symbol).upper() for symbol in genes]})
     for field, column in _COLUMNS.items():
-        values = pd.to_numeric(pd.Series([entry.get(field) for entry in genes.values()], dtype=object), errors="coerce")
-        if (bad := ~(values % 1 == 0)).any():
+        values, bad = whole_numbers(pd.Series([entry.get(field) for entry in genes.values()], dtype=object))
+        if bad.any():
             symbol, entry = list(genes.items())[int(np.flatnonzero(bad)[0])]
             found = entry.get(field)
-            raise ValueError(f"{path}: the {field} of {symbol} ({species}) is {found!r}, not a whole number.")
-        frame[column] = values.astype(np.int64)
+            raise FileError(f"{path}: the {field} of {symbol} ({species}) is {found!r}, not a whole number.")
+        frame[column] = values
     if (repeated := frame["symbol"].duplicated(keep="last")).any():
         logger.info("%s: %d genes with several spellings merged", species, int(repeated.sum()))
     return frame[~repeated].reset_index(drop=True)
@@ -56,5 +57,5 @@ def _read(path: Path, mtime_ns: int) -> dict[str, Any]:
     content = read_json(path)
     first = next(iter(content.values()), None)
     if not isinstance(first, dict) or "protein_embedding_id" in first:
-        raise ValueError(f"{path} must map species to genes, as {{'human': {{'TP53': {{...}}}}}}; it names no species.")
+        raise FileError(f"{path} must map species to genes, as {{'human': {{'TP53': {{...}}}}}}; it names no species.")
     return content

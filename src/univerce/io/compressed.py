@@ -1,0 +1,91 @@
+"""The parts of a compressed sparse matrix, checked before compiled code follows them into memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+_FIX = "The matrix is damaged: read or convert the data again."
+
+
+def check_sparse(X: Any) -> None:
+    """Raise ``ValueError`` if an entry of a sparse matrix in memory lies outside of it; scipy does not look."""
+    if X.format in ("csr", "csc"):
+        n_rows, n_cols = X.shape if X.format == "csr" else X.shape[::-1]
+        check_pointers(X.indptr, n_rows, X.indices, X.data)
+        check_indices(X.indices[: int(X.indptr[-1])], n_cols)
+    elif X.format == "coo":
+        for axis, indices in enumerate((X.row, X.col)):
+            check_indices(indices, X.shape[axis])
+    elif X.format == "bsr":
+        X.check_format(full_check=True)
+
+
+def check_pointers(indptr: np.ndarray, n: int, indices: Any, data: Any) -> None:
+    """Raise ``ValueError`` unless ``indptr`` divides the stored entries among ``n`` rows (columns of CSC)."""
+    for name, part in (("indptr", indptr), ("indices", indices)):
+        if np.dtype(part.dtype).kind not in "iu" or len(part.shape) != 1:
+            raise ValueError(f"{name} holds {part.dtype} {tuple(part.shape)}, not a list of integers. {_FIX}")
+    n_stored = indices.shape[0]
+    if len(indptr) != n + 1 or tuple(data.shape) != (n_stored,):
+        raise ValueError(
+            f"indptr has {len(indptr):,} values for {n:,} rows or columns, and there are {n_stored:,} indices and "
+            f"values of the shape {tuple(data.shape)}. {_FIX}"
+        )
+    if len(falls := np.flatnonzero(indptr[1:] < indptr[:-1])):
+        raise ValueError(f"indptr decreases after row or column {int(falls[0]):,}. {_FIX}")
+    if indptr[0] != 0 or indptr[-1] > n_stored:
+        raise ValueError(f"indptr leads from {indptr[0]} to {indptr[-1]} of {n_stored:,} entries. {_FIX}")
+
+
+def open_parts(group: Any, n: int, n_indices: int) -> tuple[Any, Any, np.ndarray]:
+    """Open ``data`` and ``indices`` on disk and read ``indptr`` of ``n`` rows (columns of CSC), checked.
+
+    zarr and HDF5 read chunks that are missing as zeros, which would be counts that vanish.
+    """
+    data, indices, pointers = (group[name] for name in ("data", "indices", "indptr"))
+    indptr = pointers[:]
+    check_pointers(indptr, n, indices, data)
+    if indptr[-1] != indices.shape[0]:
+        raise ValueError(f"indptr ends at {indptr[-1]} of {indices.shape[0]:,} entries. {_FIX}")
+    lost = {name: missing_chunks(part) for name, part in (("indices", indices), ("data", data))}
+    if n and np.diff(indptr).max() > n_indices:  # otherwise they may be rows without counts
+        lost["indptr"] = missing_chunks(pointers)
+    for name, number in lost.items():
+        if number:
+            raise ValueError(
+                f"{number:,} chunks of {name} are missing, or hold zeros only. {_FIX} If the matrix stores zeros, "
+                "write it again after eliminate_zeros()."
+            )
+    return data, indices, indptr
+
+
+def check_indices(indices: np.ndarray, n: int) -> None:
+    """Raise ``ValueError`` if an index is not in ``[0, n)``."""
+    if indices.shape[0] == 0:
+        return
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= n:
+        raise ValueError(f"The index {low if low < 0 else high} is outside the {n:,} rows or columns. {_FIX}")
+
+
+def missing_chunks(array: Any) -> int:
+    """Number of chunks of an array on disk that were never written."""
+    if hasattr(array, "nchunks_initialized"):  # zarr
+        return int(array.nchunks - array.nchunks_initialized)
+    if getattr(array, "chunks", None) is None or not hasattr(array, "id"):
+        return 0
+    expected = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
+    return expected - int(array.id.get_num_chunks())
+
+
+def path_of(X: Any) -> str | None:
+    """The file of a matrix or of a backed AnnData; ``None`` in memory."""
+    if getattr(X, "filename", None) is not None:
+        return str(X.filename)
+    node = getattr(X, "group", X)
+    if hasattr(node, "file"):
+        return str(node.file.filename)
+    return str(node.store_path).removeprefix("file://") if hasattr(node, "store_path") else None
