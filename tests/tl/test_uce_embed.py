@@ -298,7 +298,9 @@ def test_cells_without_a_count_in_any_gene_keep_their_row(with_empty, tiny_model
         warnings.simplefilter("always")
         uc.tl.uce_embed(with_empty, model=tiny_model, key_added="e")
     assert len(caught) == 1
-    assert str(caught[0].message).startswith("2 of 30 cells have no count in any gene of the model")
+    assert str(caught[0].message).startswith(
+        "2 of 30 cells have no embedding, 1 without a count in any gene and 1 with counts in no gene of the model: "
+    )
     assert "obs['e_missing']" in str(caught[0].message)
     assert caught[0].filename == __file__
     out = with_empty.obsm["e"]

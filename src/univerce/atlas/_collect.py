@@ -196,7 +196,7 @@ def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> t
         sp.vstack(blocks, format="csr"), obs=adata.obs.iloc[rows].copy(), var=adata.var.copy(), uns=dict(adata.uns)
     )
     with warnings.catch_warnings():  # such cells are left out and their number is logged
-        warnings.filterwarnings("ignore", message=r".*no count in any gene of the model")
+        warnings.filterwarnings("ignore", message=r".* cells have no embedding")
         uce_embed(
             chosen, species=pick(options.species, key), model=options.model, gene_key=options.gene_key,
             rng=options.seed, key_added=options.use_rep,

@@ -39,6 +39,14 @@ class Block:
     n_pooled: int = 0
     """Number of cells whose chromosomes were pooled to fit the sentence."""
 
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` if a cell with counts has values that are not finite."""
+        if bad := int((~np.isfinite(self.values[~self.missing])).any(axis=1).sum()):
+            raise ValueError(
+                f"The model gives values that are not finite for {bad} of the cells {self.rows.start} to "
+                f"{self.rows.stop - 1}: its weights overflow. Try uc.settings.precision = 'float32'."
+            )
+
 
 def read_groups(
     inputs: Inputs, block_rows: int, *, blocks: Sequence[int] | None = None, stages: Stages | None = None

@@ -194,6 +194,7 @@ def embed_blocks(
     for rows, groups in ahead(drawn):
         n = rows.stop - rows.start
         values: np.ndarray | None = None
+        missing = np.zeros(n, dtype=bool)
         n_pooled = 0
         for group in groups:
             total: Any = 0
@@ -205,9 +206,10 @@ def embed_blocks(
             if len(group.draws) > 1:
                 total /= np.linalg.norm(total, axis=1, keepdims=True)
             values[group.cells] = total
+            missing[group.cells] = group.draws[0].lengths == 0
             n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
         if values is not None:
-            yield Block(rows, values, np.isnan(values[:, 0]), n_pooled)
+            yield Block(rows, values, missing, n_pooled)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

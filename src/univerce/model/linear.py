@@ -125,6 +125,8 @@ class Linear:
         """Embed cells with :func:`gene_weights` ``[n_cells, n_genes]``: float32 of unit length, NaN without counts."""
         sums = self.sums(weights, vectors)
         length = np.linalg.norm(sums, axis=1, keepdims=True)
+        if not np.isfinite(length).all():
+            raise ValueError("The model gives values that are not finite: counts or weights overflow.")
         out = np.divide(sums, length, out=np.full_like(sums, np.nan), where=length > 0)
         out[np.diff(weights.indptr) == 0] = np.nan
         return out

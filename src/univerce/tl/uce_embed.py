@@ -24,7 +24,7 @@ from univerce.inference.embed import embed_here
 from univerce.inference.inputs import Inputs, check_drawing, resolve_inputs
 from univerce.inference.store import EmbeddingStore
 from univerce.inference.workers import embed_on_workers, embedding_precision
-from univerce.io.blocks import n_blocks
+from univerce.io.blocks import iter_blocks, n_blocks
 from univerce.io.pipeline import Stages, behind
 from univerce.model.find import reads_sentences
 
@@ -98,9 +98,9 @@ def uce_embed(
     ``None``, or the copy. Written to ``adata``, or to ``store``:
 
     ``obsm[key_added]``
-        ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene.
+        ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene of the model.
     ``obs[f"{key_added}_missing"]``
-        Whether a cell has no embedding; a warning reports their number.
+        Whether a cell has no embedding; a warning reports how many have no counts, or none in genes of the model.
     ``obs[f"{key_added}_space"]``
         Model and gene tables of each cell, which stay with it through :func:`anndata.concat`.
     ``uns["univerce"][key_added]``
@@ -175,7 +175,7 @@ def uce_embed(
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
     if inputs.client is None:
         logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
-    _report(missing, n_pooled, key_added)
+    _report(inputs, missing, n_pooled, key_added)
     return data if copy else None
 
 
@@ -212,16 +212,25 @@ def _collect(
     return values, missing, n_pooled
 
 
-def _report(missing: np.ndarray, n_pooled: int, key: str) -> None:
+def _report(inputs: Inputs, missing: np.ndarray, n_pooled: int, key: str) -> None:
     if n_pooled:
         logger.warning(
             "%d cells have genes on more chromosomes or scaffolds than fit a sentence; the smallest were pooled.",
             n_pooled,
         )
     if missing.any():
+        n_missing, n_counted = int(missing.sum()), _n_with_counts(inputs, missing)
+        kinds = {"without a count in any gene": n_missing - n_counted, "with counts in no gene of the model": n_counted}
+        found = " and ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
         warnings.warn(
-            f"{int(missing.sum())} of {len(missing)} cells have no count in any gene of the model and therefore no "
-            f"embedding: their rows are NaN and marked in obs['{key}_missing']. Leave them out: "
-            f"adata[~adata.obs['{key}_missing']].",
+            f"{n_missing} of {len(missing)} cells have no embedding, {found}: their rows are NaN and marked in "
+            f"obs['{key}_missing']. Leave them out: adata[~adata.obs['{key}_missing']].",
             stacklevel=3,
         )
+
+
+def _n_with_counts(inputs: Inputs, cells: np.ndarray) -> int:
+    """How many of some cells have counts."""
+    blocks = np.unique(np.flatnonzero(cells) // BLOCK_ROWS).tolist()
+    counts = iter_blocks(inputs.X, BLOCK_ROWS, blocks=blocks)
+    return sum(int((np.diff(block.indptr) > 0)[cells[rows]].sum()) for rows, block in counts)
