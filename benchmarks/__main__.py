@@ -15,8 +15,8 @@ NAMES = (
     "species", "ablations", "outliers", "coverage", "selection", "label_statistics",
     "discovery_statistics", "statistics", "servers",
 )  # fmt: skip
-# only if named: they write files of the package, or 20 GB
-BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints")
+# only if named: they write files of the package, or 20 GB, or take half an hour
+BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints", "fuzz")
 
 
 def main() -> None:

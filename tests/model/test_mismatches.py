@@ -296,7 +296,7 @@ ERRORS = {
     ),
     "NaN weights": (
         lambda c: in_directory(c, BRAIN, change_file(lambda s: s["output_embedding_projector.0.bias"].fill_(np.nan))),
-        "not finite: its weights are damaged",
+        "projector.0.bias holds values that are not finite",
     ),
     "weights cut off": (lambda c: in_directory(c, BRAIN, cut_weights), "was changed after it was written"),
     "UCE-brain: pads attended to (float mask)": (

@@ -293,7 +293,9 @@ def test_only_the_keys_of_the_result_are_new(cells, expected, tiny_model):
 
 def test_cells_without_a_count_in_any_gene_keep_their_row(with_empty, tiny_model):
     full = embed(with_empty[FILLED].copy(), tiny_model)
-    with_empty.X[EMPTY[0], -1] = 5  # counts, but of no gene
+    counts = with_empty.X.toarray()
+    counts[list(EMPTY), -1] = [5, 0]  # counts, but of no gene, and none
+    with_empty.X = sp.csr_matrix(counts)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         uc.tl.uce_embed(with_empty, model=tiny_model, key_added="e")
