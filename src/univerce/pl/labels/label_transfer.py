@@ -128,7 +128,7 @@ def _draw_reliability(ax: Axes, table: pd.DataFrame, scores: Any) -> None:
 
 def _draw_risk_coverage(ax: Axes, curve: pd.DataFrame, params: Any, scores: Any, kept: float) -> None:
     ax.plot(curve["coverage"], curve["accuracy"], color=MATCH, label="held-out cells of the reference")
-    threshold, bottom = float(params["threshold"]), float(curve["accuracy"].min())
+    threshold, bottom = float(params.get("threshold", np.nan)), float(curve["accuracy"].min())
     if np.isfinite(threshold):
         coverage, accuracy = float(scores["coverage_at_threshold"]), float(scores["accuracy_at_threshold"])
         text = f"threshold {threshold:.2f}: {coverage:.0%} labeled, {accuracy:.0%} of these correct"
@@ -149,7 +149,7 @@ def _legend_below(ax: Axes) -> None:
 
 def _kept(adata: ad.AnnData, key: str, params: Any) -> float:
     """Share of labeled cells among those with an embedding, NaN without a threshold."""
-    if key not in adata.obs or not np.isfinite(float(params["threshold"])):
+    if key not in adata.obs or not np.isfinite(float(params.get("threshold", np.nan))):
         return np.nan
     written = adata.obs[key].dropna()
     return float((written != UNKNOWN).mean()) if len(written) else np.nan
