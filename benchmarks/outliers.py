@@ -65,10 +65,13 @@ def held_out_types(path: Path, scores: list[str]) -> Iterator[dict[str, object]]
         uc.tl.uce_embed(adata, "species")
     logs = sc.pp.normalize_total(adata, target_sum=1e4, copy=True)
     sc.pp.log1p(logs)
+    together = pca(logs, np.arange(logs.n_obs))
     for held_out in types:
         out = labels == held_out
         inside = np.flatnonzero(np.isin(labels, types) & ~out)
-        representations = {"uce-mini": adata.obsm["X_uce"], "log-normalized, PCA": pca(logs, inside)}
+        representations = {
+            "uce-mini": adata.obsm["X_uce"], "PCA of the other types": pca(logs, inside), "PCA of all cells": together,
+        }  # fmt: skip
         for seed in SEEDS:
             order = np.random.default_rng(seed).permutation(inside)
             reference, rest = order[::2], order[1::2]

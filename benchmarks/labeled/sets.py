@@ -119,6 +119,18 @@ _FLY_FUNCTIONS = _types(
     muscle=["muscle cell", "visceral muscle of the crop", "visceral muscle of the midgut"],
 )  # fmt: skip
 
+TERMS = {
+    "B": "CL:0000236", "NK": "CL:0000623", "T": "CL:0000084", "CD4 T": "CL:0000624", "CD8 T": "CL:0000625",
+    "CD14 monocyte": "CL:0001054", "FCGR3A monocyte": "CL:0002396", "monocyte or macrophage": "CL:0000113",
+    "DC": "CL:0000451", "pDC": "CL:0000784", "megakaryocyte": "CL:0000556", "erythroid": "CL:0000764",
+    "CD34": "CL:0008001", "myeloid": "CL:0000763", "progenitor": "CL:0008001", "epithelial": "CL:0000066",
+    "fibroblast": "CL:0000057", "endothelial": "CL:0000115", "enterocyte": "CL:0000584", "endocrine": "CL:0000164",
+    "muscle": "CL:0000187", "B Activated": "CL:0000236", "T activated": "CL:0000084", "CD4 Naive T": "CL:0000895",
+    "CD4 Memory T": "CL:0000897", "CD14 Mono": "CL:0001054", "CD16 Mono": "CL:0002396", "Mk": "CL:0000556",
+    "Eryth": "CL:0000764",
+}  # fmt: skip
+"""Terms of the Cell Ontology of the types between which labels are transferred; cell lines have none."""
+
 
 @dataclass(frozen=True)
 class Side:
