@@ -39,7 +39,7 @@ def judged_by_donor(right_a: np.ndarray, right_b: np.ndarray, donors: np.ndarray
 def test_a_clear_winner_is_named_and_the_difference_is_that_of_the_table(adata):
     table = uc.bench.compare(adata, "noise", "X_clear").set_index("metric")
     scores = adata.uns["benchmark"]["table"].query("group == 'all'").groupby(["metric", "method"])["value"].mean()
-    for metric in ("kNN accuracy", "transfer logistic accuracy", "silhouette"):
+    for metric in ("kNN accuracy", "transfer logistic accuracy", "silhouette", "transfer kNN macro-F1"):
         expected = scores[metric, "noise"] - scores[metric, "X_clear"]
         assert table.loc[metric, "difference"] == pytest.approx(expected, abs=1e-6)
         assert table.loc[metric, "low"] < expected < table.loc[metric, "high"] < 0

@@ -57,6 +57,12 @@ def test_a_wrong_type_counts_by_the_ancestors_it_shares(pair):
     assert value(scores, "X_poor", "kNN accuracy") < 2 * both / n < 1
     assert value(scores, "X_poor", "kNN top 3 accuracy") == 1
     assert "largest type" in set(scores.query("metric == 'kNN hierarchical f1'")["method"])
+    (row,) = (
+        uc.bench.run_transfer(query, reference, **(options | {"n_bootstrap": 50}))
+        .query("metric == 'kNN hierarchical f1' and method == 'X_poor'")
+        .itertuples()
+    )
+    assert row.low < row.value < row.high
 
 
 def test_the_largest_type_of_the_reference_is_the_trivial_baseline(pair):
@@ -128,11 +134,17 @@ def test_two_methods_of_one_pair_are_compared_over_the_donors_of_the_query(pair)
     query.obs["donor"] = [f"d{i % 6}" for i in range(query.n_obs)]
     options = QUICK | {"methods": ["X_clear", NOISE], "n_bootstrap": 50}
     scores = uc.bench.run_transfer(query, reference, donor_key="donor", **options)
-    assert set(scores["unit"][scores["low"].notna()]) == {"donor"}
+    assert set(scores["unit"][scores["low"].notna()]) == {"donor", "types"}
+    without = scores["low"].isna() & (scores["kind"] == "transfer") & (scores["method"] != "largest type")
+    assert not without.any()
     table = uc.bench.compare(query, "X_clear", "noise", key="benchmark_transfer").set_index("metric")
     assert table.loc["logistic accuracy", ["winner", "unit", "n_units"]].tolist() == ["X_clear", "donor", 6]
     scores = uc.bench.run_transfer(query, reference, **options)
-    assert set(scores["unit"][scores["low"].notna()]) == {"cells"}
+    assert set(scores["unit"][scores["low"].notna()]) == {"cells", "types"}
+    macro = table.loc["logistic macro-F1"]
+    assert macro["winner"] == "X_clear"
+    mine = scores.query("metric == 'logistic macro-F1'").groupby("method")["value"].mean()
+    assert macro["difference"] == pytest.approx(mine["X_clear"] - mine["noise"])
 
 
 def test_spaces_of_two_widths_are_a_failure_with_its_reason(pair):

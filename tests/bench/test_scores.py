@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist
+from sklearn.metrics import f1_score
 from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
-from univerce.bench._bootstrap import interval, resampled_means
+from univerce.bench._bootstrap import confidence_interval, counts_interval, interval, jackknife, resampled_means
+from univerce.bench._embedding_scores import shares_of_types
 from univerce.bench._expression import open_problems_genes, principal_components
-from univerce.bench._metrics import batch_alignment, centroid_hits, rotated, separated
+from univerce.bench._metrics import batch_ranks, centroid_ranks, macro_f1, pairs_of, rotated, separated
 from univerce.bench._scib import BATCH, BIO, TOTALS, scib_scores
 
 
@@ -115,14 +117,70 @@ def test_centroids_that_find_their_own_type_are_counted():
     # Reference: a at 0, b at 10, c at 20. Query: a at 1 (nearest a), b at 16 (nearest c, then b), d unknown.
     reference = np.array([[0.0], [10], [20]]), np.array(["a", "b", "c"])
     query = np.array([[0.0], [2], [16], [50]]), np.array(["a", "a", "b", "d"])
-    hits, n = centroid_hits(query, reference, [1, 2])
-    assert (hits.tolist(), n) == ([1, 2], 2)
+    ranks, shared = centroid_ranks(query, reference)
+    assert (ranks.tolist(), shared.tolist()) == ([1, 2], ["a", "b"])
     x, y = np.concatenate([query[0], reference[0]]), np.concatenate([query[1], reference[1]])
-    shares, n = batch_alignment(x, y, np.array([0, 0, 0, 0, 1, 1, 1]), [1, 2])
+    ranks, types = batch_ranks(x, y, np.array([0, 0, 0, 0, 1, 1, 1]))
     # Back again: a (0) finds a (1); b (10) finds a (1) at 9 and b (16) at 6.
-    assert (shares.tolist(), n) == ([3 / 4, 1.0], 4)
-    shares, n = batch_alignment(np.zeros((2, 1)), np.array([0, 1]), np.array([0, 1]), [1])  # no shared type
-    assert (np.isnan(shares).tolist(), n) == ([True], 0)
+    assert (ranks.tolist(), types.tolist()) == ([1, 2, 1, 1], ["a", "b", "a", "b"])
+    found = shares_of_types(ranks <= 1, types)
+    interval = stats.beta.ppf([0.025, 0.975], [1.5, 2.5], [1.5, 0.5])  # Clopper-Pearson of 1.5 of 2 types, not 3 of 4
+    assert (found["value"], found["low"], found["high"]) == pytest.approx((3 / 4, *interval))
+    ranks, types = batch_ranks(np.zeros((2, 1)), np.array([0, 1]), np.array([0, 1]))  # no shared type
+    assert np.isnan(shares_of_types(ranks <= 1, types)["value"])
+
+
+@pytest.mark.parametrize("by_donor", [True, False])
+def test_f1_of_resampled_cells_is_that_of_scikit_learn(by_donor):
+    rng = np.random.default_rng(0)
+    truth, given, donors = rng.integers(4, size=90), rng.integers(5, size=90), rng.permutation(np.arange(90) % 6)
+    truth[donors < 5] %= 3  # a type of one donor, which most draws lack
+    a, b, place = pairs_of(truth, given)
+    units = donors if by_donor else None
+    found = counts_interval(place, lambda counts: macro_f1(a, b, counts), 200, 3, units, "donor")
+    random, drawn = np.random.default_rng(3), []
+    times = random.multinomial(6, np.full(6, 1 / 6), size=200) if by_donor else None
+    for i in range(200):
+        cells = random.integers(90, size=90) if times is None else np.repeat(np.arange(90), times[i][donors])
+        y, z = truth[cells], given[cells]
+        drawn.append(f1_score(y, z, labels=np.unique(y), average="macro", zero_division=0))
+    estimate = f1_score(truth, given, labels=np.unique(truth), average="macro", zero_division=0)
+    assert macro_f1(truth, given).tolist() == pytest.approx([estimate])
+    expected = confidence_interval(np.array(drawn), estimate, units)
+    assert (found["low"], found["high"]) == pytest.approx(expected)
+    assert found["unit"] == ("donor" if by_donor else "cells")
+
+
+def test_the_jackknife_of_a_mean_is_the_interval_of_student():
+    values = np.random.default_rng(0).normal(size=7)
+    left_out = np.array([np.delete(values, i).mean() for i in range(7)])
+    expected = stats.t.interval(0.95, 6, values.mean(), stats.sem(values))
+    assert jackknife(left_out, values.mean()) == pytest.approx(expected)
+
+
+def test_scib_has_intervals_by_leaving_out_each_batch_and_methods_are_compared_by_them(monkeypatch):
+    def quick(x, types, batches, before):
+        assert len(x) == len(types) == len(batches) == len(before)
+        value = float(np.mean([x[types == t].std() for t in types.categories]) / len(batches.categories))
+        return dict.fromkeys((*BIO, *BATCH, *TOTALS), value)
+
+    monkeypatch.setattr("univerce.bench._scib.scib_scores", quick)
+    adata = counted_cells(180, batches=5)
+    adata.obsm["X_other"] = np.random.default_rng(0).normal(size=(180, 6)).astype(np.float32)
+    options = {"groupby": "type", "batch_key": "batch", "n_bootstrap": 0}
+    scores = uc.bench.run(adata, methods=["X_clear", "X_other"], scib="intervals", **options)
+    left_out = adata.uns["benchmark"]["left_out"].set_index(["method", "left_out"])["Total"]
+    kept = adata[adata.obs["batch"] != "b3"]
+    x, types = kept.obsm["X_clear"], kept.obs["type"].to_numpy()
+    expected = np.mean([x[types == t].std() for t in np.unique(types)]) / 4
+    assert left_out["X_clear", 3] == pytest.approx(expected)
+    totals = scores[scores["metric"] == "Total"].set_index("method")
+    for name, row in totals.iterrows():
+        assert (row["low"], row["high"]) == pytest.approx(jackknife(left_out[name].to_numpy(), row["value"]))
+    row = uc.bench.compare(adata, "X_clear", "X_other").set_index("metric").loc["Total"]
+    gap = left_out["X_clear"] - left_out["X_other"]
+    assert (row["low"], row["high"]) == pytest.approx(jackknife(gap.to_numpy(), row["difference"]))
+    assert row[["winner", "unit", "n_units"]].tolist() == ["X_clear" if row["low"] > 0 else "X_other", "batch", 5]
 
 
 def test_intervals_spread_like_the_standard_error():

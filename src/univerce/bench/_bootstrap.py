@@ -1,7 +1,8 @@
-"""Intervals of means by resampling what is independent: donors or batches."""
+"""Intervals of scores by resampling what is independent: donors or batches."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from univerce.embeddings.labels import get_labels
 
 MIN_UNITS = 5
-CELLS = "cells"
+CELLS, TYPES = "cells", "types"
 
 
 def read_units(obs: pd.DataFrame, key: str | None) -> np.ndarray | None:
@@ -54,6 +55,32 @@ def resampled_means(
     return np.asarray(np.nanmean(means, axis=1))
 
 
+def resampled_counts(
+    codes: Sequence[np.ndarray], units: np.ndarray | None, n: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """``[n, n_codes]`` how many cells have each of the codes ``[n_cells]``, for each of the given codes.
+
+    Cells are resampled as by :func:`resampled_means`, the same for all codes.
+    """
+    sizes = [int(c.max()) + 1 for c in codes]
+    if units is None:
+        out = [np.empty((n, size)) for size in sizes]
+        for i in range(n):
+            drawn = rng.integers(len(codes[0]), size=len(codes[0]))
+            for counts, c, size in zip(out, codes, sizes, strict=True):
+                counts[i] = np.bincount(c[drawn], minlength=size)
+        return out
+    k = len(np.unique(units))
+    times = rng.multinomial(k, np.full(k, 1 / k), size=n)
+    return [times @ counts_of_units(c, units) for c in codes]
+
+
+def counts_of_units(codes: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """``[n_units, n_codes]`` cells of each unit with each of the codes ``[n_cells]``."""
+    place, k, size = np.unique(units, return_inverse=True)[1], len(np.unique(units)), int(codes.max()) + 1
+    return np.bincount(place * size + codes, minlength=k * size).reshape(k, size)
+
+
 def confidence_interval(drawn: np.ndarray, estimate: float, units: np.ndarray | None) -> tuple[float, float]:
     """95 % interval of an estimate from what was drawn: percentiles of cells.
 
@@ -88,6 +115,37 @@ def interval_columns(
     strata, units = (None if x is None else x[there] for x in (strata, units))
     low, high = interval(values[there], n, seed, strata, units)
     return {"low": low, "high": high, "unit": CELLS if enough_units(units) is None else unit}
+
+
+def counts_interval(
+    codes: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    seed: int,
+    units: np.ndarray | None,
+    unit: str,
+) -> dict[str, Any]:
+    """Columns as of :func:`interval_columns`, of a ``statistic`` in [0, 1] of the numbers of cells with each code.
+
+    ``statistic`` maps ``[n, n_codes]`` counts to ``[n]`` values; ``codes`` are ``[n_cells]``.
+    """
+    units = enough_units(units)
+    (drawn,) = resampled_counts([codes], units, n, np.random.default_rng(seed))
+    estimate = float(statistic(np.bincount(codes)[None])[0])
+    low, high = confidence_interval(statistic(drawn), estimate, units)
+    return {"low": max(low, 0.0), "high": min(high, 1.0), "unit": CELLS if units is None else unit}
+
+
+def jackknife(left_out: np.ndarray, estimate: float) -> tuple[float, float]:
+    """95 % interval of a score from its values ``[k]`` without each of ``k`` units; NaN if one is missing.
+
+    Scores of neighbors and clusters cannot be bootstrapped, because a cell that is drawn twice is its own neighbor.
+    """
+    from scipy.stats import t
+
+    k = len(left_out)
+    half = float(t.ppf(0.975, k - 1) * np.sqrt((k - 1) / k * np.square(left_out - left_out.mean()).sum()))
+    return estimate - half, estimate + half
 
 
 def clopper_pearson(count: float, n: int) -> tuple[float, float]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from sklearn.metrics import f1_score
 
 from univerce.embeddings.classifiers import held_out_log_proba
 from univerce.embeddings.ranks import rank_reference
@@ -45,24 +42,37 @@ def predicted_labels(x: np.ndarray, y: np.ndarray, folds: np.ndarray, method: st
     return out
 
 
-def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """F1 averaged over the types that occur."""
-    return float(f1_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0))
+def pairs_of(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs of a true and a predicted type that occur, ``[n_pairs]`` each, and the pair of each cell ``[n]``."""
+    pairs, place = np.unique(np.column_stack([truth, predicted]), axis=0, return_inverse=True)
+    return pairs[:, 0], pairs[:, 1], place.ravel()
 
 
-def centroid_hits(
-    query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray], ks: Sequence[int]
-) -> tuple[np.ndarray, int]:
-    """Count the shared types whose centroid in the query has that in the reference among the ``k`` nearest.
+def macro_f1(truth: np.ndarray, predicted: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """``[n]`` F1 averaged over the true types that occur, for pairs of types with ``counts`` ``[n, n_pairs]`` cells.
 
-    Both sides are points ``[n, n_dims]`` and types ``[n]``. Returns hits for each ``k`` and the number of shared types.
+    Without counts every pair is a cell, and ``n`` is 1.
+    """
+    counts = np.ones((1, len(truth))) if counts is None else counts
+    types, both = np.unique(np.concatenate([truth, predicted])), counts * (truth == predicted)
+    is_true, is_given = (np.equal.outer(x, types).astype(float) for x in (truth, predicted))
+    n_true = counts @ is_true
+    f1 = np.divide(2 * (both @ is_true), n_true + counts @ is_given, out=np.zeros_like(n_true), where=n_true > 0)
+    return np.asarray(f1.sum(axis=1) / (n_true > 0).sum(axis=1))
+
+
+def centroid_ranks(
+    query: tuple[np.ndarray, np.ndarray], reference: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank, from 1, of the centroid in the reference among those nearest to that in the query, and the shared types.
+
+    Both sides are points ``[n, n_dims]`` and types ``[n]``.
     """
     (x, types), (x_reference, types_reference) = _centroids(*query), _centroids(*reference)
     shared, i, j = np.intersect1d(types, types_reference, return_indices=True)
     if len(shared) == 0:
-        return np.zeros(len(ks)), 0
-    ranks = rank_reference(x, x_reference).rank_cross[i, j]
-    return np.array([(ranks <= k).sum() for k in ks], dtype=float), len(shared)
+        return np.zeros(0, dtype=np.int64), shared
+    return np.asarray(rank_reference(x, x_reference).rank_cross[i, j]), shared
 
 
 def _centroids(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,12 +81,9 @@ def _centroids(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([x[y == t].mean(axis=0, dtype=np.float64) for t in types]), types
 
 
-def batch_alignment(x: np.ndarray, y: np.ndarray, batches: np.ndarray, ks: Sequence[int]) -> tuple[np.ndarray, int]:
-    """Share of :func:`centroid_hits` over all ordered pairs of batches, and the number of types searched for."""
-    hits, n = np.zeros(len(ks)), 0
+def batch_ranks(x: np.ndarray, y: np.ndarray, batches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`centroid_ranks` over all ordered pairs of batches: ranks and types of all searches."""
     parts = [(x[batches == b], y[batches == b]) for b in np.unique(batches)]
-    for i, query in enumerate(parts):
-        for reference in parts[:i] + parts[i + 1 :]:
-            found, searched = centroid_hits(query, reference, ks)
-            hits, n = hits + found, n + searched
-    return hits / n if n else np.full(len(ks), np.nan), n
+    found = [centroid_ranks(a, b) for i, a in enumerate(parts) for j, b in enumerate(parts) if i != j]
+    ranks, types = zip(*found, strict=True)
+    return np.concatenate(ranks), np.concatenate(types)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import anndata as ad
@@ -46,9 +45,9 @@ def consensus(counts: ad.AnnData, types: np.ndarray, batches: np.ndarray) -> pd.
     return mean / mean.max(axis=0)
 
 
-def scgraph_scores(x: np.ndarray, types: np.ndarray, expected: pd.DataFrame) -> Mapping[str, float]:
-    """Correlation of the distances from each type with the consensus, averaged over the types: of ranks, of distances,
-    and of distances with the weight 1 / distance.
+def scgraph_scores(x: np.ndarray, types: np.ndarray, expected: pd.DataFrame) -> pd.DataFrame:
+    """Correlation of the distances from each type (row) with the consensus: of ranks, of distances, and of distances
+    with the weight 1 / distance. A score is the mean of the types.
     """
     kept = np.isin(types, expected.index)
     found = type_distances(x[kept], types[kept]).reindex(index=expected.index, columns=expected.columns)
@@ -60,4 +59,4 @@ def scgraph_scores(x: np.ndarray, types: np.ndarray, expected: pd.DataFrame) -> 
         with np.errstate(invalid="ignore", divide="ignore"):
             weighted = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
         rows.append([pair.corr(method)["found"]["expected"] for method in ("spearman", "pearson")] + [weighted])
-    return dict(zip(NAMES, np.nanmean(rows, axis=0).tolist(), strict=True))
+    return pd.DataFrame(rows, index=list(expected), columns=list(NAMES))

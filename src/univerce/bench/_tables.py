@@ -55,19 +55,29 @@ def write(
     types: pd.DataFrame,
     params: Mapping[str, Any],
 ) -> None:
-    """Write ``uns[key_added]`` and ``obsm[f"{key_added}_cells"]``.
+    """Write ``uns[key_added]``, ``obsm[f"{key_added}_cells"]`` and ``obsm[f"{key_added}_predicted"]``.
 
     ``scored`` are the rows of ``adata`` that are scored, ``used`` those of the embeddings, ``keys`` the keys in
     ``obsm``.
     """
-    cells = {}
+    cells, predicted = {}, {}
     for key, result in results.items():
         for metric, values in result.cells.items():
             column = cells[f"{keys[key]}|{metric}"] = np.full(adata.n_obs, np.nan, dtype=np.float32)
             column[scored] = values
+        for name, given in result.predicted.items():
+            codes = np.full(adata.n_obs, -1)
+            codes[scored] = given.codes
+            predicted[f"{keys[key]}|{name}"] = pd.Categorical.from_codes(codes, given.categories)
     adata.obsm[f"{key_added}_cells"] = pd.DataFrame(cells, index=adata.obs_names)
+    adata.obsm[f"{key_added}_predicted"] = pd.DataFrame(predicted, index=adata.obs_names)
     done = [run for run in runs if run.key() in results]
     confusions = [results[run.key()].confusion.assign(method=run.method.name, seed=run.seed) for run in done]
+    left_out = [
+        results[run.key()].left_out.assign(method=run.method.name, seed=run.seed)
+        for run in done
+        if results[run.key()].left_out is not None
+    ]
     adata.uns[key_added] = {
         "table": scores.copy(),
         "runs": pd.DataFrame(
@@ -76,6 +86,7 @@ def write(
         "types": types,
         "confusion": pd.concat(confusions, ignore_index=True),
         "params": {**params, "versions": versions(), "hardware": hardware()},
+        **({"left_out": pd.concat(left_out).rename_axis("left_out").reset_index()} if left_out else {}),
     }
 
 

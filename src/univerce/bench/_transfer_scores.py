@@ -10,9 +10,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._bootstrap import interval_columns, read_units
-from univerce.bench._embedding_scores import COLUMNS, TOP, Result, confusion, row
-from univerce.bench._metrics import centroid_hits, macro_f1, rotated, separated
+from univerce.bench._bootstrap import counts_interval, interval_columns, read_units
+from univerce.bench._embedding_scores import COLUMNS, TOP, Result, confusion, f1_interval, row, shares_of_types
+from univerce.bench._metrics import centroid_ranks, macro_f1, pairs_of, rotated, separated
 from univerce.bench._scored_cells import embedded
 from univerce.embeddings.classifiers import CLASSIFIERS
 from univerce.embeddings.labels import get_labels
@@ -91,18 +91,46 @@ def score_transfer(
         fitted = CLASSIFIERS[method].fit(x_reference, pair.y_reference, len(pair.types))
         log_proba = fitted.log_proba(x)
         given[name] = log_proba.argmax(axis=1)
-        cells[f"{name} accuracy"] = right = (given[name] == pair.y_query).astype(float)
-        of_labels = _label_rows(name, pair, given[name])
-        if n_bootstrap:
-            of_labels[0] |= interval_columns(right, n_bootstrap, seed, None, pair.units, unit)
         true = log_proba[np.arange(len(x)), pair.y_query]
-        in_top = ((log_proba > true[:, None]).sum(axis=1) < TOP[-1]).mean()
-        rows += [*of_labels, row("transfer", f"{name} top {TOP[-1]} accuracy", float(in_top), n_cells=len(x))]
-    hits, n = centroid_hits((x, pair.y_query), (x_reference, pair.y_reference), TOP)
-    for k, found in zip(TOP, hits, strict=True):
-        note = f"{found:.0f} of {n} types; chance {min(k / len(pair.types), 1):.2f}"
-        rows.append(row("transfer", f"centroid top {k}", found / n, n_cells=len(x), note=note))
-    return Result(rows, cells, confusion(pair.types, pair.y_query, given["logistic"]))
+        top = f"{name} top {TOP[-1]} accuracy"
+        cells[f"{name} accuracy"] = (given[name] == pair.y_query).astype(float)
+        cells[top] = ((log_proba > true[:, None]).sum(axis=1) < TOP[-1]).astype(float)
+        rows += [*_label_rows(name, pair, given[name]), row("transfer", top, float(cells[top].mean()), n_cells=len(x))]
+        if n_bootstrap:
+            _add_intervals(rows, name, pair, cells, given[name], n_bootstrap, seed, unit)
+    ranks, shared = centroid_ranks((x, pair.y_query), (x_reference, pair.y_reference))
+    for k in TOP:
+        found = shares_of_types(ranks <= k, shared)
+        found["note"] = f"{(ranks <= k).sum()} of {len(shared)} types; chance {min(k / len(pair.types), 1):.2f}"
+        rows.append(row("transfer", f"centroid top {k}", n_cells=len(x), **found))
+    named = {name: pd.Categorical.from_codes(codes, pair.types) for name, codes in given.items()}
+    return Result(rows, cells, confusion(pair.types, pair.y_query, given["logistic"]), named)
+
+
+def _add_intervals(
+    rows: list[dict[str, Any]],
+    name: str,
+    pair: Pair,
+    cells: dict[str, np.ndarray],
+    given: np.ndarray,
+    n: int,
+    seed: int,
+    unit: str,
+) -> None:
+    """Add the intervals of the scores of one classifier."""
+    true, other, place = pairs_of(pair.y_query, given)
+    for r in rows:
+        if r["metric"] in cells:
+            r |= interval_columns(cells[r["metric"]], n, seed, None, pair.units, unit)
+        elif r["metric"] == f"{name} macro-F1":
+            r |= f1_interval(pair.y_query, given, n, seed, pair.units, unit)
+        elif r["metric"].startswith(f"{name} hierarchical") and not np.isnan(r["value"]):
+            key = r["metric"].removeprefix(f"{name} ").replace(" ", "_")
+
+            def statistic(counts: np.ndarray, key: str = key) -> np.ndarray:
+                return np.array([hierarchical_scores(pair.lines, true, other, w)[key] for w in counts])
+
+            r |= counts_interval(place, statistic, n, seed, pair.units, unit)
 
 
 def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
@@ -117,7 +145,7 @@ def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
 def _label_rows(name: str, pair: Pair, given: np.ndarray) -> list[dict[str, Any]]:
     """Accuracy first; with an ontology also what a wrong type shares with the true one."""
     truth = pair.y_query
-    scores = {"accuracy": float((given == truth).mean()), "macro-F1": macro_f1(truth, given)}
+    scores = {"accuracy": float((given == truth).mean()), "macro-F1": float(macro_f1(truth, given)[0])}
     if pair.lines is not None:
         found = hierarchical_scores(pair.lines, truth, given)
         scores |= {key.replace("hierarchical_", "hierarchical ").replace("_", " "): v for key, v in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anndata as ad
@@ -10,17 +11,9 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._validate import as_seed, check_whole
-from univerce.bench._bootstrap import (
-    CELLS,
-    MIN_UNITS,
-    clopper_pearson,
-    confidence_interval,
-    enough_units,
-    read_units,
-    resampled_means,
-    stratified_mean,
-)
+from univerce.bench._bootstrap import CELLS, MIN_UNITS, read_units
 from univerce.bench._embedding_scores import BY_TYPE
+from univerce.bench._paired import paired_f1, paired_means, paired_totals
 from univerce.bench._scib import TOTALS
 from univerce.embeddings.labels import get_labels
 
@@ -28,7 +21,6 @@ _COLUMNS = [
     "metric", "a", "b", "value_a", "value_b", "difference", "low", "high", "winner", "superiority", "superiority_low",
     "superiority_high", "unit", "n_units", "n_cells", "note",
 ]  # fmt: skip
-_DIGITS = 9
 
 
 @document
@@ -49,7 +41,9 @@ def compare(
     named if the interval excludes 0, which for equally good methods happens in about 5 % of comparisons.
 
     With fewer than five donors or batches their spread cannot be estimated: cells are resampled, the interval holds for
-    these donors only, and no winner is named. The totals of scIB are not means over cells and have no interval.
+    these donors only, and no winner is named. The totals of scIB are compared by the scores without each donor or batch
+    (jackknife), if the benchmark has them (``scib="intervals"``). Shares of types are not compared: a score has one for
+    each type, and types are few.
 
     Parameters
     ----------
@@ -101,28 +95,36 @@ def compare(
         raise ValueError(f"{a!r} is compared with itself; pass two methods.")
     found, cells = adata.uns[key], adata.obsm[f"{key}_cells"]
     sides = [_runs_of(found["runs"], name) for name in (a, b)]
-    types = get_labels(adata.obs, str(found["params"]["groupby"])).codes.astype(np.int64)
+    types = get_labels(adata.obs, str(found["params"]["groupby"]))
     unit = donor_key or str(found["params"].get("unit", CELLS))
     units = None if unit == CELLS else read_units(adata.obs, unit)
     random = np.random.default_rng(as_seed(rng))
-    metrics = dict.fromkeys(column.split("|")[1] for column in cells)
     rows: list[dict[str, Any]] = []
-    for metric in metrics:
+    for metric in dict.fromkeys(column.split("|")[1] for column in cells):
         x, y = (cells[[f"{run}|{metric}" for run in side]].to_numpy(np.float64) for side in sides)
         judged = ~np.isnan(np.hstack([x, y])).any(axis=1)
         if judged.any():
-            strata = types[judged] if metric in BY_TYPE else np.zeros(judged.sum(), dtype=np.int64)
+            strata = types.codes[judged] if metric in BY_TYPE else np.zeros(judged.sum(), dtype=np.int64)
             here = None if units is None else units[judged]
-            rows.append({"metric": metric, **_paired(x[judged], y[judged], strata, here, unit, n_bootstrap, random)})
-    scores = found["table"]
+            row = paired_means(x[judged], y[judged], strata, here, unit, n_bootstrap, random)
+            rows.append({"metric": metric, **row})
+    predicted = adata.obsm.get(f"{key}_predicted", pd.DataFrame())
+    for name in dict.fromkeys(column.split("|")[1] for column in predicted):
+        x, y = (_codes(predicted, side, name, types) for side in sides)
+        judged = (np.hstack([x, y]) >= 0).all(axis=1)
+        if judged.any():
+            here = None if units is None else units[judged]
+            row = paired_f1(types.codes[judged], x[judged], y[judged], here, unit, n_bootstrap, random)
+            rows.append({"metric": f"{name} macro-F1", **row})
+    scores, left_out = found["table"], found.get("left_out", pd.DataFrame({"method": []}))
     for metric in TOTALS:
         total = scores[scores["metric"] == metric]
         values = [float(total.loc[total["method"] == name, "value"].mean()) for name in (a, b)]
         if not np.isnan(values).any():
-            rows.append(
-                {"metric": metric, "value_a": values[0], "value_b": values[1], "difference": values[0] - values[1]}
-                | {"n_cells": int(total["n_cells"].max()), "note": "no mean over cells"}
-            )
+            without = [left_out[left_out["method"] == name] for name in (a, b)]
+            series = [part.groupby("left_out")[metric].mean() if len(part) else pd.Series() for part in without]
+            row = paired_totals(values, series, str(found["params"]["unit"]))
+            rows.append({"metric": metric, "n_cells": int(total["n_cells"].max()), **row})
     table = pd.DataFrame(rows, columns=_COLUMNS).assign(a=a, b=b)
     text = {"unit": table["unit"].fillna(""), "note": table["note"].fillna("")}
     better = np.where(table["difference"] > 0, a, b)
@@ -138,30 +140,7 @@ def _runs_of(runs: pd.DataFrame, name: str) -> list[str]:
     return list(mine["obsm"])
 
 
-def _paired(
-    x: np.ndarray,
-    y: np.ndarray,
-    strata: np.ndarray,
-    units: np.ndarray | None,
-    unit: str,
-    n: int,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """Compare scores ``[n_cells, n_seeds]`` of two methods over resampled units, cells and seeds."""
-    n_units = 0 if units is None else len(np.unique(units))
-    enough = enough_units(units)
-    of_x, of_y = (rng.multinomial(k := s.shape[1], np.full(k, 1 / k), size=n) / k for s in (x, y))
-    drawn = resampled_means(np.hstack([x, -y]), strata, enough, np.hstack([of_x, of_y]), rng)
-    value_a, value_b = (stratified_mean(s.mean(axis=1), strata) for s in (x, y))
-    low, high = confidence_interval(drawn, value_a - value_b, enough)
-    row: dict[str, Any] = {"value_a": value_a, "value_b": value_b, "difference": value_a - value_b}
-    row |= {"low": low, "high": high}
-    row |= {"unit": CELLS if enough is None else unit, "n_units": n_units, "n_cells": len(x)}
-    if units is None:
-        return row | {"note": "cells of unknown donors: pass donor_key="}
-    gap = (x.mean(axis=1) - y.mean(axis=1)).round(_DIGITS)
-    by_unit = np.array([stratified_mean(gap[here], strata[here]) for here in (units == u for u in np.unique(units))])
-    wins = float((by_unit > 0).sum() + (by_unit == 0).sum() / 2)
-    share = dict(zip(("superiority_low", "superiority_high"), clopper_pearson(wins, n_units), strict=True))
-    note = "" if enough is not None else f"{n_units} of {unit!r}, too few to resample: holds for these only"
-    return row | {"superiority": wins / n_units, **share, "note": note}
+def _codes(predicted: pd.DataFrame, runs: Sequence[str], name: str, types: pd.Categorical) -> np.ndarray:
+    """``[n_obs, n_runs]`` types that a classifier predicted, as codes of ``types``, -1 for none."""
+    columns = [pd.Categorical(predicted[f"{run}|{name}"], categories=types.categories).codes for run in runs]
+    return np.column_stack(columns).astype(np.int64)

@@ -15,7 +15,7 @@ from univerce._validate import as_seed, check_adata, check_counts, check_whole, 
 from univerce.bench import _scib
 from univerce.bench._bootstrap import CELLS
 from univerce.bench._cache import data_digest
-from univerce.bench._embedding_scores import score
+from univerce.bench._embedding_scores import Scib, score
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, as_methods, as_seeds, run_all, run_method, visible
@@ -40,7 +40,7 @@ def run(
     layer: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     min_cells: int = 10,
-    scib: bool = True,
+    scib: Scib = True,
     n_bootstrap: int = 1000,
     cache: str | Path | None = None,
     rng: int | np.random.Generator = 0,
@@ -75,14 +75,16 @@ def run(
         ``"all"`` genes, or the 2,000 genes of ``"open_problems"``, variable in most batches.
     %(layer, seeds, min_cells)s
     scib
-        Compute the scIB scores, which take most of the time.
+        Compute the scIB scores, which take most of the time. ``"intervals"`` also computes them without each donor or
+        batch, for their intervals, if there are five; this takes as many times as long.
     %(n_bootstrap, cache, rng, key_added)s
 
     Returns
     -------
     The scores: a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``)
     with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or
-    batches, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Seconds and peak
+    batches, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Shares of types and scGraph have
+    intervals over the ``"types"``, exact for shares, scIB has them with ``scib="intervals"``. Seconds and peak
     memory (MB above that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also writes:
 
     ``uns[key_added]["table"]``
@@ -94,12 +96,16 @@ def run(
         Cells of each type, scored and not.
     ``uns[key_added]["confusion"]``
         Types predicted by logistic regression in a held-out batch.
+    ``uns[key_added]["left_out"]``
+        scIB scores without each donor or batch, with ``scib="intervals"``.
     ``uns[key_added]["params"]``
         Parameters, numbers of cells, versions and hardware.
     ``obsm["X_METHOD"]``, ``obsm["X_METHOD_SEED"]``
         The embeddings.
     ``obsm[f"{key_added}_cells"]``
         The contribution of each cell, for :func:`univerce.bench.compare`.
+    ``obsm[f"{key_added}_predicted"]``
+        The type of each cell by each classifier.
 
     Raises
     ------
@@ -121,6 +127,8 @@ def run(
     """
     if features not in get_args(Features):
         raise ValueError(f"features={features!r} is not known; use one of {', '.join(get_args(Features))}.")
+    if not (isinstance(scib, bool) or scib == "intervals"):
+        raise ValueError(f"scib={scib!r} is not known; use True, False or 'intervals'.")
     check_adata(adata)
     check_writable(adata)
     check_whole("min_cells", min_cells, 2)
@@ -144,7 +152,7 @@ def run(
 
     def choose(done: list[Run]) -> tuple[Scored, np.ndarray | None, pd.DataFrame | None]:
         scored = choose_scored(adata, groupby, batch_key, donor_key, [r.values for r in done], min_cells)
-        enough = scib and len(scored.rows) > _scib.N_NEIGHBORS
+        enough = bool(scib) and len(scored.rows) > _scib.N_NEIGHBORS
         counts, types = data[scored.rows], np.asarray(scored.types, dtype=str)
         batches = np.zeros(len(types)) if scored.batches is None else scored.batches.codes
         return scored, principal_components(counts) if enough else None, consensus(counts, types, batches)

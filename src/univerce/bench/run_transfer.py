@@ -102,6 +102,8 @@ def run_transfer(
         The embeddings.
     ``adata.obsm[f"{key_added}_cells"]``
         The cells with correct labels, for :func:`univerce.bench.compare`.
+    ``adata.obsm[f"{key_added}_predicted"]``
+        The type of each cell by each classifier.
 
     Raises
     ------
