@@ -61,6 +61,14 @@ def test_scores_are_those_of_the_definition(cells):
     np.testing.assert_allclose(found, by_definition(cells, x), rtol=1e-5)
 
 
+def test_scores_are_those_of_scgraph_eval(cells):
+    """Computed by scgraph-eval 0.1.2 for the same cells, log-normalized."""
+    types = cells.obs["type"].to_numpy()
+    x = np.random.default_rng(0).normal(size=(500, 3)) + cells.obsm["X_clear"][:, :3]
+    found = scgraph_scores(x.astype("f4"), types, consensus(cells, types, cells.obs["batch"].to_numpy())).mean()
+    np.testing.assert_allclose(found, [0.46, 0.8158413630, 0.1810659854], rtol=1e-4)
+
+
 def test_expression_itself_scores_high_and_noise_low(cells):
     types = cells.obs["type"].to_numpy()
     expected = consensus(cells, types, cells.obs["batch"].to_numpy())
