@@ -15,7 +15,7 @@ from univerce.io.text import read_toml
 
 @dataclass(frozen=True)
 class DataEntry:
-    """One ``[[data]]``: a file with counts."""
+    """One ``[[data]]``: an h5ad or zarr with counts."""
 
     name: str
     path: Path

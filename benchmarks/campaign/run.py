@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.campaign.config import Config, DataEntry, TransferEntry
+from univerce._validate import get_layer
 from univerce.bench import Method, degrade, run, run_transfer
+from univerce.embeddings.labels import get_labels, given_labels
 
 TYPES = "benchmark_type"
 
@@ -35,7 +37,7 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
     outcomes = []
     for entry in config.data:
         for features, how in product(config.features, ("", *config.degrade)) if entry.score else ():
-            adata, layer = ad.read_h5ad(entry.path), entry.layer
+            adata, layer = _read(entry), entry.layer
             if how:
                 adata, layer = degrade(adata, how, groupby=entry.groupby, layer=layer), None
             report(f"{entry.name}: {adata.n_obs:,} cells, {adata.n_vars:,} genes, features={features} {how}")
@@ -50,7 +52,10 @@ def run_config(config: Config, report: Callable[[str], None] = lambda _: None) -
             outcomes.append(Outcome(f"{entry.name}{suffix}", adata, "benchmark", batch_key=entry.batch_key))
     for transfer in config.transfers:
         by_name = {entry.name: entry for entry in config.data}
-        query, reference = (_side(by_name[name], transfer) for name in (transfer.query, transfer.reference))
+        entries = [by_name[name] for name in (transfer.query, transfer.reference)]
+        sides = [_side(entry) for entry in entries]
+        _rename_types(sides, transfer)
+        query, reference = (side[side.obs[TYPES].notna()].copy() for side in sides)
         report(f"{transfer.name}: {reference.n_obs:,} reference cells, {query.n_obs:,} query cells")
         methods = [m for m in config.methods if _takes_part(m, transfer)]
         symbols = {by_name[name].gene_key for name in (transfer.query, transfer.reference)}
@@ -73,17 +78,31 @@ def _takes_part(method: Method, transfer: TransferEntry) -> bool:
     return not method.control or method.name == "random"
 
 
-def _side(entry: DataEntry, transfer: TransferEntry) -> ad.AnnData:
-    """The data under the coarse types of a transfer, counts in ``X``; labels without one are missing."""
-    adata = ad.read_h5ad(entry.path)
-    if entry.layer is not None:
-        adata.X = adata.layers[entry.layer]
-    labels = adata.obs[entry.groupby].astype(object)
-    if transfer.types is not None:
-        coarse = {label: name for name, members in transfer.types.items() for label in members}
-        labels = labels.map(coarse)
-    adata.obs[TYPES] = pd.Categorical(labels)
-    return adata[adata.obs[TYPES].notna()].copy()
+def _read(entry: DataEntry) -> ad.AnnData:
+    return ad.read_zarr(entry.path) if entry.path.is_dir() else ad.read_h5ad(entry.path)
+
+
+def _side(entry: DataEntry) -> ad.AnnData:
+    """The data with counts in ``X`` and labels in ``obs[TYPES]``."""
+    adata = _read(entry)
+    adata.X = get_layer(adata, entry.layer)
+    adata.obs[TYPES] = get_labels(adata.obs, entry.groupby, name=entry.name)
+    return adata
+
+
+def _rename_types(sides: Sequence[ad.AnnData], transfer: TransferEntry) -> None:
+    """Labels to the coarse types of a transfer; labels without one are missing."""
+    if transfer.types is None:
+        return
+    coarse = {label: name for name, members in transfer.types.items() for label in given_labels(members)}
+    known = sorted({label for side in sides for label in side.obs[TYPES].cat.categories})
+    if unknown := [label for label in coarse if label not in known]:
+        raise ValueError(
+            f"[transfer.types] of {transfer.name!r} names {unknown[0]!r}, which neither data set has; their labels are "
+            f"{', '.join(map(repr, known[:20]))}."
+        )
+    for side in sides:
+        side.obs[TYPES] = pd.Categorical(side.obs[TYPES].astype(object).map(coarse))
 
 
 def add_umaps(adata: ad.AnnData) -> None:

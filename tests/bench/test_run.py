@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anndata as ad
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -176,6 +177,26 @@ def test_a_method_trained_on_the_source_of_the_data_may_have_seen_them():
         "trained": True,
         "plain": False,
     }
+
+
+@pytest.mark.parametrize("where", ["backed", "dask"])
+def test_counts_on_disk_and_in_dask_give_what_those_in_memory_give(where, tmp_path):
+    adata, other = counted_cells(), counted_cells()
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    if where == "backed":
+        other = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    else:
+        other.X = da.from_array(other.X.toarray(), chunks=(50, other.n_vars))
+    calls = {
+        "run": lambda a: uc.bench.run(a, methods=[PLAIN, "linear"], **QUICK),
+        "query": lambda a: uc.bench.run_transfer(a, adata, methods=[PLAIN], groupby="type", n_bootstrap=0),
+        "reference": lambda a: uc.bench.run_transfer(adata, a, methods=[PLAIN], groupby="type", n_bootstrap=0),
+    }
+    for name, call in calls.items():
+        expected, found = (call(a).query("kind != 'cost'") for a in (adata, other))
+        pd.testing.assert_frame_equal(found, expected, obj=name)
+    half = [uc.bench.degrade(a, "half_counts").X.toarray() for a in (adata, other)]
+    np.testing.assert_array_equal(*half)
 
 
 def test_the_result_survives_a_file(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +66,27 @@ def test_data_made_worse_are_scored_besides_the_data(config):
     assert (plain.name, worse.name) == ("one", "one, few cells")
     assert (plain.adata.n_obs, worse.adata.n_obs) == (84, 30)
     assert worse.adata.uns["benchmark"]["params"]["n_cells"]["scored"] == 30
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+def test_zarr_and_labels_that_are_numbers_are_read_and_names_that_do_not_exist_refused(config):
+    for name in ("one", "two"):
+        adata = ad.read_h5ad(f"{name}.h5ad")
+        adata.obs["type"] = adata.obs["type"].cat.codes.astype(int)
+        adata.write_zarr(f"{name}.zarr")
+    text = CONFIG.replace(".h5ad", ".zarr").replace('"t0"', '"0"').replace('"t1"', "1")
+    config.write_text(text)
+    _, transfer = run_config(read_config(config))
+    assert transfer.adata.obs["benchmark_type"].value_counts().to_dict() == {"first": 28, "second": 28}
+    two = text.index('name = "two"')
+    for old, new, message in (
+        ('groupby = "type"', 'groupby = "kind"', r"two.obs\['kind'\] does not exist; its columns are: 'type'"),
+        ("score = false", 'score = false\nlayer = "raw"', "layer='raw' is not in the AnnData; its layers are: none"),
+        ('"0"', '"t0"', "names 't0', which neither data set has; their labels are '0', '1', '2'"),
+    ):
+        config.write_text(text[:two].replace("path =", "score = false\npath =") + text[two:].replace(old, new))
+        with pytest.raises((KeyError, ValueError), match=message):
+            run_config(read_config(config))
 
 
 def test_the_command_writes_tables_and_a_report_without_external_files(config, tmp_path, capsys):

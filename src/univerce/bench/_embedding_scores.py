@@ -192,8 +192,8 @@ def _scgraph_rows(
     found = _scgraph.scgraph_scores(x, np.asarray(scored.types, dtype=str), consensus)
     rows = [row("relations of types", name, float(np.nanmean(values))) for name, values in found.items()]
     if n_bootstrap and len(consensus) >= MIN_UNITS:
-        for r, values in zip(rows, found.values(), strict=True):
-            r |= interval_columns(values.to_numpy(), n_bootstrap, seed, None, np.arange(len(values)), TYPES)
+        for r, values in zip(rows, found.T.to_numpy(), strict=True):
+            r |= interval_columns(values, n_bootstrap, seed, None, np.arange(len(values)), TYPES)
     return rows
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import get_layer
 from univerce.bench._cache import data_digest
+from univerce.bench._counts import get_counts
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, run_method, visible
 from univerce.embeddings.groups import shared_genes
@@ -56,7 +56,8 @@ def make_sides(
             if key is not None and key not in columns:
                 found = ", ".join(map(repr, columns)) or "none"
                 raise KeyError(f"{option}={key!r} is not in {name}.{slot}; its columns are: {found}.")
-    alone = visible(query, get_layer(query, layer), methods), visible(reference, get_layer(reference, layer), methods)
+    counts = get_counts(query, layer, name="adata"), get_counts(reference, layer, name="reference")
+    alone = visible(query, counts[0], methods), visible(reference, counts[1], methods)
     for a in alone:
         a.obs = a.obs.drop(columns=groupby)
     genes = [a.var_names if gene_key is None else a.var[gene_key] for a in alone]

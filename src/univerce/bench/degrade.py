@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from univerce._docs import document
-from univerce._validate import as_seed, check_adata, check_counts, get_layer, layer_name
+from univerce._validate import as_seed, check_adata
+from univerce.bench._counts import get_counts
 from univerce.bench._expression import log_normalized, variable_genes
 from univerce.embeddings.labels import get_labels
 from univerce.inference.sentences import cell_keys
@@ -69,9 +70,7 @@ def degrade(
     if how not in get_args(How):
         raise ValueError(f"how={how!r} is not known; use one of {', '.join(get_args(How))}.")
     check_adata(adata)
-    values = get_layer(adata, layer)
-    check_counts(values, where=layer_name(layer))
-    seed, x = as_seed(rng), sp.csr_matrix(values, copy=True)
+    seed, x = as_seed(rng), sp.csr_matrix(get_counts(adata, layer), copy=True)
     rows, columns = np.arange(adata.n_obs), np.arange(adata.n_vars)
     names = adata.obs_names.astype(str).to_numpy(dtype=object)
     if how == "half_counts":

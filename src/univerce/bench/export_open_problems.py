@@ -8,7 +8,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._docs import document
-from univerce._validate import check_adata, check_counts, get_layer, layer_name
+from univerce._validate import check_adata
+from univerce.bench._counts import get_counts
 from univerce.bench._expression import log_normalized, open_problems_genes, principal_components
 from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
@@ -67,8 +68,7 @@ def export_open_problems(
     ('homo_sapiens', ['counts', 'normalized'])
     """
     check_adata(adata)
-    x = get_layer(adata, layer)
-    check_counts(x, where=layer_name(layer))
+    x = get_counts(adata, layer)
     obs = pd.DataFrame(index=adata.obs_names)
     for name, key in (("batch", batch_key), ("cell_type", groupby)):
         found = get_labels(adata.obs, key)

@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.bench._counts import get_counts
 from univerce.bench._method import Method
 from univerce.bench._query_and_reference import embed_sides, make_sides
 from univerce.bench.method import method as named
@@ -91,4 +92,4 @@ def _as_counts(adata: ad.AnnData, name: str, *, label: bool = False) -> ad.AnnDa
     var = adata.var.set_index(names if names.is_unique else adata.var_names)
     columns = ["batch", _LABEL] if label else ["batch"]
     uns = {"organism": str(adata.uns["dataset_organism"])} if "dataset_organism" in adata.uns else {}
-    return ad.AnnData(adata.layers["counts"], obs=adata.obs[columns].copy(), var=var, uns=uns)
+    return ad.AnnData(get_counts(adata, "counts", name=name), obs=adata.obs[columns].copy(), var=var, uns=uns)

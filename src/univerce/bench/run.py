@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._validate import as_seed, check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
+from univerce._validate import as_seed, check_adata, check_whole, check_writable
 from univerce.bench import _scib
 from univerce.bench._bootstrap import CELLS
 from univerce.bench._cache import data_digest
+from univerce.bench._counts import get_counts
 from univerce.bench._embedding_scores import Scib, score
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._method import Method
@@ -138,9 +139,7 @@ def run(
         if column is not None:
             get_labels(adata.obs, column)
     chosen = as_methods(methods, adata)
-    x = get_layer(adata, layer)
-    check_counts(x, where=layer_name(layer))
-    data = visible(adata, x, chosen)
+    data = visible(adata, get_counts(adata, layer), chosen)
     if features == "open_problems":
         data = data[:, open_problems_genes(data, batch_key)].copy()
     unit = donor_key or batch_key or CELLS

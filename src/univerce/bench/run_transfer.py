@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._validate import check_adata, check_counts, check_whole, check_writable, get_layer, layer_name
+from univerce._validate import check_adata, check_whole, check_writable
 from univerce.bench._bootstrap import CELLS
 from univerce.bench._method import Method
 from univerce.bench._query_and_reference import BATCH, embed_sides, make_sides
@@ -122,10 +122,9 @@ def run_transfer(
     >>> scores.query("metric == 'logistic accuracy'").set_index("method")["value"].round(2).to_dict()
     {'PCA': 0.8, 'largest type': 0.36}
     """
-    for data, name in ((adata, "adata"), (reference, "reference")):
+    for data in (adata, reference):
         check_adata(data)
         check_writable(data)
-        check_counts(get_layer(data, layer), where=f"{name}: {layer_name(layer)}")
     check_whole("min_cells", min_cells, 2)
     check_whole("n_bootstrap", n_bootstrap, 0)
     chosen_seeds = as_seeds(seeds)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -35,6 +38,12 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
     kept = names.unique() if stated else names.unique().sort_values()
     codes = np.append(kept.get_indexer(names), -1)  # the last is for missing labels
     return pd.Categorical.from_codes(codes[labels.codes], categories=kept)
+
+
+def given_labels(labels: Any) -> list[str]:
+    """One or several labels given by a user, as text as by :func:`get_labels`."""
+    several = [labels] if isinstance(labels, str) or not isinstance(labels, Iterable) else list(labels)
+    return list(label_names(pd.Index(several, dtype=object)))
 
 
 def label_names(labels: pd.Index) -> pd.Index:

@@ -66,7 +66,7 @@ def gene_attribution(
     tables = {str(name): part for name, part in table.groupby("group", sort=False, observed=True)}
     toward = str(result["params"]["direction"])
     default = toward if toward in tables else next(iter(tables), "")
-    wanted = [groups] if isinstance(groups, str) else list(groups or [default])
+    wanted = [default] if groups is None else [str(group) for group in np.atleast_1d(groups)]
     if unknown := [group for group in wanted if group not in tables]:
         raise ValueError(f"There are no cells of {unknown[0]!r}; choose from {', '.join(map(repr, tables))}.")
     width = SINGLE if len(wanted) == 1 else DOUBLE / 3 * max(3, len(wanted))

@@ -15,6 +15,7 @@ import pandas as pd
 
 from univerce._validate import as_seed
 from univerce.embeddings.cells import BLOCK_ROWS, Cells
+from univerce.embeddings.labels import given_labels
 from univerce.io.files import open_anndata
 from univerce.tl.discovery._thresholds import shift_prior
 from univerce.tl.labels.label_classifier import LabelClassifier
@@ -62,7 +63,7 @@ def label_cells(
         is_positive = np.ones(len(cells), dtype=np.int8)
     else:
         labels = cells.labels(groupby)
-        wanted = [groups] if isinstance(groups, str) else [str(group) for group in groups]
+        wanted = given_labels(groups)
         if not wanted:
             raise ValueError("groups is empty. Name at least one label.")
         if unknown := [group for group in wanted if group not in labels.categories]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._validate import check_whole, check_writable, get_modality
-from univerce.embeddings.labels import get_labels
+from univerce.embeddings.labels import get_labels, given_labels
 from univerce.tl.discovery._comparison import PAIRED, choose_design, compare
 from univerce.tl.discovery._deseq import STATISTICS
 from univerce.tl.discovery._pseudobulk import get_found, read_counts
@@ -119,6 +119,7 @@ def compare_groups(
     check_writable(adata)
     check_whole("min_cells", min_cells, 1)
     is_found, conditions = get_found(adata, found_key), get_labels(adata.obs, condition_key)
+    (control,) = given_labels(control)
     others = _groups(conditions, condition_key, control, groups)
     donors = None if donor_key is None else get_labels(adata.obs, donor_key)
     known = (is_found >= 0) & np.asarray(conditions.isin([control, *others]))
@@ -165,7 +166,7 @@ def compare_groups(
 
 def _groups(conditions: Any, key: str, control: str, groups: Sequence[str] | None) -> list[str]:
     available = [str(name) for name in conditions.categories]
-    others = [x for x in available if x != control] if groups is None else list(dict.fromkeys(map(str, groups)))
+    others = [x for x in available if x != control] if groups is None else list(dict.fromkeys(given_labels(groups)))
     if unknown := [name for name in (control, *others) if name not in available]:
         raise ValueError(f"obs[{key!r}] has no {unknown[0]!r}; it has {', '.join(map(repr, available[:20]))}.")
     if not others or control in others:

@@ -18,6 +18,7 @@ from univerce._settings import settings
 from univerce._validate import check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
+from univerce.embeddings.labels import given_labels
 from univerce.tl.discovery._positives import Detector, fit_detector, label_cells, read
 from univerce.tl.discovery._thresholds import (
     abundance,
@@ -165,10 +166,10 @@ def find_cells(
 
     adata.obs[f"{key_added}_score"] = score.astype(np.float32)
     adata.obs[key_added] = is_found
-    wanted = [] if groups is None else [groups] if isinstance(groups, str) else groups
+    wanted = [] if groups is None else given_labels(groups)
     adata.uns[key_added] = {
         "params": {
-            "use_rep": use_rep, "groupby": groupby or "", "groups": np.array([str(g) for g in wanted], dtype=object),
+            "use_rep": use_rep, "groupby": groupby or "", "groups": np.array(wanted, dtype=object),
             "batch_key": (fit_options or {}).get("batch_key") or "", "precision": precision or "",
             "threshold": cutoff, "prevalence": prior, "seed": int(detector.classifier.params["seed"]),
             "univerce_version": __version__,

@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.labels import get_labels
+from univerce.embeddings.labels import get_labels, given_labels
 
 ALL = "all"
 
@@ -32,6 +32,11 @@ def check_direction(name: str, value: Any, groups: pd.Categorical, groupby: str 
         raise ValueError(
             f"{name} must be a label or a finite vector of {n_dims} numbers, not all zero; its shape is {vector.shape}."
         )
+
+
+def as_direction(value: Any) -> Any:
+    """A label as text, a vector as it is."""
+    return given_labels(value)[0] if np.ndim(value) == 0 else value
 
 
 def unit_vector(value: Any, groups: pd.Categorical, embedding: np.ndarray, *, contrast: bool) -> np.ndarray:

@@ -19,7 +19,7 @@ from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.embed import embed_inputs, encoder_of
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
+from univerce.tl.genes._direction import as_direction, check_direction, labels_or_all, unit_vector
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -119,6 +119,7 @@ def delete_genes(
     )  # fmt: skip
     tokens = _tokens(inputs, deletions)
     if toward is not None:
+        toward = as_direction(toward)
         check_direction("toward", toward, groups, groupby, inputs.model.config.output_dim)
     precision = "float32" if settings.precision == "auto" else settings.precision
     encoder = encoder_of(inputs, precision=precision)

@@ -15,7 +15,7 @@ from univerce._settings import settings
 from univerce._validate import check_whole, get_modality
 from univerce.inference.embed import embed_inputs, encoder_of
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.tl.genes._direction import check_direction, labels_or_all, unit_vector
+from univerce.tl.genes._direction import as_direction, check_direction, labels_or_all, unit_vector
 from univerce.tl.genes._genes import describe_genes
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def gene_attribution(
             f"The cells are of several species ({', '.join(inputs.species_names)}), whose genes are not comparable. "
             "Attribute one species at a time."
         )
+    direction = as_direction(direction)
     check_direction("direction", direction, labels, groupby, inputs.model.config.output_dim)
     table = inputs.genes[0].table
     encoder = encoder_of(inputs, precision="float32")

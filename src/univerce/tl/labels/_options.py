@@ -10,6 +10,7 @@ import pandas as pd
 
 from univerce._validate import check_whole
 from univerce.embeddings.classifiers import CLASSIFIERS, Search
+from univerce.embeddings.labels import given_labels
 from univerce.tl.labels.prior import Prior
 
 FIT_OPTIONS = (
@@ -89,13 +90,14 @@ def check_share(name: str, given: Any, value: Any, *, below_one: bool = False) -
         raise ValueError(f"{name}={given!r} must be above 0 and {'below' if below_one else 'at most'} 1.")
 
 
-def check_allowed(allowed: Sequence[str] | None, labels: pd.Index) -> None:
-    """Raise ``ValueError`` unless two or more labels of the reference are allowed, and no other."""
+def check_allowed(allowed: Sequence[str] | None, labels: pd.Index) -> list[str] | None:
+    """The labels as text; ``ValueError`` unless two or more labels of the reference are allowed, and no other."""
     if allowed is None:
-        return
-    names = [allowed] if isinstance(allowed, str) else list(allowed)
+        return None
+    names = given_labels(allowed)
     known = f"its labels are {', '.join(map(repr, labels[:20]))}"
     if wrong := [name for name in names if name not in labels]:
         raise ValueError(f"allowed= names {', '.join(map(repr, wrong[:5]))}, which the reference lacks; {known}.")
     if len(set(names)) < 2:
         raise ValueError(f"allowed={allowed!r} leaves fewer than two labels; {known}.")
+    return names

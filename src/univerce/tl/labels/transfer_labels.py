@@ -164,7 +164,7 @@ def transfer_labels(
     cells = Cells.read(adata, use_rep)
     graph = None if ontology is None else as_ontology(ontology)
     classifier = _get_classifier(reference, groupby, options, use_rep, client, query=cells, check_space=check_space)
-    check_allowed(allowed, classifier.classes.index)
+    allowed = check_allowed(allowed, classifier.classes.index)
     if asked and UNKNOWN in classifier.classes.index:
         raise ValueError(
             f"The reference has a label {UNKNOWN!r}, the name of cells below the threshold. Rename that label in the "
@@ -180,7 +180,7 @@ def transfer_labels(
     key = key_added or f"{classifier.params['groupby']}_transferred"
     write(adata, key, found, classifier.classes, ancestors)
     own = {
-        "use_rep": use_rep, "asked": asked, "prior": prior, "allowed": [] if allowed is None else list(allowed),
+        "use_rep": use_rep, "asked": asked, "prior": prior, "allowed": allowed or [],
         "n_in_reference": int(found.seen.sum()),
         "space": {} if classifier.space is None else classifier.space.record,
         "ontology": "" if graph is None else f"{graph.graph['name']} {graph.graph['version']}",
