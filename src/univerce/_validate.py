@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+from univerce._keys import ATLAS, RECORDS
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -14,9 +18,14 @@ if TYPE_CHECKING:
 _LOG1P_MAX = 20.0
 _MAX_SEED = 2**63 - 1
 _FIX_COUNTS = (
-    'Pass the raw counts: layer="counts" (or the name of the layer) if a layer holds them, adata.raw.to_adata() if '
-    "adata.raw does."
+    'Pass the raw counts: layer="counts" (or the name of the layer) if a layer holds them, layer="raw" if adata.raw '
+    "does."
 )
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Path with ``~`` replaced by the home directory."""
+    return Path(path).expanduser()
 
 
 def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
@@ -78,8 +87,22 @@ def check_adata(adata: ad.AnnData) -> None:
         )
 
 
-def check_writable(adata: ad.AnnData) -> None:
-    """Raise ``ValueError`` if ``adata`` is a view of a file, which cannot be written to."""
+def check_key(key: Any) -> None:
+    """Raise ``ValueError`` if ``key`` cannot name a result.
+
+    h5ad and zarr read a slash as a group, and the record of embeddings is not to be replaced.
+    """
+    if not isinstance(key, str) or not key.strip() or "/" in key or "\0" in key or key in (RECORDS, ATLAS):
+        raise ValueError(
+            f"key_added={key!r} must be text without a slash, which files cannot store, and not {RECORDS!r} or "
+            f"{ATLAS!r}, which describe embeddings."
+        )
+
+
+def check_writable(adata: ad.AnnData, key: Any = None) -> None:
+    """Raise ``ValueError`` if ``adata`` is a view of a file, which cannot be written to, or ``key`` not a good key."""
+    if key is not None:
+        check_key(key)
     if adata.isbacked and adata.is_view:
         raise ValueError(
             "A view of a backed AnnData cannot be written to. Pass adata.to_memory(), or write the selection to a new "
@@ -112,6 +135,11 @@ def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     available = ", ".join(map(repr, layers)) or "none"
     if layer in layers:
         return adata.layers[layer]
+    if layer == "raw":
+        raise KeyError(
+            "layer='raw' is not a layer of the AnnData, and not every function reads adata.raw; pass "
+            "adata.raw.to_adata()."
+        )
     if layer not in (None, "X"):
         raise KeyError(f"layer={layer!r} is not in the AnnData; its layers are: {available}.")
     if adata.X is None:
@@ -119,9 +147,29 @@ def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     return adata.X
 
 
+def get_counts(adata: ad.AnnData, layer: str | None = None) -> tuple[Any, pd.DataFrame]:
+    """Get a matrix of counts for :func:`univerce.io.blocks.iter_blocks` and ``var`` of its columns.
+
+    ``"raw"`` is ``adata.raw``, unless a layer has that name. A view of a file stands for its own ``X``, which would be
+    read whole.
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`get_layer`.
+    """
+    if layer == "raw" and "raw" not in adata.layers:
+        if adata.raw is None:
+            raise KeyError("layer='raw': adata.raw is empty, and no layer is named 'raw'.")
+        return adata.raw.X, adata.raw.var
+    if layer in (None, "X") and adata.isbacked and adata.is_view:
+        return adata, adata.var
+    return get_layer(adata, layer), adata.var
+
+
 def layer_name(layer: str | None) -> str:
     """Name of a layer in error messages."""
-    return "adata.X" if layer in (None, "X") else f"adata.layers[{layer!r}]"
+    return {None: "adata.X", "X": "adata.X", "raw": "layer='raw'"}.get(layer, f"adata.layers[{layer!r}]")
 
 
 def check_counts(block: Any, *, where: str) -> None:

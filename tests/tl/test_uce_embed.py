@@ -285,7 +285,7 @@ def test_only_the_keys_of_the_result_are_new(cells, expected, tiny_model):
     for adata in (copied, cells):
         np.testing.assert_array_equal(adata.obsm["here"], expected)
         assert (list(adata.obsm), list(adata.obs)) == (["here"], ["here_missing", "here_space"])
-        assert list(adata.uns) == ["organism", "here"]
+        assert list(adata.uns) == ["organism", "univerce"]
         assert (adata.X != before.X).nnz == 0
         assert adata.var.equals(before.var)
         assert list(adata.obs_names) == list(before.obs_names)

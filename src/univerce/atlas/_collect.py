@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import RECORDS
 from univerce._settings import settings
-from univerce._validate import check_counts, get_layer, layer_name
+from univerce._validate import check_counts, get_counts, layer_name
 from univerce._version import __version__
 from univerce.atlas._options import Options, Source, pick
 from univerce.atlas._store import Writer
@@ -25,6 +25,7 @@ from univerce.embeddings.groups import has_counts
 from univerce.embeddings.labels import get_labels
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.genes.load import BUNDLED_MODEL, available_species
+from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import species_of
 from univerce.inference.subsample import shuffled_rows
 from univerce.io.blocks import iter_blocks
@@ -108,11 +109,22 @@ def _check_source(source: Source, options: Options) -> EmbeddingInfo:
             raise ValueError(
                 f"{source.name} has neither an embedding obsm[{options.use_rep!r}] nor counts to compute it from."
             )
-        get_layer(adata, options.layer)
-        species_of(adata, pick(options.species, source.key), known=available_species(options.model))
+        _check_genes(adata, source, options)
         model = find_model(options.model)
         space = Space(model.config.model_id, model.digest, species=(), table_digest={})
         return EmbeddingInfo(model.config.output_dim, space, options.use_rep, source.name)
+
+
+def _check_genes(adata: ad.AnnData, source: Source, options: Options) -> None:
+    """Raise if a sample of the values are not counts, or no variable is a gene."""
+    model = BUNDLED_MODEL if options.model is None else options.model
+    try:
+        with warnings.catch_warnings():  # given when the cells are embedded
+            warnings.simplefilter("ignore")
+            keys, tables = species_of(adata, pick(options.species, source.key), known=available_species(model))
+            resolve_genes(adata, keys, model, layer=options.layer, gene_key=options.gene_key, tables=tables)
+    except (KeyError, ValueError) as error:
+        raise type(error)(f"{source.name}: {error.args[0]}") from error
 
 
 def _collect(source: Source, options: Options) -> Part:
@@ -159,10 +171,6 @@ def _collect(source: Source, options: Options) -> Part:
     return Part(half, obs, record, space)
 
 
-def _counts(adata: ad.AnnData, layer: str | None) -> Any:
-    return adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
-
-
 def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: bool) -> tuple[np.ndarray, bool]:
     """``[n_obs]`` cells with enough counts, and whether counts were found; an embedding may come without them."""
     every = np.ones(adata.n_obs, dtype=bool)
@@ -172,7 +180,7 @@ def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: 
     if has_counts(adata, options.layer):
         try:
             sums = []
-            for _, block in iter_blocks(_counts(adata, options.layer), _BLOCK_ROWS):
+            for _, block in iter_blocks(get_counts(adata, options.layer)[0], _BLOCK_ROWS):
                 check_counts(block, where=layer_name(options.layer))
                 sums.append(np.asarray(block.sum(axis=1), dtype=np.float64).ravel())
             return np.concatenate(sums) >= options.min_counts, True
@@ -188,12 +196,13 @@ def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> t
     """Embed the chosen cells only."""
     if len(rows) == 0:
         return np.empty((0, find_model(options.model).config.output_dim), dtype=np.float32), None
+    X, var = get_counts(adata, options.layer)
     blocks = []
-    for block_rows, block in iter_blocks(_counts(adata, options.layer), _BLOCK_ROWS):
+    for block_rows, block in iter_blocks(X, _BLOCK_ROWS):
         here = rows[(rows >= block_rows.start) & (rows < block_rows.stop)]
         blocks.append(block[here - block_rows.start])
     chosen = ad.AnnData(
-        sp.vstack(blocks, format="csr"), obs=adata.obs.iloc[rows].copy(), var=adata.var.copy(), uns=dict(adata.uns)
+        sp.vstack(blocks, format="csr"), obs=adata.obs.iloc[rows].copy(), var=var.copy(), uns=dict(adata.uns)
     )
     with warnings.catch_warnings():  # such cells are left out and their number is logged
         warnings.filterwarnings("ignore", message=r".* cells have no embedding")

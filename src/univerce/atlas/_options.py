@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 import anndata as ad
 import numpy as np
 
-from univerce._validate import as_seed, check_whole
+from univerce._validate import as_path, as_seed, check_whole
 from univerce.io.files import opened
 
 Data: TypeAlias = ad.AnnData | Path | str
@@ -110,7 +110,7 @@ def as_sources(data: Data | Sequence[Data] | Mapping[str, Data]) -> list[Source]
     for key, value in pairs:
         if not isinstance(value, ad.AnnData | str | Path):
             raise TypeError(f"The data set {key!r} must be an AnnData or a path, not {type(value).__name__}.")
-        if not isinstance(value, ad.AnnData) and not Path(value).exists():
+        if not isinstance(value, ad.AnnData) and not as_path(value).exists():
             raise FileNotFoundError(f"The data set {key!r} is not at {str(value)!r}.")
-        sources.append(Source(key, value if isinstance(value, ad.AnnData) else Path(value)))
+        sources.append(Source(key, value if isinstance(value, ad.AnnData) else as_path(value)))
     return sources

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import ATLAS, RECORDS
+from univerce._validate import as_path
 from univerce.atlas._collect import add_sources, check_sources, coarse_table
 from univerce.atlas._options import Column, Data, Options, as_sources
 from univerce.atlas._store import locked, new_atlas, open_atlas, require_atlas
@@ -71,7 +72,7 @@ def append(
     >>> uc.atlas.append("growing.zarr", {"second": pbmc[30:50]}, groupby="cell_type").n_obs
     50
     """
-    path, sources = Path(path), as_sources(data)
+    path, sources = as_path(path), as_sources(data)
     open_atlas(path)
     with locked(path):
         atlas = open_atlas(path)

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 
 from univerce._keys import ATLAS, X_UCE
+from univerce._validate import as_path
 from univerce._version import __version__
 from univerce.atlas._collect import add_sources, check_sources, coarse_table
 from univerce.atlas._options import Column, Data, Options, as_sources
@@ -120,7 +121,7 @@ def build(
     >>> str(atlas.obsm["X_uce"].dtype), atlas.obsm["X_uce"].shape
     ('float16', (100, 128))
     """
-    path, sources = Path(path), as_sources(data)
+    path, sources = as_path(path), as_sources(data)
     options = Options.resolve(
         sources, groupby=groupby, obs_keys=obs_keys, rng=rng, use_rep=use_rep, species=species, model=model,
         layer=layer, gene_key=gene_key, max_cells=max_cells_per_dataset, min_counts=min_counts, coarse_map=coarse_map,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anndata as ad
 
+from univerce._validate import as_path
 from univerce.atlas._store import open_atlas
 
 
@@ -43,5 +44,5 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     >>> uc.tl.centroids(atlas, "cell_type", min_cells=1).obs["n_cells"].sum()
     np.int64(40)
     """
-    atlas = open_atlas(Path(path))
+    atlas = open_atlas(as_path(path))
     return atlas if lazy else atlas.to_memory()

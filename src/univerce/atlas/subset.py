@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import ATLAS
+from univerce._validate import as_path
 from univerce.atlas._store import concat_obs, locked, new_atlas, new_path, open_atlas, require_atlas
 from univerce.embeddings.cells import Cells
 
@@ -58,7 +59,7 @@ def subset(
     >>> b_cells.n_obs, b_cells.obsm["X_uce"].shape
     (4, (4, 128))
     """
-    whole = atlas if isinstance(atlas, ad.AnnData) else open_atlas(Path(atlas))
+    whole = atlas if isinstance(atlas, ad.AnnData) else open_atlas(as_path(atlas))
     name = "atlas" if isinstance(atlas, ad.AnnData) else repr(str(atlas))
     provenance = require_atlas(whole, name)
     use_rep = str(provenance["use_rep"])
@@ -70,7 +71,7 @@ def subset(
     if path is None:
         values = cells.rows(rows).astype(cells.values.dtype)
         return ad.AnnData(obs=concat_obs([whole.obs.iloc[rows]]), obsm={use_rep: values}, uns=uns)
-    path = Path(path)
+    path = as_path(path)
     with locked(path):
         new_path(path)
         with new_atlas(path, use_rep) as writer:

@@ -137,9 +137,7 @@ def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
     """Scores of assigning the largest type of the reference to every cell."""
     given = np.full(len(pair.query), np.bincount(pair.y_reference).argmax())
     rows = [r for name in NAMES for r in _label_rows(name, pair, given)]
-    return pd.DataFrame(
-        [{"method": "largest type", "seed": seed, "unit": ""} | r for r in rows], columns=COLUMNS
-    )
+    return pd.DataFrame([{"method": "largest type", "seed": seed, "unit": ""} | r for r in rows], columns=COLUMNS)
 
 
 def _label_rows(name: str, pair: Pair, given: np.ndarray) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ def run(
     if not (isinstance(scib, bool) or scib == "intervals"):
         raise ValueError(f"scib={scib!r} is not known; use True, False or 'intervals'.")
     check_adata(adata)
-    check_writable(adata)
+    check_writable(adata, key_added)
     check_whole("min_cells", min_cells, 2)
     check_whole("n_bootstrap", n_bootstrap, 0)
     chosen_seeds, seed = as_seeds(seeds), as_seed(rng)

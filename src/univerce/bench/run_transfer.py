@@ -124,7 +124,7 @@ def run_transfer(
     """
     for data in (adata, reference):
         check_adata(data)
-        check_writable(data)
+        check_writable(data, key_added)
     check_whole("min_cells", min_cells, 2)
     check_whole("n_bootstrap", n_bootstrap, 0)
     chosen_seeds = as_seeds(seeds)

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.cells import Cells
-from univerce.io.workers import blocks_of_rows
+from univerce.io.blocks import iter_blocks
 
 LOGNORM = "lognorm"
 """Name of the baseline in log-normalized expression."""
@@ -101,11 +101,7 @@ def lognorm_blocks(
     adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
     """Log-normalize counts of some genes in blocks of rows; ``ValueError`` if the values are not counts."""
-    matrix = get_layer(adata, layer)
-    for rows in blocks_of_rows(adata.n_obs, _BLOCK_ROWS):
-        block = matrix[rows]
-        block = block.compute() if hasattr(block, "compute") else block
-        block = sp.csr_matrix(block)
+    for rows, block in iter_blocks(get_layer(adata, layer), _BLOCK_ROWS):
         try:
             check_counts(block, where=f"{name}: {layer_name(layer)}")
         except ValueError as error:
@@ -118,7 +114,7 @@ def lognorm_blocks(
 
 def has_counts(adata: ad.AnnData, layer: str | None) -> bool:
     """Whether there is expression; an atlas may have none."""
-    return adata.n_vars > 0 and (layer is not None or adata.X is not None)
+    return layer == "raw" or (adata.n_vars > 0 and (layer is not None or adata.X is not None))
 
 
 def shared_genes(names: Iterable[str], others: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from univerce._validate import as_path
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
 from univerce.io.atomic import replacing
@@ -55,7 +56,7 @@ def search_on_workers(
     client: Any, query: Any, k: int, *, path: Path | str, kind: IndexKind, digest: str, effort: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Search as :meth:`NeighborIndex.search`, on workers that read the index from its file."""
-    work = partial(_search_stored, str(Path(path).resolve()), kind, digest, k, effort)
+    work = partial(_search_stored, str(as_path(path).resolve()), kind, digest, k, effort)
     return _search_blocks(work, query, k, client)
 
 
@@ -193,7 +194,7 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborInd
         If the file holds something else. It is not changed.
     """
     faiss = import_faiss()
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         return None
     with path.open("rb") as file:

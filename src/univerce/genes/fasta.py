@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from univerce._errors import reading
+from univerce._validate import as_path
 from univerce.io.text import text_lines
 
 _VERSIONED = re.compile(r"(.*\D\d{6,})\.\d+")
@@ -37,7 +38,7 @@ def read_proteins(path: Path | str) -> Iterator[Protein]:
     are parsed; of others the first word is the identifier. :class:`univerce.FileError` that names the line if the file
     is damaged, not FASTA, or has a character that no protein sequence has.
     """
-    path = Path(path)
+    path = as_path(path)
     header = ""
     parts: list[str] = []
     with reading(path, "a FASTA file"):

@@ -11,6 +11,7 @@ import anndata as ad
 
 from univerce._errors import FileError
 from univerce._settings import settings
+from univerce._validate import as_path
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.registry import BUNDLED_TABLES, ESM2_15B, RELEASED_MODELS, RELEASED_SPECIES, list_tables
 from univerce.genes.release.source import Source, find_source
@@ -113,13 +114,13 @@ def model_encoder(model: str | Path) -> str:
     if model in RELEASED_MODELS:
         return ESM2_15B
     source = public_source(model)
-    own = BUNDLED_TABLES.parents[1] / model if model in BUNDLED_MODELS else Path(model)
+    own = BUNDLED_TABLES.parents[1] / model if model in BUNDLED_MODELS else as_path(model)
     return str(_own_config(own if source is None else source.converted).get("token_encoder", ""))
 
 
 def public_source(model: str | Path) -> Source | None:
     """Find the public checkpoint that a model names; ``None`` for models that this package wrote."""
-    own = model in BUNDLED_MODELS or (model not in MODELS and _own_config(Path(model)))
+    own = model in BUNDLED_MODELS or (model not in MODELS and _own_config(as_path(model)))
     return None if own else find_source(model)
 
 
@@ -178,7 +179,7 @@ def _table_directory(model: str | Path) -> Path:
         return registered_tables(ESM2_15B)
     if (source := public_source(model)) is not None:
         return source.converted / "tables"
-    directory = Path(model)
+    directory = as_path(model)
     if not (directory / "config.json").is_file():
         raise ValueError(
             f"There is no model {str(model)!r}; use {', '.join((*BUNDLED_MODELS, *MODELS))}, hf://owner/name, or a "

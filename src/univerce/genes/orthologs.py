@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._errors import reading
+from univerce._validate import as_path
 from univerce.genes.lookup import map_names
 from univerce.genes.spellings import clean_names, stable_id
 from univerce.genes.table import gene_table_info, make_table, validate_table
@@ -91,7 +92,7 @@ def from_orthologs(orthologs: pd.DataFrame | Path | str, table: ad.AnnData, *, s
 def _read(orthologs: pd.DataFrame | Path | str) -> pd.DataFrame:
     pairs = orthologs
     if not isinstance(pairs, pd.DataFrame):
-        path = Path(pairs)
+        path = as_path(pairs)
         if not path.is_file():
             raise FileNotFoundError(f"There is no table of orthologs at {str(path)!r}.")
         with reading(path, "a table of orthologs"), open_text(path) as file:

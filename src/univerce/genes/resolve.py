@@ -12,7 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_counts, get_column, get_layer, layer_name
+from univerce._validate import check_counts, get_column, get_counts, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.feature_types import other_features
@@ -55,16 +55,17 @@ def resolve_genes(
 
     ``species_keys`` is one key or ``[n_obs]`` keys. ``tables`` by species are used before those of ``model``.
     """
-    if gene_key is not None and gene_key not in adata.var:
-        columns = ", ".join(map(repr, adata.var.columns)) or "none"
+    X, var = get_counts(adata, layer)
+    if gene_key is not None and gene_key not in var:
+        columns = ", ".join(map(repr, var.columns)) or "none"
         raise KeyError(f"gene_key={gene_key!r} is not a column of var; its columns are: {columns}.")
     cells: Any = species_keys
     if isinstance(species_keys, str):
         cells = pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
     cells = cells.remove_unused_categories()
-    counts, n_cells = _sampled_counts(adata, np.asarray(cells.codes), len(cells.categories), layer)
+    counts, n_cells = _sampled_counts(X, len(var), np.asarray(cells.codes), len(cells.categories), layer_name(layer))
 
-    var = adata.var if isinstance(adata.var, pd.DataFrame) else adata.var.to_memory()  # of a lazy AnnData
+    var = var if isinstance(var, pd.DataFrame) else var.to_memory()  # of a lazy AnnData
     others = other_features(var)
     named = _name_columns(var[others == ""], gene_key)
     resolved = {}
@@ -83,14 +84,14 @@ def resolve_genes(
         )
         report.check(mapping.names)
         logger.info("%s", report)
-        rows = np.full(adata.n_vars, -1, dtype=np.int32)
+        rows = np.full(len(var), -1, dtype=np.int32)
         rows[others == ""] = mapping.rows
         resolved[species] = ResolvedGenes(table, rows, report)
     return resolved
 
 
 def _sampled_counts(
-    adata: ad.AnnData, codes: np.ndarray, n_species: int, layer: str | None
+    X: Any, n_vars: int, codes: np.ndarray, n_species: int, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum counts by species ``[n_species, n_vars]`` over sampled blocks; also the number of cells ``[n_species]``."""
     wanted = set()
@@ -99,12 +100,10 @@ def _sampled_counts(
         blocks = np.unique(np.flatnonzero(codes == species) // _BLOCK_ROWS)
         n_kept = min(len(blocks), n_blocks(_SAMPLED_ROWS, _BLOCK_ROWS))
         wanted.update(blocks[np.linspace(0, len(blocks) - 1, n_kept).round().astype(int)].tolist())
-    # X of a backed view would be read whole; iter_blocks reads the view block by block
-    X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
-    counts = np.zeros((n_species, adata.n_vars))
+    counts = np.zeros((n_species, n_vars))
     n_cells = np.zeros(n_species, dtype=np.int64)
     for rows, block in iter_blocks(X, _BLOCK_ROWS, blocks=sorted(wanted)):
-        check_counts(block, where=layer_name(layer))
+        check_counts(block, where=where)
         for species in np.unique(codes[rows]):
             mine = codes[rows] == species
             counts[species] += np.asarray(block[mine].sum(axis=0)).ravel()

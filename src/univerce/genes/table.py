@@ -24,6 +24,7 @@ import pandas as pd
 import zarr
 
 from univerce._errors import reading
+from univerce._validate import as_path
 from univerce.genes.hashed import identity_signs
 from univerce.io.atomic import replacing
 from univerce.io.compressed import path_of
@@ -243,7 +244,7 @@ def write_table(table: ad.AnnData, path: Path | str) -> Path:
     ...     uc.genes.write_table(worm, Path(directory) / "worm.zarr.zip").name
     'worm.zarr.zip'
     """
-    path = Path(path)
+    path = as_path(path)
     validate_table(table)
     if not path.name.endswith((".h5ad", _PACKED)):
         raise ValueError(f"Name a gene table *.h5ad or *{_PACKED}, not {path.name!r}.")
@@ -288,7 +289,7 @@ def read_table(path: Path | str) -> ad.AnnData:
     ...     (table.isbacked, table.n_obs == worm.n_obs)
     (True, True)
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no gene table at {path}.")
     with reading(path, "a gene table", parts=True):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from univerce._validate import as_seed, check_adata, check_whole, get_layer, get_modality, layer_name
+from univerce._validate import as_path, as_seed, check_adata, check_whole, get_counts, get_modality, layer_name
 from univerce._version import __version__
 from univerce.embeddings.space import Space
 from univerce.genes.load import BUNDLED_MODEL, BUNDLED_SENTENCES, available_species
@@ -92,6 +92,8 @@ class Inputs:
     client: Any = None
     """Dask client to compute with."""
     adata: Any = None
+    var_names: Any = None
+    """``[n_vars]`` names of the columns of the counts."""
 
     @property
     def species_names(self) -> list[str]:
@@ -173,10 +175,11 @@ def resolve_inputs(
     if sampling is not None and sampling not in SAMPLINGS:
         raise ValueError(f"sampling={sampling!r} is not known; use one of {', '.join(SAMPLINGS)}.")
     check_drawing(model, sampling=(sampling, None), n_draws=(n_draws, 1))
-    X = adata if layer in (None, "X") and adata.isbacked and adata.is_view else get_layer(adata, layer)
+    X, var = get_counts(adata, layer)
     client = find_client(client, X)
 
     name = BUNDLED_MODEL if model is None else model
+    directory = as_path(name).resolve()
     keys, tables = species_of(adata, species, known=available_species(name), within=data)
     cells = pd.Categorical([keys] * adata.n_obs if isinstance(keys, str) else keys).remove_unused_categories()
     # Tables and models may have to be fetched: only if the data are known to be counts.
@@ -202,8 +205,8 @@ def resolve_inputs(
         species=np.asarray(cells.codes, dtype=np.int64),
         genes=[Genes(resolved[k].table, resolved[k].rows, k in tables) for k in species_names],
         drawing=drawing,
-        model=found, space=space, model_name=str(Path(name).resolve() if Path(name).is_dir() else name), client=client,
-        adata=adata,
+        model=found, space=space, model_name=str(directory if directory.is_dir() else name), client=client, adata=adata,
+        var_names=var.index,
     )  # fmt: skip
 
 

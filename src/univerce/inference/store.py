@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._keys import RECORDS
+from univerce._validate import as_path
 from univerce.io.atomic import replacing, write_whole
 from univerce.io.blocks import n_blocks
 
@@ -95,7 +96,7 @@ class EmbeddingStore:
         ValueError
             If ``path`` holds something else, or a store of other inputs; the message lists the differences.
         """
-        path = Path(path)
+        path = as_path(path)
         names = pd.Index(obs_names).astype(str)
         if not key or "/" in key:
             raise ValueError(f"key={key!r} cannot name an embedding in a store; use a name without a slash.")
@@ -114,7 +115,7 @@ class EmbeddingStore:
     @classmethod
     def attach(cls, path: Path | str) -> EmbeddingStore:
         """Open an existing store to write some of its blocks, without the names of cells."""
-        return cls(Path(path), pd.Index([]), _read_manifest(Path(path)))
+        return cls(as_path(path), pd.Index([]), _read_manifest(as_path(path)))
 
     def _create(self, manifest: Mapping[str, Any]) -> None:
         metadata = {

@@ -77,7 +77,8 @@ def iter_blocks(
 
     Yields
     ------
-    The rows of a block and its values as canonical CSR in the dtype of ``X`` (float16 becomes float32).
+    The rows of a block and its values as canonical CSR in the dtype of ``X`` (float16 becomes float32; wider if
+    a sum of repeated entries needs it).
 
     Raises
     ------
@@ -120,6 +121,11 @@ def row_reader(X: Any, block_rows: int) -> Rows:
             return _canonical(read(first, last))
 
     return rows
+
+
+def read_all(X: Any) -> sp.csr_matrix:
+    """Read a matrix that :func:`iter_blocks` reads into memory, as canonical CSR."""
+    return row_reader(X, 1)(0, n_rows(X))
 
 
 def library(X: Any) -> str | None:
@@ -178,7 +184,7 @@ def _csc_reader(X: Any, block_rows: int) -> Rows:
     group = max(1, CSC_BUDGET * n // (nnz * block_rows)) * block_rows
 
     def load(low: int, high: int) -> sp.csr_matrix:
-        pieces = []
+        pieces, n_entries = [], np.zeros(n_cols, dtype=np.int64)
         for begin in range(0, nnz, CSC_READ):
             end = min(begin + CSC_READ, int(indptr[-1]))
             row = indices[begin:end]
@@ -186,9 +192,11 @@ def _csc_reader(X: Any, block_rows: int) -> Rows:
             inside = np.flatnonzero((row >= low) & (row < high))
             lengths = np.diff(np.clip(indptr, begin, end))  # entries of each column in this read
             columns = np.repeat(np.arange(n_cols, dtype=np.int32), lengths)
-            pieces.append((data[begin:end][inside], row[inside] - low, columns[inside]))
-        values, rows, columns = (np.concatenate(part) for part in zip(*pieces, strict=True))
-        return sp.csr_matrix((_numeric(values), (rows, columns)), shape=(high - low, n_cols))
+            n_entries += np.bincount(columns[inside], minlength=n_cols)
+            pieces.append((data[begin:end][inside], row[inside] - low))
+        values, rows = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        starts = np.concatenate([[0], np.cumsum(n_entries)])
+        return sp.csc_matrix((_numeric(values), rows, starts), shape=(high - low, n_cols)).tocsr()
 
     edges = np.append(np.arange(0, n, group), n)
     return _group_reader(edges, lambda i: load(edges[i], edges[i + 1]))
@@ -252,7 +260,13 @@ def _numeric(values: np.ndarray) -> np.ndarray:
 def _canonical(block: sp.csr_matrix) -> sp.csr_matrix:
     if block.has_canonical_format and block.data.all():
         return block
-    block = block.copy()  # its arrays may be views of the data
+    dtype = block.dtype
+    wide = np.float64 if dtype.kind == "f" else np.uint64 if dtype == np.uint64 else np.int64
+    # copies, because the arrays may be views of the data
+    block = sp.csr_matrix((block.data.astype(wide), block.indices.copy(), block.indptr.copy()), shape=block.shape)
     block.sum_duplicates()
     block.eliminate_zeros()
+    narrow = block.data.astype(dtype)
+    if (narrow == block.data).all():  # otherwise a sum exceeds the type
+        block.data = narrow
     return block

@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 
 from univerce._errors import reading
+from univerce._validate import as_path
 
 _DIGEST_ROWS = 16384
 _SMALL, _MOST = 2**30, 500  # bytes that any file may state, and for each byte that it has
@@ -25,28 +26,35 @@ _SPARSE = ("csr_matrix", "csc_matrix")
 def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
     """Open a ``.zarr`` or ``.h5ad``; ``obs``, ``var`` and ``uns`` are read, matrices stay on disk.
 
-    ``X``, ``layers`` and ``var`` are opened only for ``expression``. A file stays open while its matrices are in use.
-    :class:`univerce.FileError` if it is damaged or not an AnnData.
+    ``X``, ``layers``, ``raw`` and ``var`` are opened only for ``expression``. A file stays open while its matrices are
+    in use. Files of anndata before 0.7 are read as a whole. :class:`univerce.FileError` if it is damaged or not an
+    AnnData.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
     with reading(path, "an AnnData", parts=True):
         group = _open_group(path)
         if group is None or "obs" not in group:
             raise ValueError(f"{str(path)!r} is not an AnnData. Pass an .h5ad file or a .zarr directory.")
+        if hasattr(group["obs"], "dtype"):  # a table in one array
+            return ad.read_zarr(path) if path.is_dir() else ad.read_h5ad(path)
         parts = ["obsm", "layers"] if expression else ["obsm"]
         values = {part: {key: _lazily(group[part][key]) for key in group.get(part, ())} for part in parts}
         for part in ("obs", "uns", *(["var"] * expression)):
             if part in group:
                 check_sizes(group[part], path)
                 values[part] = ad.io.read_elem(group[part])
+        raw = group.get("raw") if expression else None
+        if raw is not None and hasattr(raw, "keys"):  # zarr holds an empty array for none
+            check_sizes(raw["var"], path)
+            values["raw"] = {"X": _lazily(raw["X"]), "var": ad.io.read_elem(raw["var"])}
         return ad.AnnData(_lazily(group["X"]) if expression and "X" in group else None, **values)
 
 
 def read_h5ad(path: Path | str, *, backed: bool = False) -> ad.AnnData:
     """Read an ``.h5ad`` as anndata does, or with its matrix left on disk; :class:`univerce.FileError` if damaged."""
-    path = Path(path)
+    path = as_path(path)
     with reading(path, "an .h5ad"):
         with h5py.File(path, "r") as file:
             for part in file:
@@ -57,7 +65,7 @@ def read_h5ad(path: Path | str, *, backed: bool = False) -> ad.AnnData:
 
 def read_zarr(path: Path | str) -> ad.AnnData:
     """Read a ``.zarr`` as anndata does; :class:`univerce.FileError` if damaged."""
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
     with reading(path, "a .zarr", parts=True):
@@ -94,7 +102,8 @@ def opened(path: Path | str, *, expression: bool = False) -> Iterator[ad.AnnData
     try:
         yield adata
     finally:
-        for matrix in (adata.X, *adata.layers.values(), *adata.obsm.values()):
+        raw = [] if adata.raw is None else [adata.raw.X]
+        for matrix in (adata.X, *adata.layers.values(), *adata.obsm.values(), *raw):
             node = getattr(matrix, "group", matrix)
             if hasattr(node, "file"):
                 node.file.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from univerce._errors import FileError, reading
+from univerce._validate import as_path
 from univerce.io.text import open_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def read_obo(path: str | os.PathLike[str], relations: Sequence[str] = (IS_A,)) -
         import obonet
     except ImportError as error:
         raise ImportError('Reading an ontology needs obonet: pip install "univerce[ontology]"') from error
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No ontology found at {str(path)!r}. Download an OBO file such as cl.obo first.")
     with reading(path, "an ontology in OBO format"):

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from univerce._device import choose_device, choose_precision
 from univerce._errors import FileError, reading
+from univerce._validate import as_path
 from univerce.model.directory import Model, write_model
 from univerce.model.families import build_network
 from univerce.model.layers import Layer
@@ -126,7 +127,7 @@ def save_model(network: UCE, path: Path | str, *, pretraining: PretrainConfig | 
     """
     state = {name: parameter.detach() for name, parameter in network.named_parameters()}
     extra = {} if pretraining is None else {"pretraining": dataclasses.asdict(pretraining)}
-    return write_model(network.config, Path(path), lambda part: save_weights(state, part), extra)
+    return write_model(network.config, as_path(path), lambda part: save_weights(state, part), extra)
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from univerce._validate import as_path
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.models import PAPER
 from univerce.genes.release.source import Source, find_source
@@ -81,7 +82,7 @@ def convert_checkpoint(
     origin = find_source(source)
     if origin is None:
         raise ValueError(f"There is no UCE checkpoint at {str(source)!r}: no weights in any public layout.")
-    out_dir = Path(out_dir)
+    out_dir = as_path(out_dir)
     if (out_dir / CONFIG).exists():
         raise ValueError(f"{out_dir} already holds a model; choose another directory or remove it.")
     if species is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from univerce._validate import as_path
 from univerce.genes.load import BUNDLED_MODEL, BUNDLED_MODELS
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.source import Source, find_source
@@ -45,8 +46,8 @@ def find_model(model: str | Path | None = None) -> Model:
     """
     if model is None or model in BUNDLED_MODELS:
         path = _BUNDLED / (model or BUNDLED_MODEL)
-    elif model not in MODELS and is_model(Path(model)):  # a name wins over a directory of the same name
-        path = Path(model)
+    elif model not in MODELS and is_model(as_path(model)):  # a name wins over a directory of the same name
+        path = as_path(model)
     elif (source := find_source(model)) is not None:
         path = _converted(source)
     else:
@@ -59,7 +60,9 @@ def find_model(model: str | Path | None = None) -> Model:
 
 def reads_sentences(model: str | Path | None) -> bool:
     """Whether a model reads sentences, without fetching it; public checkpoints do."""
-    path = _BUNDLED / BUNDLED_MODEL if model is None else _BUNDLED / model if model in BUNDLED_MODELS else Path(model)
+    path = (
+        _BUNDLED / BUNDLED_MODEL if model is None else _BUNDLED / model if model in BUNDLED_MODELS else as_path(model)
+    )
     return read_family(path).sentences if is_model(path) else True
 
 

@@ -77,7 +77,7 @@ def center(
     """
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     key_added = f"{use_rep}_centered" if key_added is None else key_added
     if key_added == use_rep:
         raise ValueError(f"key_added={key_added!r} would replace the embedding; choose another key.")

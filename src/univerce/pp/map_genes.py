@@ -57,7 +57,7 @@ def map_genes(
 
     ``var[key_added]``
         ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column
-        ``f"{key_added}_{species}"`` for each.
+        ``f"{key_added}_{species}"`` for each. For ``layer="raw"`` in ``raw.var``.
     ``uns[key_added][species]``
         The coverage report: numbers and shares of names and counts covered, ``found`` with the names and counts by what
         matched (symbol, identifier, alias, ...), the names ``lost`` with most counts, ambiguous and repeated names,
@@ -95,14 +95,15 @@ def map_genes(
     adata = get_modality(data, mod)
     model = BUNDLED_MODEL if model is None else model
     check_adata(adata)
-    check_writable(adata)
+    check_writable(adata, key_added)
     keys, tables = species_of(adata, species, known=available_species(model), within=data)
     resolved = resolve_genes(adata, keys, model, layer=layer, gene_key=gene_key, tables=tables)
+    owner = adata.raw if layer == "raw" and "raw" not in adata.layers else adata
     reports: dict[str, dict[str, Any]] = {}
     for name, found in resolved.items():
         gene_ids = found.table.obs_names.to_numpy(dtype=object)
         column = key_added if len(resolved) == 1 else f"{key_added}_{name}"
-        adata.var[column] = np.where(found.rows >= 0, gene_ids[found.rows], "")
+        owner.var[column] = np.where(found.rows >= 0, gene_ids[found.rows], "")
         reports[name] = found.coverage.to_uns()
     adata.uns[key_added] = reports
     return data if copy else None

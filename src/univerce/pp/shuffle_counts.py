@@ -10,11 +10,12 @@ import numpy as np
 from scipy import sparse
 
 from univerce._docs import document
-from univerce._validate import as_seed, check_adata, get_layer, get_modality
+from univerce._validate import as_seed, check_adata, get_counts, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.inference.sentences import cell_keys
+from univerce.io.blocks import read_all
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -80,13 +81,14 @@ def shuffle_counts(
     names = adata.obs_names.to_numpy(dtype=object)
     mine = np.full(adata.n_obs, keys) if isinstance(keys, str) else np.asarray(keys)
 
-    counts = sparse.csr_matrix(adata.to_memory().X if layer is None and adata.isbacked else get_layer(adata, layer))
+    X, var = get_counts(adata, layer)
+    counts = read_all(X)
     shuffled = sparse.csr_matrix(counts.shape, dtype=counts.dtype)
     for name, found in resolved.items():
         part = sparse.csr_matrix(counts.multiply((mine == name)[:, None]))
         shuffled = shuffled + permuted(part, np.flatnonzero(found.rows >= 0), cell_keys(names, seed, draw=_DRAW))
     return ad.AnnData(
-        sparse.csr_matrix(shuffled), obs=adata.obs.copy(), var=adata.var.copy(),
+        sparse.csr_matrix(shuffled), obs=adata.obs.copy(), var=var.copy(),
         uns={key: adata.uns[key] for key in ("organism", "species", "organism_ontology_term_id") if key in adata.uns},
     )  # fmt: skip
 

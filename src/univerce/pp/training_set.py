@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 
-from univerce._validate import get_layer, get_modality
+from univerce._validate import get_counts, get_modality
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import SpeciesLike, species_of
@@ -75,7 +75,7 @@ def training_set(
     if 0 in data.shape:
         raise ValueError(f"The data set {name!r} is empty: {data.n_obs} cells and {data.n_vars} variables.")
     within = None if isinstance(adata, Path | str) else adata
-    counts = data if data.isbacked and data.is_view and layer is None else get_layer(data, layer)
+    counts, _ = get_counts(data, layer)
     key, tables = species_of(data, species, known=available_species(model), within=within)
     if not isinstance(key, str):
         raise ValueError(

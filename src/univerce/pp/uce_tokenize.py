@@ -88,7 +88,7 @@ def uce_tokenize(
     3
     """
     data = adata.copy() if copy else adata
-    check_writable(get_modality(data, mod))
+    check_writable(get_modality(data, mod), key_added)
     model = BUNDLED_SENTENCES if model is None else model
     inputs = resolve_inputs(
         data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling

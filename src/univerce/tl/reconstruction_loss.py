@@ -105,7 +105,7 @@ def reconstruction_loss(
         raise ValueError(f"mask_fraction={mask_fraction} must be between 0 and 1.")
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     inputs = resolve_inputs(data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=None)
     embedders = load_embedders(inputs)
 

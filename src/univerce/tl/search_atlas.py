@@ -138,7 +138,7 @@ def search_atlas(
     adata, atlas = get_modalities(mod, data, atlas)
     _check_options(method, index, target_recall, client)
     check_whole("n_neighbors", n_neighbors, 1)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed, client = as_seed(rng), find_client(client, None)
     where = "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas)
     query = Cells.read(adata, use_rep)

@@ -16,7 +16,7 @@ import pandas as pd
 from univerce._device import choose_device
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._validate import check_writable, get_modality
+from univerce._validate import check_key, check_writable, get_modality
 from univerce.embeddings.space import space_column
 from univerce.genes.species_of import SpeciesLike
 from univerce.inference.block import BLOCK_ROWS, Block
@@ -126,6 +126,7 @@ def uce_embed(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
+    check_key(key_added)
     if copy and store is not None:
         raise ValueError(
             f"copy=True returns a changed copy, but store={str(store)!r} leaves the data as they are: drop one of "

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
+from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
 from univerce.model.directory import Model
 from univerce.model.linear import Decoder, Linear, LinearConfig
@@ -111,7 +112,7 @@ def fit_linear(sets: Sequence[TrainingSet], out_dir: Path | str, *, fit: LinearF
     ((encoder, token_dim),) = encoders
     config = LinearConfig(fit.model_id, token_dim, encoder, fit.output_dim, fit.scale)
     cells, known = sample_cells(sets, fit)
-    return fit_cells(cells, known, config, fit).save(Path(out_dir), {"fit": dataclasses.asdict(fit)})
+    return fit_cells(cells, known, config, fit).save(as_path(out_dir), {"fit": dataclasses.asdict(fit)})
 
 
 def sample_cells(sets: Sequence[TrainingSet], fit: LinearFit) -> tuple[list[MeasuredCells], frozenset[str]]:

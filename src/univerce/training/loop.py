@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from univerce._settings import settings
+from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
 from univerce.io.atomic import recover, replacing
 from univerce.model.checkpoint import read_network
@@ -109,7 +110,7 @@ def pretrain(
             f"batch_size={config.batch_size} cannot be shared evenly by {n_processes(devices)} processes with "
             f"accumulate={config.accumulate}; make it a multiple of {parts}."
         )
-    out_dir = Path(out_dir)
+    out_dir = as_path(out_dir)
     sets = [s.portable() for s in sets] if devices > 1 else list(sets)
     launch(
         partial(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 
 from univerce._errors import reading
+from univerce._validate import as_path
 from univerce.genes.load import BUNDLED_MODEL, table_files
 from univerce.genes.table import gene_table_info
 from univerce.io.text import read_toml
@@ -79,7 +80,7 @@ def read_recipe(path: Path | str) -> Recipe:
     FileNotFoundError
         If the file or its data do not exist.
     """
-    path = Path(path)
+    path = as_path(path)
     content = read_toml(path)
     with reading(path, "a recipe"):
         return _recipe(content, path)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from univerce._validate import as_path
 from univerce.genes.release.unpickle import load_torch
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def model_directory(model: str | Path | None, method: str, source: str, files: I
     needed = f"a directory with {', '.join(files)}, downloaded from {source}"
     if model is None:
         raise ValueError(f"{method} needs the option model=, {needed}.")
-    path = Path(model)
+    path = as_path(model)
     missing = [name for name in files if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"model={str(model)!r} has no {', '.join(missing)}; {method} needs {needed}.")

@@ -29,6 +29,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._validate import as_path
 from univerce.bench._method import Method
 
 _FORMATS = (".npy", ".csv", ".tsv", ".h5ad")
@@ -46,7 +47,7 @@ def _embed(
     """``key`` in ``obsm`` of an h5ad."""
     if path is None:
         raise ValueError(f"precomputed needs the option path=, a file with an embedding: one of {', '.join(_FORMATS)}.")
-    names, found = _read(Path(path), key)
+    names, found = _read(as_path(path), key)
     values = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
     if values.ndim != 2 or values.shape[1] == 0 or values.dtype.kind not in "fiu":
         raise ValueError(f"{path} holds {values.dtype} of shape {values.shape}, not a matrix of numbers.")

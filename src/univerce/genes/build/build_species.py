@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce._validate import check_whole
+from univerce._validate import as_path, check_whole
 from univerce.genes.build.annotation import special_tokens, text_chromosome_tokens
 from univerce.genes.build.check_species import check_species
 from univerce.genes.build.gene_features import encode_genes, read_block
@@ -146,7 +146,7 @@ def build_species(
     proteome = _read_proteins(found, fasta, None if annotation is None else read_genes(annotation), isoforms)
     path = _target(key, found.name, out, overwrite=overwrite)
     special = _special_tokens(found, like)
-    scratch = settings.cache_dir / "building" if work_dir is None else Path(work_dir)
+    scratch = settings.cache_dir / "building" if work_dir is None else as_path(work_dir)
     precision = str(getattr(found, "precision", ""))
     blocks = encode_genes(proteome, found, scratch / key, precision=precision)
     known, n_without = _find_known(blocks)
@@ -226,7 +226,7 @@ def _read_proteins(
 def _target(species: str, encoder: str, out: Path | str | None, *, overwrite: bool) -> Path:
     """Choose the path of the table."""
     if out is not None:
-        path = Path(out)
+        path = as_path(out)
         if not path.name.endswith((".h5ad", ".zarr.zip")):
             raise ValueError(f"out={str(out)!r} must end in .h5ad or .zarr.zip.")
     else:
@@ -316,7 +316,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _provenance(encoder: Encoder, fasta: Path | str | None, annotation: Path | str | None) -> dict[str, Any]:
-    paths = [Path(path) for path in (fasta, annotation) if path is not None]
+    paths = [as_path(path) for path in (fasta, annotation) if path is not None]
     out: dict[str, Any] = {
         "source": " and ".join(path.name for path in paths),
         "files": {path.name: file_sha256(path) for path in paths},

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import pandas as pd
 
 from univerce._errors import reading
+from univerce._validate import as_path
 from univerce.genes.build.annotation import read_annotation
 from univerce.genes.fasta import without_version
 from univerce.io.text import text_lines
@@ -45,7 +46,7 @@ def read_genes(path: Path | str) -> Annotation:
     is on the first of them; its start is the smallest there. :class:`univerce.FileError` that names the line if the
     file is none of these, is damaged, or has no genes.
     """
-    path = Path(path)
+    path = as_path(path)
     with reading(path, "a GTF, GFF3 or gene annotation"):
         first = next((line for line in text_lines(path) if line.strip() and not line.startswith("#")), "")
         if "ensembl_id" in first.rstrip("\n").split("\t"):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
+from univerce._validate import as_path
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.ensembl import bundled_annotation, ensembl_ids
 from univerce.genes.release.parse import (
@@ -119,7 +120,7 @@ def convert_tables(
     if absent := sorted(set(wanted) - set(positions["species"])):
         raise ValueError(f"{species_chrom} has no genes of {', '.join(absent)}.")
     token_tensor(tokens, chrom_token_offset, len(codes))  # fails early if it does not fit
-    out_dir = Path(out_dir)
+    out_dir = as_path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     sources = [species_chrom, *([tokens] if isinstance(tokens, Path | str) else tokens)]
     sources += [] if isinstance(species_offsets, Mapping) else [species_offsets]

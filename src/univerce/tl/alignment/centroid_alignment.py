@@ -120,7 +120,7 @@ def centroid_alignment(
     adata, reference = data = get_modalities(mod, adata, reference)
     ks = check_options(k, metric, n_permutations, min_cells)
     check_tissue_key(tissue_key, groupby)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     compared = Baseline.parse(baseline, use_rep, ("layer", "gene_key"))
 

@@ -88,7 +88,7 @@ def silhouette_by_type(
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
     check_metric(metric)
     check_whole("max_cells", max_cells, 2)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
 
     labels = np.asarray(get_labels(adata.obs, groupby), dtype=object)

@@ -89,7 +89,7 @@ def tissue_homogeneity(
     adata = get_modality(adata, mod)
     ks = check_options(k, metric, n_permutations, min_cells)
     check_tissue_key(tissue_key, groupby)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     compared = Baseline.parse(baseline, use_rep, ("layer",))
 

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from univerce._validate import check_counts, get_layer, layer_name
 from univerce.embeddings.groups import has_counts
+from univerce.io.blocks import read_all
 
 _TOLERANCE = 1e-14
 
@@ -22,9 +23,7 @@ def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
             "adata holds no expression. An atlas has embeddings only: use the AnnData with the counts, and copy obs "
             "from the atlas by cell name."
         )
-    values = get_layer(adata, layer)
-    values = values.compute() if hasattr(values, "compute") else values[:] if not sp.issparse(values) else values
-    X = sp.csr_matrix(values)
+    X = read_all(get_layer(adata, layer))
     check_counts(X, where=layer_name(layer))
     if repeated := adata.var_names[adata.var_names.duplicated()].unique()[:3].tolist():
         raise ValueError(f"var_names repeat, such as {repeated}. Call adata.var_names_make_unique() first.")

@@ -116,7 +116,7 @@ def compare_groups(
     True
     """
     adata = get_modality(adata, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     check_whole("min_cells", min_cells, 1)
     is_found, conditions = get_found(adata, found_key), get_labels(adata.obs, condition_key)
     (control,) = given_labels(control)

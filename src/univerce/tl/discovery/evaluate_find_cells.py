@@ -101,7 +101,7 @@ def evaluate_find_cells(
     keys = [use_reps] if isinstance(use_reps, str) else list(dict.fromkeys(use_reps))
     if not keys:
         raise ValueError("use_reps is empty. Name at least one embedding in obsm.")
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     labels = get_labels(adata.obs, groupby)
     if len(labels.categories) < 2:

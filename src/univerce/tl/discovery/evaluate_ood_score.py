@@ -93,7 +93,7 @@ def evaluate_ood_score(
         raise ValueError("use_reps is empty; name at least one embedding in obsm.")
     check_whole("n_neighbors", n_neighbors, 1)
     check_whole("min_cells", min_cells, 1)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     embeddings = [Cells.read(adata, key) for key in keys]
     groups = get_groups(embeddings[0], [groupby], known_in_all(*embeddings), min_cells=min_cells)

@@ -141,7 +141,7 @@ def find_cells(
     _check_share("prevalence", prevalence)
     data = adata.copy() if copy else adata
     adata, positives, negatives = get_modalities(mod, data, positives, negatives)
-    check_writable(adata)
+    check_writable(adata, key_added)
     cells = Cells.read(adata, use_rep)
     by = [key for key in _ABUNDANCE if key in adata.obs] if abundance_by is None else abundance_by
     columns = {key: cells.labels(key) for key in ([by] if isinstance(by, str) else by)}

@@ -97,7 +97,7 @@ def marker_fold_changes(
     ['CD79A']
     """
     adata = get_modality(adata, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     check_whole("min_cells", min_cells, 1)
     is_found = get_found(adata, found_key)
     sets = pd.Categorical(["all"] * adata.n_obs) if groupby is None else get_labels(adata.obs, groupby)

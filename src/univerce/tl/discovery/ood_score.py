@@ -102,7 +102,7 @@ def ood_score(
     seed, k = as_seed(rng), int(n_neighbors)
     data = adata.copy() if copy else adata
     adata, reference = get_modalities(mod, data, reference)
-    check_writable(adata)
+    check_writable(adata, key_added)
     query, cells = Cells.read(adata, use_rep), Cells.read(read(reference), use_rep, name="reference")
     query.check_comparable(cells, check_space=check_space)
     if not query.known.any():

@@ -110,7 +110,7 @@ def delete_genes(
     """
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     deletions = _as_deletions(genes)
     groups = labels_or_all(adata, groupby)
     inputs = resolve_inputs(

@@ -154,7 +154,7 @@ def gene_attribution(
 
 def _names(inputs: Inputs, rows: np.ndarray) -> list[str]:
     """Names of genes in the data, the first of several."""
-    pairs = zip(inputs.genes[0].rows[::-1], inputs.adata.var_names[::-1], strict=True)
+    pairs = zip(inputs.genes[0].rows[::-1], inputs.var_names[::-1], strict=True)
     first = {int(row): str(name) for row, name in pairs}
     return [first[int(row)] for row in rows]
 

@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._validate import as_path
 from univerce.io.atomic import replacing
 
 STORED = "label_classifier"
@@ -48,7 +49,7 @@ def is_saved_classifier(path: Any) -> bool:
     """Whether :meth:`LabelClassifier.save` wrote the file."""
     import h5py
 
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
+    if not as_path(path).is_file() or not h5py.is_hdf5(as_path(path)):
         return False
     with h5py.File(path, "r") as file:
         return f"uns/{STORED}/format" in file

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, get_modalities
+from univerce._validate import as_path, as_seed, get_modalities
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
 from univerce.embeddings.rows import fingerprints
@@ -256,7 +256,7 @@ class LabelClassifier:
         path
             Name that ends in ``.h5ad``; ``ValueError`` otherwise. An existing file is replaced once all is written.
         """
-        path = Path(path)
+        path = as_path(path)
         if path.suffix != ".h5ad":
             raise ValueError(f"path={str(path)!r} must end in .h5ad: a classifier is saved as an AnnData.")
         content = {
@@ -290,7 +290,7 @@ class LabelClassifier:
         ValueError
             If it holds something else.
         """
-        classes, content = read_content(Path(path))
+        classes, content = read_content(as_path(path))
         model = CLASSIFIERS[content["params"]["method"]](**content["model"])
         return cls(
             classes, content["left_out"], content["params"], Space.parse(content["space"]), content["scores"],

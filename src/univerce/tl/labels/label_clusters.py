@@ -86,7 +86,7 @@ def label_clusters(
     """
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     check_share("min_agreement", min_agreement, min_agreement)
     if f"{key}_best" not in adata.obs:
         raise KeyError(

@@ -154,7 +154,7 @@ def transfer_labels(
     adata, reference = get_modalities(mod, data, reference)
     asked = check_rule(threshold, label_set, ontology)
     options = check_fit_options(fit_options)
-    check_writable(adata)
+    check_writable(adata, key_added)
     client = find_client(client, None)
     if isinstance(reference, str | os.PathLike):
         saved = is_saved_classifier(reference)

@@ -114,7 +114,7 @@ def dendrogram(
     if (ontology is None) != (ontology_ids is None):
         given, other = ("ontology_ids", "ontology") if ontology is None else ("ontology", "ontology_ids")
         raise ValueError(f"{given}= is given without {other}=; the comparison with an ontology needs both.")
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
 
     cells = Cells.read(adata, use_rep, metric=metric)

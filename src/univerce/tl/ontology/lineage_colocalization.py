@@ -116,7 +116,7 @@ def lineage_colocalization(
     check_whole("n_permutations", n_permutations, 0)
     if OVERALL in lineages:
         raise ValueError(f"A lineage is named {OVERALL!r}, which is the row of all lineages. Rename it.")
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
 

@@ -85,7 +85,7 @@ def map_terms(
     """
     data = adata.copy() if copy else adata
     adata = get_modality(data, mod)
-    check_writable(adata)
+    check_writable(adata, key_added)
     labels = get_labels(adata.obs, groupby)
     graph = as_ontology(ontology)
     found = match_terms(graph, labels.categories)

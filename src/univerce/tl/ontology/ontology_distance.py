@@ -112,7 +112,7 @@ def ontology_distance(
     check_metric(metric)
     check_whole("n_pairs", n_pairs, 1)
     check_whole("n_permutations", n_permutations, 0)
-    check_writable(adata)
+    check_writable(adata, key_added)
     seed = as_seed(rng)
     graph = as_ontology(ontology)
 
