@@ -103,6 +103,10 @@ def write_tables(outcomes: Sequence[Outcome]) -> str:
             parts.append(markdown(costs(o)))
         else:
             parts.append(markdown(summary(o, TRANSFER, ("logistic accuracy",))))
+        seen = found["runs"].drop_duplicates("method").query("has_seen not in ['no', 'unknown']")
+        if len(seen):
+            sets = (f"{name}: {ids}" for name, ids in zip(seen["method"], seen["has_seen"], strict=True))
+            parts.append(f"Data sets that methods were trained on: {', '.join(sets)}.")
         if len(failed := failures(o)):
             parts.append("Failed:\n\n" + markdown(failed))
     last = found["params"]

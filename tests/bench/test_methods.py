@@ -38,6 +38,8 @@ def test_options_are_bound_and_checked():
     adata = counted_cells()
     uc.bench.run(adata, groupby="type", methods=[method], scib=False, n_bootstrap=0)
     assert adata.obsm["X_PCA_5"].shape == (120, 5)
+    assert uc.bench.method("UCE", pretrained_on=["a"]).pretrained_on == ["a"]
+    assert "CELLxGENE" in uc.bench.method("UCE").pretrained_on
     with pytest.raises(TypeError, match="PCA has no option 'n_components'; its options are: n_top_genes, n_comps"):
         uc.bench.method("PCA", n_components=3)
     with pytest.raises(ValueError, match="Unknown method 'XYZ'; the methods are 'Geneformer'"):

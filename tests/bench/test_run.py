@@ -168,15 +168,33 @@ def test_the_genes_of_open_problems_are_another_experiment_with_2000_of_them():
     assert widths == {"all": (2300, 2300, "all"), "open_problems": (2000, 2000, "open_problems")}
 
 
-def test_a_method_trained_on_the_source_of_the_data_may_have_seen_them():
+IDS = [f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "abc"]
+CITATION = f"Dataset Version: https://datasets.cellxgene.cziscience.com/{IDS[0]}.h5ad"
+
+
+@pytest.mark.parametrize(
+    ("corpus", "obs", "uns", "expected"),
+    [
+        ("", IDS[0], {}, "no"),
+        ("all of CELLxGENE", None, {"citation": CITATION}, "possibly"),
+        ("all of CELLxGENE", IDS[0], {}, "unknown"),
+        ("blood", None, {"citation": CITATION}, "unknown"),
+        (IDS[1:], None, {"citation": CITATION}, "possibly"),  # the version, not the data set
+        (IDS, None, {"citation": CITATION}, IDS[0]),
+        (IDS[1:], IDS[0], {}, "no"),
+        (IDS[:2], [IDS[1], IDS[0], IDS[2]], {}, f"{IDS[1]} | {IDS[0]}"),
+        (IDS[1:], [IDS[0], None, IDS[0]], {}, "unknown"),
+        (IDS[1:], "our own", {}, "unknown"),
+        (IDS[1:], None, {"dataset_id": IDS[2]}, IDS[2]),
+    ],
+)
+def test_the_data_sets_that_a_method_was_trained_on_are_named(corpus, obs, uns, expected):
     adata = counted_cells()
-    adata.uns["citation"] = "Dataset Version: https://datasets.cellxgene.cziscience.com/x.h5ad"
-    methods = [some_method("trained", noise, pretrained_on="all of CELLxGENE"), PLAIN]
-    uc.bench.run(adata, methods=methods, **QUICK)
-    assert adata.uns["benchmark"]["runs"].set_index("method")["may_have_seen"].to_dict() == {
-        "trained": True,
-        "plain": False,
-    }
+    adata.uns.update(uns)
+    if obs is not None:
+        adata.obs["dataset_id"] = np.resize(np.array(obs, dtype=object), adata.n_obs)
+    uc.bench.run(adata, methods=[some_method("trained", noise, pretrained_on=corpus)], **QUICK)
+    assert adata.uns["benchmark"]["runs"]["has_seen"].tolist() == [expected]
 
 
 @pytest.mark.parametrize("where", ["backed", "dask"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,5 +56,7 @@ class Method:
     """
     stored: bool = False
     """Reads an embedding computed elsewhere."""
-    pretrained_on: str = ""
-    """Published corpus of the weights; empty if nothing is pretrained, or nothing is published."""
+    pretrained_on: str | Sequence[str] = ""
+    """Corpus of the weights as published, or the ids of its data sets (``dataset_id`` of CELLxGENE), which are compared
+    with those of the data; empty if nothing is pretrained.
+    """

@@ -11,6 +11,7 @@ import pandas as pd
 
 from univerce.bench._embedding_scores import COLUMNS, Result
 from univerce.bench._runs import Run
+from univerce.bench._training_data import has_seen
 from univerce.bench._versions import hardware, versions
 
 
@@ -81,7 +82,10 @@ def write(
     adata.uns[key_added] = {
         "table": scores.copy(),
         "runs": pd.DataFrame(
-            [_run_row(run, used, cellxgene=_is_of_cellxgene(adata)) | {"obsm": keys.get(run.key(), "")} for run in runs]
+            [
+                _run_row(run, used) | {"obsm": keys.get(run.key(), ""), "has_seen": has_seen(run.method, adata)}
+                for run in runs
+            ]
         ),
         "types": types,
         "confusion": pd.concat(confusions, ignore_index=True),
@@ -90,13 +94,7 @@ def write(
     }
 
 
-def _is_of_cellxgene(adata: ad.AnnData) -> bool:
-    """Whether ``uns`` states that the data come from CELLxGENE."""
-    texts = (str(adata.uns.get(key, "")) for key in ("citation", "schema_reference", "source"))
-    return any("cellxgene" in text.lower() for text in texts)
-
-
-def _run_row(run: Run, used: np.ndarray, *, cellxgene: bool) -> dict[str, Any]:
+def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
     method, x = run.method, run.embedding
     row: dict[str, Any] = {"method": method.name, "seed": run.seed, "status": "failed", "reason": run.reason}
     row |= {"obsm": "", "n_dims": 0, "n_missing": 0, "n_duplicated": 0}
@@ -106,5 +104,4 @@ def _run_row(run: Run, used: np.ndarray, *, cellxgene: bool) -> dict[str, Any]:
         row |= {"status": "done", "n_dims": x.shape[1], "n_missing": n_missing, "n_duplicated": n_duplicated}
     row |= {"seconds": run.seconds, "peak_mb": run.peak_mb, "cached": run.cached}
     row |= {name: getattr(method, name) for name in ("zero_shot", "uses_batch", "uses_labels", "control")}
-    row |= {"may_have_seen": cellxgene and "CELLxGENE" in method.pretrained_on}
     return row | {"details": ", ".join(f"{k}={v}" for k, v in run.details.items())}

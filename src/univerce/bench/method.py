@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from univerce.bench._method import Method
 from univerce.bench._registry import find_method
 
 
-def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
+def method(
+    name: str, *, rename: str | None = None, pretrained_on: Sequence[str] | None = None, **options: Any
+) -> Method:
     """Set options of a method.
 
     Parameters
@@ -19,6 +22,9 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
         A name from :func:`univerce.bench.list_methods`.
     rename
         Name in the tables, such as ``"UCE 33 layers"``.
+    pretrained_on
+        Ids of the data sets that the weights were trained on (``dataset_id`` of CELLxGENE), in place of the published
+        description, so that :func:`univerce.bench.run` can name those that it finds in the data.
     **options
         Arguments of the method, such as ``model="uce-33l"`` or ``n_top_genes=4000``.
 
@@ -46,4 +52,6 @@ def method(name: str, *, rename: str | None = None, **options: Any) -> Method:
     unknown = sorted(set(options) - set(known))
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise TypeError(f"{found.name} has no option {unknown[0]!r}; its options are: {', '.join(known) or 'none'}.")
-    return dataclasses.replace(found, name=rename or found.name, options={**found.options, **options})
+    corpus = found.pretrained_on if pretrained_on is None else pretrained_on
+    options = {**found.options, **options}
+    return dataclasses.replace(found, name=rename or found.name, options=options, pretrained_on=corpus)

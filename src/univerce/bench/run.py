@@ -92,7 +92,9 @@ def run(
         The same table.
     ``uns[key_added]["runs"]``
         Status, reason, key in ``obsm``, missing cells, equal rows and cost of each run, and whether the method
-        ``may_have_seen`` the cells, because they and its training data are of CELLxGENE by ``uns`` and publication.
+        ``has_seen`` the cells in its training: ids of data sets, ``"no"``, ``"unknown"``, or ``"possibly"`` if both are
+        of CELLxGENE. Ids of the data are in ``obs["dataset_id"]``, ``uns["dataset_id"]`` or ``uns["citation"]``, those
+        of the training in ``uc.bench.method(..., pretrained_on=)``.
     ``uns[key_added]["types"]``
         Cells of each type, scored and not.
     ``uns[key_added]["confusion"]``

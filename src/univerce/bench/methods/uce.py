@@ -44,6 +44,7 @@ METHOD = Method(
     citation="Rosen et al., Nature 2026, doi 10.1038/s41586-026-10689-z",
     license="BSD-3-Clause (univerce, uce-mini); MIT (released code), weights under their authors' terms",
     zero_shot=True,
-    pretrained_on="released models: 36 million cells, most of them of CELLxGENE; uce-mini: see its model card",
+    pretrained_on="released models: 36 million cells, 33.9 million of them of 285 data sets of CELLxGENE Census of "
+    "July 2023, whose ids are not published; uce-mini: see its model card",
     own_genes=True,
 )

@@ -17,9 +17,15 @@ def means_over_seeds(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def marked(runs: pd.DataFrame) -> dict[str, str]:
-    """Names of the methods, with ``*`` if they saw the labels."""
-    seen = runs.groupby("method", sort=False)["uses_labels"].any()
-    return {str(name): f"{name} *" if uses else str(name) for name, uses in seen.items()}
+    """Names of the methods, with ``*`` if they saw the labels, and ``†`` if they were trained on the data."""
+    uses = runs.groupby("method", sort=False)["uses_labels"].any()
+    trained = set(trained_on(runs)["method"])
+    return {str(n): f"{n}{' *' * bool(labels)}{' †' * (n in trained)}" for n, labels in uses.items()}
+
+
+def trained_on(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of methods that were trained on data sets that are scored, whose ids are in ``has_seen``."""
+    return runs[~runs["has_seen"].isin(["no", "possibly", "unknown"])]
 
 
 def is_control(runs: pd.DataFrame) -> dict[str, bool]:

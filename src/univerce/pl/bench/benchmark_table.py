@@ -11,7 +11,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce.pl._figure import BASELINE, DOUBLE, MATCH, MM, SEQUENTIAL, finish, get_axes, get_result, style
-from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked
+from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked, trained_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,8 @@ def benchmark_table(
     """Plot the scores of each method as scIB does: a disc for each metric, a bar for each total.
 
     Numbers are means over the seeds, with the standard deviation for totals. Colors are scaled within a column. Methods
-    are sorted, with controls below; ``*`` marks methods that saw the labels.
+    are sorted, with controls below; ``*`` marks methods that saw the labels, ``†`` those that were trained on the data
+    sets that are named.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def benchmark_table(
         axes.set(xlim=(-0.7, max(x.values()) + 1.1), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
         axes.annotate(
-            _caption(found["params"], spread, names), (0, 0), (0, -3), xycoords="axes fraction",
+            _caption(found["params"], spread, names, found["runs"]), (0, 0), (0, -3), xycoords="axes fraction",
             textcoords="offset points", va="top", size=5.5, color="#444444", wrap=True,
         )  # fmt: skip
         return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
@@ -168,10 +169,12 @@ def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:
             )  # fmt: skip
 
 
-def _caption(params: Any, spread: pd.DataFrame, names: dict[str, str]) -> str:
+def _caption(params: Any, spread: pd.DataFrame, names: dict[str, str], runs: pd.DataFrame) -> str:
     counts = params["n_cells"]
     text = f"{int(counts['scored']):,} cells scored, {int(params['n_vars']):,} genes ({params['features']})"
     left = {k: int(v) for k, v in counts.items() if k != "scored" and int(v)}
     text += f"; not scored: {', '.join(f'{v:,} {k}' for k, v in left.items())}" if left else ""
     text += "; ± sd over seeds" if spread.notna().any(axis=None) else ""
-    return text + ("; * saw the labels" if any(n.endswith(" *") for n in names.values()) else "")
+    text += "; * saw the labels" if any(" *" in n for n in names.values()) else ""
+    ids = dict.fromkeys(trained_on(runs)["has_seen"])
+    return text + (f"; † was trained on {'; '.join(ids)}" if ids else "")
