@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,7 +23,7 @@ import univerce as uc
 from tests.helpers.checkpoints import brain_files
 from tests.helpers.tiny import tiny_cells
 from tests.helpers.trained import typed_counts, write_trained
-from univerce.cli import _embed, _files, main
+from univerce.cli import _embed, _files, _parser, main
 
 N, DIM = 30, 8
 
@@ -48,6 +51,7 @@ def cells(tmp_path):
     obs = pd.DataFrame({"donor": pd.Categorical(["a", "b"] * (N // 2))}, index=[f"cell {i}" for i in range(N)])
     adata = ad.AnnData(sp.csr_matrix(rng.poisson(1.0, (N, 12)).astype(np.float32)), obs=obs)
     adata.var_names = [f"gene {i}" for i in range(12)]
+    adata.var["ensembl_id"] = [f"id {i}" for i in range(12)]
     adata.layers["counts"] = adata.X.copy()
     adata.obsm["X_pca"] = rng.normal(size=(N, 2))
     adata.uns["title"], adata.raw = "cells", adata
@@ -99,7 +103,7 @@ def test_every_option_reaches_uce_embed(tmp_path, cells, calls):
     settings = {"device": "cpu", "precision": "float32", "batch_size": 16}
     expected = {
         "species": "mouse", "model": "uce-4l", "layer": "counts", "gene_key": "ensembl_id", "key_added": "X_b",
-        "padding": "official", "sampling": "systematic", "n_draws": 3, "rng": 7, "store": None,
+        "padding": "official", "sampling": "systematic", "n_draws": 3, "rng": 7, "store": None, "mod": None,
     }  # fmt: skip
     assert calls == [expected | {"backed": False, "settings": settings}]
 
@@ -144,8 +148,8 @@ def test_a_failed_write_leaves_the_old_output_and_nothing_else(tmp_path, cells, 
     out = tmp_path / f"out{suffix}"
     assert main(["embed", str(cells), "-o", str(out)]) == 0
 
-    def full(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:
-        if zarr:
+    def full(adata: ad.AnnData, path: Path, suffix: str) -> None:
+        if suffix == ".zarr":
             path.mkdir()
         else:
             path.write_bytes(b"half")
@@ -166,7 +170,16 @@ def test_a_failed_write_leaves_the_old_output_and_nothing_else(tmp_path, cells, 
         (["nothing.h5ad", "-o", "out.h5ad"], "nothing.h5ad does not exist."),
         (["cells.h5ad", "-o", "nowhere/out.h5ad"], "The directory nowhere of out.h5ad does not exist."),
         (["cells.h5ad", "-o", "out.csv"], "out.csv must end in .h5ad or .zarr."),
-        (["cells.loom", "-o", "out.h5ad"], "cells.loom must end in .h5ad or .zarr."),
+        (["cells.csv", "-o", "out.h5ad"], "cells.csv is no file of cells: .h5ad, .zarr, .h5mu"),
+        (["cells.h5ad.gz", "-o", "out.h5ad"], "run `gunzip -k cells.h5ad.gz` first"),
+        (["sub", "-o", "out.h5ad"], "The directory sub holds no matrix.mtx and is no .zarr."),
+        (["cells.h5ad", "-o", "out.h5ad", "--table", "no.h5ad"], "There is no gene table no.h5ad."),
+        (["cells.h5ad", "-o", "out.h5ad", "--model", "uce-5l"], "There is no model 'uce-5l'; use uce-mini"),
+        (["cells.h5ad", "-o", "out.h5ad", "--n-draws", "3"], "--n-draws 3: the model 'uce-mini' sums all genes"),
+        (["cells.h5ad", "-o", "out.h5ad", "--species", "hooman"], "Nor is it a column of obs: donor."),
+        (["cells.h5ad", "-o", "out.h5ad", "--layer", "x"], "--layer x is not in the file; its layers are: counts."),
+        (["cells.h5ad", "-o", "out.h5ad", "--gene-key", "x"], "--gene-key x is not a column of var: ensembl_id."),
+        (["cells.h5ad", "-o", "out.h5ad", "--mod", "rna"], "--mod rna chooses a modality of an .h5mu"),
         (["cells.h5ad", "-o", "out.zarr", "--backed"], "--backed reads an .h5ad and writes an .h5ad"),
     ],
 )
@@ -176,6 +189,8 @@ def test_paths_that_cannot_work_are_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.h5ad").hardlink_to(cells)
+    for name in ("cells.csv", "cells.h5ad.gz"):
+        (tmp_path / name).touch()
     before = cells.read_bytes()
     assert main(["embed", *arguments]) == 2
     err = capsys.readouterr().err
@@ -189,29 +204,39 @@ def test_paths_that_cannot_work_are_refused_in_one_line(
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ValueError("Two\nlines."), "univerce: error: Two lines.\n"),
-        (KeyError("layer='x' is not there."), "univerce: error: layer='x' is not there.\n"),
-        (FileNotFoundError("No file."), "univerce: error: No file.\n"),
-        (ImportError('pip install "univerce[x]"'), 'univerce: error: pip install "univerce[x]"\n'),
+        (ValueError("Two\nlines."), "Two lines."),
+        (KeyError("layer='x y' is not there."), "--layer 'x y' is not there."),
+        (FileNotFoundError("No file."), "No file."),
+        (ImportError('pip install "univerce[x]"'), 'pip install "univerce[x]"'),
+        (MemoryError(), "There is not enough memory."),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero (add --debug for the traceback)"),
+        (
+            ValueError("Pass species=\"human\", or species=; set rng=0, uc.settings.device = 'cpu'."),
+            "Pass --species human, or --species; set --seed 0, --device cpu.",
+        ),
+        (
+            ValueError('adata.X holds fractions: layer="counts", or adata.raw.to_adata() if adata.raw does.'),
+            "X holds fractions: --layer counts, or --layer raw if raw does.",
+        ),
     ],
 )
 def test_an_error_of_the_library_is_one_line_and_exit_status_2(tmp_path, cells, monkeypatch, capsys, error, line):
     monkeypatch.setattr(uc.tl, "uce_embed", Mock(side_effect=error))
     command = ["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]
     assert main(command) == 2
-    assert capsys.readouterr().err.endswith(line)
+    assert capsys.readouterr().err.splitlines()[1:] == [f"univerce: error: {cells}: {line}"]
     with pytest.raises(type(error)):
         main([*command, "--debug"])
     assert not (tmp_path / "out.h5ad").exists()
 
 
-def test_an_unexpected_error_is_raised_and_an_interrupt_is_exit_status_130(tmp_path, cells, monkeypatch):
-    command = ["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]
-    monkeypatch.setattr(uc.tl, "uce_embed", Mock(side_effect=ZeroDivisionError))
-    with pytest.raises(ZeroDivisionError):
-        main(command)
+def test_an_interrupt_is_exit_status_130_and_says_how_to_resume(tmp_path, cells, monkeypatch, capsys):
     monkeypatch.setattr(uc.tl, "uce_embed", Mock(side_effect=KeyboardInterrupt))
+    command = ["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]
     assert main(command) == 130
+    assert capsys.readouterr().err.endswith(": interrupted. Add --store DIR to make a run that can be resumed.\n")
+    assert main([*command, "--store", str(tmp_path / "s.zarr")]) == 130
+    assert capsys.readouterr().err.endswith("univerce: interrupted. The same command goes on where it stopped.\n")
 
 
 def test_assets_are_listed_and_fetched(monkeypatch, capsys):
@@ -263,7 +288,7 @@ def test_a_model_is_verified(tmp_path, capsys):
     assert "on 40 cells of human: loss 0." in (said := capsys.readouterr().out)
     assert "belong together: the model knows" in said
     assert main(["models", "verify", path, *cells, "--gene-key", "nothing"]) == 2
-    assert "gene_key='nothing' is not a column of var" in capsys.readouterr().err
+    assert "cells.h5ad: --gene-key nothing is not a column of var" in capsys.readouterr().err
 
 
 def test_demo_scores_draws_and_writes(tmp_path, calls, monkeypatch, capsys):
@@ -285,30 +310,75 @@ def test_demo_scores_draws_and_writes(tmp_path, calls, monkeypatch, capsys):
     assert height > 0.3 * width
 
 
-def test_help_and_version_load_nothing_heavy():
+def test_help_and_refused_arguments_load_nothing_heavy(tmp_path, cells):
     code = """
 import json, sys
 from univerce.cli import main
 try:
-    main(sys.argv[1:])
+    status = main(sys.argv[1:])
 except SystemExit as done:
-    heavy = ("torch", "scanpy", "anndata", "sklearn", "matplotlib", "zarr", "numba")
-    print(json.dumps([done.code, [m for m in heavy if m in sys.modules]]))
+    status = done.code
+heavy = ("torch", "scanpy", "anndata", "sklearn", "matplotlib", "zarr", "numba", "pandas")
+print(json.dumps([status, [m for m in heavy if m in sys.modules]]))
 """
-    for arguments, expected in (["--version"], f"univerce {uc.__version__}"), (["embed", "--help"], "--n-draws"):
+    missing, here = ["embed", "no.h5ad", "-o", "o.h5ad"], ["embed", str(cells), "-o", str(tmp_path / "o.h5ad")]
+    for arguments, status, said, loaded in (
+        (["--version"], 0, f"univerce {uc.__version__}", set()),
+        (["embed", "--help"], 0, "--n-draws", set()),
+        (missing, 2, "no.h5ad does not exist", set()),
+        ([*here, "--model", "uce-5l"], 2, "There is no model", {"anndata", "zarr", "numba", "pandas"}),
+        ([*here, "--species", "hooman", "--model", "uce-tiny"], 2, "hooman", {"anndata", "zarr", "numba", "pandas"}),
+    ):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-        assert expected in done.stdout
-        assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
+        assert said in done.stdout + done.stderr
+        found, heavy = json.loads(done.stdout.splitlines()[-1])
+        assert found == status
+        assert set(heavy) <= loaded
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["embed", "a.h5ad"], ["assets"]], ids=lambda a: " ".join(a) or "none"
-)
-def test_incomplete_arguments_exit_with_2(arguments, capsys):
-    with pytest.raises(SystemExit) as error:
-        main(arguments)
-    assert error.value.code == 2
-    assert "usage: univerce" in capsys.readouterr().err
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny_model):
+    tiny_cells("human", 3000).write_h5ad(tmp_path / "in.h5ad")
+    store = ["--store", str(tmp_path / "s.zarr"), "--model", str(tiny_model), "--n-draws", "20", "-q"]
+    command = [sys.executable, "-m", "univerce", "embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "o.h5ad")]
+    process = subprocess.Popen([*command, *store], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "s.zarr").rglob("0.0")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.splitlines()[1:] == ["univerce: interrupted. The same command goes on where it stopped."]
+    assert not (tmp_path / "o.h5ad").exists()
+    assert main([*command[3:], *store]) == 0
+    assert np.isfinite(ad.read_h5ad(tmp_path / "o.h5ad").obsm["X_uce"]).all()
+
+
+def test_incomplete_and_unknown_arguments_exit_with_2_and_one_line(capsys):
+    for line, said in {
+        "fly": "invalid choice: 'fly'", "embed a.h5ad": "required: -o/--output", "models fly": "invalid choice",
+        "embed a.h5ad -o b.h5ad --n-draws 0": "--n-draws: '0' must be a whole number of at least 1",
+        "embed a.h5ad -o b.h5ad --seed -1": "--seed", "embed a.h5ad -o b.h5ad --padding no": "masked, official",
+        "embed a.h5ad -o b.h5ad --device tpu": "'tpu' is not known; use auto, cpu, cuda",
+        "embed a.h5ad -o b.h5ad --batch-size few": "'few' must be a whole number of at least 1",
+    }.items():  # fmt: skip
+        with pytest.raises(SystemExit) as error:
+            main(line.split())
+        err = capsys.readouterr().err
+        assert error.value.code == 2
+        assert said in err.replace("'masked', 'official'", "masked, official")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("group", ["", "models", "species", "assets"])
+def test_a_command_alone_shows_its_help_with_examples_that_parse(group, capsys):
+    assert main(group.split()) == 0
+    _, _, examples = capsys.readouterr().out.partition("examples:\n")
+    lines = [line.strip() for line in examples.splitlines() if "--help" not in line]
+    assert len(lines) > 1
+    for line in lines:
+        assert callable(_parser().parse_args(shlex.split(line)[1:]).run)
 
 
 RECIPE = """
@@ -356,7 +426,7 @@ held_out = true
 def recipe(tmp_path, tiny_model):
     """Two data sets in files, one of them twice, and what to train on them."""
     tiny_cells("human", 40).write_h5ad(tmp_path / "human.h5ad")
-    _files.write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", zarr=True)
+    _files.write(tiny_cells("mouse", 40, seed=1), tmp_path / "mouse.zarr", ".zarr")
     (tmp_path / "recipe.toml").write_text(RECIPE.format(tables=tiny_model))
     return tmp_path / "recipe.toml"
 
@@ -408,7 +478,7 @@ def test_a_species_is_built_and_its_cells_are_embedded(tmp_path, capsys):
     assert built.uns["gene_table"]["digest"] == table.uns["gene_table"]["digest"]
     built.file.close()
     assert main([*command, "--encoder", str(vectors)]) == 2
-    assert "pass overwrite=True" in capsys.readouterr().err
+    assert "pass --overwrite, or another --output" in capsys.readouterr().err
 
     widths = dict.fromkeys(("token_dim", "d_model", "d_hidden", "output_dim", "decoder_dim", "gene_dim"), 8)
     encoder = table.uns["gene_table"]["encoder"]

@@ -6,18 +6,31 @@ Commands import what is slow to import.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from univerce._settings import settings
 from univerce._version import __version__
 from univerce.cli import _assets, _demo, _embed, _models, _pretrain, _species
+from univerce.cli._commands import Parser
+from univerce.cli._words import complain
+
+_EXAMPLES = """
+univerce demo
+univerce embed cells.h5ad -o cells_uce.h5ad --species human
+univerce embed filtered_feature_bc_matrix/ -o cells_uce.h5ad --species mouse --model uce-33l
+univerce models list
+univerce embed --help
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with ``argv``, or the arguments of the process.
 
-    Returns the exit status: 0, or 2 after an error of arguments or data (one line on stderr).
+    Returns the exit status: 0, 2 after an error (one line on stderr), or 130 after an interrupt.
 
     Examples
     --------
@@ -26,28 +39,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     args = _parser().parse_args(argv)
+    if "run" not in args:
+        args.parser.print_help()
+        return 0
     wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "info"} if args.verbose else {})
     wanted |= {name: vars(args)[name] for name in ("device", "precision", "batch_size") if vars(args).get(name)}
+
+    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+        complain(str(message), args, "warning")
+
     try:
-        with settings.override(**wanted):
+        with settings.override(**wanted), warnings.catch_warnings():
+            if not args.debug:
+                warnings.showwarning = show
+                warnings.simplefilter("ignore", FutureWarning)  # for programmers
             args.run(args)
-    except (ValueError, KeyError, TypeError, OSError, ImportError) as error:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print(f"univerce: interrupted. {args.resumed}".rstrip(), file=sys.stderr)
+        return 130
+    except Exception as error:
         if args.debug:
             raise
-        # The text of a KeyError is the repr of its message.
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"univerce: error: {' '.join(str(message).split())}", file=sys.stderr)
+        complain(_described(error), args, "error")
         return 2
-    except KeyboardInterrupt:
-        print("univerce: interrupted", file=sys.stderr)
-        return 130
     return 0
 
 
+def _described(error: Exception) -> str:
+    """The message of an error; of one that is not expected also its type."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])  # the text of a KeyError is the repr of its message
+    if isinstance(error, ValueError | TypeError | OSError | ImportError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory. {error}".strip()
+    return f"{type(error).__name__}: {error} (add --debug for the traceback)"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="univerce", description="Universal cell embeddings for the scverse.")
+    text = "Universal cell embeddings for the scverse."
+    parser = Parser(prog="univerce", description=text, examples=_EXAMPLES)
     parser.add_argument("--version", action="version", version=f"univerce {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(metavar="COMMAND")
     for command in (_embed, _models, _species, _pretrain, _assets, _demo):
         command.add(commands)
     return parser

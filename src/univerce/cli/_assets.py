@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from univerce.cli._commands import add_command
+from univerce.cli._commands import RESUMED, add_command, add_group
+
+_EXAMPLES = """
+univerce assets list
+univerce assets fetch species_chrom.csv species_offsets.pkl
+"""
 
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    assets = commands.add_parser("assets", help="The files of the release of 2023.").add_subparsers(
-        required=True, metavar="ACTION"
-    )
+    assets = add_group(commands, "assets", "The files of the release of 2023.", _EXAMPLES)
     add_command(assets, "list", _list_assets, "List the released files and which of them are here.")
-    fetch = add_command(assets, "fetch", _fetch_assets, "Download released files into the cache.")
+    text = "Download released files into the cache."
+    fetch = add_command(assets, "fetch", _fetch_assets, text, resumed=RESUMED)
     fetch.add_argument("names", nargs="+", metavar="NAME", help="a name that `univerce assets list` lists")
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from univerce.cli._commands import add_command
+from univerce.cli._commands import add_command, path
 from univerce.cli._files import say, write
 from univerce.io.atomic import replacing
 
@@ -25,8 +25,10 @@ NEIGHBORS, FOLDS = 15, 5
 def add(commands: Any) -> None:
     """Add the command."""
     text = "Embed and draw 700 bundled blood cells, offline."
-    demo = add_command(commands, "demo", _demo, text, device=True)
-    demo.add_argument("-o", "--output", type=Path, default=Path("univerce-demo"), metavar="DIR")
+    demo = add_command(commands, "demo", _demo, text, examples="univerce demo -o blood", device=True)
+    demo.add_argument(
+        "-o", "--output", type=path, default=Path("univerce-demo"), metavar="DIR", help="default: univerce-demo"
+    )
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -69,7 +71,7 @@ def _demo(args: argparse.Namespace) -> None:
     with replacing(args.output / "umap.png") as part:
         figure.savefig(part, dpi=300)
     with replacing(args.output / "pbmc68k_uce.h5ad") as part:
-        write(adata, part, zarr=False)
+        write(adata, part, ".h5ad")
     print(f"Wrote {args.output / 'umap.png'} and {args.output / 'pbmc68k_uce.h5ad'}.")
 
 

@@ -1,11 +1,13 @@
-"""Check, read and write the files of a command."""
+"""Check and write the files of a command."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from univerce.cli._inputs import check_input
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -13,13 +15,12 @@ if TYPE_CHECKING:
 
 def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> None:
     """Refuse paths that cannot be read or written before anything is computed."""
-    for path in (source, out):
-        if path.suffix not in (".h5ad", ".zarr"):
-            raise ValueError(f"{path} must end in .h5ad or .zarr.")
-    if source.resolve() == out.resolve() or (source.exists() and out.exists() and source.samefile(out)):
+    check_input(source)
+    written = (".h5ad", ".zarr", *([".h5mu"] if source.suffix == ".h5mu" else []))
+    if out.suffix not in written:
+        raise ValueError(f"{out} must end in {' or '.join(written)}.")
+    if source.resolve() == out.resolve() or (out.exists() and source.samefile(out)):
         raise ValueError(f"{out} is the input; write to another path.")
-    if not source.exists():
-        raise FileNotFoundError(f"{source} does not exist.")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"The directory {out.parent} of {out.name} does not exist.")
     if out.exists() and not overwrite:
@@ -28,23 +29,18 @@ def check_paths(source: Path, out: Path, *, backed: bool, overwrite: bool) -> No
         raise ValueError("--backed reads an .h5ad and writes an .h5ad; convert the file or leave --backed out.")
 
 
-def read(path: Path, *, backed: bool) -> ad.AnnData:
-    """Read an .h5ad or .zarr."""
-    from univerce.io.files import read_h5ad, read_zarr
+def write(data: Any, path: Path, suffix: str) -> None:
+    """Write an .h5ad, an .h5mu, or a zarr of version 2, which every version of anndata reads."""
+    if suffix == ".h5ad":
+        data.write_h5ad(path)
+    elif suffix == ".h5mu":
+        data.write_h5mu(path)
+    else:
+        from anndata.io import write_elem
+        from zarr import consolidate_metadata, open_group
 
-    return read_zarr(path) if path.suffix == ".zarr" else read_h5ad(path, backed=backed)
-
-
-def write(adata: ad.AnnData, path: Path, *, zarr: bool) -> None:
-    """Write an .h5ad, or a zarr of version 2, which every version of anndata reads."""
-    if not zarr:
-        adata.write_h5ad(path)
-        return
-    from anndata.io import write_elem
-    from zarr import consolidate_metadata, open_group
-
-    write_elem(open_group(path, mode="w", zarr_format=2), "/", adata)
-    consolidate_metadata(path, zarr_format=2)
+        write_elem(open_group(path, mode="w", zarr_format=2), "/", data)
+        consolidate_metadata(path, zarr_format=2)
 
 
 def write_copy(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> None:

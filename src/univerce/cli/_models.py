@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from univerce.cli import _verify
-from univerce.cli._commands import add_command
+from univerce.cli._commands import RESUMED, add_command, add_group, path, place
 
 _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], or a directory"
 
 
+_EXAMPLES = """
+univerce models list
+univerce models info uce-33l
+univerce models fetch uce-4l --species human mouse
+univerce models verify uce-tiny
+univerce models convert hf://minwoosun/uce-100m -o uce-100m --species human
+"""
+
+
 def add(commands: Any) -> None:
     """Add the commands."""
-    models = commands.add_parser("models", help="The public UCE checkpoints.").add_subparsers(
-        required=True, metavar="ACTION"
-    )
+    models = add_group(commands, "models", "The public UCE checkpoints.", _EXAMPLES)
     add_command(models, "list", _list, "List the models that can be named and which of them are here.")
     info = add_command(models, "info", _info, "Say what is known of a model.")
     info.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")
-    fetch = add_command(models, "fetch", _fetch, "Fetch a model and convert it, so that it can be used offline.")
-    fetch.add_argument("model", metavar="MODEL", help=_MODEL)
+    text = "Fetch a model and convert it, so that it can be used offline."
+    fetch = add_command(models, "fetch", _fetch, text, resumed=RESUMED)
+    fetch.add_argument("model", type=place, metavar="MODEL", help=_MODEL)
     fetch.add_argument("--species", nargs="+", default=[], help="convert the gene tables of these species, too")
     convert = add_command(models, "convert", _convert, "Convert a checkpoint with its gene tables to a directory.")
-    convert.add_argument("source", metavar="SOURCE", help=f"{_MODEL} or file in any public layout")
-    convert.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new directory")
+    convert.add_argument("source", type=place, metavar="SOURCE", help=f"{_MODEL} or file in any public layout")
+    convert.add_argument("-o", "--output", type=path, required=True, metavar="DIR", help="a new directory")
     convert.add_argument("--species", nargs="+", help="default: all of the checkpoint")
     convert.add_argument(
         "--id", nargs="+", default=[], metavar="NAME=VALUE", dest="ids",

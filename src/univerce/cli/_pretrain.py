@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from univerce.cli._commands import add_command
+from univerce.cli._commands import RESUMED, add_command, at_least, path
 from univerce.cli._files import say
 from univerce.io.atomic import replacing
 
@@ -14,10 +13,10 @@ from univerce.io.atomic import replacing
 def add(commands: Any) -> None:
     """Add the command."""
     text = "Train a model on raw counts; an interrupted training is resumed."
-    pretrain = add_command(commands, "pretrain", _pretrain, text)
-    pretrain.add_argument("config", type=Path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
-    pretrain.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps")
-    pretrain.add_argument("--devices", type=int, help="number of devices (default: as in CONFIG, or 1)")
+    examples = "univerce pretrain recipe.toml --device cuda"
+    pretrain = add_command(commands, "pretrain", _pretrain, text, examples=examples, device=True, resumed=RESUMED)
+    pretrain.add_argument("config", type=path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
+    pretrain.add_argument("--devices", type=at_least(1), help="number of devices (default: as in CONFIG, or 1)")
 
 
 def _pretrain(args: argparse.Namespace) -> None:

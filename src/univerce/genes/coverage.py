@@ -43,6 +43,10 @@ _FOREIGN_NAMES = (
 )
 
 
+class DoubtfulNames(UserWarning):
+    """The names look like those of another species, or of something else than genes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Coverage:
     """Share of the variables and counts of a data set that a gene table covers.
@@ -131,10 +135,11 @@ class Coverage:
                 f"{list(names[:5])}. {self.suspicion or _FIX_NAMES}"
             )
         if self.fraction_counts < LOW_COVERAGE:
+            kind = DoubtfulNames if self.suspicion else UserWarning
             message = f"{place}: only {self.fraction_counts:.1%} of the counts belong to genes of the table. "
-            warnings.warn(message + (self.suspicion or _FIX_NAMES), UserWarning, stacklevel=2)
+            warnings.warn(message + (self.suspicion or _FIX_NAMES), kind, stacklevel=2)
         elif self.suspicion:
-            warnings.warn(f"{place}: {self.suspicion}", UserWarning, stacklevel=2)
+            warnings.warn(f"{place}: {self.suspicion}", DoubtfulNames, stacklevel=2)
 
 
 def coverage(

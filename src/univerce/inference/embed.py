@@ -39,9 +39,15 @@ def embed_here(
     encoder = encoder_of(inputs, precision=precision, official=official)
     prepared = encoder.prepare(inputs, block_rows, blocks=blocks, stages=stages)
     n_draws = 1 if inputs.drawing is None else inputs.drawing.n_draws
-    total = n_cells(inputs, blocks, block_rows) * n_draws
-    with tqdm(total=total, unit=encoder.unit, desc="embed", disable=not settings.progress) as bar:
-        yield from encoder.embed(prepared, bar.update, stages)
+    total, embedded = n_cells(inputs, blocks, block_rows), 0
+    with tqdm(total=total, unit="cell", desc="embed", disable=not settings.progress) as bar:
+
+        def done(n: int) -> None:
+            nonlocal embedded
+            embedded += n
+            bar.update(embedded // n_draws - bar.n)
+
+        yield from encoder.embed(prepared, done, stages)
 
 
 def embed_inputs(inputs: Inputs, encoder: Encoder, done: Callable[[int], Any] | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from univerce._validate import as_path
 from univerce.genes.load import BUNDLED_MODEL, BUNDLED_MODELS
+from univerce.genes.release.hub import parse_hub
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.source import Source, find_source
 from univerce.model.directory import CONFIG, WEIGHTS, Model, is_model, read_family, read_model
@@ -51,11 +52,22 @@ def find_model(model: str | Path | None = None) -> Model:
     elif (source := find_source(model)) is not None:
         path = _converted(source)
     else:
-        raise ValueError(
-            f"There is no model {str(model)!r}; use {', '.join((*BUNDLED_MODELS, *MODELS))}, hf://owner/name, or a "
-            f"directory with a {CONFIG} and a {WEIGHTS}, or a checkpoint in a public layout."
-        )
+        raise _unknown(model)
     return read_model(path)
+
+
+def check_name(model: str | Path | None) -> None:
+    """Raise ``ValueError`` if there cannot be such a model; nothing is fetched or read."""
+    known = model is None or model in BUNDLED_MODELS or model in MODELS or parse_hub(str(model)) is not None
+    if not known and not Path(str(model)).exists():
+        raise _unknown(model)
+
+
+def _unknown(model: str | Path | None) -> ValueError:
+    return ValueError(
+        f"There is no model {str(model)!r}; use {', '.join((*BUNDLED_MODELS, *MODELS))}, hf://owner/name, or a "
+        f"directory with a {CONFIG} and a {WEIGHTS}, or a checkpoint in a public layout."
+    )
 
 
 def reads_sentences(model: str | Path | None) -> bool:

@@ -1,0 +1,42 @@
+"""Messages in the words of the shell: ``--species human`` for ``species="human"``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+_OF_PYTHON = {"rng": "seed", "out": "output", "adata": "check"}
+"""Parameters that an option has another name than."""
+_FILES = ("input", "config", "cells")
+"""Arguments that name the file of a command."""
+_VALUE = r"""(?P<value>"[^"]*"|'[^']*'|True|[\w.:-]*\w)?"""
+
+
+def in_shell_words(text: str, parser: argparse.ArgumentParser) -> str:
+    """Write the parameters of a message as the options of a command, on one line."""
+    flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
+    flags |= {name: flags[dest] for name, dest in _OF_PYTHON.items() if dest in flags}
+    text = " ".join(text.split())
+    if "layer" in flags:
+        text = text.replace("adata.raw.to_adata()", "--layer raw")
+    if flags:
+        names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
+        text = re.sub(rf"(?<![\w(.])(?:uc\.settings\.)?\b({names}) ?=(?!=) ?{_VALUE}", lambda m: _flag(m, flags), text)
+    return re.sub(r"(?<![\w~\[(])adata\.(?=(X|obs|var|uns|layers|obsm|raw)\b)", "", text)
+
+
+def _flag(match: re.Match[str], flags: dict[str, str]) -> str:
+    flag, value = flags[match[1]], (match["value"] or "").strip("\"'")
+    return flag if value in ("", "True") else f"{flag} {shlex.quote(value)}"
+
+
+def complain(text: str, args: argparse.Namespace, kind: str) -> None:
+    """Print an error or a warning on one line of stderr, with the file that it is about."""
+    text = in_shell_words(text, args.parser)
+    given = (vars(args).get(name) for name in _FILES)
+    file = next((value for value in given if isinstance(value, Path)), None)
+    about = "" if file is None or str(file) in text else f"{file}: "
+    print(f"univerce: {kind}: {about}{text}", file=sys.stderr)
