@@ -72,13 +72,12 @@ def _check_threads() -> None:
         torch.set_num_threads(1)
 
 
-def choose_precision(device: torch.device, d_model: int, precision: str | None = None) -> str:
+def choose_precision(device: torch.device, d_model: int) -> str:
     """``settings.precision``; ``"auto"`` is bfloat16 where the hardware and a model of this width gain from it."""
     import torch
 
-    precision = settings.precision if precision in (None, "auto") else precision
-    if precision != "auto":
-        return precision
+    if settings.precision != "auto":
+        return settings.precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device.type == "cpu" and d_model >= 512 and torch.ops.mkldnn._is_mkldnn_bf16_supported():

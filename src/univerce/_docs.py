@@ -19,6 +19,10 @@ PARAMETERS: Final = {
     "check_space": "Require both embeddings to come from one model. ``False`` is for embeddings of other methods.",
     "copy": "Return a changed copy and leave ``adata`` as it is.",
     "figsize": "Size in inches; ``None`` fits the labels.",
+    "found_key": (
+        "Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without\n"
+        'a value, or without a score in ``obs[f"{found_key}_score"]``, are left out.'
+    ),
     "gene_key": (
         "Column of ``var`` with the gene names, and no other. ``None`` looks each variable up by its identifier, if a\n"
         "common column (``ensembl_id``, ``gene_ids``, ...) has any, then by ``var_names``, then in the other common\n"
@@ -73,6 +77,10 @@ def _entry(name: str) -> str:
 
 
 BLOCKS: Final = {
+    "ranked": """\
+``uns[key_added]["names"]``, ``["scores"]``, ``["logfoldchanges"]``, ``["pvals"]``, ``["pvals_adj"]``, ``["pts"]``
+    The result as :func:`scanpy.tl.rank_genes_groups` stores it, for :func:`scanpy.get.rank_genes_groups_df` and
+    the plots of scanpy with ``key=``.""",
     "written": """``uns[key_added]["table"]``
     The same table.
 ``uns[key_added]["params"]``

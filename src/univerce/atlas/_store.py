@@ -10,6 +10,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from univerce._keys import ATLAS
 from univerce.io.atomic import recover, replacing
@@ -139,10 +140,10 @@ def concat_obs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     out = pd.DataFrame(index=pd.Index(np.concatenate([table.index.to_numpy(dtype=object) for table in tables])))
     for column in columns:
         parts = [t[column] if column in t else pd.Series(np.nan, index=t.index, dtype=object) for t in tables]
-        if any(isinstance(p.dtype, pd.CategoricalDtype) or (p.dtype == object and p.notna().any()) for p in parts):
+        others = [p for p in parts if not is_numeric_dtype(p)]
+        if any(isinstance(p.dtype, pd.CategoricalDtype) or p.notna().any() for p in others):
             values = np.concatenate([p.to_numpy(dtype=object) for p in parts])
             out[column] = values if column == "obs_name" else pd.Categorical(values)
         else:
-            numbers = [p.to_numpy(dtype=float) if p.dtype == object else p.to_numpy() for p in parts]
-            out[column] = np.concatenate(numbers)
+            out[column] = np.concatenate([p.to_numpy(dtype=None if is_numeric_dtype(p) else float) for p in parts])
     return out

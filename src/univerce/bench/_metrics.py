@@ -10,7 +10,7 @@ from univerce.embeddings.ranks import rank_reference
 _JITTER = 1e-4
 
 
-def separated(x: np.ndarray, seed: int = 0) -> np.ndarray:
+def separated(x: np.ndarray) -> np.ndarray:
     """Move equal rows apart by a ten-thousandth of the spread of the embedding; other rows are unchanged.
 
     The neighbors among more than 90 equal cells depend on their order, and scib-metrics ignores distances of zero.
@@ -21,7 +21,7 @@ def separated(x: np.ndarray, seed: int = 0) -> np.ndarray:
         return x
     spread = float(np.sqrt(np.var(x, axis=0, dtype=np.float64).mean())) or 1.0
     out = x.copy()
-    out[again] += (_JITTER * spread * np.random.default_rng(seed).normal(size=(len(again), x.shape[1]))).astype(x.dtype)
+    out[again] += (_JITTER * spread * np.random.default_rng(0).normal(size=(len(again), x.shape[1]))).astype(x.dtype)
     return out
 
 

@@ -32,15 +32,14 @@ _N_CHROMOSOMES = 25  # of most cells; the length of their sentences sets the bat
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def load_embedders(inputs: Inputs, precision: str | None = None) -> list[Embedder]:
-    """Load the network of some inputs, by default in the precision of the settings, with the table of each species.
+def load_embedders(inputs: Inputs) -> list[Embedder]:
+    """Load the network of some inputs, in the precision of the settings, with the table of each species.
 
     ``ValueError`` if the model reads no sentences.
     """
     inputs.sentences()
     device = choose_device()
-    precision = choose_precision(device, inputs.model.config.d_model) if precision is None else precision
-    network = read_network(inputs.model, device, precision)
+    network = read_network(inputs.model, device, choose_precision(device, inputs.model.config.d_model))
     return [Embedder(network, genes.table) for genes in inputs.genes]
 
 

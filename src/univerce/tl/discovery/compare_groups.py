@@ -58,9 +58,7 @@ def compare_groups(
     ----------
     adata
         Cells with raw counts, some of them found.
-    found_key
-        Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without a
-        value, or without a score in ``obs[f"{found_key}_score"]``, are left out.
+    %(found_key)s
     condition_key
         Column of ``obs`` with the conditions. Cells without one are left out.
     control
@@ -90,9 +88,7 @@ def compare_groups(
         the expression: ``"paired"``, ``"unpaired"``, ``"descriptive"``, or empty if it is not compared.
     ``uns[key_added]["donors"]``
         ``donor``, ``condition``, ``n_cells``, ``n_found``, ``share``, ``compared``.
-    ``uns[key_added]["names"]``, ``["scores"]``, ``["logfoldchanges"]``, ``["pvals"]``, ``["pvals_adj"]``, ``["pts"]``
-        The result as :func:`scanpy.tl.rank_genes_groups` stores it, for :func:`scanpy.get.rank_genes_groups_df` and
-        the plots of scanpy with ``key=``.
+    %(ranked)s
 
     Raises
     ------

@@ -50,9 +50,7 @@ def marker_fold_changes(
     ----------
     adata
         Cells with raw counts, some of them found.
-    found_key
-        Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without a
-        value, or without a score in ``obs[f"{found_key}_score"]``, are left out.
+    %(found_key)s
     groupby
         Column of ``obs`` with the data sets; ``None`` takes all cells as one.
     donor_key
@@ -74,9 +72,7 @@ def marker_fold_changes(
     ``uns[key_added]["data_sets"]``
         Every data set with ``n_found``, ``n_rest``, ``n_donors`` compared (0 without a test), ``design``
         (``"paired"``, ``"unpaired"``, ``"descriptive"``) and ``status``: ``"ok"``, or why it is not compared.
-    ``uns[key_added]["names"]``, ``["scores"]``, ``["logfoldchanges"]``, ``["pvals"]``, ``["pvals_adj"]``, ``["pts"]``
-        The result as :func:`scanpy.tl.rank_genes_groups` stores it, for :func:`scanpy.get.rank_genes_groups_df` and
-        the plots of scanpy with ``key=``.
+    %(ranked)s
 
     Raises
     ------
