@@ -9,13 +9,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale
+from univerce.embeddings import classifiers
 from univerce.embeddings.classifiers import (
     CLASSIFIERS,
     Centroids,
     Logistic,
     Neighbors,
     assign_folds,
-    held_out_log_proba,
+    held_out_models,
 )
 from univerce.embeddings.neighbors import exact_neighbors, recall
 
@@ -38,6 +39,20 @@ def test_logistic_equals_the_pipeline_of_scikit_learn(n_classes, balanced):
     found = np.exp(Logistic.fit(x, y, n_classes, balanced=balanced).log_proba(new))
     np.testing.assert_allclose(found, oracle.predict_proba(new), atol=1e-5)
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.predict(new))
+
+
+def test_a_large_fit_in_blocks_is_that_of_scikit_learn_from_any_start(monkeypatch):
+    x, y = cells(7, n=400)
+    kept = y != 3
+    new, _ = cells(7, seed=1)
+    oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=5000, tol=1e-8)).fit(x[kept], y[kept])
+    monkeypatch.setattr(classifiers, "_LARGE", 0)
+    monkeypatch.setattr(classifiers, "_LARGE_TOLERANCE", 1e-6)
+    other = Logistic.fit(x[y > 1] + 1, y[y > 1], 7)
+    for start in (None, other):
+        found = np.exp(Logistic.fit(x[kept], y[kept], 7, start=start).log_proba(new))
+        np.testing.assert_allclose(np.delete(found, 3, axis=1), oracle.predict_proba(new), atol=2e-3)
+        assert (found[:, 3] == 0).all()
 
 
 def test_nearest_neighbors_vote_as_those_of_scikit_learn():
@@ -137,10 +152,11 @@ def test_held_out_cells_were_never_seen(method):
     x, y = cells(3)
     folds = np.random.default_rng(0).integers(3, size=len(y))
     seen = 0
-    for fold, (rows, found) in enumerate(held_out_log_proba(method, x, y, 3, folds)):
+    for fold, (rows, model) in enumerate(held_out_models(method, x, y, 3, folds)):
         assert (folds[rows] == fold).all()
         train = folds != fold
-        np.testing.assert_allclose(found, CLASSIFIERS[method].fit(x[train], y[train], 3).log_proba(x[rows]))
+        expected = CLASSIFIERS[method].fit(x[train], y[train], 3).log_proba(x)
+        np.testing.assert_array_equal(model.log_proba(x), expected)
         seen += len(rows)
     assert seen == len(y)
 
@@ -148,7 +164,7 @@ def test_held_out_cells_were_never_seen(method):
 def test_a_class_of_one_fold_cannot_be_held_out():
     x, y = cells(3)
     folds = np.where(y == 2, 0, np.arange(len(y)) % 3)
-    rows = np.concatenate([rows for rows, _ in held_out_log_proba("centroid", x, y, 3, folds)])
+    rows = np.concatenate([rows for rows, _ in held_out_models("centroid", x, y, 3, folds)])
     assert sorted(rows) == np.flatnonzero(y != 2).tolist()
-    only = [rows for rows, _ in held_out_log_proba("centroid", x, y, 3, y)]
+    only = [rows for rows, _ in held_out_models("centroid", x, y, 3, y)]
     assert [len(rows) for rows in only] == [0, 0, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from univerce.embeddings.classifiers import held_out_log_proba
+from univerce.embeddings.classifiers import held_out_models
 from univerce.embeddings.ranks import rank_reference
 
 _JITTER = 1e-4
@@ -36,9 +36,9 @@ def rotated(x: np.ndarray) -> np.ndarray:
 def predicted_labels(x: np.ndarray, y: np.ndarray, folds: np.ndarray, method: str) -> np.ndarray:
     """``[n]`` label of each cell by a classifier fitted on the other folds; -1 if they do not have its type."""
     out = np.full(len(y), -1)
-    for rows, log_proba in held_out_log_proba(method, x, y, int(y.max()) + 1, folds):
-        if len(rows):
-            out[rows] = log_proba.argmax(axis=1)
+    for rows, model in held_out_models(method, x, y, int(y.max()) + 1, folds):
+        if model is not None:
+            out[rows] = model.log_proba(x[rows]).argmax(axis=1)
     return out
 
 

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from scipy.special import log_softmax
 
+from univerce.embeddings._logistic import fit_blocks, fit_whole, spread
 from univerce.embeddings.index import NeighborIndex, build_index, import_faiss, tune
 from univerce.embeddings.neighbors import exact_neighbors
 
 Search = Literal["exact", "ivf", "hnsw"]
 
-MAX_ITER = 1000
 TUNED_ON = 256
 """Cells of a query that set the effort of a search."""
 
@@ -52,28 +52,29 @@ class Logistic:
     """``[n_classes]``, minus infinity for a class without cells."""
 
     @classmethod
-    def fit(cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, **_: Any) -> Logistic:
-        """Fit; ``balanced`` gives all classes the same weight."""
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-
-        large = x.size > _LARGE
-        kind = np.float32 if large else np.float64
-        mean = x.mean(axis=0, dtype=np.float64)
-        centered = np.subtract(x, mean.astype(kind), dtype=kind)
-        scale = np.sqrt(np.mean(np.einsum("nd,nd->n", centered, centered), dtype=np.float64) / x.shape[1]) or 1.0
-        centered /= kind(scale)
-        options = {"class_weight": "balanced" if balanced else None, "tol": _LARGE_TOLERANCE if large else 1e-4}
-        fitted = LogisticRegression(max_iter=MAX_ITER, **options)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations change no prediction
-            fitted.fit(centered, y)
-        coef, constant = np.asarray(fitted.coef_, np.float64), np.asarray(fitted.intercept_, np.float64)
-        if len(coef) == 1:  # of two classes scikit-learn keeps the odds of the second
-            coef, constant = np.vstack([np.zeros_like(coef), coef]), np.append(0.0, constant)
+    def fit(
+        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, start: Logistic | None = None,
+        **_: Any,
+    ) -> Logistic:  # fmt: skip
+        """Fit; ``balanced`` gives all classes the same weight, and a fit to many cells begins with ``start``."""
+        large, mean, present = x.size > _LARGE, x.mean(axis=0, dtype=np.float64), np.unique(y)
+        if large and len(present) > 2 and not balanced:
+            scale = spread(x, mean)
+            begin = None if start is None else start._coefficients(present, mean, scale)
+            found = fit_blocks(x, np.searchsorted(present, y), mean, scale, start=begin, tol=_LARGE_TOLERANCE)
+        else:
+            kind, tol = (np.float32, _LARGE_TOLERANCE) if large else (np.float64, 1e-4)
+            found, scale = fit_whole(x, y, mean.astype(kind), tol=tol, balanced=balanced)
         weight, intercept = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -np.inf)
-        weight[fitted.classes_], intercept[fitted.classes_] = coef / scale, constant
+        weight[present], intercept[present] = found[:, :-1] / scale, found[:, -1]
         return cls(mean, weight, intercept)
+
+    def _coefficients(self, classes: np.ndarray, mean: np.ndarray, scale: float) -> np.ndarray:
+        """``[len(classes), n_dims + 1]`` of this model for other centers and scales; a new class is a rare one."""
+        constant = self.intercept + self.weight @ (mean - self.mean)
+        known = np.isfinite(constant)
+        constant = np.where(known, constant, constant[known].min())
+        return np.column_stack([self.weight * scale, constant])[classes]
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
@@ -125,7 +126,7 @@ class Neighbors:
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, n_neighbors: int = 15, search: Search = "exact"
+        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, n_neighbors: int = 15, search: Search = "exact", **_: Any
     ) -> Neighbors:
         """Fit."""
         if search != "exact":
@@ -201,11 +202,11 @@ def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: i
     return folds
 
 
-def held_out_log_proba(
+def held_out_models(
     method: str, x: np.ndarray, y: np.ndarray, n_classes: int, folds: np.ndarray, *, max_rows: int | None = None,
     **options: Any,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
-    """Yield the rows of each fold and their ``[n, n_classes]`` log-probabilities, fitted on the other folds.
+) -> Iterator[tuple[np.ndarray, Classifier | None]]:  # fmt: skip
+    """Yield the rows of each fold and the classifier fitted on the other folds, None where there are no rows.
 
     Cells whose class does not occur in the other folds are left out, and those after the first ``max_rows``.
     """
@@ -214,6 +215,6 @@ def held_out_log_proba(
         fitted = np.unique(y[train])
         rows = np.flatnonzero(~train & np.isin(y, fitted))[:max_rows]
         if len(fitted) > 1 and len(rows):
-            yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options).log_proba(x[rows])
+            yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options)
         else:
-            yield rows[:0], np.empty((0, n_classes))
+            yield rows[:0], None

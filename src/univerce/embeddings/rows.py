@@ -1,10 +1,15 @@
-"""Fingerprints of the rows of an embedding."""
+"""Fingerprints of the rows of an embedding, to notice cells that are in two data sets."""
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
+from univerce.embeddings.cells import Cells
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
+
+logger = logging.getLogger(__name__)
 
 _SEED = 20240101
 
@@ -25,3 +30,15 @@ def fingerprints(block: np.ndarray) -> np.ndarray:
         mixed ^= mixed >> np.uint64(29)
         out[rows] = np.add.reduce(mixed * second, axis=1, dtype=np.uint64)
     return out
+
+
+def count_shared(query: Cells, reference: Cells) -> int:
+    """Count and log the cells with an embedding that are in the reference, too."""
+    mine, theirs = (np.concatenate([fingerprints(block) for _, block in c.blocks()]) for c in (query, reference))
+    n_shared = int(np.isin(mine[query.known], theirs).sum())
+    if n_shared:
+        logger.warning(
+            "%s of %s cells are in the reference, too, and look like it for that reason. Leave them out of one of "
+            "the two.", f"{n_shared:,}", f"{len(query):,}",
+        )  # fmt: skip
+    return n_shared

@@ -140,6 +140,13 @@ def test_cells_without_embedding_have_no_score_and_are_not_counted(atlas, known)
     assert out.uns["found"]["table"]["n_cells"].iloc[0] == 397
 
 
+def test_cells_that_were_fitted_on_are_noticed(atlas, known, caplog):
+    both = ad.concat([atlas, known[:25].copy()], uns_merge="first", index_unique="-")
+    assert find(both, known).uns["found"]["params"]["n_in_labeled"] == 25
+    assert f"25 of {both.n_obs} cells are among the labeled cells" in caplog.text
+    assert find(atlas, known).uns["found"]["params"]["n_in_labeled"] == 0
+
+
 def test_a_batch_is_held_out_as_a_whole_and_fewer_negatives_do_not_change_the_prevalence(atlas, known):
     options = {"fit_options": {"batch_key": "batch", "max_cells": 40}}
     result = find(atlas, known, **options).uns["found"]

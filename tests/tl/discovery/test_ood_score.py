@@ -80,6 +80,15 @@ def test_cells_without_embedding_have_no_score_and_are_not_neighbors(adata, refe
     pd.testing.assert_frame_equal(back.uns["ood"]["table"], adata.uns["ood"]["table"])
 
 
+def test_cells_that_are_in_the_reference_are_noticed(adata, reference, caplog):
+    adata.obsm["X_toy"][:2] = np.nan
+    reference.obsm["X_toy"][0] = np.nan
+    both = ad.concat([adata, reference[:40].copy()], uns_merge="first", index_unique="-")
+    assert score(both, reference).uns["ood"]["params"]["n_in_reference"] == 39
+    assert "39 of 130 cells are in the reference" in caplog.text
+    assert score(adata, reference).uns["ood"]["params"]["n_in_reference"] == 0
+
+
 def test_p_values_by_hand():
     np.testing.assert_allclose(p_values(np.array([0.5, 2, 9, np.nan]), np.array([1.0, 2, 3])), [1, 0.75, 0.25, np.nan])
 

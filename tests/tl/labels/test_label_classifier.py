@@ -147,7 +147,7 @@ def test_other_files_are_refused(reference, tmp_path):
     fit(reference).save(tmp_path / "c.h5ad")
     with h5py.File(tmp_path / "c.h5ad", "a") as file:
         file["uns/label_classifier/format"][()] = 99
-    with pytest.raises(ValueError, match="saved in format 99; this version reads 3"):
+    with pytest.raises(ValueError, match="saved in format 99; this version reads 4"):
         LabelClassifier.load(tmp_path / "c.h5ad")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 
 import anndata as ad
 import numpy as np
@@ -345,6 +346,19 @@ def test_the_composition_of_the_query_is_estimated():
     assert fit(reference, prior="query").predict_proba(query.obsm["X_toy"])[:, 1].mean() == pytest.approx(0.5, abs=0.04)
 
 
+@pytest.mark.parametrize("options", [{"fit_options": {"prior": "uniform"}}, {"allowed": ["CD4 T", "CD8 T", "B"]}])
+def test_the_error_before_calibration_is_that_of_the_assumed_shares(query, options):
+    """Of a classifier that needs no calibration both errors are the same, whatever shares are assumed."""
+    reference = blobs({name: 10 * n for name, n in SIZES.items()}, spread=1.0)
+    classifier = fit(reference, max_cells=350)
+    held = classifier.held_out
+    classifier.held_out["uncalibrated"][:] = held["probability"]
+    transfer(query, classifier, **options)
+    scores = query.uns[KEY]["scores"]
+    assert scores["ece_before"] == scores["ece_after"]
+    assert scores["ece_before"] != classifier.scores["ece_before"]
+
+
 def test_only_allowed_labels_are_given(reference, query):
     classifier = fit(reference)
     whole = classifier.predict_proba(query.obsm["X_toy"])[:, [0, 2]]
@@ -518,6 +532,15 @@ def test_invalid_options_are_errors(reference, query, options, error, message):
     with pytest.raises(error, match=message):
         transfer(query, reference, **options)
     assert KEY not in query.obs
+
+
+@pytest.mark.parametrize("name", ["B | plasma", "B |"])
+def test_labels_that_would_make_sets_ambiguous_are_refused(reference, query, name):
+    reference.obs["type"] = reference.obs["type"].cat.rename_categories({"B": name})
+    with pytest.raises(ValueError, match=re.escape(f"the label {name!r} of the reference")):
+        transfer(query, reference, label_set=0.9)
+    assert KEY not in query.obs
+    assert name in set(transfer(query, reference))
 
 
 def test_a_label_with_the_name_of_unknown_cells_is_refused(reference, query):

@@ -71,7 +71,7 @@ def find_cells(
     ----------
     adata
         Cells to search, for example an atlas from :func:`univerce.atlas.open`; the embedding is read in blocks. Cells
-        that are also among the positives are found more easily.
+        that the classifier was fitted on are logged and counted: their scores are no predictions.
     positives
         Labeled cells with an embedding: AnnData, or the path of an ``.h5ad`` or ``.zarr``.
     groupby, groups
@@ -117,7 +117,7 @@ def find_cells(
         ``average_precision``, ``calibration_error``, ``n_positives`` and ``n_negatives`` (labeled), and
         ``n_held_out_positives`` and ``n_held_out_negatives``.
     ``uns[key_added]["params"]``
-        Parameters, with the threshold and the prevalence.
+        Parameters, with the threshold, the prevalence, and ``n_in_labeled`` cells that the classifier was fitted on.
 
     Raises
     ------
@@ -155,7 +155,7 @@ def find_cells(
     if precision is not None:
         cutoff = threshold_of_precision(held_out, is_positive, prior, precision)
     rates = count_rates(held_out, is_positive, cutoff)
-    score = _scan(cells, detector, prior)
+    score, n_seen = _scan(cells, detector, prior)
     with np.errstate(invalid="ignore"):
         is_found = score >= cutoff
 
@@ -171,8 +171,8 @@ def find_cells(
         "params": {
             "use_rep": use_rep, "groupby": groupby or "", "groups": np.array(wanted, dtype=object),
             "batch_key": (fit_options or {}).get("batch_key") or "", "precision": precision or "",
-            "threshold": cutoff, "prevalence": prior, "seed": int(detector.classifier.params["seed"]),
-            "univerce_version": __version__,
+            "threshold": cutoff, "prevalence": prior, "n_in_labeled": n_seen,
+            "seed": int(detector.classifier.params["seed"]), "univerce_version": __version__,
         },
         "scores": {
             **describe_rates(rates, prior), "average_precision": average_precision(held_out, is_positive, prior),
@@ -202,14 +202,20 @@ def _check_share(name: str, value: float | None) -> None:
         raise ValueError(f"{name}={value!r} must lie between 0 and 1.")
 
 
-def _scan(cells: Cells, detector: Detector, prevalence: float) -> np.ndarray:
-    """``[n_obs]`` float64 probability of a positive; NaN without an embedding."""
-    score = np.full(len(cells), np.nan)
+def _scan(cells: Cells, detector: Detector, prevalence: float) -> tuple[np.ndarray, int]:
+    """``[n_obs]`` float64 probability of a positive, NaN without an embedding; and cells that were fitted on."""
+    score, n_seen = np.full(len(cells), np.nan), 0
     with tqdm(total=len(cells), unit="cell", desc="scan", disable=not settings.progress) as bar:
-        for rows, known, probability in iter_proba(detector.classifier, cells.values):
+        for rows, known, probability, seen in iter_proba(detector.classifier, cells.values):
             score[rows.start + np.flatnonzero(known)] = detector.score(probability, prevalence)
+            n_seen += int(seen.sum())
             bar.update(len(known))
-    return score
+    if n_seen:
+        logger.warning(
+            "%s of %s cells are among the labeled cells that the classifier was fitted on: their scores are no "
+            "predictions. Leave them out of one of the two.", f"{n_seen:,}", f"{len(cells):,}",
+        )  # fmt: skip
+    return score, n_seen
 
 
 def _check_prevalence(found: pd.Series, prevalence: float) -> None:

@@ -14,6 +14,7 @@ from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
+from univerce.embeddings.rows import count_shared
 from univerce.tl.discovery._neighbor_distances import calibrate, neighbor_distances, p_values
 from univerce.tl.discovery._positives import read
 
@@ -51,7 +52,7 @@ def ood_score(
     Parameters
     ----------
     adata
-        Cells with an embedding, none of them in the reference.
+        Cells with an embedding. Those that are in the reference, too, are logged and counted; they do not stand out.
     reference
         Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
     %(mod, use_rep)s
@@ -77,7 +78,7 @@ def ood_score(
     ``uns[key_added]["calibration"]``
         Sorted distances of reference cells.
     ``uns[key_added]["params"]``
-        Parameters.
+        Parameters, and ``n_in_reference`` cells that are in the reference, too.
 
     Raises
     ------
@@ -118,7 +119,8 @@ def ood_score(
         "params": {
             "use_rep": use_rep, "n_neighbors": k, "batch_key": batch_key or "",
             "reference": "AnnData" if isinstance(reference, ad.AnnData) else str(reference),
-            "reference_n_obs": len(cells), "seed": seed, "univerce_version": __version__,
+            "reference_n_obs": len(cells), "n_in_reference": count_shared(query, cells), "seed": seed,
+            "univerce_version": __version__,
         },
         "calibration": calibration,
         "table": _describe(distance[query.known], p[query.known]),

@@ -13,6 +13,17 @@ from univerce.tl.labels._ancestors import Ancestors
 from univerce.tl.labels._predictions import Predictions
 
 _UNKNOWN_COLOR = "#d3d3d3"
+_SEPARATOR = " | "
+
+
+def check_separable(labels: pd.Index) -> None:
+    """Raise ``ValueError`` if a set of labels could be read in two ways."""
+    for label in labels:
+        if _SEPARATOR.join(["", label, ""]).split(_SEPARATOR) != ["", label, ""]:
+            raise ValueError(
+                f"label_set= separates labels by {_SEPARATOR!r}, which the label {label!r} of the reference holds, or "
+                "would next to another. Rename it in the reference."
+            )
 
 
 def write(adata: ad.AnnData, key: str, found: Predictions, classes: pd.DataFrame, ancestors: Ancestors) -> None:
@@ -44,7 +55,7 @@ def write(adata: ad.AnnData, key: str, found: Predictions, classes: pd.DataFrame
 def _write_sets(adata: ad.AnnData, key: str, found: Predictions, names: list[str]) -> None:
     packed, which = np.unique(found.sets, axis=0, return_inverse=True)
     sets = np.unpackbits(packed, axis=1, count=len(names)).astype(bool)
-    texts = pd.Index([" | ".join(name for name, inside in zip(names, row, strict=True) if inside) for row in sets])
+    texts = pd.Index([_SEPARATOR.join(name for name, inside in zip(names, row, strict=True) if inside) for row in sets])
     which = np.where(found.best < 0, -1, which.ravel())
     adata.obs[f"{key}_set"] = pd.Categorical.from_codes(which, categories=texts).remove_unused_categories()
     adata.obs[f"{key}_set_size"] = np.append(sets.sum(axis=1), 0)[which].astype(np.int32)
@@ -55,11 +66,11 @@ def _categorical(codes: np.ndarray, names: list[str]) -> Any:
 
 
 def _colors(of_class: pd.Series, ancestors: Ancestors) -> dict[str, str]:
-    """Color of each label; an ancestor has the mean color of its classes."""
+    """Hexadecimal color of each label; an ancestor has the mean color of its classes."""
     from matplotlib.colors import to_hex, to_rgb
 
-    colors = dict(of_class) | {UNKNOWN: _UNKNOWN_COLOR}
     rgb = np.array([to_rgb(color) for color in of_class])
+    colors = dict(zip(of_class.index, map(to_hex, rgb), strict=True)) | {UNKNOWN: _UNKNOWN_COLOR}
     for name, members in zip(ancestors.names, ancestors.members.T, strict=True):
         colors.setdefault(name, to_hex(rgb[members].mean(axis=0)))
     return colors

@@ -34,8 +34,7 @@ def evaluate(
     held = HeldOut.read(classifier.held_out, classifier.classes, shares)
     if len(held.truth) == 0:
         raise ValueError("No cell with one of the labels in allowed= was held out. Allow more labels.")
-    old, new = classifier.scores, held.scores()
-    scores = new | {name: old[name] for name in ("ece_before", "n_never_held_out")}
+    scores = held.scores() | {"n_never_held_out": classifier.scores["n_never_held_out"]}
     each = held.by_label(len(shares)).set_index(classifier.classes.index)
     classes = classifier.classes.assign(**each, share=shares)
     best = held.proba.argmax(axis=1)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from univerce.embeddings.classifiers import Classifier
 from univerce.tl.labels.calibration import Calibration, cross_fitted, expected_error, reliability
 from univerce.tl.labels.prior import fitted_shares, shifted
 
@@ -25,6 +26,8 @@ class HeldOut:
 
     proba: np.ndarray
     """``[n, n_classes]``."""
+    uncalibrated: np.ndarray
+    """``[n, n_classes]``, at the same shares of the labels."""
     truth: np.ndarray
     """``[n]`` class."""
     folds: np.ndarray
@@ -41,16 +44,20 @@ class HeldOut:
         truth = np.asarray(held_out["label"])
         kept = ratio[truth] > 0
         weights = ratio[truth[kept]]
+        before, after = (held_out[name][kept].astype(np.float64) for name in ("uncalibrated", "probability"))
         return cls(
-            shifted(np.asarray(held_out["probability"][kept], np.float64), ratio), truth[kept],
+            shifted(after, ratio), shifted(before, ratio), truth[kept],
             np.asarray(held_out["fold"])[kept], np.asarray(held_out["batch"], dtype=object)[kept],
             weights / weights.mean() if len(weights) else weights,
         )  # fmt: skip
 
     def scores(self) -> dict[str, Any]:
-        """Accuracy, macro-F1, accuracy of the best three, calibration error and its table."""
+        """Accuracy, macro-F1, accuracy of the best three, calibration error, before and after, and its table."""
         best = self.proba.argmax(axis=1)
-        table = reliability(self.proba.max(axis=1), best == self.truth, weights=self.weights)
+        before, table = (
+            reliability(proba.max(axis=1), proba.argmax(axis=1) == self.truth, weights=self.weights)
+            for proba in (self.uncalibrated, self.proba)
+        )
         true = self.proba[np.arange(len(best)), self.truth]
         above = (self.proba > true[:, None]).sum(axis=1)
         each = self.by_label(self.proba.shape[1])
@@ -58,6 +65,7 @@ class HeldOut:
             "accuracy": float(np.average(best == self.truth, weights=self.weights)),
             f"top_{TOP}_accuracy": float(np.average(above < TOP, weights=self.weights)),
             "macro_f1": float(each.loc[each["n_held_out"] > 0, "f1"].mean()),
+            "ece_before": expected_error(before),
             "ece_after": expected_error(table),
             "n_cells": len(best),
             "reliability": table,
@@ -85,35 +93,43 @@ class HeldOut:
 
 
 def hold_out(
-    fitted: Iterator[tuple[np.ndarray, np.ndarray]], y: np.ndarray, folds: np.ndarray, batches: np.ndarray | None,
-    *, by_class: bool, done: Callable[[], object],
-) -> tuple[Calibration, dict[str, np.ndarray], float, np.ndarray]:  # fmt: skip
-    """Collect held-out cells, fit the calibration and predict each fold with that of the others.
+    fitted: Iterator[tuple[np.ndarray, Classifier | None]], x: np.ndarray, y: np.ndarray, folds: np.ndarray,
+    batches: np.ndarray | None, *, by_class: bool, done: Callable[[], object],
+) -> tuple[Calibration, dict[str, np.ndarray], np.ndarray, Classifier | None]:  # fmt: skip
+    """Predict held-out cells, fit the calibration and apply to each fold that of the others.
 
-    Returns the calibration, the held-out cells with their probabilities at the shares of the fitted cells, the
-    calibration error without calibration, and the rows that were held out, none if no cell can be.
+    Returns the calibration, the held-out cells with their probabilities at the shares of the fitted cells, with and
+    without calibration, the rows that were held out, none if no cell can be, and the last of the classifiers.
     """
-    rows, parts = [], []
-    for found, log_proba in fitted:
-        rows.append(found)
-        parts.append(log_proba)
+    rows, parts, last = [], [], None
+    for found, model in fitted:
         done()
+        if model is None:
+            continue
+        last = model
+        rows.append(found)
+        parts.append(model.log_proba(x[found]))
         if batches is None and sum(map(len, rows)) >= ENOUGH:
             break
+    if not rows:
+        return Calibration(1.0, np.ones(0), np.zeros(0)), {}, np.empty(0, dtype=np.int64), None
     held = np.concatenate(rows)
-    if len(held) == 0:
-        return Calibration(1.0, np.ones(0), np.zeros(0)), {}, np.nan, held
     order = np.argsort(held, kind="stable")
     held, log_proba = held[order], np.concatenate(parts)[order]
     truth, groups = y[held], folds[held]
     if len(np.unique(groups)) == 1:
         groups = np.arange(len(held)) % 5  # of one fold: their order is random
-    before = reliability(np.exp(log_proba.max(axis=1)), log_proba.argmax(axis=1) == truth)
-    proba = cross_fitted(log_proba, truth, groups, by_class=by_class).astype(np.float32)
-    if proba.size > _MANY:  # a saved classifier stays small
-        np.put_along_axis(proba, np.argpartition(-proba, _KEPT, axis=1)[:, _KEPT:], 0.0, axis=1)
+    proba = cross_fitted(log_proba, truth, groups, by_class=by_class)
     content = {
-        "probability": proba, "label": truth, "fold": groups,
+        "probability": _largest(proba), "uncalibrated": _largest(np.exp(log_proba)), "label": truth, "fold": groups,
         "batch": np.full(len(held), "", dtype=object) if batches is None else batches[held].astype(object),
     }  # fmt: skip
-    return Calibration.fit(log_proba, truth, by_class=by_class), content, expected_error(before), held
+    return Calibration.fit(log_proba, truth, by_class=by_class), content, held, last
+
+
+def _largest(proba: np.ndarray) -> np.ndarray:
+    """float32; of many cells only the largest of each, so that a saved classifier stays small."""
+    proba = proba.astype(np.float32)
+    if proba.size > _MANY:
+        np.put_along_axis(proba, np.argpartition(-proba, _KEPT, axis=1)[:, _KEPT:], 0.0, axis=1)
+    return proba

@@ -15,12 +15,13 @@ from univerce._validate import as_path
 from univerce.io.atomic import replacing
 
 STORED = "label_classifier"
-FORMAT = 3
+FORMAT = 4
+_SPARSE = "probability", "uncalibrated"
 
 
 def write_content(path: Path, classes: Any, content: dict[str, Any]) -> None:
     """Write the parts of a classifier; an existing file is replaced once all is written."""
-    held_out = dict(content["held_out"]) | {"probability": sp.csr_matrix(content["held_out"]["probability"])}
+    held_out = {k: sp.csr_matrix(v) if k in _SPARSE else v for k, v in content["held_out"].items()}
     with replacing(path) as part:
         stored = {"format": FORMAT, **content, "held_out": held_out}
         ad.AnnData(obs=classes, uns={STORED: stored}).write_h5ad(part, compression="gzip")
@@ -39,7 +40,7 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
             f"{str(path)!r} was saved in format {content['format']}; this version reads {FORMAT}. Fit it again."
         )
     held_out = content["held_out"]
-    held_out["probability"] = held_out["probability"].toarray()
+    held_out |= {name: held_out[name].toarray() for name in _SPARSE}
     held_out["batch"] = np.asarray(held_out["batch"], dtype=object)
     classes = adata.obs.assign(**{c: adata.obs[c].astype(str).astype(object) for c in ("color", "ontology_id")})
     return classes, content

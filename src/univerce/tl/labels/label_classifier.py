@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,14 +19,14 @@ from univerce._keys import X_UCE
 from univerce._settings import settings
 from univerce._validate import as_path, as_seed, get_modalities
 from univerce.embeddings.cells import Cells
-from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_log_proba
+from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_models
 from univerce.embeddings.rows import fingerprints
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client, map_rows
 from univerce.tl.labels._held_out import ENOUGH, HeldOut, hold_out
 from univerce.tl.labels._options import check_options
-from univerce.tl.labels._prepare import prepare
+from univerce.tl.labels._prepare import Prepared, prepare
 from univerce.tl.labels._stored import parts_of, read_content, write_content
 from univerce.tl.labels.calibration import Calibration
 from univerce.tl.labels.novelty import Novelty
@@ -75,8 +76,8 @@ class LabelClassifier:
     calibration, ``n_cells``, ``n_never_held_out`` (cells whose label is in one batch only), and the table
     ``reliability``."""
     held_out: Mapping[str, np.ndarray]
-    """Held-out cells: calibrated ``probability`` [n_cells, n_classes] at the shares of the fitted cells (of many, the
-    largest eight of a cell), true ``label`` (a row of ``classes``), ``fold`` and ``batch``."""
+    """Held-out cells: ``probability`` [n_cells, n_classes] at the shares of the fitted cells (of many cells the largest
+    eight), the same ``uncalibrated``, true ``label`` (a row of ``classes``), ``fold`` and ``batch``."""
     model: Classifier
     """The fitted model. Not part of the interface."""
     calibration: Calibration
@@ -190,16 +191,16 @@ class LabelClassifier:
 
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
             most = ENOUGH if batches is None else None
-            fits = held_out_log_proba(method, x, y, n_classes, folds, max_rows=most, **options | {"search": "exact"})
-            calibration, held_out, ece_before, held = hold_out(
-                fits, y, folds, batches, by_class=method != "logistic", done=bar.update
+            fits = held_out_models(method, x, y, n_classes, folds, max_rows=most, **options | {"search": "exact"})
+            calibration, held_out, held, last = hold_out(
+                fits, x, y, folds, batches, by_class=method != "logistic", done=bar.update
             )
             if len(held) == 0:
                 raise ValueError(
                     "No cell of the reference can be held out: every label occurs in one value of "
                     f"reference.obs[{batch_key!r}] only. Leave batch_key= out."
                 )
-            model = CLASSIFIERS[method].fit(x, y, n_classes, **options)
+            model = CLASSIFIERS[method].fit(x, y, n_classes, start=last, **options)
             bar.update(len(np.unique(folds)) + 1 - bar.n)
         found = HeldOut.read(held_out, classes, target_shares(classes, prior))
         classes = classes.assign(**found.by_label(n_classes).set_index(classes.index))
@@ -211,7 +212,7 @@ class LabelClassifier:
         }  # fmt: skip
         return cls(
             classes, left_out, params, cells.space,
-            found.scores() | {"ece_before": ece_before, "n_never_held_out": n_never}, held_out, model, calibration,
+            found.scores() | {"n_never_held_out": n_never}, held_out, model, calibration,
             Novelty.fit(x, y, n_classes, folds, np.isin(np.arange(len(y)), held)), np.unique(fingerprints(x)),
         )  # fmt: skip
 
@@ -244,7 +245,7 @@ class LabelClassifier:
                 f"reference of the classifier has {n_dims} columns. Embed both with the same model."
             )
         out = np.full((embedding.shape[0], len(self.classes)), np.nan, dtype=np.float32)
-        for rows, known, proba in iter_proba(self, embedding):
+        for rows, known, proba, _ in iter_proba(self, embedding):
             out[rows][known] = proba
         return out
 
@@ -299,8 +300,17 @@ class LabelClassifier:
         )  # fmt: skip
 
 
-def iter_proba(classifier: LabelClassifier, values: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Rows of each block, which of them have an embedding, and the probabilities of those in float64."""
+def iter_proba(classifier: LabelClassifier, values: Any) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Predict block by block.
+
+    Rows of each block, which of them have an embedding, the probabilities of those in float64, and whether the
+    classifier was fitted on them.
+    """
     ready = prepare(classifier, values, prior=classifier.params["prior"])
-    for rows, (known, proba) in map_rows(ready.known_proba, values, name="predict_proba"):
-        yield rows, known, proba
+    for rows, found in map_rows(partial(_proba_and_seen, ready, classifier.seen), values, name="predict_proba"):
+        yield rows, *found
+
+
+def _proba_and_seen(model: Prepared, seen: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    known, proba = model.known_proba(block)
+    return known, proba, np.isin(fingerprints(block[known]), seen)

@@ -16,7 +16,7 @@ from univerce._validate import check_writable, get_modalities
 from univerce.embeddings.cells import Cells
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client
-from univerce.tl.labels._columns import write
+from univerce.tl.labels._columns import check_separable, write
 from univerce.tl.labels._evaluate import evaluate
 from univerce.tl.labels._options import check_allowed, check_fit_options, check_fitted, check_rule
 from univerce.tl.labels._predictions import Work, predict
@@ -130,7 +130,8 @@ def transfer_labels(
     ------
     ValueError
         If the spaces differ, fewer than two labels have enough cells, an option is out of range or needs another, the
-        threshold is out of reach, a term is unknown, or the reference has a label ``"unknown"``.
+        threshold is out of reach, a term is unknown, or the reference has a label ``"unknown"`` or, with ``label_set``,
+        one that holds ``" | "``.
     KeyError
         If a column or an embedding does not exist, or does not record its model.
     FileNotFoundError
@@ -170,6 +171,8 @@ def transfer_labels(
             f"The reference has a label {UNKNOWN!r}, the name of cells below the threshold. Rename that label in the "
             "reference, or set it to NaN."
         )
+    if "label_set" in asked:
+        check_separable(classifier.classes.index)
     ancestors = get_ancestors(classifier.classes, graph, options.get("ontology_ids"))
     prior = options.get("prior") or classifier.params["prior"]
     ready = prepare(classifier, cells.values, cells.names, prior=prior, allowed=allowed)
