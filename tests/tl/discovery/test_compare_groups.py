@@ -227,6 +227,6 @@ def test_the_filters_of_warnings_stay(adata):
     """PyDESeq2 ignores future warnings of the whole process when it is imported."""
     for name in [name for name in sys.modules if name.startswith("pydeseq2")]:
         sys.modules.pop(name)
+    before = list(warnings.filters)
     compare_groups(adata, **OPTIONS)
-    with pytest.raises(FutureWarning):
-        warnings.warn("soon", FutureWarning, stacklevel=1)
+    assert warnings.filters == before

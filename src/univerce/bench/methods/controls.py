@@ -46,7 +46,7 @@ def _shuffle(adata: ad.AnnData, keys: Sequence[str], rng: int) -> np.ndarray:
 def _types(adata: ad.AnnData, *, batch_key: str | None, groupby: str | None, rng: int) -> np.ndarray:
     """One-hot types; NaN for a cell without a label."""
     column = adata.obs[_need(groupby)]
-    out = pd.get_dummies(column.astype(object)).to_numpy(dtype=np.float32)
+    out = pd.get_dummies(column.astype(object)).to_numpy(dtype=np.float32, copy=True)
     out[column.isna().to_numpy()] = np.nan
     return out
 

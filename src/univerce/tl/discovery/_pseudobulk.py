@@ -43,7 +43,7 @@ def get_found(adata: ad.AnnData, key: str) -> np.ndarray:
     if not all(isinstance(value, bool | np.bool_) for value in values[known]):
         raise ValueError(f"adata.obs[{key!r}] holds {values[known].iloc[0]!r}. It must hold True for found cells.")
     if (score := f"{key}_score") in adata.obs:  # a cell without an embedding is neither found nor not found
-        known &= adata.obs[score].notna().to_numpy()
+        known = known & adata.obs[score].notna().to_numpy()
     out = np.full(adata.n_obs, -1, dtype=np.int8)
     out[known] = values[known].to_numpy(bool)
     return out
