@@ -15,11 +15,15 @@ from typing import Any
 import anndata as ad
 import pytest
 import scipy.sparse as sp
+from hypothesis import settings as hypothesis_settings
 
 import univerce as uc
 from univerce._settings import Settings, settings
 
 DATA = "UNIVERCE_TEST_DATA"
+
+hypothesis_settings.register_profile("univerce", deadline=None)  # time depends on what else runs
+hypothesis_settings.load_profile("univerce")
 
 
 @pytest.fixture(autouse=True)

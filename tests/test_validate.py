@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mudata import MuData
@@ -66,7 +66,6 @@ def test_values_that_are_not_real_numbers_are_an_error():
 
 
 @given(hnp.arrays(np.float32, (3, 4), elements=st.floats(width=32)))
-@settings(deadline=None)
 def test_a_block_passes_exactly_when_all_values_are_whole_and_none_is_negative(values):
     fine = all(np.isfinite(v) and v >= 0 and float(v).is_integer() for v in values.ravel())
     for block in (values, sp.csr_matrix(values)):

@@ -98,7 +98,7 @@ def side_cells(methods: Methods, side: Side) -> tuple[np.ndarray, np.ndarray]:
         labels = labels.map(side.types)
     kept = labels.notna().to_numpy()
     if side.column is not None:
-        kept &= (methods.read(side.name).obs[side.column].astype(str) == side.value).to_numpy()
+        kept = kept & (methods.read(side.name).obs[side.column].astype(str) == side.value).to_numpy()
     rows = np.flatnonzero(kept)
     return rows, labels.to_numpy(dtype=object)[rows]
 

@@ -39,7 +39,7 @@ def test_exact_neighbors_are_those_of_scikit_learn(metric, dtype):
     np.testing.assert_allclose(distances, expected, rtol=1e-5, atol=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_ties_are_broken_by_the_row_whatever_the_blocks(data):
     n, k = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 10))

@@ -7,7 +7,7 @@ import re
 import anndata as ad
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from univerce.genes.lookup import map_columns, map_names
@@ -263,7 +263,6 @@ def _slow_row(name, table):
 
 
 @given(_tables_and_names())
-@settings(deadline=None)
 def test_every_name_maps_as_a_search_through_all_genes_says(case):
     table, names = case
     mapping = map_names(names, table)

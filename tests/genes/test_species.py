@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from univerce.genes.release.registry import RELEASED_SPECIES
@@ -36,7 +36,6 @@ def test_identifier_prefixes_are_unique_and_released_species_known():
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_any_text_resolves_to_a_key_or_is_refused(name):
     key = find_species(name)
     if key is None:

@@ -294,7 +294,7 @@ def test_systematic_draws_have_the_same_expectation_and_less_variance():
     assert seen.var(axis=0).max() <= 0.25
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(0, 5000), min_size=1, max_size=N_GENES).filter(any),
     key=st.integers(0, 2**64 - 1),

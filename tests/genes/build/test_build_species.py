@@ -73,7 +73,7 @@ GENES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(GENES, st.sampled_from(["mean", "longest"]))
 def test_rows_are_aligned_for_any_proteome(tmp_path_factory, genes, isoforms):
     tmp_path = tmp_path_factory.mktemp("build")

@@ -42,7 +42,7 @@ def values(paths) -> np.ndarray:
     return np.concatenate([read_block(path)[0] for path in paths])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=15), st.integers(1, 20))
 def test_the_feature_of_a_gene_is_always_the_mean_of_its_own_proteins(tmp_path_factory, counts, size):
     found = proteome(*counts)

@@ -101,7 +101,7 @@ def brute_force(query: ad.AnnData, reference: ad.AnnData, rep: str, tissue: str 
             for label in adata.obs["cell_type"].unique():
                 member = (adata.obs["cell_type"] == label).to_numpy()
                 if tissue:
-                    member &= (adata.obs["tissue"] == name).to_numpy()
+                    member = member & (adata.obs["tissue"] == name).to_numpy()
                 if member.any():
                     centroids.append((data, name, label, adata.obsm[rep][member].astype(np.float64).mean(axis=0)))
     out: dict[tuple[str, str, int], list[int]] = {}
