@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import warnings
 from collections.abc import Callable
@@ -13,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 from mudata import MuData, read_h5mu, set_options
-from scipy.io import mmwrite
 
 import univerce as uc
+from tests.helpers.market import market, write_lines
 from univerce.cli import _files, main
 
 N = 15
@@ -34,29 +33,6 @@ def cells() -> ad.AnnData:
 def expected(cells) -> np.ndarray:
     embedded = uc.tl.uce_embed(cells, "human", copy=True)
     return embedded.obsm["X_uce"]
-
-
-def _lines(path: Path, *columns) -> None:
-    text = "".join("\t".join(map(str, row)) + "\n" for row in zip(*columns, strict=True)).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-
-
-def _market(prefix: str, suffix: str = "", *, genes: str = "features.tsv", cells_first: bool = False) -> Callable:
-    """MatrixMarket with names beside it, compressed with the suffix ``.gz``."""
-
-    def write(adata: ad.AnnData, folder: Path) -> Path:
-        matrix = folder / f"{prefix}matrix.mtx" if not cells_first else folder / f"{prefix.rstrip('.')}.mtx"
-        mmwrite(matrix, (adata.X if cells_first else adata.X.T).astype(int))
-        if suffix:
-            matrix.with_name(f"{matrix.name}.gz").write_bytes(gzip.compress(matrix.read_bytes()))
-            matrix.unlink()
-        ids = [] if cells_first else [adata.var["gene_ids"]]
-        kinds = [["Gene Expression"] * adata.n_vars] if genes == "features.tsv" else []
-        _lines(folder / f"{prefix}{genes}{suffix}", *ids, adata.var_names, *kinds)
-        _lines(folder / f"{prefix}barcodes.{genes.split('.')[1]}{suffix}", adata.obs_names)
-        return matrix.with_name(f"{matrix.name}{suffix}") if prefix else folder
-
-    return write
 
 
 def _h5_of_10x(adata: ad.AnnData, folder: Path) -> Path:
@@ -108,11 +84,11 @@ FORMATS = {
     "zarr": _written("cells.zarr"),
     "h5mu": _h5mu,
     "h5 of 10x": _h5_of_10x,
-    "directory of 10x": _market("", ".gz"),
-    "directory of STARsolo": _market(""),
-    "directory of Cell Ranger 2": _market("", genes="genes.tsv"),
-    "GEO": _market("GSM1_", ".gz"),
-    "kallisto": _market("cells_x_genes.", genes="genes.txt", cells_first=True),
+    "directory of 10x": market("", ".gz"),
+    "directory of STARsolo": market(""),
+    "directory of Cell Ranger 2": market("", genes="genes.tsv"),
+    "GEO": market("GSM1_", ".gz"),
+    "kallisto": market("cells_x_genes.", genes="genes.txt", cells_first=True),
     "loom": _loom,
 }
 
@@ -149,7 +125,7 @@ def _cut(path: Path) -> None:
 
 DAMAGE = {
     "no genes": (lambda folder: (folder / "genes.tsv").unlink(), "matrix.mtx needs features.tsv or genes.tsv"),
-    "other genes": (lambda folder: _lines(folder / "genes.tsv", ["a"], ["b"]), "matrix.mtx is 765 x 15, but beside it"),
+    "other genes": (lambda folder: write_lines(folder / "genes.tsv", ["a"], ["b"]), "matrix.mtx is 765 x 15, but"),
     "half a matrix": (lambda folder: _cut(folder / "matrix.mtx"), "Truncated file"),
     "one level too high": (
         lambda folder: shutil.move(folder / "matrix.mtx", folder / "sub" / "matrix.mtx"), "Name what is in it: sub."
@@ -160,7 +136,7 @@ DAMAGE = {
 @pytest.mark.parametrize("damage, said", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_directory_is_an_error_of_one_line(damage, said, cells, tmp_path, capsys):
     (tmp_path / "in" / "sub").mkdir(parents=True)
-    _market("", genes="genes.tsv")(cells, tmp_path / "in")
+    market("", genes="genes.tsv")(cells, tmp_path / "in")
     damage(tmp_path / "in")
     assert main(["embed", "-q", str(tmp_path / "in"), "-o", str(tmp_path / "o.h5ad"), "--species", "human"]) == 2
     err = capsys.readouterr().err

@@ -15,7 +15,7 @@ _EXAMPLES = """
 univerce models list
 univerce models info uce-33l
 univerce models fetch uce-4l --species human mouse
-univerce models verify uce-tiny
+univerce models verify uce-4l
 univerce models convert hf://minwoosun/uce-100m -o uce-100m --species human
 """
 

@@ -36,7 +36,7 @@ def _flag(match: re.Match[str], flags: dict[str, str]) -> str:
 def complain(text: str, args: argparse.Namespace, kind: str) -> None:
     """Print an error or a warning on one line of stderr, with the file that it is about."""
     text = in_shell_words(text, args.parser)
-    given = (vars(args).get(name) for name in _FILES)
-    file = next((value for value in given if isinstance(value, Path)), None)
-    about = "" if file is None or str(file) in text else f"{file}: "
+    paths = {name: str(value) for name, value in vars(args).items() if isinstance(value, Path)}
+    named = any(path in text for path in paths.values())
+    about = "" if named else next((f"{paths[name]}: " for name in _FILES if name in paths), "")
     print(f"univerce: {kind}: {about}{text}", file=sys.stderr)
