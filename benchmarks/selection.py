@@ -1,263 +1,196 @@
 """Candidates for the recipe of the bundled model, compared on training sets that are left out of the fit.
 
 A third of the training sets (``--data``) is left out of everything: rarity, landmarks and axes. Two partitions into
-thirds; ``partitions=1`` does one, ``thirds=0,2`` leaves only some out. The left-out sets are scored by 15 nearest
-neighbors: accuracy in five folds within sets with published labels and, for the others, on clusters of one half of the
-counts while the other half is embedded; balanced accuracy from one blood set to another, and between human blood and
-mouse spleen, whose cells get types from the markers of their clusters. ``only=`` names some candidates, divided by
-semicolons.
+thirds; ``partitions=1`` does one. The left-out sets are scored by 15 nearest neighbors: accuracy in five folds within
+sets with published labels and, for the others, on clusters of one half of the counts while the other half is embedded;
+balanced accuracy from one blood set to another, and between human blood and mouse spleen, whose cells get types from
+the markers of their clusters. scIB scores the left-out sets with batches and types, and all left-out human blood with
+the sets as batches. ``only=`` names some candidates, divided by semicolons, and ``csv=`` a file of scores to continue.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import time
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
 import pandas as pd
-import scanpy as sc
-import scipy.sparse as sp
-from sklearn.metrics import balanced_accuracy_score
 
 import univerce as uc
-from benchmarks.labeled.scores import enough_cells, log_norm, nearest_neighbors, within
+from benchmarks.left_out import Scored, embed, integration, read_sets, score
 from benchmarks.measurement import Run
-from univerce.model.linear import Decoder, Linear, LinearConfig, gene_weights
-from univerce.training.axes import noise_adjusted_axes, scatter
+from univerce.model.linear import Decoder, Linear, LinearConfig
+from univerce.training.axes import nearest_cells, noise_adjusted_axes, scatter
 from univerce.training.fit_linear import LinearFit
-from univerce.training.measured_cells import GeneStatistics, MeasuredCells, bags, named_genes
+from univerce.training.measured_cells import GeneStatistics, bags, named_genes
 
-BLOOD = ("human_pbmc", "human_bonemarrow", "mouse_spleen")
-MARKERS = {
-    "T": ["CD3D", "CD3E", "CD2", "CD3G"],
-    "B": ["CD79A", "CD79B", "MS4A1", "CD19"],
-    "NK": ["NKG7", "KLRD1", "GNLY", "KLRB1C", "NCR1"],
-    "monocyte": ["LYZ", "LYZ2", "CD14", "FCN1", "CSF1R", "CD68"],
-    "pDC": ["LILRA4", "IRF7", "SIGLECH", "TCF4"],
-    "platelet": ["PPBP", "PF4", "GP9"],
-}
 BASE = LinearFit()
+KINDS = [
+    "published", "blood", "others", "blood to blood", "human, mouse", "Bio conservation", "Batch correction", "Total",
+]  # fmt: skip
+ALIKE = 0.5
+"""Cosine of two cells of different groups that count as the same kind of cell."""
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """A training set with labels to score."""
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe: that of the package, or one with a step that the package does not have."""
 
-    cells: MeasuredCells
-    labels: np.ndarray
-    """Published labels, or clusters of one half of the counts."""
-    kind: str
-    seen: sp.csr_matrix
-    """``[n_cells, n_genes]`` counts to embed for the score within the set."""
-    types: np.ndarray | None
-    """Types by markers, for blood."""
-
-    @cached_property
-    def seen_weights(self) -> sp.csr_matrix:
-        n = self.seen.shape[1]
-        return gene_weights(self.seen, np.arange(n), n, self.cells.scale)
+    fit: LinearFit = BASE
+    weights: str = "log"
+    """``log``, ``sqrt``, ``acosh`` or ``rank``."""
+    apart: str = ""
+    """Differences between mutual nearest neighbors of two ``batches`` or of two ``sets`` are noise, too."""
+    share: float = 1.0
+    """Their part of the noise."""
 
 
-def read_sets(data: Path, fit: LinearFit) -> list[Scored]:
-    found, tables = [], {s: uc.genes.load_table(s) for s in ("human", "mouse")}
-    known = named_genes(tables.values())
-    for i, path in enumerate(sorted((data / "train").glob("*.h5ad"))):
-        adata = ad.read_h5ad(path)
-        rng = np.random.default_rng([fit.seed, i])
-        adata = adata[np.sort(rng.permutation(adata.n_obs)[: fit.cells_per_set])].copy()
-        adata.X = sp.csr_matrix(adata.X)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            s = uc.pp.training_set(adata, name=path.stem, species=str(adata.obs["species"].iloc[0]))
-            kept = np.asarray(adata.X[:, s.rows >= 0].sum(axis=1)).ravel() > 0
-            cells = MeasuredCells.sample(s, known, adata.n_obs, fit.scale, np.random.default_rng(0))
-            assert cells.counts.shape[0] == kept.sum()
-            found.append(_scored(cells, adata.obs[kept], rng))
-    return found
+def _fit(**changes: float) -> Candidate:
+    return Candidate(replace(BASE, **changes))
 
 
-def _scored(cells: MeasuredCells, obs: pd.DataFrame, rng: np.random.Generator) -> Scored:
-    published = "cell_type" in obs and obs["cell_type"].astype(str).nunique() > 1
-    blood = cells.name.startswith(BLOOD)
-    clusters = None
-    if blood or not published:
-        half = cells.counts.copy()
-        if not published:
-            half.data = rng.binomial(half.data.astype(int), 0.5).astype(np.float32)
-        clusters = _clusters(half)
-    if published:
-        labels, seen = obs["cell_type"].astype(str).to_numpy(object), cells.counts
-    else:
-        labels, seen = clusters, cells.counts - half
-        seen.eliminate_zeros()
-    kind = "published" if published else "blood" if blood else "others"
-    return Scored(cells, labels, kind, sp.csr_matrix(seen), _types(cells, clusters) if blood else None)
-
-
-def _clusters(counts: sp.csr_matrix) -> np.ndarray:
-    adata = ad.AnnData(log_norm(counts))
-    sc.pp.highly_variable_genes(adata, n_top_genes=min(2000, adata.n_vars - 1))
-    sc.pp.pca(adata, n_comps=min(20, adata.n_obs - 1), random_state=0)
-    sc.pp.neighbors(adata, n_neighbors=min(15, adata.n_obs - 1), random_state=0)
-    sc.tl.leiden(adata, resolution=1, flavor="igraph", n_iterations=2, random_state=0)
-    return adata.obs["leiden"].astype(str).to_numpy(object)
-
-
-def _types(cells: MeasuredCells, clusters: np.ndarray) -> np.ndarray:
-    """The type whose markers are highest in the cluster of a cell, compared with all cells; '' if none stands out."""
-    logs = log_norm(cells.counts)
-    scores = {}
-    for name, markers in MARKERS.items():
-        columns = np.flatnonzero(np.isin(cells.keys, markers))
-        scores[name] = np.asarray(logs[:, columns].mean(axis=1)).ravel() if len(columns) else np.zeros(len(clusters))
-    table = pd.DataFrame(scores)
-    table = ((table - table.mean()) / table.std().clip(lower=1e-6)).groupby(clusters).mean()
-    best = table.idxmax(axis=1).where(table.max(axis=1) > 0.5, "")
-    return best.loc[clusters].to_numpy(object)
+CANDIDATES = {
+    "1,200 landmarks, weight 2": Candidate(),
+    "no landmarks": _fit(n_landmarks=0),
+    "weight 1": _fit(landmark_weight=1.0),
+    "weight 3": _fit(landmark_weight=3.0),
+    "weight 4": _fit(landmark_weight=4.0),
+    "600 landmarks": _fit(n_landmarks=600),
+    "2,400 landmarks": _fit(n_landmarks=2400),
+    "ridge 0.4": _fit(ridge=0.4),
+    "ridge 1.6": _fit(ridge=1.6),
+    "power 0.5": _fit(power=0.5),
+    "power 1": _fit(power=1.0),
+    "32 outputs": _fit(output_dim=32),
+    "64 outputs": _fit(output_dim=64),
+    "square root of the share": Candidate(weights="sqrt"),
+    "acosh of the share": Candidate(weights="acosh"),
+    "rank in the cell": Candidate(weights="rank"),
+    "batches apart are noise": Candidate(apart="batches"),
+    "sets apart are noise": Candidate(apart="sets"),
+    "sets apart, half": Candidate(apart="sets", share=0.5),
+    "sets apart, double": Candidate(apart="sets", share=2.0),
+}
 
 
 class Fold:
-    """Everything that depends on the sets in the fit alone."""
+    """Everything that depends on the sets in the fit and on the weights of genes."""
 
-    def __init__(self, inside: list[Scored], known: frozenset[str], least_sets: int, n_landmarks: int) -> None:
-        cells = [s.cells for s in inside]
+    def __init__(self, inside: list[Scored], known: frozenset[str], weights: str, n_landmarks: int) -> None:
+        self.inside, self.weights = inside, weights
+        cells = [s.cells.weighed(weights) for s in inside]
         self.statistics = GeneStatistics.of(cells, known)
-        self.landmarks = self.statistics.landmarks(n_landmarks, least_sets)
-        dim = cells[0].features.shape[1] + len(self.landmarks)
-        self.noise, self.total = np.zeros((dim, dim)), np.zeros((dim, dim))
-        means = []
-        for c in cells:
-            values = bags(c, self.statistics, self.landmarks, 1.0)
-            means.append(values.mean(axis=0))
-            if len(values) > 1:
-                of_noise, of_all = scatter(values, c.neighbors)
-                self.noise += of_noise
-                self.total += of_all
-        self.mean = np.mean(means, axis=0)
+        self.landmarks = self.statistics.landmarks(n_landmarks, BASE.least_sets * 2 // 3)
         self.token_dim = cells[0].features.shape[1]
+        self.values = [bags(c, self.statistics, self.landmarks, 1.0) for c in cells]
+        self.mean = np.mean([x.mean(axis=0) for x in self.values], axis=0)
+        parts = [scatter(x, c.neighbors) for x, c in zip(self.values, cells, strict=True) if len(x) > 1]
+        self.noise, self.total = (sum(part[k] for part in parts) for k in (0, 1))
+        self.apart: dict[str, np.ndarray] = {}
 
-    def model(self, fit: LinearFit) -> Linear:
+    def model(self, candidate: Candidate) -> Linear:
+        fit = candidate.fit
         n = min(fit.n_landmarks, len(self.landmarks))
         used = np.arange(self.token_dim + n)
         scale = np.where(used < self.token_dim, 1.0, fit.landmark_weight)
         noise, total = (x[np.ix_(used, used)] * scale * scale[:, None] for x in (self.noise, self.total))
         ridge = fit.ridge * np.trace(noise) / self.token_dim
+        if candidate.apart:
+            apart = self.between(candidate.apart)[np.ix_(used, used)] * scale * scale[:, None]
+            noise += apart * (candidate.share * np.trace(noise) / np.trace(apart))
         axes = noise_adjusted_axes(noise, total, fit.output_dim, ridge=ridge, power=fit.power)
         axes *= scale[:, None].astype(np.float32)
-        config = LinearConfig("candidate", self.token_dim, "", fit.output_dim, fit.scale)
         return Linear(
-            config=config, keys=self.statistics.keys, rarity=self.statistics.rarity, weight=axes[: self.token_dim],
+            config=LinearConfig("candidate", self.token_dim, "", fit.output_dim, fit.scale),
+            keys=self.statistics.keys, rarity=self.statistics.rarity, weight=axes[: self.token_dim],
             landmarks=self.landmarks[:n], landmark_vectors=axes[self.token_dim :], center=self.mean[used] @ axes,
             decoder=Decoder.empty(fit.output_dim),
         )  # fmt: skip
 
+    def between(self, apart: str) -> np.ndarray:
+        """Scatter of the differences between like neighborhoods of two groups, as the first candidate sees them."""
+        if apart not in self.apart:
+            base = self.model(Candidate(replace(BASE, n_landmarks=min(BASE.n_landmarks, len(self.landmarks)))))
+            groups = list(self._groups(base, apart))
+            pairs = itertools.combinations(groups, 2)
+            out = np.zeros_like(self.noise)
+            n_pairs = 0
+            for (set_a, x, smooth_x), (set_b, y, smooth_y) in pairs:
+                if apart == "batches" and set_a != set_b:
+                    continue
+                i, j = _mutual(x, y)
+                if len(i):
+                    d = smooth_x[i] - smooth_y[j]
+                    out += d.T @ d
+                    n_pairs += len(i)
+            print(f"{apart}: {n_pairs} pairs of cells in {len(groups)} groups", flush=True)
+            self.apart[apart] = out
+        return self.apart[apart]
 
-def score(model: Linear, outside: list[Scored], inside: list[Scored]) -> list[tuple[str, str, float]]:
-    """Kind, sets and score."""
-    rows, embedded = [], {}
-    for s in outside:
-        vectors = vectors_of(model, s.cells)
-        if (pd.Series(s.labels).value_counts() >= 5).sum() < 2:
-            continue
-        kept = np.flatnonzero(enough_cells(s.labels))
-        x = model.cells(s.seen_weights, vectors)
-        kept = kept[~np.isnan(x[kept, 0])]
-        if len(kept) >= 25:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                rows.append((s.kind, s.cells.name, within(nearest_neighbors(), x[kept], s.labels[kept])["accuracy"]))
-        if s.types is not None:
-            embedded[s.cells.name] = model.cells(s.cells.weights, vectors), s.types
-    for s in inside:  # references of the other species, which may be in the fit
-        if s.types is not None and any(s.cells.species != o.cells.species and o.types is not None for o in outside):
-            embedded.setdefault(s.cells.name, (model.cells(s.cells.weights, vectors_of(model, s.cells)), s.types))
-    names = {s.cells.name for s in outside}
-    for a, (x, of_x) in embedded.items():
-        for b, (y, of_y) in embedded.items():
-            same = a.split("_")[0] == b.split("_")[0]
-            if a == b or not ({a, b} <= names if same else {a, b} & names):
-                continue
-            known = (of_x != "") & pd.Series(of_x).map(pd.Series(of_x).value_counts()).ge(10).to_numpy()
-            test = np.isin(of_y, np.unique(of_x[known]))
-            if len(np.unique(of_y[test])) < 2 or len(np.unique(of_x[known])) < 2:
-                continue
-            guess = nearest_neighbors().fit(x[known], of_x[known]).predict(y[test])
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                right = balanced_accuracy_score(of_y[test], guess)
-            rows.append(("blood to blood" if same else "human, mouse", f"{a} > {b}", float(right)))
-    return rows
+    def _groups(self, base: Linear, apart: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for s, values in zip(self.inside, self.values, strict=True):
+            vectors = embed(base, self.weights, s)
+            batch = s.batch if apart == "batches" else np.full(len(values), s.cells.name, dtype=object)
+            for one in [] if batch is None else np.unique(batch):
+                rows = np.flatnonzero(batch == one)
+                if len(rows) >= 20:
+                    nearest = nearest_cells(s.cells.log_norm[rows])
+                    yield s.cells.name, vectors[rows], (values[rows] + values[rows][nearest].sum(axis=1)) / 11
 
 
-def vectors_of(model: Linear, c: MeasuredCells) -> np.ndarray:
-    """As ``Linear.vectors``, from what is known of the cells already."""
-    places = np.array([model.index.get(key, -1) for key in c.keys])
-    landmark = np.full(len(model.keys) + 1, -1)
-    landmark[model.landmarks] = np.arange(len(model.landmarks))
-    mine = landmark[places]
-    vectors = _features(c) @ model.weight
-    vectors[mine >= 0] += model.landmark_vectors[mine[mine >= 0]]
-    return vectors * np.append(model.rarity, model.rarity.max())[places][:, None]
-
-
-@cache
-def _features(c: MeasuredCells) -> np.ndarray:
-    return c.features
-
-
-CANDIDATES: Mapping[str, LinearFit] = {
-    "1,200 landmarks, weight 2": BASE,
-    "no landmarks": dataclasses.replace(BASE, n_landmarks=0),
-    "weight 1": dataclasses.replace(BASE, landmark_weight=1.0),
-    "weight 3": dataclasses.replace(BASE, landmark_weight=3.0),
-    "weight 4": dataclasses.replace(BASE, landmark_weight=4.0),
-    "600 landmarks": dataclasses.replace(BASE, n_landmarks=600),
-    "2,400 landmarks": dataclasses.replace(BASE, n_landmarks=2400),
-    "2,400 landmarks, weight 3": dataclasses.replace(BASE, n_landmarks=2400, landmark_weight=3.0),
-    "ridge 0.4": dataclasses.replace(BASE, ridge=0.4),
-    "ridge 1.6": dataclasses.replace(BASE, ridge=1.6),
-    "power 0.5": dataclasses.replace(BASE, power=0.5),
-    "power 1": dataclasses.replace(BASE, power=1.0),
-    "64 outputs": dataclasses.replace(BASE, output_dim=64),
-    "256 outputs": dataclasses.replace(BASE, output_dim=256),
-}
+def _mutual(x: np.ndarray, y: np.ndarray, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    cosine = x @ y.T
+    of_x, of_y = (np.zeros(cosine.shape, dtype=bool) for _ in range(2))
+    np.put_along_axis(of_x, np.argsort(-cosine, axis=1)[:, :k], values=True, axis=1)
+    np.put_along_axis(of_y, np.argsort(-cosine, axis=0)[:k], values=True, axis=0)
+    return np.nonzero(of_x & of_y & (cosine > ALIKE))
 
 
 def main(run: Run) -> None:
-    """Score all candidates on both partitions."""
+    """Score all candidates."""
     names = (run.option("only") or ";".join(CANDIDATES)).split(";")
+    first = next(iter(CANDIDATES))
+    csv = Path(run.option("csv") or run.scratch() / "selection.csv")
+    columns = ["candidate", "partition", "third", "kind", "where", "score"]
+    scores = pd.read_csv(csv) if csv.exists() else pd.DataFrame(columns=columns)
     sets = read_sets(run.data, BASE)
     print(f"{len(sets)} sets read", flush=True)
     known = named_genes(uc.genes.load_table(s) for s in BASE.names_of)
-    found = []
-    for partition in range(int(run.option("partitions", "2"))):
+    for partition, third in itertools.product(range(int(run.option("partitions", "2"))), range(3)):
+        here = (scores["partition"] == partition) & (scores["third"] == third)
+        missing = [name for name in names if name not in set(scores.loc[here, "candidate"])]
+        if not missing:
+            continue
+        began = time.process_time()
         part = np.random.default_rng(partition).permutation(len(sets)) % 3
-        for k in map(int, run.option("thirds", "0,1,2").split(",")):
-            began = time.perf_counter()
-            inside, outside = ([s for s, p in zip(sets, part, strict=True) if (p == k) == out] for out in (False, True))
-            most = max(CANDIDATES[name].n_landmarks for name in names)
-            fold = Fold(inside, known, BASE.least_sets * 2 // 3, most)
-            for name in names:
-                for kind, where, value in score(fold.model(CANDIDATES[name]), outside, inside):
-                    found.append((name, partition, k, kind, where, value))
-            print(f"partition {partition}, third {k}: {time.perf_counter() - began:.0f} s", flush=True)
-            scores = pd.DataFrame(found, columns=["candidate", "partition", "third", "kind", "where", "score"])
-            if csv := run.option("csv"):
-                scores.to_csv(csv, index=False)  # so far
-    by_partition = scores.groupby(["candidate", "kind", "partition"], sort=False)["score"].mean().unstack()
-    mean, spread = (f(axis=1).unstack() for f in (by_partition.mean, by_partition.std))
-    order = ["published", "blood", "others", "blood to blood", "human, mouse"]
-    rows = [
-        (
-            name, *(f"{mean.loc[name, kind]:.3f} ± {spread.loc[name, kind]:.3f}" for kind in order),
-            f"{mean.loc[name].mean():.3f}",
-        )
-        for name in names
-    ]  # fmt: skip
-    run.record("selection", f"{len(sets)} training sets, a third left out, two partitions", ("", *order, "mean"), rows)
+        inside, outside = ([s for s, p in zip(sets, part, strict=True) if (p == third) == out] for out in (False, True))
+        models, found = {}, []
+        for weights in dict.fromkeys(CANDIDATES[name].weights for name in missing):
+            mine = [name for name in missing if CANDIDATES[name].weights == weights]
+            fold = Fold(inside, known, weights, max(CANDIDATES[name].fit.n_landmarks for name in mine))
+            for name in mine:
+                models[name] = fold.model(CANDIDATES[name]), weights
+                rows = score(*models[name], outside, inside)
+                found += [(name, partition, third, *row) for row in rows]
+        for name, measure, where, value in integration(models, outside):
+            found.append((name, partition, third, measure, where, value))
+        scores = pd.DataFrame([*scores.itertuples(index=False), *found], columns=columns)
+        scores.to_csv(csv, index=False)  # so far
+        print(f"partition {partition}, third {third}: {time.process_time() - began:.0f} CPU seconds", flush=True)
+    show(run, scores, names, first)
+
+
+def show(run: Run, scores: pd.DataFrame, names: list[str], first: str) -> None:
+    """Means, and in brackets the difference to the first candidate: mean and standard deviation over the folds."""
+    folds = scores.groupby(["candidate", "partition", "third", "kind"])["score"].mean().unstack()[KINDS]
+    rows = []
+    for name in dict.fromkeys([first, *names, *(["PCA"] if "PCA" in folds.index else [])]):
+        apart = folds.loc[name] - folds.loc[first]
+        text = folds.loc[name].mean().map("{:.3f}".format)
+        if name != first:
+            text += [f" ({m:+.3f} ± {sd:.3f})" for m, sd in zip(apart.mean(), apart.std(), strict=True)]
+        rows.append((name, *text.where(folds.loc[name].notna().any(), "")))
+    run.record("selection", f"Left-out thirds of the training sets, {len(apart)} folds", ("", *KINDS), rows)

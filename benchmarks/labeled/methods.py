@@ -31,7 +31,7 @@ from univerce.genes.load import BUNDLED_MODEL
 from univerce.genes.release.registry import BUNDLED_TABLES
 
 UNTRAINED, BAG, EXPRESSION, PCA = "random weights", "bag of features", "expression", "PCA"
-PROJECTED, STRONG = "PCA projected", "strong linear"
+PROJECTED, STRONG, CENTERED = "PCA projected", "strong linear", "centered by batch"
 
 Key = tuple[str, int]
 """Method and seed; -1 for methods without."""

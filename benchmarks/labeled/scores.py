@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +19,7 @@ from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -94,6 +95,36 @@ def subset_for_logistic(labels: np.ndarray, most: int = MAX_LOGISTIC) -> np.ndar
     if len(rows) <= most:
         return rows
     return np.sort(train_test_split(rows, train_size=most, stratify=labels, random_state=0)[0])
+
+
+def scib(spaces: Mapping[str, np.ndarray], labels: np.ndarray, batch: np.ndarray, before: str) -> pd.DataFrame:
+    """Scores of scib-metrics, one row for each space: 0.6 x bio conservation + 0.4 x batch correction is the total.
+
+    ``before`` names the space that the others are compared with by the explained variance of the batches.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scib_metrics
+        from scib_metrics.benchmark import Benchmarker
+        from scib_metrics.nearest_neighbors import NeighborsResults
+
+        scib_metrics.settings.verbosity = logging.WARNING
+
+        def neighbors(x: np.ndarray, k: int) -> NeighborsResults:
+            distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
+            return NeighborsResults(indices=indices, distances=distances)
+
+        adata = ad.AnnData(sp.csr_matrix((len(labels), 1), dtype=np.float32))
+        adata.obs["label"], adata.obs["batch"] = pd.Categorical(labels), pd.Categorical(batch)
+        for name, x in spaces.items():
+            adata.obsm[name] = np.ascontiguousarray(x, dtype=np.float32)
+        bench = Benchmarker(
+            adata, "batch", "label", list(spaces), pre_integrated_embedding_obsm_key=before, progress_bar=False
+        )
+        bench.prepare(neighbors)
+        bench.benchmark()
+        scores = bench.get_results(min_max_scale=False)
+    return scores.loc[list(spaces), ["Bio conservation", "Batch correction", "Total"]].astype(float)
 
 
 # Scores without labels -----------------------------------------------------------------------------------------------

@@ -159,6 +159,10 @@ class Transfer:
     test: Side
     one_way: bool = False
 
+    @property
+    def name(self) -> str:
+        return f"{self.kind}: {self.train.label} and {self.test.label}"
+
     def directions(self) -> list[tuple[Side, Side]]:
         return [(self.train, self.test)] if self.one_way else [(self.train, self.test), (self.test, self.train)]
 

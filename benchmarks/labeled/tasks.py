@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import warnings
 from collections.abc import Iterator
 
 import anndata as ad
@@ -13,10 +11,9 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
-from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
-from benchmarks.labeled.methods import PCA, Key, Methods
+from benchmarks.labeled.methods import CENTERED, PCA, Key, Methods
 from benchmarks.labeled.scores import (
     across,
     cell_auroc,
@@ -27,14 +24,16 @@ from benchmarks.labeled.scores import (
     mean_cosine,
     nearest_neighbors,
     paired_cosine,
+    scib,
     silent_genes,
     subset_for_logistic,
     variable_genes,
     within,
 )
-from benchmarks.labeled.sets import BATCHED, TRANSFERS, Side
+from benchmarks.labeled.sets import BATCHED, Side, Transfer
 from univerce.genes.release.registry import RELEASED_MODELS
 from univerce.model.linear import Linear
+from univerce.pp.center import center_rows
 
 COLUMNS = ["task", "set", "method", "seed", "measure", "value"]
 KNN, LOGISTIC = "kNN", "logistic"
@@ -71,23 +70,20 @@ def within_set(methods: Methods, name: str) -> pd.DataFrame:
     return _frame(rows)
 
 
-def transfers(methods: Methods) -> pd.DataFrame:
+def transfer(methods: Methods, passed: Transfer) -> pd.DataFrame:
     """Classify cell types with a classifier fitted to another set."""
     rows = []
-    for transfer in TRANSFERS:
-        for train, test in transfer.directions():
-            (i, labels), (j, labels_test) = side_cells(methods, train), side_cells(methods, test)
-            kept = enough_cells(labels)
-            i, labels = i[kept], labels[kept]
-            name = f"{transfer.kind}: {train.label} > {test.label}"
-            for key, (a, b) in methods.across(train.name, i, test.name, j).items():
-                if a.classifier is None:
-                    knn = across(nearest_neighbors(a.metric), a.neighbors, labels, b.neighbors, labels_test)
-                    rows += _rows("transfer", name, key, knn, KNN)
-                linear = across(
-                    (a.classifier or logistic_regression)(), a.logistic, labels, b.logistic, labels_test
-                )  # fmt: skip
-                rows += _rows("transfer", name, key, linear, LOGISTIC)
+    for train, test in passed.directions():
+        (i, labels), (j, labels_test) = side_cells(methods, train), side_cells(methods, test)
+        kept = enough_cells(labels)
+        i, labels = i[kept], labels[kept]
+        name = f"{passed.kind}: {train.label} > {test.label}"
+        for key, (a, b) in methods.across(train.name, i, test.name, j).items():
+            if a.classifier is None:
+                knn = across(nearest_neighbors(a.metric), a.neighbors, labels, b.neighbors, labels_test)
+                rows += _rows("transfer", name, key, knn, KNN)
+            linear = across((a.classifier or logistic_regression)(), a.logistic, labels, b.logistic, labels_test)
+            rows += _rows("transfer", name, key, linear, LOGISTIC)
     return _frame(rows)
 
 
@@ -104,42 +100,15 @@ def side_cells(methods: Methods, side: Side) -> tuple[np.ndarray, np.ndarray]:
 
 
 def integration(methods: Methods, name: str) -> pd.DataFrame:
-    """Scores of scib-metrics for a set with batches: 0.6 x bio conservation + 0.4 x batch correction is the total.
-
-    Expression itself is left out: the k-means of scib-metrics takes a minute for 2,000 dimensions.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import scib_metrics
-        from scib_metrics.benchmark import Benchmarker
-        from scib_metrics.nearest_neighbors import NeighborsResults
-
-        scib_metrics.settings.verbosity = logging.WARNING
-
-        def neighbors(x: np.ndarray, k: int) -> NeighborsResults:
-            distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x).kneighbors(x)
-            return NeighborsResults(indices=indices, distances=distances)
-
-        labels = methods.labels(name)
-        kept = np.flatnonzero(enough_cells(labels))
-        adata = ad.AnnData(sp.csr_matrix((len(kept), 1), dtype=np.float32))
-        adata.obs["label"] = pd.Categorical(labels[kept])
-        adata.obs["batch"] = pd.Categorical(methods.read(name).obs[BATCHED[name]].astype(str).to_numpy()[kept])
-        keys = [key for key in methods.whole(name) if key[1] < 1] + [(PCA, -1)]
-        cells = methods.within(name, kept)
-        for key in keys:
-            adata.obsm[key[0]] = np.ascontiguousarray(cells[key].logistic, dtype=np.float32)
-        bench = Benchmarker(
-            adata, "batch", "label", [key[0] for key in keys], pre_integrated_embedding_obsm_key=PCA,
-            progress_bar=False,
-        )  # fmt: skip
-        bench.prepare(neighbors)
-        bench.benchmark()
-        scores = bench.get_results(min_max_scale=False)
-    measures = ["Bio conservation", "Batch correction", "Total"]
-    return _frame(
-        [row for key in keys for row in _rows("scIB", name, key, scores.loc[key[0], measures].astype(float).to_dict())]
-    )
+    """Scores of scib-metrics for a set with batches. Expression itself is left out: its k-means takes a minute."""
+    labels = methods.labels(name)
+    kept = np.flatnonzero(enough_cells(labels))
+    batch = methods.read(name).obs[BATCHED[name]].astype(str).to_numpy()[kept]
+    cells = {key: c.logistic for key, c in methods.within(name, kept).items()}
+    spaces = {key: cells[key] for key in [*methods.whole(name), (PCA, -1)]}
+    spaces[CENTERED, -1] = center_rows(cells[methods.name, 0], np.unique(batch, return_inverse=True)[1])
+    scores = scib({str(key): x for key, x in spaces.items()}, labels[kept], batch, str((PCA, -1)))
+    return _frame([row for key in spaces for row in _rows("scIB", name, key, scores.loc[str(key)].to_dict())])
 
 
 def _some_cells(methods: Methods, name: str, n: int) -> np.ndarray:
