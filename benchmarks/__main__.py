@@ -12,7 +12,7 @@ from benchmarks.measurement import Run
 
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
-    "species", "ablations", "outliers", "coverage", "selection", "label_statistics", "label_fit",
+    "species", "ablations", "robustness", "outliers", "coverage", "selection", "label_statistics", "label_fit",
     "discovery_statistics", "statistics", "servers",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB, or take half an hour
