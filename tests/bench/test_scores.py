@@ -16,9 +16,9 @@ from sklearn.neighbors import NearestNeighbors
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
 from univerce.bench._bootstrap import confidence_interval, counts_interval, interval, jackknife, resampled_means
-from univerce.bench._embedding_scores import shares_of_types
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._metrics import batch_ranks, centroid_ranks, macro_f1, pairs_of, rotated, separated
+from univerce.bench._result import shares_of_types
 from univerce.bench._scib import BATCH, BIO, TOTALS, scib_scores
 
 

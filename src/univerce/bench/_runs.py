@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
-from univerce.bench._embedding_scores import Result
 from univerce.bench._method import Method
 from univerce.bench._registry import find_method
 from univerce.bench._resources import measured
+from univerce.bench._result import Result
 
 logger = logging.getLogger("univerce")
 Chosen = TypeVar("Chosen")

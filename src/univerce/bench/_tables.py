@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._embedding_scores import COLUMNS, Result
+from univerce.bench._result import COLUMNS, Result
 from univerce.bench._runs import Run
 from univerce.bench._training_data import has_seen
 from univerce.bench._versions import hardware, versions

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from univerce.bench._bootstrap import counts_interval, interval_columns, read_units
-from univerce.bench._embedding_scores import COLUMNS, TOP, Result, confusion, f1_interval, row, shares_of_types
 from univerce.bench._metrics import centroid_ranks, macro_f1, pairs_of, rotated, separated
+from univerce.bench._result import COLUMNS, TOP, Result, confusion, f1_interval, row, shares_of_types
 from univerce.bench._scored_cells import embedded
 from univerce.embeddings.classifiers import CLASSIFIERS
 from univerce.embeddings.labels import get_labels
@@ -119,16 +119,17 @@ def _add_intervals(
 ) -> None:
     """Add the intervals of the scores of one classifier."""
     true, other, place = pairs_of(pair.y_query, given)
+    lines = pair.lines
     for r in rows:
         if r["metric"] in cells:
             r |= interval_columns(cells[r["metric"]], n, seed, None, pair.units, unit)
         elif r["metric"] == f"{name} macro-F1":
             r |= f1_interval(pair.y_query, given, n, seed, pair.units, unit)
-        elif r["metric"].startswith(f"{name} hierarchical") and not np.isnan(r["value"]):
+        elif lines is not None and r["metric"].startswith(f"{name} hierarchical") and not np.isnan(r["value"]):
             key = r["metric"].removeprefix(f"{name} ").replace(" ", "_")
 
-            def statistic(counts: np.ndarray, key: str = key) -> np.ndarray:
-                return np.array([hierarchical_scores(pair.lines, true, other, w)[key] for w in counts])
+            def statistic(counts: np.ndarray, key: str = key, lines: np.ndarray = lines) -> np.ndarray:
+                return np.array([hierarchical_scores(lines, true, other, w)[key] for w in counts])
 
             r |= counts_interval(place, statistic, n, seed, pair.units, unit)
 

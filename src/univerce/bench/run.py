@@ -16,12 +16,13 @@ from univerce.bench import _scib
 from univerce.bench._bootstrap import CELLS
 from univerce.bench._cache import data_digest
 from univerce.bench._counts import get_counts
-from univerce.bench._embedding_scores import Scib, score
+from univerce.bench._embedding_scores import score
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, as_methods, as_seeds, run_all, run_method, visible
 from univerce.bench._scgraph import consensus
 from univerce.bench._scored_cells import Scored, choose_scored
+from univerce.bench._structure_scores import Scib
 from univerce.bench._tables import score_table, types_won, write
 from univerce.embeddings.labels import get_labels
 
