@@ -47,7 +47,7 @@ def add_command(
     parser.add_argument("-v", "--verbose", action="store_true", help="report what was found, chosen and left out")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     if device:
-        parser.add_argument("--device", type=_device, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+        parser.add_argument("--device", type=device_name, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
         parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), help="default: auto")
         parser.add_argument("--batch-size", type=_batch_size, help="cells per batch, or auto (default: auto)")
     return parser
@@ -84,7 +84,8 @@ def _batch_size(text: str) -> int | str:
     return text if text == "auto" else at_least(1)(text)
 
 
-def _device(text: str) -> str:
+def device_name(text: str) -> str:
+    """A device of torch, which need not be there."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not known; use auto, cpu, cuda, cuda:1 or mps")
     return text

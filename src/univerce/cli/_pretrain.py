@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from univerce.cli._commands import RESUMED, add_command, at_least, path
+from univerce.cli._commands import RESUMED, add_command, at_least, device_name, path
 from univerce.cli._files import say
 from univerce.io.atomic import replacing
 
@@ -14,8 +14,9 @@ def add(commands: Any) -> None:
     """Add the command."""
     text = "Train a model on raw counts; an interrupted training is resumed."
     examples = "univerce pretrain recipe.toml --device cuda"
-    pretrain = add_command(commands, "pretrain", _pretrain, text, examples=examples, device=True, resumed=RESUMED)
+    pretrain = add_command(commands, "pretrain", _pretrain, text, examples=examples, resumed=RESUMED)
     pretrain.add_argument("config", type=path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")
+    pretrain.add_argument("--device", type=device_name, help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     pretrain.add_argument("--devices", type=at_least(1), help="number of devices (default: as in CONFIG, or 1)")
 
 
