@@ -129,15 +129,6 @@ def test_quiet_switches_progress_off_only_while_it_runs(tmp_path, cells, calls, 
     assert uc.settings.progress
 
 
-def test_progress_is_counted_in_cells_whatever_a_cell_takes(tmp_path, tiny_model, capsys):
-    tiny_cells("human", 41).write_h5ad(tmp_path / "in.h5ad")
-    command = ["embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "o.h5ad"), "--model", str(tiny_model)]
-    assert main([*command, "--n-draws", "3"]) == 0
-    bar = capsys.readouterr().err.split("\r")[-1]
-    assert "| 41/41 [" in bar
-    assert "cell/s]" in bar
-
-
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
 def test_an_existing_output_is_replaced_only_with_overwrite(tmp_path, cells, calls, capsys, suffix):
     out = tmp_path / f"out{suffix}"
