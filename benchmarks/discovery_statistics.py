@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import norm, ttest_ind
 
 from benchmarks.measurement import Run
-from univerce.bench.compare import _paired
+from univerce.bench._paired import paired_means
 from univerce.tl.discovery._thresholds import (
     Rates,
     abundance,
@@ -143,7 +143,7 @@ def comparisons(n: int) -> Iterator[Row]:
         for gap in (0.0, 0.08):
             rng = np.random.default_rng(3)
             donors = np.repeat(np.arange(n_donors), n_cells)
-            compare = partial(_paired, strata=np.zeros(len(donors), dtype=np.int64), unit="donor", n=300, rng=rng)
+            compare = partial(paired_means, strata=np.zeros(len(donors), dtype=np.int64), unit="donor", n=300, rng=rng)
             named, before, outside = [], [], []
             for _ in range(n // 2):
                 right = [
