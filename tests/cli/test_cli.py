@@ -215,7 +215,7 @@ def test_paths_that_cannot_work_are_refused_in_one_line(
             "Pass --species human, or --species; set --seed 0, --device cpu.",
         ),
         (
-            ValueError('adata.X holds fractions: layer="counts", or adata.raw.to_adata() if adata.raw does.'),
+            ValueError('adata.X holds fractions: layer="counts", or layer="raw" if adata.raw does.'),
             "X holds fractions: --layer counts, or --layer raw if raw does.",
         ),
     ],

@@ -173,3 +173,20 @@ def test_a_wrong_species_is_an_error_unless_forced(cells, tmp_path, capsys):
     err = capsys.readouterr().err
     assert f"univerce: warning: {source}: " in err
     assert "fit human better" in err
+
+
+def test_counts_in_raw_are_embedded(cells, expected, tmp_path, capsys):
+    adata = cells.copy()
+    adata.raw = adata
+    adata = adata[:, :100].copy()
+    adata.X = np.log1p(adata.X.toarray())
+    source = _written("cells.h5ad")(adata, tmp_path)
+    command = ["embed", "-q", str(source), "-o", str(tmp_path / "o.h5ad"), "--species", "human"]
+    assert main(command) == 2
+    assert "--layer raw" in capsys.readouterr().err
+    for options in ([], ["--backed"]):
+        assert main([*command, "--layer", "raw", "--overwrite", *options]) == 0
+        embedded = ad.read_h5ad(tmp_path / "o.h5ad")
+        np.testing.assert_array_equal(embedded.obsm["X_uce"], expected)
+        assert embedded.shape == (N, 100)
+        assert embedded.raw.shape == cells.shape

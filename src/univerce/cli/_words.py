@@ -20,8 +20,6 @@ def in_shell_words(text: str, parser: argparse.ArgumentParser) -> str:
     flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
     flags |= {name: flags[dest] for name, dest in _OF_PYTHON.items() if dest in flags}
     text = " ".join(text.split())
-    if "layer" in flags:
-        text = text.replace("adata.raw.to_adata()", "--layer raw")
     if flags:
         names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
         text = re.sub(rf"(?<![\w(.])(?:uc\.settings\.)?\b({names}) ?=(?!=) ?{_VALUE}", lambda m: _flag(m, flags), text)
