@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 import zarr
 from hypothesis import strategies as st
+
+from benchmarks.fuzz.target import Target
 
 _CONTAINERS = ("csr", "csc", "h5 csr", "h5 csc", "zarr csr", "zarr csc", "dask csr")
 
@@ -32,7 +33,7 @@ def _parts(draw: st.DrawFn) -> tuple[str, int, int, list[int], list[int], list[i
     return draw(st.sampled_from(_CONTAINERS)), n, m, indptr, indices, data, draw(st.sampled_from(("i4", "i8")))
 
 
-def csr(directory: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], bool]]:
+def csr(directory: Path) -> Target:
     """CSR and CSC in memory, in HDF5, in zarr and in dask."""
     from univerce.io.blocks import iter_blocks
 
@@ -52,7 +53,7 @@ def csr(directory: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], bool]]
         assert np.array_equal(found, expected)
         return True
 
-    return _parts(), attempt
+    return Target(_parts(), attempt)
 
 
 def _slow(n: int, m: int, indptr: list[int], indices: list[int], data: list[int], *, whole: bool) -> np.ndarray | None:

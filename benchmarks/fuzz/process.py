@@ -30,7 +30,7 @@ def _stop(*_: Any) -> None:
 
 def fuzz(name: str, minutes: float, directory: Path) -> dict[str, Any]:
     """Try inputs for so many minutes of CPU time."""
-    strategy, attempt = TARGETS[name](directory)
+    target = TARGETS[name](directory)
     counts = {"inputs": 0, "refused": 0}
     findings: dict[str, str] = {}
     signal.signal(signal.SIGPROF, _stop)
@@ -39,7 +39,7 @@ def fuzz(name: str, minutes: float, directory: Path) -> dict[str, Any]:
         counts["inputs"] += 1
         signal.setitimer(signal.ITIMER_PROF, _LIMIT)
         try:
-            counts["refused"] += not attempt(value)
+            counts["refused"] += not target.attempt(value)
         except Hang as error:
             raise AssertionError(str(error)) from error
         finally:
@@ -50,7 +50,7 @@ def fuzz(name: str, minutes: float, directory: Path) -> dict[str, Any]:
         one = settings(
             max_examples=_EXAMPLES, deadline=None, database=None, phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
-        )(seed(number)(given(strategy)(try_one)))  # fmt: skip
+        )(seed(number)(given(target.strategy)(try_one)))  # fmt: skip
         try:
             one()
         except Exception as error:  # noqa: BLE001 - this is what is searched for

@@ -54,7 +54,7 @@ def reading(path: Path | str | None, kind: str, *, parts: bool = False) -> Itera
     except Exception as error:
         if path is None or _of_the_system(error, parts=parts):
             raise
-        if isinstance(error, ValueError) and str(path) in str(error):
+        if isinstance(error, ValueError) and str(error).lstrip("'").startswith(str(path)):
             raise FileError(str(error)) from error
         raise FileError(f"{path} is damaged or is not {kind}: {_reason(error)}") from error
 
@@ -62,7 +62,8 @@ def reading(path: Path | str | None, kind: str, *, parts: bool = False) -> Itera
 def _of_the_system(error: Exception, *, parts: bool) -> bool:
     if isinstance(error, FileNotFoundError):
         return not parts
-    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)  # that of mapping an empty file
+    # an empty file cannot be mapped, and a name in a file may be too long
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENAMETOOLONG)
 
 
 def _reason(error: Exception) -> str:

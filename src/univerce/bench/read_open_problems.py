@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import check_adata
+from univerce.io.files import read_h5ad
 
 
 def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData:
@@ -42,7 +43,7 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
     >>> uc.bench.read_open_problems(dataset).uns["organism"]
     'homo_sapiens'
     """
-    found = adata if isinstance(adata, ad.AnnData) else ad.read_h5ad(adata)
+    found = adata if isinstance(adata, ad.AnnData) else read_h5ad(adata)
     if "X_emb" in found.obsm:
         _check(found, {"uns": ("dataset_id", "normalization_id", "method_id")})
         if not found.obs_names.is_unique:

@@ -231,9 +231,10 @@ class EmbeddingStore:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         found = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = {}
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
+    whole = isinstance(found, dict) and isinstance(found.get("fingerprint"), dict)
+    if not whole or found.get("format") != _FORMAT:
         exists = "exists and" if path.exists() else "does not exist or"
         raise ValueError(f"{path} {exists} is not a store of embeddings; it is left alone. Choose another path.")
     return found

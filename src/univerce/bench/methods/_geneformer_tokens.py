@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._errors import FileError, reading
 from univerce.genes.release.unpickle import load_pickle_plain
+from univerce.io.text import read_json
 
 _SPECIAL = ("<pad>", "<mask>", "<cls>", "<eos>")
 _FILES = {"token": "token_dictionary", "median": "gene_median_dictionary", "ensembl": "gene_name_id_dict"}
@@ -35,15 +36,19 @@ class Dictionaries:
         several of one kind or they do not match.
         """
         found = cls(**{field: _read(directory, stem) for field, stem in _FILES.items()})
-        if sorted(found.token.values()) != list(range(len(found.token))):
-            raise ValueError(f"The tokens in {directory} are not the numbers from 0 to {len(found.token) - 1}.")
-        lacking = [g for g in found.token if g not in found.median and g not in _SPECIAL]
-        if lacking or any(found.median[g] <= 0 for g in found.token if g not in _SPECIAL):
+        with reading(directory, "a set of dictionaries"):
+            found._check(directory)
+        return found
+
+    def _check(self, directory: Path) -> None:
+        if sorted(self.token.values()) != list(range(len(self.token))):
+            raise ValueError(f"{directory}: the tokens are not the numbers from 0 to {len(self.token) - 1}.")
+        lacking = [g for g in self.token if g not in self.median and g not in _SPECIAL]
+        if lacking or any(self.median[g] <= 0 for g in self.token if g not in _SPECIAL):
             raise ValueError(
                 f"{len(lacking)} genes of the token dictionary in {directory} have no positive median, such as "
                 f"{lacking[:3]}: the dictionaries are of different releases."
             )
-        return found
 
     @property
     def has_ends(self) -> bool:
@@ -70,9 +75,12 @@ def _read(directory: Path, stem: str) -> Any:
             names = ", ".join(path.name for path in paths)
             raise ValueError(f"{directory} has several of one kind: {names}. Leave one there.")
         if paths and suffix == ".json":
-            return json.loads(paths[0].read_text())
+            return read_json(paths[0])
         if paths:
-            return load_pickle_plain(paths[0], numpy_numbers=True)
+            found = load_pickle_plain(paths[0], numpy_numbers=True)
+            if not isinstance(found, dict):
+                raise FileError(f"{paths[0]} must hold a dictionary, not {type(found).__name__}.")
+            return found
     raise FileNotFoundError(
         f"{directory} has no {stem}*.json or {stem}*.pkl. Pass dictionaries= with the folder that holds them: "
         "geneformer/ of huggingface.co/ctheodoris/Geneformer, or geneformer/gene_dictionaries_30m/ of it for version 1."

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from univerce._errors import reading
 from univerce._validate import as_path
 from univerce.genes.release.unpickle import load_torch
 
@@ -29,15 +30,12 @@ def model_directory(model: str | Path | None, method: str, source: str, files: I
 
 def read_state(directory: Path) -> dict[str, torch.Tensor]:
     """Tensors of ``model.safetensors`` or ``pytorch_model.bin`` (weights only)."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     for path in (directory / name for name in _FILES):
         if path.is_file() and path.suffix == ".safetensors":
-            try:
+            with reading(path, "a valid safetensors file"):
                 return load_file(path)
-            except SafetensorError as error:
-                raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
         if path.is_file():
             return dict(load_torch(path))
     raise FileNotFoundError(f"{directory} has neither {' nor '.join(_FILES)}.")

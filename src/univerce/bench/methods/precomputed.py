@@ -29,8 +29,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._errors import reading
 from univerce._validate import as_path
 from univerce.bench._method import Method
+from univerce.io.files import read_h5ad
 
 _FORMATS = (".npy", ".csv", ".tsv", ".h5ad")
 
@@ -73,12 +75,16 @@ def _read(path: Path, key: str) -> tuple[pd.Index, Any]:
         names = path.with_suffix(".txt")
         if not names.is_file():
             raise FileNotFoundError(f"{path} needs {names} with the name of the cell of every row, one a line.")
-        return pd.Index(names.read_text(encoding="utf-8").splitlines()), np.load(path, allow_pickle=False)
+        with reading(names, "a list of names"):
+            cells = pd.Index(names.read_text(encoding="utf-8").splitlines())
+        with reading(path, "an array of numpy"):
+            return cells, np.load(path, allow_pickle=False)
     if path.suffix in (".csv", ".tsv"):
-        table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # keep 007
-        return pd.Index(table.iloc[:, 0]), table.iloc[:, 1:]
+        with reading(path, "a table of text"):
+            table = pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", converters={0: str})  # keep 007
+            return pd.Index(table.iloc[:, 0]), table.iloc[:, 1:]
     if path.suffix == ".h5ad":
-        stored = ad.read_h5ad(path, backed="r")
+        stored = read_h5ad(path, backed=True)
         try:
             if key not in stored.obsm:
                 available = ", ".join(map(repr, stored.obsm)) or "none"

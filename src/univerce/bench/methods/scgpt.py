@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
 import numpy as np
 
+from univerce._errors import reading
 from univerce.bench._method import Method
 from univerce.bench.methods._scgpt_tokens import sentences
 from univerce.bench.methods._sequences import counts_of_tokens, embed_by_length, gene_names, require_coverage
 from univerce.bench.methods._weights import load_strictly, model_directory
+from univerce.io.text import read_json
 
 _SOURCE = "the model zoo of github.com/bowang-lab/scGPT (the whole-human model is the recommended one)"
 _FILES = ["best_model.pt", "vocab.json", "args.json"]
@@ -64,8 +65,7 @@ def _embed(
 
 def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """The vocabulary, with the special tokens that are appended when it lacks them, and the arguments of training."""
-    vocabulary = json.loads((directory / "vocab.json").read_text())
-    args = json.loads((directory / "args.json").read_text())
+    vocabulary, args = read_json(directory / "vocab.json"), read_json(directory / "args.json")
     lacking = [name for name in _ARGS if name not in args]
     if lacking:
         raise ValueError(f"{directory / 'args.json'} lacks {', '.join(lacking)}; this is not an scGPT model.")
@@ -73,9 +73,10 @@ def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
         raise ValueError(f"{directory / 'args.json'} describes a model whose values are not continuous, or other pads.")
     for name in _SPECIAL:
         vocabulary.setdefault(name, len(vocabulary))
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-        path = directory / "vocab.json"
-        raise ValueError(f"The tokens in {path} are not the numbers from 0 to {len(vocabulary) - 1}.")
+    path = directory / "vocab.json"
+    with reading(path, "a vocabulary"):
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise ValueError(f"{path}: the tokens are not the numbers from 0 to {len(vocabulary) - 1}.")
     return vocabulary, args
 
 
