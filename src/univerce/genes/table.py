@@ -28,7 +28,7 @@ from univerce._validate import as_path
 from univerce.genes.hashed import identity_signs
 from univerce.io.atomic import replacing
 from univerce.io.compressed import path_of
-from univerce.io.files import check_sizes, read_h5ad
+from univerce.io.files import check_sizes, check_unpacked, read_h5ad
 
 PAD, LEFT, RIGHT, CLS = range(4)
 N_SPECIAL = 4
@@ -294,6 +294,7 @@ def read_table(path: Path | str) -> ad.AnnData:
         raise FileNotFoundError(f"There is no gene table at {path}.")
     with reading(path, "a gene table", parts=True):
         if path.name.endswith(_PACKED):
+            check_unpacked(path)
             with zarr.storage.ZipStore(path, mode="r") as store:
                 check_sizes(zarr.open_group(store, mode="r"), path)
                 table = _unpack(ad.read_zarr(store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,16 @@ def check_sizes(node: Any, path: Path) -> None:
             nodes += [node[key] for key in node]
     if nodes:
         raise ValueError(f"{path} has more than {_MANY:,} elements, or groups that contain themselves.")
+    _compare(stated, path)
+
+
+def check_unpacked(path: Path) -> None:
+    """As :func:`check_sizes`, of what a zip unpacks to; nothing is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        _compare(sum(entry.file_size for entry in archive.infolist()), path)
+
+
+def _compare(stated: int, path: Path) -> None:
     if stated > _SMALL and stated > _MOST * _size(path):
         raise ValueError(f"{path} states {stated:,} bytes, more than {_MOST} times its size.")
 

@@ -10,10 +10,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from univerce._errors import FileError, reading
 from univerce.genes.fasta import Protein, without_version
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.registry import ESM2_15B
 from univerce.genes.release.unpickle import load_torch
+from univerce.io.files import check_unpacked
 
 SUFFIXES = (".pt", ".h5", ".hdf5", ".npz")
 _RELEASED = ".gene_symbol_to_embedding_ESM2.pt"
@@ -71,7 +73,7 @@ class Precomputed:
     def dim(self) -> int:
         """Width of the features."""
         if not len(self._vectors):
-            raise ValueError(f"{self._where} has no vectors.")
+            raise self._error(f"{self._where} has no vectors.")
         return len(self._vector(next(iter(self._vectors))))
 
     def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
@@ -97,13 +99,17 @@ class Precomputed:
                 if key and key in self._vectors:
                     vector = self._vector(key)
                     if vector.shape != row.shape or not np.isfinite(vector).all():
-                        raise ValueError(
+                        raise self._error(
                             f"{self._where}: the vector of {key!r} has the shape {vector.shape} (others "
                             f"{row.shape}) or values that are not finite."
                         )
                     row[:] = vector
                     break
         return out
+
+    @property
+    def _error(self) -> type[ValueError]:
+        return ValueError if isinstance(self._source, Mapping) else FileError
 
     @property
     def _where(self) -> str:
@@ -115,19 +121,22 @@ class Precomputed:
             return self._source
         if self._source.is_dir():
             return {path.stem: path for path in sorted(self._source.glob("*.pt"))}
-        if self._source.suffix == ".npz":
-            return np.load(self._source, allow_pickle=False)
-        if self._source.suffix == ".pt":
-            found = load_torch(self._source)
-            if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-                raise ValueError(f"{self._source} must be a dictionary of protein or gene to vector.")
-            return found
-        try:
+        with reading(self._source, "a file of vectors"):
+            if self._source.suffix == ".npz":
+                check_unpacked(self._source)
+                return np.load(self._source, allow_pickle=False)
+            if self._source.suffix == ".pt":
+                found = load_torch(self._source)
+                if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
+                    raise ValueError(f"{self._source} must be a dictionary of protein or gene to vector.")
+                return found
             return h5py.File(self._source, "r")
-        except OSError as error:
-            raise ValueError(f"{self._source} is not an HDF5 file, or damaged: {error}") from error
 
     def _vector(self, key: str) -> np.ndarray:
+        with reading(None if isinstance(self._source, Mapping) else self._source, "a file of vectors"):
+            return self._read_vector(key)
+
+    def _read_vector(self, key: str) -> np.ndarray:
         value = self._vectors[key]
         if isinstance(value, Path):
             means = load_torch(value, mmap=False)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from univerce._errors import reading
+from univerce.io.files import check_unpacked
 
 _NUMBERS = {"f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))}
 _ZIP = b"PK\x03\x04"
@@ -92,6 +93,8 @@ def load_torch(path: Path | str, *, mmap: bool = True) -> Any:
     with open(path, "rb") as file:
         is_zip = file.read(len(_ZIP)) == _ZIP
     with reading(path, "a torch file"):
+        if is_zip:
+            check_unpacked(Path(path))
         try:
             return torch.load(str(path), weights_only=True, mmap=mmap and is_zip, map_location="cpu")
         except pickle.UnpicklingError as error:
