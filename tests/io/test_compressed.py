@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dask.array as da
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import zarr
-from anndata.io import sparse_dataset
+from anndata.io import sparse_dataset, write_elem
 
 import univerce as uc
 from univerce.io.blocks import iter_blocks
@@ -118,3 +119,19 @@ def test_chunks_that_are_missing_are_not_zeros(tmp_path):
         data[:1900] = X.data[:1900]
         with pytest.raises(uc.FileError, match="1 chunks of data are missing"):
             next(iter_blocks(sparse_dataset(group), 7))
+
+
+@pytest.mark.parametrize("form", [2, 3])
+@pytest.mark.parametrize("sparse", [True, False], ids=["csr", "dense"])
+def test_a_chunk_that_is_cut_off_is_refused_before_it_is_unpacked(tmp_path, form, sparse):
+    X = np.random.default_rng(0).poisson(1, (500, 40)).astype("f4")
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=form)
+    blosc = zarr.codecs.BloscCodec() if form == 3 else numcodecs.Blosc()
+    write_elem(group, "X", sp.csr_matrix(X) if sparse else X, dataset_kwargs={"compressors": [blosc], "shards": None})
+    read = sparse_dataset(group["X"]) if sparse else group["X"]
+    assert sum(block.sum() for _, block in iter_blocks(read, 100)) == X.sum()
+    files = [f for f in (tmp_path / "x.zarr/X").rglob("*") if f.is_file() and f.name[0] != "." and f.suffix != ".json"]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-5])
+    with pytest.raises(uc.FileError, match="it is cut off or damaged"):
+        iter_blocks(read, 100)

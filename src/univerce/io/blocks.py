@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from anndata.abc import CSCDataset, CSRDataset
 
 from univerce._errors import reading
-from univerce.io.compressed import check_indices, check_pointers, check_sparse, open_parts, path_of
+from univerce.io.compressed import check_chunks, check_indices, check_pointers, check_sparse, open_parts, path_of
 
 # Entries of a backed CSC matrix in memory at a time, and in one read.
 CSC_BUDGET = 2**26
@@ -114,6 +114,7 @@ def row_reader(X: Any, block_rows: int) -> Rows:
     n_rows(X)
     path = path_of(X)
     with reading(path, _KIND, parts=True):
+        check_chunks(getattr(X, "group", X))
         read = _row_reader(X, block_rows)
 
     def rows(first: int, last: int) -> sp.csr_matrix:

@@ -89,3 +89,26 @@ def path_of(X: Any) -> str | None:
     if hasattr(node, "file"):
         return str(node.file.filename)
     return str(node.store_path).removeprefix("file://") if hasattr(node, "store_path") else None
+
+
+def check_chunks(node: Any) -> None:
+    """Raise ``ValueError`` if a chunk of a zarr array, or of the arrays of a group, in a directory is cut off.
+
+    numcodecs follows the size in the header of Blosc, which anndata writes by default, beyond the end of the chunk:
+    what lies there in memory would be counts, or the process crashes.
+    """
+    from zarr.storage import LocalStore
+
+    if not isinstance(getattr(node, "store", None), LocalStore):
+        return
+    if not hasattr(node, "compressors"):
+        for _, array in node.arrays():
+            check_chunks(array)
+    elif any("Blosc" in type(codec).__name__ for codec in node.compressors):
+        for file in (node.store.root / node.path).rglob("*"):
+            if file.name[0] == "." or file.name == "zarr.json" or not file.is_file():
+                continue
+            with file.open("rb") as content:
+                stated = int.from_bytes(content.read(16)[12:], "little")
+            if stated != (size := file.stat().st_size):
+                raise ValueError(f"{file} has {size:,} bytes and states {stated:,}: it is cut off or damaged.")

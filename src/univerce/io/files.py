@@ -17,6 +17,7 @@ import zarr
 
 from univerce._errors import reading
 from univerce._validate import as_path
+from univerce.io.compressed import check_chunks
 
 _DIGEST_ROWS = 16384
 _SMALL, _MOST = 2**30, 500  # bytes that any file may state, and for each byte that it has
@@ -83,6 +84,7 @@ def check_sizes(node: Any, path: Path) -> None:
     while nodes and n_nodes < _MANY:
         node, n_nodes = nodes.pop(), n_nodes + 1
         if hasattr(node, "shape"):
+            check_chunks(node)
             stated += math.prod(node.shape or ()) * np.dtype(node.dtype).itemsize
         else:
             nodes += [node[key] for key in node]
@@ -140,6 +142,7 @@ def _open_group(path: Path) -> Any:
 
 def _lazily(node: Any) -> Any:
     """A matrix on disk; anything else is read."""
+    check_chunks(node)
     if node.attrs.get("encoding-type") in _SPARSE:
         return ad.io.sparse_dataset(node)
     if getattr(node, "ndim", 0) == 2 and np.dtype(node.dtype).kind in "fiub":

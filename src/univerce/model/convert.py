@@ -15,6 +15,7 @@ from univerce.genes.release.models import PAPER
 from univerce.genes.release.source import Source, find_source
 from univerce.genes.release.tables import convert_once, source_species
 from univerce.genes.release.tensors import TABLES, open_tensors
+from univerce.genes.release.unpickle import check_torch
 from univerce.model.checkpoint import check_names, check_weight, save_weights, weight_shapes
 from univerce.model.config import RELEASED
 from univerce.model.directory import CONFIG, Model, write_model
@@ -106,6 +107,8 @@ def convert_source(
     read = _read_paper if source.family() == PAPER else _read_brain
     state, config, record, write_table = read(source, config, ids)
     weights = source.weights()
+    for file in weights:
+        check_torch(file)
     state = _checked(state, config, weights[0])
     for name in species:
         write_table(name, out_dir / "tables")

@@ -26,7 +26,7 @@ from univerce.genes.release.parse import (
     token_tensor,
 )
 from univerce.genes.release.registry import ESM2_15B, FIGSHARE_ARTICLE, protein_file
-from univerce.genes.release.unpickle import load_pickle_plain, load_torch
+from univerce.genes.release.unpickle import check_torch, load_pickle_plain, load_torch
 from univerce.genes.table import N_SPECIAL, PAD, make_table, write_around
 from univerce.io.atomic import replacing
 
@@ -120,6 +120,8 @@ def convert_tables(
     if absent := sorted(set(wanted) - set(positions["species"])):
         raise ValueError(f"{species_chrom} has no genes of {', '.join(absent)}.")
     token_tensor(tokens, chrom_token_offset, len(codes))  # fails early if it does not fit
+    for path in [tokens] if isinstance(tokens, Path | str) else tokens:
+        check_torch(Path(path))
     out_dir = as_path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     sources = [species_chrom, *([tokens] if isinstance(tokens, Path | str) else tokens)]
@@ -133,6 +135,7 @@ def convert_tables(
         given = protein_embeddings if isinstance(protein_embeddings, Mapping) else Path(protein_embeddings)
         for name, proteins in protein_files(given, wanted, Path(scratch)):
             bar.set_postfix_str(name)
+            check_torch(proteins)
             written[name] = out_dir / f"{name}.h5ad"
             with replacing(written[name]) as part:
                 _convert_species(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +108,8 @@ def protein_files(
             raise FileNotFoundError(f"{source} has no {', '.join(missing)}.")
         yield from ((names[name], path) for name, path in found.items() if path is not None)
         return
+    with reading(source, "an archive"):
+        _check_sum(source)
     with reading(source, "an archive"), tarfile.open(source) as archive:
         for member in archive:
             name = Path(member.name).name
@@ -121,6 +124,16 @@ def protein_files(
             path.unlink()
     if names:
         raise FileNotFoundError(f"{source} has no {', '.join(names)}.")
+
+
+def _check_sum(path: Path) -> None:
+    """Read a gzip to its checksum, which comes last: a part that is damaged looks as good as any other."""
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    if is_gzip:
+        with gzip.open(path) as content:
+            while content.read(2**20):
+                pass
 
 
 def row_symbols(species: str, keys: Sequence[str], n_rows: int) -> tuple[list[str], list[list[str]]]:
