@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import anndata as ad
 import dask.array as da
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_samples
+from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, noise, some_method
+from univerce.tl.ontology.vacuous import vacuous_terms
 
 QUICK = {"scib": False, "n_bootstrap": 0, "groupby": "type", "batch_key": "batch"}
 
@@ -52,6 +55,43 @@ def test_labels_go_to_a_batch_that_the_classifier_has_not_seen():
         held_out = value(scores, "X_clear", "transfer logistic accuracy", b)
         assert held_out == pytest.approx(right[batch == b].mean())
     assert value(scores, "X_clear", "transfer logistic accuracy") == pytest.approx(right.mean())
+
+
+def test_of_the_best_three_a_type_without_votes_has_its_share():
+    adata = counted_cells(200, types=5)
+    adata.obsm["X_poor"] = adata.obsm["X_clear"] + np.random.default_rng(0).normal(scale=3, size=(200, 5))
+    scores = uc.bench.run(adata, methods=["X_poor"], **(QUICK | {"n_bootstrap": 50}))
+    x, y, batch = adata.obsm["X_poor"], adata.obs["type"].to_numpy(), adata.obs["batch"].to_numpy()
+    expected = []
+    for b in ("b0", "b1"):
+        fitted = KNeighborsClassifier(15).fit(x[batch != b], y[batch != b])
+        for votes, true in zip(fitted.predict_proba(x[batch == b]).round(6), y[batch == b], strict=True):
+            mine = votes[list(fitted.classes_).index(true)]
+            orders = [votes > mine, votes == mine]
+            expected.append(np.clip((3 - orders[0].sum()) / orders[1].sum(), 0, 1))
+    (row,) = scores.query("metric == 'transfer kNN top 3 accuracy' and group == 'all'").itertuples()
+    assert row.value == pytest.approx(np.mean(expected))
+    assert row.low < row.value < row.high
+    assert row.value > value(scores, "X_poor", "transfer kNN accuracy")
+
+
+def test_types_with_terms_have_hierarchical_scores_of_the_predicted_types():
+    adata = counted_cells(240, types=4)
+    adata.obsm["X_poor"] = adata.obsm["X_clear"] + np.random.default_rng(0).normal(scale=2, size=(240, 4))
+    ids = {"t0": "CL:0000624", "t1": "CL:0000625", "t2": "CL:0000236", "t3": "unknown"}  # CD4, CD8, B
+    adata.obs["type_ontology_term_id"] = adata.obs["type"].map(ids)
+    scores = uc.bench.run(adata, methods=["X_poor"], **(QUICK | {"n_bootstrap": 50}))
+    cl = uc.datasets.read_ontology()
+    line = {t: ({i} | set(nx.descendants(cl, i))) - vacuous_terms(cl) if i in cl else set() for t, i in ids.items()}
+    for name in ("kNN", "transfer logistic"):
+        given = adata.obsm["benchmark_predicted"][f"X_X_poor|{name}"]
+        pairs = [(line[a], line[b]) for a, b in zip(adata.obs["type"], given, strict=True) if line[a]]
+        both = sum(len(a & b) for a, b in pairs)
+        (row,) = scores.query(f"metric == '{name} hierarchical f1'").itertuples()
+        assert row.value == pytest.approx(2 * both / sum(len(a) + len(b) for a, b in pairs))
+        assert row.low < row.value < row.high
+    del adata.obs["type_ontology_term_id"]
+    assert not uc.bench.run(adata, methods=["X_poor"], **QUICK)["metric"].str.contains("hierarchical").any()
 
 
 def test_silhouettes_are_those_of_scikit_learn_and_the_best_method_wins_a_type():
@@ -110,7 +150,7 @@ def test_with_one_batch_what_needs_two_is_missing_and_says_so():
     adata = counted_cells(batches=1)
     scores = uc.bench.run(adata, methods=["X_clear"], **QUICK)
     across = scores[scores["metric"].str.startswith(("transfer", "alignment"))]
-    assert len(across) == 6
+    assert len(across) == 8
     assert across["value"].isna().all()
     assert set(across["note"]) == {"one batch only"}
     assert value(scores, "X_clear", "kNN accuracy") > 0.9

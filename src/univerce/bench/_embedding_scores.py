@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from univerce.bench._bootstrap import interval_columns
-from univerce.bench._metrics import batch_ranks, macro_f1, predicted_labels, rotated, separated
-from univerce.bench._result import TOP, Result, confusion, f1_interval, row, shares_of_types
+from univerce.bench._metrics import TOP, batch_ranks, macro_f1, predicted_labels, rotated, separated
+from univerce.bench._result import Result, confusion, f1_interval, row, shares_of_types
 from univerce.bench._scored_cells import Scored
 from univerce.bench._structure_scores import ONE_BATCH, Scib, scgraph_rows, scib_rows
+from univerce.bench._terms import hierarchical_columns
 from univerce.embeddings.classifiers import assign_folds
 from univerce.tl.alignment.silhouette_by_type import draw_evenly
 
@@ -21,6 +22,7 @@ N_FOLDS: Final = 5
 MAX_SILHOUETTE: Final = 10_000
 BY_TYPE: Final = {"silhouette"}
 """Metrics that are means over types of means over their cells."""
+TOP_ACCURACY: Final = f"top {TOP[-1]} accuracy"
 CLASSIFIERS: Final = {"kNN": "knn", "logistic": "logistic"}
 
 
@@ -48,16 +50,17 @@ def score(
     rows, left_out = scib_rows(x, scored, before, scib, unit, cache)
     rows += scgraph_rows(x, scored, consensus, n_bootstrap, seed)
     rows += _silhouette_rows(cells["silhouette"], scored)
-    predicted = {"kNN": predicted_labels(x, y, assign_folds(y, None, N_FOLDS, 0), "knn")}
-    rows += _label_rows("kNN", "labels within", y, predicted["kNN"])
+    given, in_top = predicted_labels(x, y, assign_folds(y, None, N_FOLDS, 0), "knn")
+    predicted, top = {"kNN": given}, {"kNN": in_top}
+    rows += _label_rows("kNN", "labels within", y, given, in_top)
     for name, method in CLASSIFIERS.items():
         if scored.batches is None:
-            names = (f"transfer {name} {measure}" for measure in ("accuracy", "macro-F1"))
+            names = (f"transfer {name} {measure}" for measure in ("accuracy", "macro-F1", TOP_ACCURACY))
             rows += [row("labels across batches", metric, note=ONE_BATCH) for metric in names]
         else:
-            given = predicted_labels(x, y, scored.batches.codes.astype(np.int64), method)
-            predicted[f"transfer {name}"] = given
-            rows += _label_rows(f"transfer {name}", "labels across batches", y, given, scored.batches)
+            given, in_top = predicted_labels(x, y, scored.batches.codes.astype(np.int64), method)
+            predicted[f"transfer {name}"], top[f"transfer {name}"] = given, in_top
+            rows += _label_rows(f"transfer {name}", "labels across batches", y, given, in_top, scored.batches)
     if scored.batches is None:
         rows += [row("centroids across batches", f"alignment top {k}", note=ONE_BATCH) for k in TOP]
     else:
@@ -65,6 +68,7 @@ def score(
         for k in TOP:
             rows.append(row("centroids across batches", f"alignment top {k}", **shares_of_types(ranks <= k, found)))
     cells |= {f"{n} accuracy": np.where(p < 0, np.nan, p == y) for n, p in predicted.items()}
+    cells |= {f"{n} {TOP_ACCURACY}": values for n, values in top.items()}
     for r in rows if n_bootstrap else ():
         if r["group"] != "all" or np.isnan(r["value"]):
             continue
@@ -73,6 +77,8 @@ def score(
             r |= interval_columns(cells[r["metric"]], n_bootstrap, seed, strata, scored.units, unit)
         elif (given := predicted.get(r["metric"].removesuffix(" macro-F1"))) is not None:
             r |= f1_interval(y, given, n_bootstrap, seed, scored.units, unit)
+    for name, given in predicted.items() if scored.lines is not None else ():
+        rows += _hierarchical_rows(name, scored, y, given, {"n_bootstrap": n_bootstrap, "seed": seed, "unit": unit})
     types = np.asarray(scored.types.categories, dtype=object)
     given = predicted.get("transfer logistic", np.full(len(y), -1))
     named = {name: pd.Categorical.from_codes(codes, types) for name, codes in predicted.items()}
@@ -98,7 +104,12 @@ def _silhouette_rows(values: np.ndarray, scored: Scored) -> Iterator[dict[str, A
 
 
 def _label_rows(
-    name: str, kind: str, y: np.ndarray, given: np.ndarray, batches: pd.Categorical | None = None
+    name: str,
+    kind: str,
+    y: np.ndarray,
+    given: np.ndarray,
+    in_top: np.ndarray,
+    batches: pd.Categorical | None = None,
 ) -> Iterator[dict[str, Any]]:
     known = given >= 0
     parts = {"all": known}
@@ -109,5 +120,18 @@ def _label_rows(
         note = f"{(~known).sum()} cells of types in one batch only" if group == "all" and not known.all() else ""
         accuracy = float((given[inside] == y[inside]).mean()) if n else np.nan
         f1 = float(macro_f1(y[inside], given[inside])[0]) if n else np.nan
-        for measure, value in (("accuracy", accuracy), ("macro-F1", f1)):
+        best = float(in_top[inside].mean()) if n else np.nan
+        for measure, value in (("accuracy", accuracy), ("macro-F1", f1), (TOP_ACCURACY, best)):
             yield row(kind, f"{name} {measure}", value, group=group, n_cells=n, note=note)
+
+
+def _hierarchical_rows(
+    name: str, scored: Scored, y: np.ndarray, given: np.ndarray, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    known = given >= 0
+    units = None if scored.units is None else scored.units[known]
+    kind = "labels across batches" if name.startswith("transfer") else "labels within"
+    if scored.lines is not None and known.any():
+        found = hierarchical_columns(scored.lines, y[known], given[known], units=units, **options)
+        for key, columns in found.items():
+            yield row(kind, f"{name} {key}", n_cells=int(known.sum()), **columns)

@@ -7,6 +7,7 @@ import numpy as np
 from univerce.embeddings.classifiers import held_out_models
 from univerce.embeddings.ranks import rank_reference
 
+TOP = (1, 3)
 _JITTER = 1e-4
 
 
@@ -33,13 +34,26 @@ def rotated(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(upper.T, dtype=np.float32)
 
 
-def predicted_labels(x: np.ndarray, y: np.ndarray, folds: np.ndarray, method: str) -> np.ndarray:
-    """``[n]`` label of each cell by a classifier fitted on the other folds; -1 if they do not have its type."""
-    out = np.full(len(y), -1)
+def predicted_labels(x: np.ndarray, y: np.ndarray, folds: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """``[n]`` label of each cell by a classifier fitted on the other folds, and whether its type is among the best 3.
+
+    -1 and NaN if the other folds do not have its type.
+    """
+    out, in_top = np.full(len(y), -1), np.full(len(y), np.nan)
     for rows, model in held_out_models(method, x, y, int(y.max()) + 1, folds):
         if model is not None:
-            out[rows] = model.log_proba(x[rows]).argmax(axis=1)
-    return out
+            log_proba = model.log_proba(x[rows])
+            out[rows], in_top[rows] = log_proba.argmax(axis=1), among_best(log_proba, y[rows], TOP[-1])
+    return out, in_top
+
+
+def among_best(log_proba: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    """``[n]`` probability that the true type is among the ``k`` most probable, if ties, as of no votes, are broken at
+    random.
+    """
+    true = log_proba[np.arange(len(y)), y][:, None]
+    above, equal = (log_proba > true).sum(axis=1), (log_proba == true).sum(axis=1)
+    return np.asarray(np.clip((k - above) / equal, 0, 1))
 
 
 def pairs_of(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from univerce.bench._bootstrap import TYPES, clopper_pearson, counts_interval
 from univerce.bench._metrics import macro_f1, pairs_of
 
 COLUMNS: Final = ["method", "seed", "kind", "metric", "group", "value", "low", "high", "unit", "n_cells", "note"]
-TOP: Final = (1, 3)
 
 
 @dataclass(frozen=True, eq=False)

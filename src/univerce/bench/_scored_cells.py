@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.bench._bootstrap import read_units
+from univerce.bench._terms import stated_lines
 from univerce.embeddings.labels import get_labels
 
 
@@ -29,6 +30,8 @@ class Scored:
     """Cells of each type by what became of them."""
     counts: dict[str, int]
     """All cells by what became of them."""
+    lines: np.ndarray | None
+    """``[n_types, n_terms]`` terms of each type in the Cell Ontology; None if they are not stated."""
 
 
 def choose_scored(
@@ -68,7 +71,9 @@ def choose_scored(
     table.insert(0, "n_cells", table.sum(axis=1))
     several = pd.Categorical(batches[rows]) if batches is not None and len(set(batches[rows])) > 1 else None
     units = read_units(adata.obs, donor_key or batch_key)
-    return Scored(rows, kept, several, None if units is None else units[rows], table.reset_index(), counts)
+    units = None if units is None else units[rows]
+    lines = stated_lines(adata.obs, groupby, np.asarray(kept.categories, dtype=object))
+    return Scored(rows, kept, several, units, table.reset_index(), counts, lines)
 
 
 def embedded(embeddings: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,13 +10,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._bootstrap import counts_interval, interval_columns, read_units
-from univerce.bench._metrics import centroid_ranks, macro_f1, pairs_of, rotated, separated
-from univerce.bench._result import COLUMNS, TOP, Result, confusion, f1_interval, row, shares_of_types
+from univerce.bench._bootstrap import interval_columns, read_units
+from univerce.bench._metrics import TOP, among_best, centroid_ranks, macro_f1, rotated, separated
+from univerce.bench._result import COLUMNS, Result, confusion, f1_interval, row, shares_of_types
 from univerce.bench._scored_cells import embedded
+from univerce.bench._terms import hierarchical_columns
 from univerce.embeddings.classifiers import CLASSIFIERS
 from univerce.embeddings.labels import get_labels
-from univerce.tl.labels.hierarchy import hierarchical_scores
 
 NAMES: Final = {"kNN": "knn", "logistic": "logistic", "nearest centroid": "centroid"}
 
@@ -91,13 +91,13 @@ def score_transfer(
         fitted = CLASSIFIERS[method].fit(x_reference, pair.y_reference, len(pair.types))
         log_proba = fitted.log_proba(x)
         given[name] = log_proba.argmax(axis=1)
-        true = log_proba[np.arange(len(x)), pair.y_query]
         top = f"{name} top {TOP[-1]} accuracy"
         cells[f"{name} accuracy"] = (given[name] == pair.y_query).astype(float)
-        cells[top] = ((log_proba > true[:, None]).sum(axis=1) < TOP[-1]).astype(float)
+        cells[top] = among_best(log_proba, pair.y_query, TOP[-1])
         rows += [*_label_rows(name, pair, given[name]), row("transfer", top, float(cells[top].mean()), n_cells=len(x))]
         if n_bootstrap:
             _add_intervals(rows, name, pair, cells, given[name], n_bootstrap, seed, unit)
+        rows += _hierarchical_rows(name, pair, given[name], n_bootstrap, seed, unit)
     ranks, shared = centroid_ranks((x, pair.y_query), (x_reference, pair.y_reference))
     for k in TOP:
         found = shares_of_types(ranks <= k, shared)
@@ -118,34 +118,34 @@ def _add_intervals(
     unit: str,
 ) -> None:
     """Add the intervals of the scores of one classifier."""
-    true, other, place = pairs_of(pair.y_query, given)
-    lines = pair.lines
     for r in rows:
         if r["metric"] in cells:
             r |= interval_columns(cells[r["metric"]], n, seed, None, pair.units, unit)
         elif r["metric"] == f"{name} macro-F1":
             r |= f1_interval(pair.y_query, given, n, seed, pair.units, unit)
-        elif lines is not None and r["metric"].startswith(f"{name} hierarchical") and not np.isnan(r["value"]):
-            key = r["metric"].removeprefix(f"{name} ").replace(" ", "_")
-
-            def statistic(counts: np.ndarray, key: str = key, lines: np.ndarray = lines) -> np.ndarray:
-                return np.array([hierarchical_scores(lines, true, other, w)[key] for w in counts])
-
-            r |= counts_interval(place, statistic, n, seed, pair.units, unit)
 
 
 def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
     """Scores of assigning the largest type of the reference to every cell."""
     given = np.full(len(pair.query), np.bincount(pair.y_reference).argmax())
-    rows = [r for name in NAMES for r in _label_rows(name, pair, given)]
+    rows = [
+        r for name in NAMES for r in _label_rows(name, pair, given) + _hierarchical_rows(name, pair, given, 0, seed, "")
+    ]
     return pd.DataFrame([{"method": "largest type", "seed": seed, "unit": ""} | r for r in rows], columns=COLUMNS)
 
 
 def _label_rows(name: str, pair: Pair, given: np.ndarray) -> list[dict[str, Any]]:
-    """Accuracy first; with an ontology also what a wrong type shares with the true one."""
     truth = pair.y_query
     scores = {"accuracy": float((given == truth).mean()), "macro-F1": float(macro_f1(truth, given)[0])}
-    if pair.lines is not None:
-        found = hierarchical_scores(pair.lines, truth, given)
-        scores |= {key.replace("hierarchical_", "hierarchical ").replace("_", " "): v for key, v in found.items()}
     return [row("transfer", f"{name} {measure}", value, n_cells=len(given)) for measure, value in scores.items()]
+
+
+def _hierarchical_rows(
+    name: str, pair: Pair, given: np.ndarray, n_bootstrap: int, seed: int, unit: str
+) -> list[dict[str, Any]]:
+    """What a wrong type shares with the true one, with an ontology."""
+    if pair.lines is None:
+        return []
+    options: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "units": pair.units, "unit": unit}
+    found = hierarchical_columns(pair.lines, pair.y_query, given, **options)
+    return [row("transfer", f"{name} {key}", n_cells=len(given), **columns) for key, columns in found.items()]

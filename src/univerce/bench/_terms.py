@@ -1,0 +1,61 @@
+"""Terms of the types of a data set, and scores that count what a wrong type shares with the true one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from univerce.bench._bootstrap import counts_interval
+from univerce.bench._metrics import pairs_of
+from univerce.embeddings.labels import get_labels
+from univerce.tl.labels.hierarchy import hierarchical_scores, label_lines
+from univerce.tl.ontology.graph import as_ontology, match_terms
+
+logger = logging.getLogger(__name__)
+
+
+def stated_lines(obs: pd.DataFrame, groupby: str, types: np.ndarray) -> np.ndarray | None:
+    """``[n_types, n_terms]`` terms of the Cell Ontology of each type and their ancestors, from the column of the terms.
+
+    A type with several terms, or one that the ontology lacks, has none. None without the column or any term.
+    """
+    key = f"{groupby}_ontology_term_id"
+    if key not in obs:
+        return None
+    pairs = pd.DataFrame({"type": np.asarray(get_labels(obs, groupby), dtype=object), "term": obs[key].astype(object)})
+    stated = pairs.dropna().groupby("type")["term"].agg(["nunique", "first"])
+    stated = stated[(stated["nunique"] == 1) & stated.index.isin(types)]["first"].astype(str)
+    ontology = as_ontology("CL")
+    found = match_terms(ontology, stated.unique())["term_id"] if len(stated) else pd.Series(dtype=object)
+    ids = {name: found[term] for name, term in stated.items() if found[term]}
+    if len(ids) < len(types):
+        logger.warning("%d of %d types have one term of the Cell Ontology in obs[%r].", len(ids), len(types), key)
+    return label_lines(types, ontology, ids) if ids else None
+
+
+def hierarchical_columns(
+    lines: np.ndarray,
+    truth: np.ndarray,
+    given: np.ndarray,
+    *,
+    n_bootstrap: int,
+    seed: int,
+    units: np.ndarray | None,
+    unit: str,
+) -> dict[str, dict[str, Any]]:
+    """``value`` and interval of hierarchical precision, recall and F1, by name, of cells ``[n]`` with a given type."""
+    true, other, place = pairs_of(truth, given)
+    out = {}
+    for key, value in hierarchical_scores(lines, truth, given).items():
+
+        def statistic(counts: np.ndarray, key: str = key) -> np.ndarray:
+            return np.array([hierarchical_scores(lines, true, other, weights)[key] for weights in counts])
+
+        columns: dict[str, Any] = {"value": value}
+        if n_bootstrap and not np.isnan(value):
+            columns |= counts_interval(place, statistic, n_bootstrap, seed, units, unit)
+        out[key.replace("hierarchical_", "hierarchical ").replace("_", " ")] = columns
+    return out
