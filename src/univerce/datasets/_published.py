@@ -2,95 +2,69 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import pooch
-
 from univerce._settings import settings
+from univerce.genes.release.content import find_problem
+from univerce.genes.release.fetch import fetch_asset, human_size
+from univerce.genes.release.hub import is_offline
+from univerce.genes.release.registry import Asset
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file of a published data set."""
-
-    urls: tuple[str, ...]
-    """Sources, in the order they are tried."""
-    size: int
-    """Bytes, approximately if ``sha256`` is not known."""
-    sha256: str | None = None
+def _file(name: str, kind: str, size: int, *urls: str, sha256: str = "") -> Asset:
+    return Asset(name, kind, size // 2, size * 2, urls=urls, size=size, sha256=sha256)
 
 
-FILES: Mapping[str, PublishedFile] = MappingProxyType(
+FILES: Mapping[str, Asset] = MappingProxyType(
     {
-        "kang_2018.h5ad": PublishedFile(
-            (
+        file.name: file
+        for file in (
+            _file(
+                "kang_2018.h5ad", "h5ad", 38_356_412,
                 "https://exampledata.scverse.org/pertpy/kang_2018.h5ad",
                 "https://api.figshare.com/v2/file/download/34464122",
+                sha256="e6a5adac64dcdeb36eaba27db49b63e0c64bb0ed4a64c6705971506b41c39830",
             ),
-            size=38_356_412,
-            sha256="e6a5adac64dcdeb36eaba27db49b63e0c64bb0ed4a64c6705971506b41c39830",
-        ),
-        "GSE84133_RAW.tar": PublishedFile(
-            ("https://ftp.ncbi.nlm.nih.gov/geo/series/GSE84nnn/GSE84133/suppl/GSE84133_RAW.tar",),
-            size=33_000_000,
-            sha256="aed2d208d47a36658aa0e63629afe5d4144ef465a8e3d9a0f377422b1f1073dc",
-        ),
-        "tabula_muris_droplet.zip": PublishedFile(
-            (
+            _file(
+                "GSE84133_RAW.tar", "tar", 33_000_000,
+                "https://ftp.ncbi.nlm.nih.gov/geo/series/GSE84nnn/GSE84133/suppl/GSE84133_RAW.tar",
+                sha256="aed2d208d47a36658aa0e63629afe5d4144ef465a8e3d9a0f377422b1f1073dc",
+            ),
+            _file(
+                "tabula_muris_droplet.zip", "zip", 393_000_000,
                 "https://api.figshare.com/v2/file/download/10700167",
                 "https://ndownloader.figshare.com/files/10700167",
             ),
-            size=393_000_000,
-        ),
-        "tabula_muris_annotations_droplet.csv": PublishedFile(
-            (
+            _file(
+                "tabula_muris_annotations_droplet.csv", "csv", 8_000_000,
                 "https://api.figshare.com/v2/file/download/13088039",
                 "https://ndownloader.figshare.com/files/13088039",
             ),
-            size=8_000_000,
-        ),
+        )
     }
 )  # fmt: skip
 
 
 def retrieve(name: str) -> Path:
-    """Return the path of a file in ``<cache_dir>/datasets``; download it if it is not there.
+    """Return the path of a file in ``<cache_dir>/datasets``; download it if it is not there, or damaged.
 
     Raises
     ------
     FileNotFoundError
         If the file is not there and ``settings.offline`` is set.
-    OSError
-        If no source serves it. The message quotes the answer of each.
+    FetchError
+        An ``OSError``, if no source serves it. The message quotes the answer of each.
     """
-    import requests
-
     file = FILES[name]
-    directory = settings.cache_dir / "datasets"
-    path = directory / name
-    known_hash = None if file.sha256 is None else f"sha256:{file.sha256}"
-    if path.is_file() and (file.sha256 is None or pooch.file_hash(str(path)) == file.sha256):
-        return path
-    by_hand = f"Download {file.urls[0]} to {path} by hand."
-    if settings.offline:
+    path = settings.cache_dir / "datasets" / name
+    here = path.is_file() and not find_problem(file, path)
+    if not here and is_offline():
         raise FileNotFoundError(
-            f"{path} ({file.size / 1e6:.0f} MB) is missing, and uc.settings.offline forbids fetching it. {by_hand}"
+            f"{path} ({human_size(file.size)}) is missing, and uc.settings.offline forbids fetching it. Download "
+            f"{file.urls[0]} to {path} by hand."
         )
-    mirror = os.environ.get("UNIVERCE_MIRROR")
-    reasons = []
-    for url in ((f"{mirror.rstrip('/')}/{name}",) if mirror else ()) + file.urls:
-        loader = pooch.HTTPDownloader(progressbar=settings.progress, timeout=60)
-        try:
-            pooch.retrieve(url, known_hash, fname=name, path=directory, downloader=loader)
-        except (requests.RequestException, ValueError) as error:  # ValueError: another SHA-256
-            reasons.append(f"\n- {url}: {error}")
-            continue
-        if file.sha256 is not None or path.stat().st_size > file.size / 2:
-            return path
-        reasons.append(f"\n- {url}: {path.stat().st_size} bytes instead of about {file.size}")
-        path.unlink()  # a page that asks to prove not to be a program
-    raise OSError(f"{name} could not be downloaded.{''.join(reasons)}\n{by_hand}")
+    if not here:
+        path.unlink(missing_ok=True)
+    return fetch_asset(file, path.parent)

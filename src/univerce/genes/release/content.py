@@ -33,7 +33,7 @@ def is_cut_off(asset: Asset, path: Path) -> bool:
     import h5py
 
     try:
-        if asset.kind == "torch-zip":
+        if asset.kind in ("torch-zip", "zip"):
             with path.open("rb") as file:
                 return file.read(2) == b"PK" and not zipfile.is_zipfile(path)
         if asset.kind == "tar.gz":

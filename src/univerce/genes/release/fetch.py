@@ -58,22 +58,31 @@ def fetch(name: str) -> Path:
     - species_chrom.csv (4.1 MB), https://api.figshare.com/v2/file/download/42706558
     ...
     """
+    asset = get_asset(name)
+    require([name])
+    return fetch_asset(asset, settings.cache_dir)
+
+
+def fetch_asset(asset: Asset, directory: Path) -> Path:
+    """Return the path of a file in a directory of the cache, or that of a copy of the hub; download it if it is new."""
     from filelock import FileLock
 
-    asset = get_asset(name)
-    path = settings.cache_dir / asset.name
-    require([name])
+    path = directory / asset.name
     if not path.is_file():
         if (copy := _hub_copy(asset)) is not None:
             return copy
-        _require_writable(settings.cache_dir)
-        with FileLock(settings.cache_dir / f".{name}.lock"):
+        _require_writable(directory)
+        with FileLock(directory / f".{asset.name}.lock"):
             if not path.is_file():  # another process may have fetched it in the meantime
                 return _hub_copy(asset) or _download(asset, path)
     if problem := find_problem(asset, path):
-        raise ValueError(f"{path} is not {name}: {problem}. Delete it and fetch it again from {_first(asset)}.")
-    check_digest(asset.name, path)
+        raise ValueError(f"{path} is not {asset.name}: {problem}. Delete it and fetch it again from {_first(asset)}.")
+    check_digest(_name_in_cache(path), path)
     return path
+
+
+def _name_in_cache(path: Path) -> str:
+    return path.relative_to(settings.cache_dir).as_posix()
 
 
 def is_cached(name: str) -> bool:
@@ -141,7 +150,7 @@ def _download(asset: Asset, path: Path) -> Path:
             reasons.append(f"\n- {url}: {error}")
             continue
         try:
-            check_digest(asset.name, part.path)
+            check_digest(_name_in_cache(path), part.path)
         except ValueError:
             part.discard()
             raise

@@ -14,7 +14,7 @@ ESM2_15B = "esm2_t48_15B_UR50D"
 BUNDLED_TABLES = Path(__file__).resolve().parents[2] / "data" / "uce-mini" / "tables"
 TABLE_SUFFIXES = (".h5ad", ".zarr.zip")
 
-# First bytes of each kind of file; a csv has none, it must only not be a web page.
+# First bytes of each kind of file; some have none, and must only not be a web page.
 MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
     {
         "csv": (b"",),
@@ -23,6 +23,8 @@ MAGIC: Mapping[str, tuple[bytes, ...]] = MappingProxyType(
         "tar.gz": (b"\x1f\x8b",),
         "h5ad": (b"\x89HDF\r\n\x1a\n",),
         "json": (b"{",),
+        "tar": (b"",),
+        "zip": (b"PK\x03\x04",),
     }
 )
 
