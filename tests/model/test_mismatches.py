@@ -147,7 +147,7 @@ def change_file(change: Callable[[dict[str, torch.Tensor]], Any], *, note: bool 
     """Change ``model.safetensors``, and write a model of it as a tool would that checks nothing."""
 
     def act(path: Path) -> None:
-        state = load_file(path / "model.safetensors")
+        state = {name: tensor.clone() for name, tensor in load_file(path / "model.safetensors").items()}  # not mapped
         change(state)
         save_file(state, path / "model.safetensors")
         if note:
