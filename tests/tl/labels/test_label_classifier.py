@@ -13,7 +13,7 @@ import pytest
 import zarr
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, top_k_accuracy_score
 from sklearn.pipeline import make_pipeline
 
 from tests.helpers.blobs import OneScale, blobs
@@ -67,6 +67,7 @@ def test_held_out_cells_come_from_other_batches(reference):
     assert classifier.params["temperature"] == pytest.approx(fit_temperature(log_proba, y), rel=1e-3)
     assert scores["accuracy"] == pytest.approx(np.mean(best == y))
     assert scores["macro_f1"] == pytest.approx(f1_score(y, best, average="macro"))
+    assert scores["top_3_accuracy"] == pytest.approx(top_k_accuracy_score(y, log_proba, k=3))
     np.testing.assert_allclose(classifier.classes["f1"], f1_score(y, best, average=None))
     assert classifier.classes["n_held_out"].tolist() == list(SIZES.values())
     assert classifier.classes["n_batches"].tolist() == [3, 3, 3, 3]
