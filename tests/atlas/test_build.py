@@ -283,14 +283,6 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
     assert names(tmp_path) == set()
 
 
-def test_leftovers_of_a_killed_build_are_removed(tmp_path):
-    mine, theirs = f".a.zarr.{'0' * 32}.part", f".a.zarr.b.{'0' * 32}.part"
-    for name in (mine, theirs):
-        (tmp_path / name / "obsm").mkdir(parents=True)
-    build(embedded(), tmp_path / "a.zarr")
-    assert names(tmp_path) == {"a.zarr", theirs}
-
-
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -323,7 +315,7 @@ def held(tmp_path):
 def test_an_atlas_that_another_process_writes_is_refused(held, monkeypatch):
     path = held(60)
     monkeypatch.setattr("univerce.atlas._store.LOCK_SECONDS", 0.0)
-    with pytest.raises(TimeoutError, match=r"Another process is writing the atlas .*a\.zarr.* within 0 seconds"):
+    with pytest.raises(TimeoutError, match=r"Another process is writing .*a\.zarr.* within 0 seconds"):
         build(embedded(), path)
     assert not path.exists()
 

@@ -13,8 +13,9 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from univerce._keys import ATLAS
-from univerce.io.atomic import recover, replacing
+from univerce.io import atomic
 from univerce.io.files import open_anndata
+from univerce.io.intact import ALL_CHUNKS, read_rows, write_listing
 from univerce.io.workers import blocks_of_rows
 
 FORMAT = "univerce-atlas-1"
@@ -25,23 +26,9 @@ LOCK_SECONDS = 10.0
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lock the atlas at ``path`` for writing, and remove what a killed process left behind."""
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TimeoutError(
-            f"Another process is writing the atlas {str(path)!r} and did not finish within {LOCK_SECONDS:g} seconds. "
-            "Try again later."
-        ) from None
-    try:
-        recover(path)
+    """Lock the atlas at ``path`` for writing, as :func:`univerce.io.atomic.locked`, and do not wait for ever."""
+    with atomic.locked(path, seconds=LOCK_SECONDS):
         yield
-    finally:
-        lock.release()
 
 
 class Writer:
@@ -50,7 +37,7 @@ class Writer:
     def __init__(self, directory: Path, use_rep: str) -> None:
         import zarr
 
-        self.use_rep = use_rep
+        self.directory, self.use_rep = directory, use_rep
         self._root = zarr.open_group(directory, mode="w", zarr_format=2)
         self._array: Any = None
         self._obs: list[pd.DataFrame] = []
@@ -58,12 +45,14 @@ class Writer:
     def add(self, values: np.ndarray, obs: pd.DataFrame | None = None) -> None:
         """Append rows ``[n, n_dims]`` and their annotation."""
         if self._array is None:
-            # Noise does not compress.
+            from numcodecs import CRC32
+
+            # Noise does not compress. Every chunk has a checksum.
             self._array = self._root.create_array(
                 f"obsm/{self.use_rep}", shape=(0, values.shape[1]), chunks=(CHUNK_ROWS, values.shape[1]),
-                dtype=np.float16, compressors=None, fill_value=np.nan,
+                dtype=np.float16, filters=[CRC32()], compressors=None, fill_value=np.nan,
             )  # fmt: skip
-            self._array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+            self._array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0", ALL_CHUNKS: True})
         if len(values):
             self._array.append(np.asarray(values, dtype=np.float16))
         if obs is not None:
@@ -75,7 +64,7 @@ class Writer:
         for block in blocks_of_rows(rep.shape[0], CHUNK_ROWS):
             first, last = np.searchsorted(chosen, [block.start, block.stop])
             if first < last:
-                self.add(np.asarray(rep[block])[chosen[first:last] - block.start])
+                self.add(read_rows(rep, block, None)[chosen[first:last] - block.start])
         self._obs.append(obs if rows is None else obs.iloc[rows])
 
     def finish(self, uns: Mapping[str, Any]) -> None:
@@ -98,20 +87,18 @@ class Writer:
             ad.io.write_elem(self._root, name, {})
         self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         zarr.consolidate_metadata(self._root.store, zarr_format=2)
+        write_listing(self.directory)
 
 
 @contextmanager
 def new_atlas(path: Path, use_rep: str) -> Iterator[Writer]:
     """Open a writer whose atlas replaces the one at ``path`` once the block ends without an error."""
-    with replacing(path) as part:
+    with atomic.replacing(path) as part:
         yield Writer(part, use_rep)
 
 
 def open_atlas(path: Path) -> ad.AnnData:
     """Open the atlas at ``path``; its embedding stays on disk."""
-    if not path.exists() and path.with_name(f".{path.name}.old").exists():
-        with locked(path):  # another process replaces it, or was killed then
-            pass
     adata = open_anndata(path)
     require_atlas(adata, repr(str(path)))
     return adata

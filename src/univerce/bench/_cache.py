@@ -6,6 +6,7 @@ import ast
 import hashlib
 import inspect
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ import scipy.sparse as sp
 
 from univerce.bench._method import Method
 from univerce.bench._versions import versions
-from univerce.io.atomic import replacing
+from univerce.io.arrays import read_arrays, write_arrays
+
+logger = logging.getLogger("univerce")
 
 _SHARED = ("univerce.bench.methods.", "univerce.bench._expression")
 """Modules whose code is part of the key of the methods that import them."""
@@ -84,17 +87,16 @@ def _content(value: Any) -> Any:
 
 def read_cached(directory: Path | None, key: str | None) -> tuple[np.ndarray, dict[str, Any]] | None:
     """An embedding and what was recorded with it, or None."""
-    if directory is None or key is None or not (path := directory / f"{key}.npz").is_file():
+    if directory is None or key is None or (stored := _read(directory / f"{key}.npz")) is None:
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        return stored["embedding"], json.loads(str(stored["info"]))
+    return stored["embedding"], json.loads(str(stored["info"]))
 
 
 def write_cached(directory: Path | None, key: str | None, embedding: np.ndarray, info: Mapping[str, Any]) -> None:
     """Write an embedding to the cache."""
     if directory is not None and key is not None:
-        with replacing(directory / f"{key}.npz") as part:
-            np.savez_compressed(part, embedding=embedding, info=np.array(json.dumps(dict(info), default=str)))
+        info = np.array(json.dumps(dict(info), default=str))
+        write_arrays(directory / f"{key}.npz", embedding=embedding, info=info)
 
 
 def cached_numbers(
@@ -107,10 +109,15 @@ def cached_numbers(
     for array in parts:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    path = directory / f"{digest.hexdigest()}.json"
-    if not path.is_file():
-        found = compute()
-        with replacing(path) as part:
-            part.write_text(json.dumps(dict(found)))
-        return found
-    return {str(name): float(value) for name, value in json.loads(path.read_text()).items()}
+    path = directory / f"{digest.hexdigest()}.npz"
+    if (stored := _read(path)) is None:
+        stored = {name: np.float64(value) for name, value in compute().items()}
+        write_arrays(path, **stored)
+    return {name: float(value) for name, value in stored.items()}
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    stored = read_arrays(path)
+    if stored is None and path.exists():
+        logger.warning("%s in the cache is damaged and is computed again.", path)
+    return stored

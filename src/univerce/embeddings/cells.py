@@ -14,8 +14,9 @@ import pandas as pd
 from univerce._keys import X_UCE
 from univerce.embeddings.labels import get_labels
 from univerce.embeddings.space import EmbeddingInfo, Space
+from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
-from univerce.io.workers import blocks_of_rows, map_rows, read_rows
+from univerce.io.workers import blocks_of_rows, map_rows
 
 BLOCK_ROWS = 65536
 _GATHER_ROWS = 16384

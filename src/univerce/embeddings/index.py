@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import threading
 from collections.abc import Callable
@@ -17,13 +18,15 @@ from univerce._validate import as_path
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
 from univerce.io.atomic import replacing
+from univerce.io.seal import is_intact, seal
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
 
+logger = logging.getLogger("univerce")
 IndexKind = Literal["ivf", "hnsw"]
 
 _ROWS_PER_LIST = 64  # rows that train each list of an inverted file
 _HNSW_LINKS = 32
-_FORMAT = "univerce-index-1"
+_FORMAT = "univerce-index-2"
 _READING = threading.Lock()  # in a worker: an index is read once
 
 
@@ -179,14 +182,16 @@ def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
     """Write an index and the digest of its embedding."""
     faiss = import_faiss()
     header = {"format": _FORMAT, "kind": index.kind, "digest": digest, "n_rows": len(index.rows)}
-    with replacing(path) as part, part.open("wb") as file:
-        file.write(json.dumps(header).encode() + b"\n")
-        file.write(index.rows.astype("<i8").tobytes())
-        faiss.write_index(index.index, faiss.PyCallbackIOWriter(file.write))
+    with replacing(path) as part:
+        with part.open("wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(index.rows.astype("<i8").tobytes())
+            faiss.write_index(index.index, faiss.PyCallbackIOWriter(file.write))
+        seal(part)
 
 
 def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborIndex | None:
-    """Read an index; ``None`` if the file does not exist or holds another kind or digest.
+    """Read an index; ``None`` if the file does not exist, is damaged, or holds another kind or digest.
 
     Raises
     ------
@@ -205,6 +210,9 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborInd
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
             raise ValueError(f"{path} exists and is not an index of an embedding. Choose another file.")
         if (header["kind"], header["digest"]) != (kind, digest):
+            return None
+        if not is_intact(path):
+            logger.warning("The index %s is damaged and is built again.", path)
             return None
         rows = np.frombuffer(file.read(8 * header["n_rows"]), dtype="<i8").astype(np.int64)
         return NeighborIndex(faiss.read_index(faiss.PyCallbackIOReader(file.read)), kind, rows)

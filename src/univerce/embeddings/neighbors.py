@@ -15,8 +15,9 @@ import numba
 import numpy as np
 
 from univerce._validate import check_whole
+from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
-from univerce.io.workers import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks, read_rows
+from univerce.io.workers import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -151,7 +152,7 @@ def _search(
     q, q_sq = _prepare(queries, cosine)
     n_known = 0
     for first in range(rows.start, rows.stop, block_rows):
-        values = np.asarray(reference[first : min(first + block_rows, rows.stop)], dtype=np.float32)
+        values = read_rows(reference, slice(first, min(first + block_rows, rows.stop)))
         r, r_sq = _prepare(values, cosine)
         n_known += int(np.isfinite(r_sq).sum())
         for start in range(0, len(q), tile):

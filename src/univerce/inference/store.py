@@ -4,14 +4,13 @@
 ``univerce-blocks/``       one file per finished block with the SHA-256 of its chunk
 ``univerce-manifest.json`` the inputs of the embedding; an embedding of other inputs is refused
 
-The root of the AnnData is written last, so only this module can open a store with missing blocks.
+The group of the root is written last, so only this module can open a store that is not complete.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,15 @@ import pandas as pd
 
 from univerce._keys import RECORDS
 from univerce._validate import as_path
-from univerce.io.atomic import replacing, write_whole
+from univerce.io.atomic import locked, remove_leftovers, replacing, scratch, write_whole
 from univerce.io.blocks import n_blocks
+from univerce.io.intact import ALL_CHUNKS
 
 MANIFEST = "univerce-manifest.json"
 MARKERS = "univerce-blocks"
 _FORMAT = "univerce-embeddings-1"
+_ROOT = ".zgroup"
+_ELEMENTS = ("obs", "var", "uns", "layers", "varm", "obsp", "varp")
 
 
 class EmbeddingStore:
@@ -107,9 +109,13 @@ class EmbeddingStore:
         }  # fmt: skip
         manifest = json.loads(json.dumps(manifest, default=_plain))
         store = cls(path, names, manifest)
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            store._create(manifest)
+        if not (path / MANIFEST).exists():
+            with locked(path):
+                if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+                    store._create(manifest)
         _check_manifest(path, manifest)
+        for directory in (path, store._chunk(0).parent, path / MARKERS):
+            remove_leftovers(directory)
         return store
 
     @classmethod
@@ -123,17 +129,15 @@ class EmbeddingStore:
             "fill_value": "NaN",  # a row without an embedding cannot be mistaken for one
             "order": "C", "compressor": None, "filters": None,
         }  # fmt: skip
-        try:
-            with replacing(self.path, keep=True) as part:
-                array = part / "obsm" / self.key
-                for directory in (array, part / MARKERS):
-                    directory.mkdir(parents=True)
-                (array / ".zarray").write_text(json.dumps(metadata))
-                (array / ".zattrs").write_text(json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}))
-                (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        except OSError:
-            if not (self.path / MANIFEST).exists():  # otherwise another process was faster
-                raise
+        with replacing(self.path) as part:
+            array = part / "obsm" / self.key
+            for directory in (array, part / MARKERS):
+                directory.mkdir(parents=True)
+            (array / ".zarray").write_text(json.dumps(metadata))
+            (array / ".zattrs").write_text(
+                json.dumps({"encoding-type": "array", "encoding-version": "0.2.0", ALL_CHUNKS: True})
+            )
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=2))
 
     def rows(self, k: int) -> slice:
         """The rows of block ``k``."""
@@ -158,8 +162,8 @@ class EmbeddingStore:
         chunk = np.full((self.block_rows, self.shape[1]), np.nan, dtype=self.dtype)
         chunk[: expected[0]] = values
         data = chunk.tobytes()
-        write_whole(self._chunk(k), data)
-        write_whole(self._marker(k), hashlib.sha256(data).hexdigest().encode())
+        write_whole(self._chunk(k), data, lock=False)
+        write_whole(self._marker(k), hashlib.sha256(data).hexdigest().encode(), lock=False)
         self._verified.add(k)
 
     def read(self, k: int) -> np.ndarray:
@@ -190,36 +194,51 @@ class EmbeddingStore:
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
         """Complete the AnnData zarr with ``uns["univerce"][key]`` and columns of ``obs`` in the order of the store.
 
+        A store that another process completed meanwhile stays as it is.
+
         Raises
         ------
         ValueError
             If blocks are missing, or ``obs_columns`` has other cells.
         """
-        import zarr
-        from anndata.io import write_elem
-
         if missing := self.missing():
             raise ValueError(f"{len(missing)} of {self.n_blocks} blocks are missing: {missing[:5]}; write them first.")
         obs = pd.DataFrame(index=self.obs_names) if obs_columns is None else obs_columns
         if not obs.index.astype(str).equals(self.obs_names):
             raise ValueError("The index of obs_columns is not the obs_names of the store.")
-        for leftover in list(self.path.rglob("*.part")):  # of writers that were killed
-            shutil.rmtree(leftover)
-        root = zarr.open_group(self.path, mode="a", zarr_format=2)
-        obsm = root.require_group("obsm")
-        obsm.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
-        write_elem(root, "obs", obs)
-        write_elem(root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
-        write_elem(root, "uns", {RECORDS: {self.key: dict(params)}})
-        for name in ("layers", "varm", "obsp", "varp"):
-            write_elem(root, name, {})
-        root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
-        _consolidate(self.path)
+        with locked(self.path):
+            if not self.is_complete:
+                self._write_around(obs, {RECORDS: {self.key: dict(params)}})
+
+    def _write_around(self, obs: pd.DataFrame, uns: Mapping[str, Any]) -> None:
+        """Write everything but the embedding: elements, then the attributes of the root, and its group at last."""
+        import zarr
+        from anndata.io import write_elem
+
+        (self.path / _ROOT).unlink(missing_ok=True)
+        with scratch(self.path / "elements") as directory:
+            root = zarr.open_group(directory, mode="w", zarr_format=2)
+            for name in ("layers", "varm", "obsp", "varp", "obsm"):
+                write_elem(root, name, {})
+            write_elem(root, "obs", obs)
+            write_elem(root, "var", pd.DataFrame(index=pd.Index([], dtype=str)))
+            write_elem(root, "uns", uns)
+            root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            for file in (".zgroup", ".zattrs"):
+                write_whole(self.path / "obsm" / file, (directory / "obsm" / file).read_bytes())
+            for name in _ELEMENTS:
+                with replacing(self.path / name) as part:
+                    (directory / name).rename(part)
+            write_whole(self.path / ".zattrs", (directory / ".zattrs").read_bytes())
+        metadata = _metadata(self.path) | {_ROOT: {"zarr_format": 2}}
+        consolidated = {"zarr_consolidated_format": 1, "metadata": metadata}
+        write_whole(self.path / ".zmetadata", json.dumps(consolidated).encode())
+        write_whole(self.path / _ROOT, json.dumps({"zarr_format": 2}).encode())
 
     @property
     def is_complete(self) -> bool:
         """Whether :meth:`finish` has run and every block still has its checksum."""
-        return (self.path / ".zmetadata").exists() and not self.missing()
+        return all((self.path / name).exists() for name in (_ROOT, ".zmetadata", *_ELEMENTS)) and not self.missing()
 
     def _chunk(self, k: int) -> Path:
         return self.path / "obsm" / self.key / f"{k}.0"
@@ -251,11 +270,10 @@ def _check_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
         )
 
 
-def _consolidate(path: Path) -> None:
-    """Write zarr's consolidated metadata; ``zarr.consolidate_metadata`` would warn of markers and manifest."""
+def _metadata(path: Path) -> dict[str, Any]:
+    """Consolidated metadata; ``zarr.consolidate_metadata`` would warn of markers and manifest."""
     files = sorted(f for name in (".zgroup", ".zattrs", ".zarray") for f in path.rglob(name))
-    metadata = {f.relative_to(path).as_posix(): json.loads(f.read_text()) for f in files}
-    write_whole(path / ".zmetadata", json.dumps({"zarr_consolidated_format": 1, "metadata": metadata}).encode())
+    return {f.relative_to(path).as_posix(): json.loads(f.read_text()) for f in files}
 
 
 def _digest_names(names: pd.Index) -> str:

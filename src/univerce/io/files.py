@@ -17,7 +17,9 @@ import zarr
 
 from univerce._errors import reading
 from univerce._validate import as_path
+from univerce.io.atomic import recover
 from univerce.io.compressed import check_chunks
+from univerce.io.intact import check_listing, read_rows
 
 _DIGEST_ROWS = 16384
 _SMALL, _MOST = 2**30, 500  # bytes that any file may state, and for each byte that it has
@@ -32,10 +34,12 @@ def open_anndata(path: Path | str, *, expression: bool = False) -> ad.AnnData:
     in use. Files of anndata before 0.7 are read as a whole. :class:`univerce.FileError` if it is damaged or not an
     AnnData.
     """
-    path = as_path(path)
+    path = as_path(path).absolute()  # matrices are read after the working directory has changed
+    recover(path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
     with reading(path, "an AnnData", parts=True):
+        check_listing(path)
         group = _open_group(path)
         if group is None or "obs" not in group:
             raise ValueError(f"{str(path)!r} is not an AnnData. Pass an .h5ad file or a .zarr directory.")
@@ -68,6 +72,7 @@ def read_h5ad(path: Path | str, *, backed: bool = False) -> ad.AnnData:
 def read_zarr(path: Path | str) -> ad.AnnData:
     """Read a ``.zarr`` as anndata does; :class:`univerce.FileError` if damaged."""
     path = as_path(path)
+    recover(path)
     if not path.exists():
         raise FileNotFoundError(f"There is nothing at {str(path)!r}.")
     with reading(path, "a .zarr", parts=True):
@@ -127,7 +132,7 @@ def embedding_digest(rep: Any) -> str:
     """SHA-256 of the shape, dtype and values of an embedding, in memory or on disk."""
     sha = hashlib.sha256(f"{tuple(rep.shape)} {np.dtype(rep.dtype).str}".encode())
     for start in range(0, rep.shape[0], _DIGEST_ROWS):
-        sha.update(np.ascontiguousarray(rep[start : start + _DIGEST_ROWS]).tobytes())
+        sha.update(np.ascontiguousarray(read_rows(rep, slice(start, start + _DIGEST_ROWS), None)).tobytes())
     return sha.hexdigest()
 
 

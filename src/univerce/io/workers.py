@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from univerce.io.blocks import Rows, library, row_reader
+from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 
 READ_ROWS = 4096  # a multiple of the next, and the chunks of an atlas
@@ -104,11 +105,6 @@ def blocks_of_rows(n: int, block_rows: int) -> Iterator[slice]:
     """Split the rows ``[0, n)`` into blocks."""
     for start in range(0, n, block_rows):
         yield slice(start, min(start + block_rows, n))
-
-
-def read_rows(rep: Any, rows: slice) -> np.ndarray:
-    """Read ``[rows, n_dims]`` as float32."""
-    return np.asarray(rep[rows], dtype=np.float32)
 
 
 def map_rows(

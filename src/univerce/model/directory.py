@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from univerce._errors import FileError, reading
-from univerce.io.atomic import replacing
+from univerce.io.atomic import locked, recover, replacing
 from univerce.io.text import read_json
 from univerce.model.families import Family, find_family, read_config
 
@@ -60,6 +60,7 @@ class Model:
 
 def is_model(path: Path) -> bool:
     """Whether a directory holds a model that this package wrote; the checkpoints of others have the same names."""
+    recover(path)
     if not ((path / CONFIG).is_file() and (path / WEIGHTS).is_file()):
         return False
     return not {"config", "digest"}.isdisjoint(read_json(path / CONFIG))
@@ -90,15 +91,16 @@ def write_model(config: Any, path: Path, save: Callable[[Path], Any], extra: Map
 
     ``extra`` are more entries of ``config.json``, for the record. ``ValueError`` if ``path`` holds a model.
     """
-    if (path / CONFIG).exists():
-        raise ValueError(f"{path} already holds a model; choose another directory or remove it.")
-    with replacing(path / WEIGHTS) as part:
-        save(part)
-        digest = _digest(part, config)
-    entries = {"family": config.family, "config": config.to_dict(), "digest": digest, **(extra or {})}
-    with replacing(path / CONFIG) as part:
-        part.write_text(json.dumps(entries, indent=2) + "\n")
-        (path / WEIGHTS).chmod(part.stat().st_mode)  # safetensors lets nobody else read it
+    with locked(path):
+        if (path / CONFIG).exists():
+            raise ValueError(f"{path} already holds a model; choose another directory or remove it.")
+        with replacing(path / WEIGHTS) as part:
+            save(part)
+            digest = _digest(part, config)
+        entries = {"family": config.family, "config": config.to_dict(), "digest": digest, **(extra or {})}
+        with replacing(path / CONFIG) as part:
+            part.write_text(json.dumps(entries, indent=2) + "\n")
+            (path / WEIGHTS).chmod(part.stat().st_mode)  # safetensors lets nobody else read it
     return Model(config, digest, path)
 
 

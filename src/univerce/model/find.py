@@ -9,6 +9,7 @@ from univerce.genes.load import BUNDLED_MODEL, BUNDLED_MODELS
 from univerce.genes.release.hub import parse_hub
 from univerce.genes.release.models import MODELS
 from univerce.genes.release.source import Source, find_source
+from univerce.io.atomic import locked
 from univerce.model.directory import CONFIG, WEIGHTS, Model, is_model, read_family, read_model
 
 _BUNDLED = Path(__file__).resolve().parents[1] / "data"
@@ -80,15 +81,12 @@ def reads_sentences(model: str | Path | None) -> bool:
 
 def _converted(source: Source) -> Path:
     """Return the directory of a public model, converting it at first use in one process only."""
-    from filelock import FileLock
-
     path = source.converted
     if not (path / CONFIG).is_file():
         from univerce.model.convert import convert_source
 
         source.weights()  # before anything is made: nothing may be fetched, or nobody answers
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with locked(path):
             if not (path / CONFIG).is_file():
                 convert_source(source, path)
     return path

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
-from univerce.io.atomic import recover, replacing
+from univerce.io.atomic import replacing
 from univerce.model.checkpoint import read_network
 from univerce.model.config import UCEConfig
 from univerce.model.directory import Model
@@ -147,8 +147,6 @@ def _train(
     source = None if config.continue_from is None else find_source(config.continue_from, model)
     if fabric.is_global_zero:
         out_dir.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoint.pt", "log.csv"):
-            recover(out_dir / name)
     run = _Run(corpus, out_dir, fabric, source=source, tensorboard=tensorboard)
     steps = range(run.step, config.steps)
     try:

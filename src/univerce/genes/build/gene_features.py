@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.genes.build.proteome import Proteome
 from univerce.genes.encoders.encoder import Encoder
-from univerce.io.atomic import replacing, write_whole
+from univerce.io.arrays import read_arrays, write_arrays
+from univerce.io.atomic import write_whole
 
 BLOCK_PROTEINS = 1024
 
@@ -45,8 +45,7 @@ def encode_genes(
             if block is None or block[0].shape != (end - begin, encoder.dim):
                 features = encoder.encode(proteome.proteins[edges[begin] : edges[end]])
                 means, n_missing = gene_means(features, proteome.counts[begin:end])
-                with replacing(path) as part:
-                    np.savez(part, features=means, n_missing=n_missing)
+                write_arrays(path, features=means, n_missing=n_missing)
             paths.append(path)
             bar.update(int(edges[end] - edges[begin]))
     return paths
@@ -81,9 +80,5 @@ def gene_means(features: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, in
 
 def read_block(path: Path) -> tuple[np.ndarray, int] | None:
     """Read features and the number of proteins without any, or ``None`` if the block is missing or damaged."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-            return saved["features"], int(saved["n_missing"])
-    # the checksums of a zip detect damage
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    saved = read_arrays(path)
+    return None if saved is None else (saved["features"], int(saved["n_missing"]))

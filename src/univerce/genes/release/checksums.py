@@ -12,7 +12,7 @@ from pathlib import Path
 import pooch
 
 from univerce._settings import settings
-from univerce.io.atomic import write_whole
+from univerce.io.atomic import locked, write_whole
 
 logger = logging.getLogger("univerce")
 
@@ -60,12 +60,9 @@ def check_digest(name: str, path: Path) -> None:
 
 def record_checksum(name: str, digest: str) -> None:
     """Record the checksum of a name for later calls."""
-    from filelock import FileLock
-
     path = settings.cache_dir / _CHECKSUMS
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{_CHECKSUMS}.lock")):
+        with locked(path):
             text = json.dumps(read_checksums() | {name: digest}, indent=2, sort_keys=True)
             write_whole(path, f"{text}\n".encode())
     except OSError as error:

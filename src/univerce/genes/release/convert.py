@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from univerce.genes.release.parse import (
 from univerce.genes.release.registry import ESM2_15B, FIGSHARE_ARTICLE, protein_file
 from univerce.genes.release.unpickle import check_torch, load_pickle_plain, load_torch
 from univerce.genes.table import N_SPECIAL, PAD, make_table, write_around
-from univerce.io.atomic import replacing
+from univerce.io.atomic import replacing, scratch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,17 +122,16 @@ def convert_tables(
     for path in [tokens] if isinstance(tokens, Path | str) else tokens:
         check_torch(Path(path))
     out_dir = as_path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     sources = [species_chrom, *([tokens] if isinstance(tokens, Path | str) else tokens)]
     sources += [] if isinstance(species_offsets, Mapping) else [species_offsets]
     digests = {Path(source).name: file_sha256(source) for source in sources}
     written = {}
     with (
-        tempfile.TemporaryDirectory(dir=out_dir, prefix=".convert.") as scratch,
+        scratch(out_dir / "proteins") as unpacked,
         tqdm(total=len(wanted), desc="gene tables", disable=not settings.progress) as bar,
     ):
         given = protein_embeddings if isinstance(protein_embeddings, Mapping) else Path(protein_embeddings)
-        for name, proteins in protein_files(given, wanted, Path(scratch)):
+        for name, proteins in protein_files(given, wanted, unpacked):
             bar.set_postfix_str(name)
             check_torch(proteins)
             written[name] = out_dir / f"{name}.h5ad"

@@ -16,6 +16,7 @@ from univerce.genes.release.content import find_problem
 from univerce.genes.release.download import FetchError, Part
 from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
 from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
+from univerce.io.atomic import locked
 
 logger = logging.getLogger("univerce")
 
@@ -65,14 +66,12 @@ def fetch(name: str) -> Path:
 
 def fetch_asset(asset: Asset, directory: Path) -> Path:
     """Return the path of a file in a directory of the cache, or that of a copy of the hub; download it if it is new."""
-    from filelock import FileLock
-
     path = directory / asset.name
     if not path.is_file():
         if (copy := _hub_copy(asset)) is not None:
             return copy
         _require_writable(directory)
-        with FileLock(directory / f".{asset.name}.lock"):
+        with locked(path):
             if not path.is_file():  # another process may have fetched it in the meantime
                 return _hub_copy(asset) or _download(asset, path)
     if problem := find_problem(asset, path):

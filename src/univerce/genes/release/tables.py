@@ -13,6 +13,7 @@ from univerce.genes.release.models import PAPER
 from univerce.genes.release.registry import RELEASED_MODELS, RELEASED_SPECIES, list_tables, protein_file
 from univerce.genes.release.source import Source
 from univerce.genes.release.tensors import TABLES, open_tensors
+from univerce.io.atomic import locked
 
 logger = logging.getLogger("univerce")
 
@@ -27,12 +28,9 @@ def source_species(source: Source) -> list[str]:
 
 def convert_once(source: Source, species: str, directory: Path) -> dict[str, Path]:
     """Convert the table of a species into a directory unless it exists; concurrent processes wait for each other."""
-    from filelock import FileLock
-
     if source.name in RELEASED_MODELS:
         _require(source.name, [species])  # before the directory is made
-    directory.mkdir(parents=True, exist_ok=True)
-    with FileLock(directory.with_name(f".{directory.name}.lock")):
+    with locked(directory):
         if species in list_tables(directory):
             pass
         elif source.name in RELEASED_MODELS:

@@ -11,6 +11,7 @@ from univerce._settings import settings
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import exact_neighbors
 from univerce.inference.subsample import shuffled_rows
+from univerce.io.intact import read_rows
 
 _DRAW_CALIBRATION = -4
 
@@ -59,6 +60,6 @@ class _Masked:
         self.values, self.masked, self.shape = values, masked, values.shape
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        block = np.array(self.values[rows], dtype=np.float32)
+        block = np.array(read_rows(self.values, rows))
         block[self.masked[rows]] = np.nan
         return block

@@ -11,8 +11,10 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._errors import FileError, reading
 from univerce._validate import as_path
 from univerce.io.atomic import replacing
+from univerce.io.seal import is_intact, seal
 
 STORED = "label_classifier"
 FORMAT = 4
@@ -25,6 +27,7 @@ def write_content(path: Path, classes: Any, content: dict[str, Any]) -> None:
     with replacing(path) as part:
         stored = {"format": FORMAT, **content, "held_out": held_out}
         ad.AnnData(obs=classes, uns={STORED: stored}).write_h5ad(part, compression="gzip")
+        seal(part)
 
 
 def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -33,6 +36,11 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
         raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
     if not is_saved_classifier(path):
         raise ValueError(f"{str(path)!r} is not a saved classifier; write one with LabelClassifier.save.")
+    if not is_intact(path):
+        raise FileError(
+            f"{path} is damaged, or was changed after LabelClassifier.save wrote it. Copy it again from where it is "
+            "whole, or fit and save it again."
+        )
     adata = ad.read_h5ad(path)
     content = _plain(adata.uns[STORED])
     if content["format"] != FORMAT:
@@ -52,7 +60,7 @@ def is_saved_classifier(path: Any) -> bool:
 
     if not as_path(path).is_file() or not h5py.is_hdf5(as_path(path)):
         return False
-    with h5py.File(path, "r") as file:
+    with reading(path, "a classifier"), h5py.File(path, "r") as file:
         return f"uns/{STORED}/format" in file
 
 

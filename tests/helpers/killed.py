@@ -1,0 +1,214 @@
+"""Kill a writer before each change that it makes to a directory, and look at what is left."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.files import contents
+from univerce.io.atomic import write_whole
+
+KILLED, REFUSED = 77, 78
+_CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What a user calls, and how what it wrote is read."""
+
+    name: str
+    write: Callable[[Path], Any]
+    """Writes below a directory; the same call writes the same bytes."""
+    read: Callable[[Path], Any]
+    """What a reader of the package finds, in a form that can be compared; ``None`` for nothing, or work to resume."""
+    prepare: Callable[[Path], Any] = lambda directory: None
+    plain: Callable[[Path], Any] | None = None
+    """As ``read``, by a tool that repairs nothing."""
+    once: bool = False
+    """Whether a call after a complete one is refused."""
+    reads: bool = False
+    """Whether a call after a complete one only reads."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found after one kill."""
+
+    n: int
+    state: str
+    """``"old"``, ``"new"``, ``"none"``, or what is wrong."""
+    same: bool
+    """Whether the same call then gave the same bytes and nothing else."""
+
+    @property
+    def held(self) -> bool:
+        return self.state in ("old", "new", "none") and self.same
+
+
+def kill_everywhere(writer: Writer, scratch: Path, *, power: bool = False, every: bool = True) -> list[Outcome]:
+    """Kill before every change, or only those that others see: outside of directories of temporary files.
+
+    With ``power``, files that were not synced also lose their second half, as when the machine stops.
+    """
+    template = scratch / "before"
+    template.mkdir(parents=True)
+    _in_child(lambda: writer.prepare(template))
+    old, before = writer.read(_copy(template, scratch / "old")), contents(template)
+    whole = _copy(template, scratch / "whole")
+    n_changes = _in_child(lambda: writer.write(whole), before=sys.maxsize, directory=whole, every=every)[1]
+    new, after = writer.read(whole), _contents(whole)
+    assert new is not None and new != old, f"{writer.name} wrote nothing"  # noqa: PT018
+    outcomes = []
+    for n in range(n_changes + 1):
+        directory = _copy(template, scratch / f"{n}")
+        _in_child(lambda d=directory: writer.write(d), before=n, directory=directory, power=power, every=every)
+        state = _state(writer, directory, old, new)
+        _in_child(lambda d=directory: writer.write(d), refusable=writer.once and state == "new")
+        if writer.reads and state == "new":  # then this call has written nothing
+            write_whole(directory / "other", b"")
+            (directory / "other").unlink()
+        found = _contents(directory)
+        outcomes.append(Outcome(n, state, found == after))
+        if not outcomes[-1].same:
+            differ = sorted(k for k in after.keys() | found.keys() if after.get(k) != found.get(k))
+            print(f"{writer.name}, change {n} of {n_changes}: {state}; after a rerun other: {differ[:4]}")
+        shutil.rmtree(directory)
+    assert contents(template) == before
+    return outcomes
+
+
+def write_twice(writer: Writer, scratch: Path, n: int) -> bool:
+    """Stop a writer before its n-th change, let another process write the same, and continue.
+
+    Whether both then leave what one would.
+    """
+    template = scratch / "before"
+    template.mkdir(parents=True)
+    _in_child(lambda: writer.prepare(template))
+    whole, both = (_copy(template, scratch / name) for name in ("whole", "both"))
+    _in_child(lambda: writer.write(whole))
+    first = _start(lambda: writer.write(both), before=n, directory=both, stop=True)
+    os.waitpid(first, os.WUNTRACED)  # it has stopped, or ended
+    second = _start(lambda: writer.write(both), refusable=writer.once)
+    deadline = time.monotonic() + 0.3  # it waits for the first, or not
+    done = 0
+    while not done and time.monotonic() < deadline:
+        done = os.waitpid(second, os.WNOHANG)[0]
+        time.sleep(0.01)
+    try:
+        os.kill(first, signal.SIGCONT)
+        os.waitpid(first, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # it had ended before
+    if not done:
+        os.waitpid(second, 0)
+    return _contents(both) == _contents(whole)
+
+
+def _state(writer: Writer, directory: Path, old: Any, new: Any) -> str:
+    for read in filter(None, (writer.plain, writer.read)):
+        try:
+            found = read(directory)
+        except Exception as error:  # noqa: BLE001
+            return f"{type(error).__name__}: {error}"
+        if found not in (old, new, *([None] if old is None or read is writer.plain else [])):
+            return "half"
+    return "new" if found == new else "old" if old is not None else "none"
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    """Files, and directories that hold nothing."""
+    empty = {f"{d.relative_to(directory)}/": b"" for d in directory.rglob("*") if d.is_dir() and not any(d.iterdir())}
+    return contents(directory) | empty
+
+
+def _copy(template: Path, directory: Path) -> Path:
+    shutil.copytree(template, directory, symlinks=True)
+    return directory
+
+
+def _in_child(work: Callable[[], Any], *, refusable: bool = False, **options: Any) -> tuple[int, int]:
+    """Exit code, and number of changes if they are counted."""
+    reader, writer = os.pipe()
+    pid = _start(work, refusable=refusable, report=writer, **options)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        counted = file.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code not in (0, KILLED) and not (code == REFUSED and refusable):
+        raise AssertionError(f"the writer ended with {code}")
+    return code, int(counted or 0)
+
+
+def _start(
+    work: Callable[[], Any], *, before: int | None = None, directory: Path | None = None, power: bool = False,
+    every: bool = False, stop: bool = False, refusable: bool = False, report: int | None = None,
+) -> int:  # fmt: skip
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 2
+    try:
+        count = itertools.count()
+        if before is not None:
+            _watch(count, before, directory, power=power, every=every, stop=stop)
+        work()
+        if report is not None:
+            os.write(report, str(next(count)).encode())
+        code = 0
+    except (FileExistsError, ValueError):
+        code = REFUSED if refusable else code
+        if not refusable:
+            traceback.print_exc()
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _watch(count: Any, before: int, directory: Path, *, power: bool, every: bool, stop: bool) -> None:
+    """In a child: end, or stop, before a change of a directory."""
+    there = {file.stat().st_ino for file in directory.rglob("*")}
+    synced, sync = set[int](), os.fsync
+
+    def fsync(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    os.fsync = fsync
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if not (event in _CHANGES or (event == "open" and _writes(*arguments[1:]))) or isinstance(arguments[0], int):
+            return
+        path = Path(os.fsdecode(arguments[0]))
+        if path.is_absolute() and directory not in path.parents:  # others are relative to an open directory
+            return
+        if not every and (not path.is_absolute() or any(part.endswith(".part") for part in path.parts[:-1])):
+            return
+        if next(count) == before:
+            if stop:
+                os.kill(os.getpid(), signal.SIGSTOP)
+                return
+            if power:
+                for file in directory.rglob("*"):
+                    stat = file.lstat()
+                    if file.is_file() and stat.st_ino not in synced | there:
+                        os.truncate(file, stat.st_size // 2)
+            os._exit(KILLED)
+
+    sys.addaudithook(hook)
+
+
+def _writes(mode: str | None, flags: int) -> bool:
+    return bool(flags & _WRITES) if mode is None else bool(set(mode) & set("wax+"))
