@@ -55,24 +55,27 @@ class Outcome:
         return self.state in ("old", "new", "none") and self.same
 
 
-def kill_everywhere(writer: Writer, scratch: Path, *, power: bool = False, every: bool = True) -> list[Outcome]:
-    """Kill before every change, or only those that others see: outside of directories of temporary files.
+def kill_everywhere(
+    writer: Writer, scratch: Path, *, power: bool = False, inside: bool = False, most: int | None = None
+) -> list[Outcome]:
+    """Kill before each change that others see, or ``inside`` of directories of temporary files, too; ``most`` of them.
 
     With ``power``, files that were not synced also lose their second half, as when the machine stops.
     """
     template = scratch / "before"
     template.mkdir(parents=True)
     _in_child(lambda: writer.prepare(template))
-    old, before = writer.read(_copy(template, scratch / "old")), contents(template)
+    old, before = _copy(template, scratch / "old"), contents(template)
     whole = _copy(template, scratch / "whole")
-    n_changes = _in_child(lambda: writer.write(whole), before=sys.maxsize, directory=whole, every=every)[1]
-    new, after = writer.read(whole), _contents(whole)
-    assert new is not None and new != old, f"{writer.name} wrote nothing"  # noqa: PT018
+    n_changes = _in_child(lambda: writer.write(whole), before=sys.maxsize, directory=whole, inside=inside)[1]
+    after = _contents(whole)
+    known = {read: (read(old), read(whole)) for read in (writer.plain, writer.read) if read is not None}
+    assert all(new not in (None, before) for before, new in known.values()), f"{writer.name} wrote nothing"
     outcomes = []
-    for n in range(n_changes + 1):
+    for n in range(0, n_changes + 1, 1 if most is None else max(1, n_changes // most)):
         directory = _copy(template, scratch / f"{n}")
-        _in_child(lambda d=directory: writer.write(d), before=n, directory=directory, power=power, every=every)
-        state = _state(writer, directory, old, new)
+        _in_child(lambda d=directory: writer.write(d), before=n, directory=directory, power=power, inside=inside)
+        state = _state(writer, directory, known)
         _in_child(lambda d=directory: writer.write(d), refusable=writer.once and state == "new")
         if writer.reads and state == "new":  # then this call has written nothing
             write_whole(directory / "other", b"")
@@ -97,7 +100,7 @@ def write_twice(writer: Writer, scratch: Path, n: int) -> bool:
     _in_child(lambda: writer.prepare(template))
     whole, both = (_copy(template, scratch / name) for name in ("whole", "both"))
     _in_child(lambda: writer.write(whole))
-    first = _start(lambda: writer.write(both), before=n, directory=both, stop=True)
+    first = _start(lambda: writer.write(both), before=n, directory=both, stop=True, refusable=writer.once)
     os.waitpid(first, os.WUNTRACED)  # it has stopped, or ended
     second = _start(lambda: writer.write(both), refusable=writer.once)
     deadline = time.monotonic() + 0.3  # it waits for the first, or not
@@ -115,15 +118,17 @@ def write_twice(writer: Writer, scratch: Path, n: int) -> bool:
     return _contents(both) == _contents(whole)
 
 
-def _state(writer: Writer, directory: Path, old: Any, new: Any) -> str:
-    for read in filter(None, (writer.plain, writer.read)):
+def _state(writer: Writer, directory: Path, known: dict[Callable[[Path], Any], tuple[Any, Any]]) -> str:
+    """What readers find: a plain one first, since the other repairs."""
+    for read, (old, new) in known.items():
         try:
             found = read(directory)
         except Exception as error:  # noqa: BLE001
             return f"{type(error).__name__}: {error}"
-        if found not in (old, new, *([None] if old is None or read is writer.plain else [])):
+        missing = [None] if old is None or read is writer.plain else []  # between two names
+        if found not in (old, new, *missing):
             return "half"
-    return "new" if found == new else "old" if old is not None else "none"
+    return "new" if found == new else "none" if found is None else "old"
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
@@ -152,7 +157,7 @@ def _in_child(work: Callable[[], Any], *, refusable: bool = False, **options: An
 
 def _start(
     work: Callable[[], Any], *, before: int | None = None, directory: Path | None = None, power: bool = False,
-    every: bool = False, stop: bool = False, refusable: bool = False, report: int | None = None,
+    inside: bool = False, stop: bool = False, refusable: bool = False, report: int | None = None,
 ) -> int:  # fmt: skip
     pid = os.fork()
     if pid:
@@ -161,7 +166,7 @@ def _start(
     try:
         count = itertools.count()
         if before is not None:
-            _watch(count, before, directory, power=power, every=every, stop=stop)
+            _watch(count, before, directory, power=power, inside=inside, stop=stop)
         work()
         if report is not None:
             os.write(report, str(next(count)).encode())
@@ -177,7 +182,7 @@ def _start(
         os._exit(code)
 
 
-def _watch(count: Any, before: int, directory: Path, *, power: bool, every: bool, stop: bool) -> None:
+def _watch(count: Any, before: int, directory: Path, *, power: bool, inside: bool, stop: bool) -> None:
     """In a child: end, or stop, before a change of a directory."""
     there = {file.stat().st_ino for file in directory.rglob("*")}
     synced, sync = set[int](), os.fsync
@@ -194,7 +199,7 @@ def _watch(count: Any, before: int, directory: Path, *, power: bool, every: bool
         path = Path(os.fsdecode(arguments[0]))
         if path.is_absolute() and directory not in path.parents:  # others are relative to an open directory
             return
-        if not every and (not path.is_absolute() or any(part.endswith(".part") for part in path.parts[:-1])):
+        if not inside and (not path.is_absolute() or any(part.endswith(".part") for part in path.parts[:-1])):
             return
         if next(count) == before:
             if stop:

@@ -114,7 +114,7 @@ class EmbeddingStore:
                 if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                     store._create(manifest)
         _check_manifest(path, manifest)
-        for directory in (path, store._chunk(0).parent, path / MARKERS):
+        for directory in (path.absolute().parent, path, store._chunk(0).parent, path / MARKERS):
             remove_leftovers(directory)
         return store
 

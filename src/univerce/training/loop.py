@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+from univerce._errors import FileError
 from univerce._settings import settings
 from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
 from univerce.io.atomic import replacing
+from univerce.io.seal import is_intact, seal
 from univerce.model.checkpoint import read_network
 from univerce.model.config import UCEConfig
 from univerce.model.directory import Model
@@ -254,6 +256,7 @@ class _Run:
             state = {name: getattr(self, name).state_dict() for name in _STATES}
             with replacing(self.out_dir / "checkpoint.pt") as part:
                 torch.save({"recipe": self.recipe, "step": self.step, **state}, part)
+                seal(part)
         self.fabric.barrier()
 
     def close(self) -> None:
@@ -278,6 +281,8 @@ class _Run:
 
 
 def _load(checkpoint: Path, device: torch.device | str) -> dict[str, Any]:
+    if not is_intact(checkpoint):
+        raise FileError(f"{checkpoint} is damaged. Copy it again from where it is whole, or remove it to start over.")
     return torch.load(checkpoint, weights_only=True, map_location=device)
 
 

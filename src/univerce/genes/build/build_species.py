@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from univerce._errors import FileError
 from univerce._settings import settings
 from univerce._validate import as_path, check_whole
 from univerce.genes.build.annotation import special_tokens, text_chromosome_tokens
@@ -182,7 +183,7 @@ def build_species(
             h5ad.replace(part)
         else:
             write_table(ad.read_h5ad(h5ad), part)
-    shutil.rmtree(blocks[0].parent)
+    shutil.rmtree(blocks[0].parent, ignore_errors=True)  # another process may have built the same
     with contextlib.suppress(OSError):  # not empty: other work of this species
         (scratch / key).rmdir()
     logger.info("%s", report)
@@ -311,7 +312,9 @@ def _write_features(
 def _read(path: Path) -> tuple[np.ndarray, int]:
     block = read_block(path)
     if block is None:
-        raise ValueError(f"{path} was damaged while the table was built; call build_species again.")
+        raise FileError(
+            f"{path} was damaged, or removed by another process that built the same table; call build_species again."
+        )
     return block
 
 
