@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "info"} if args.verbose else {})
     wanted |= {name: vars(args)[name] for name in ("device", "precision", "batch_size") if vars(args).get(name)}
 
-    def show(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
         complain(str(message), args, "warning")
 
     try:

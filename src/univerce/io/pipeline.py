@@ -20,10 +20,14 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield the items, computing the next in a thread while one is used."""
     with ThreadPoolExecutor(1) as pool:
         here = copy_context()
-        pending = pool.submit(here.run, next, items, None)
+        pending = pool.submit(here.run, _next, items)
         while (item := pending.result()) is not None:
-            pending = pool.submit(here.run, next, items, None)
+            pending = pool.submit(here.run, _next, items)
             yield item
+
+
+def _next(items: Iterator[T]) -> T | None:
+    return next(items, None)
 
 
 def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from univerce._errors import FileError, reading
-from univerce.genes.release.download import describe
+from univerce.genes.release.content import describe
 from univerce.genes.release.unpickle import load_torch
 
 if TYPE_CHECKING:
