@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import univerce as uc
 from tests.helpers.toy import toy_genes, toy_table
 from univerce.genes import table as tables
 from univerce.genes.table import (
     N_SPECIAL,
     chromosome_index,
+    gene_features,
     gene_table_info,
     iter_token_features,
     make_table,
@@ -284,6 +286,29 @@ def test_the_digest_of_a_large_table_is_not_computed_to_read_it(tmp_path, monkey
     monkeypatch.setattr(tables, "_CHECKED_BYTES", N * DIM * 4 - 1)
     table = read_table(path)
     assert table.shape == (N, DIM)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["t.h5ad", "t.zarr.zip"])
+@pytest.mark.parametrize("key", ["X", "special_features", "chromosome_features"])
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path, monkeypatch, name, key, value):
+    """The digest fits: whoever made the table wrote them."""
+    table = toy_table()
+    values = table.X if key == "X" else table.uns[key]
+    values[2, 1] = value
+    table.uns["gene_table"]["digest"] = table_digest(table)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "validate_table", lambda table: None)
+        path = write_table(table, tmp_path / name)
+    said = f"features of {table.obs_names[2]!r}" if key == "X" else rf"uns\['{key}'\]"
+    with pytest.raises(uc.FileError, match=f"{path} .*{said}.* not finite"):
+        read_table(path)
+    if key == "X":
+        monkeypatch.setattr(tables, "_CHECKED_BYTES", -1)  # too large to be read as a whole
+        large = read_table(path)
+        assert len(gene_features(large, np.array([0, 1, 3]))) == 3
+        with pytest.raises(ValueError, match=said):
+            list(iter_token_features(large, np.arange(N_SPECIAL, N_SPECIAL + N)))
 
 
 def test_x_listed_among_the_layers_is_not_written_again(tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ def test_a_directory_that_a_killed_writing_left_is_no_model_and_can_be_written(t
     path = tmp_path / "model"
     path.mkdir()
     (path / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not a safetensors file"):
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or is not a safetensors file"):
         find_model(path)
     save_model(network(), path)
     assert find_model(path).config == CONFIG
@@ -169,7 +169,7 @@ def test_weights_are_hashed_once_in_a_process_and_again_when_the_file_changes(tm
         pytest.param(lambda path: (path / "config.json").write_text("{}"), "There is no model", id="no weights"),
         pytest.param(
             lambda path: [(path / f).write_text('{"d": 8}') for f in ("config.json", "model.safetensors")],
-            "is damaged or not a safetensors file",
+            "is damaged or is not a safetensors file",
             id="the config of something else",
         ),
         pytest.param(
@@ -199,6 +199,22 @@ def test_weights_that_do_not_fit_the_network_raise(tmp_path, precision):
     with pytest.raises(
         ValueError, match=r"does not fit the network: missing \['decoder.3.bias'\], unknown \['decoder.4"
     ):
+        read_network(model, precision=precision)
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, -torch.inf])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["decoder.3.bias", "transformer_encoder.layers.0.linear1.weight"])
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path, wrong, precision, name):
+    diverged = network()
+    model = save_model(diverged, tmp_path / "model")
+    diverged.get_parameter(name).data.view(-1)[-1] = wrong
+    with pytest.raises(ValueError, match=f"{name} holds values that are not finite; the model is not written"):
+        save_model(diverged, tmp_path / "other")
+    state = load_file(model.weights)
+    state[name].view(-1)[-1] = wrong
+    save_file(state, model.weights)
+    with pytest.raises(uc.FileError, match=f"^{model.weights}: {name} holds values that are not finite"):
         read_network(model, precision=precision)
 
 
@@ -252,6 +268,15 @@ def test_weights_of_another_precision_are_written_as_float32(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
+        pytest.param(
+            {"decoder__3__bias": torch.full((10,), 1e300, dtype=torch.float64)},
+            "decoder.3.bias.*finite",
+            id="too large",
+        ),
+        pytest.param(
+            {"decoder__3__bias": torch.ones(10).to(torch.int8)}, "decoder.3.bias holds torch.int8", id="integers"
+        ),
+        pytest.param({"decoder__3__bias": torch.ones(10) * 1j}, "decoder.3.bias holds torch.complex64", id="complex"),
         pytest.param({"decoder__3__bias": None}, r"missing \['decoder.3.bias'\], unknown \[\]", id="a name is missing"),
         pytest.param({"decoder__4__bias": torch.ones(3)}, r"unknown \['decoder.4.bias'\]", id="a name is unknown"),
         pytest.param(

@@ -121,6 +121,8 @@ def test_a_model_comes_back_as_it_was_written(tmp_path):
         ({"center": np.zeros(3, np.float32)}, "center has the shape"),
         ({"center": None}, "has no 'center'; it holds no linear model"),
         ({"weight": np.full((12, 10), np.nan, np.float16)}, "weight holds values that are not finite"),
+        ({"decoder.scale": np.full(28, np.inf, np.float32)}, "decoder.scale holds values that are not finite"),
+        ({"decoder.slopes": np.zeros((2, 10), np.int8)}, r"decoder.slopes has the shape \(2, 10\)"),
         ({"landmarks": np.array([99], np.int32), "landmark_vectors": np.zeros((1, 10), np.float16)}, "not among the"),
     ],
 )

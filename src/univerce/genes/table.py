@@ -202,9 +202,13 @@ def _check_finite(table: ad.AnnData, *keys: str) -> None:
             raise ValueError(f"uns[{key!r}] of the gene table holds values that are not finite numbers.")
 
 
+def _is_small(table: ad.AnnData) -> bool:
+    return bool(table.n_obs * table.n_vars * np.dtype(table.X.dtype).itemsize <= _CHECKED_BYTES)
+
+
 def _check_digest(table: ad.AnnData, what: str) -> None:
     """Raise ``ValueError`` if a table of up to 16 MiB of features does not match its digest."""
-    if table.n_obs * table.n_vars * np.dtype(table.X.dtype).itemsize > _CHECKED_BYTES:
+    if not _is_small(table):
         return
     noted = gene_table_info(table).get("digest")
     if (found := table_digest(table)) != noted:
@@ -302,6 +306,8 @@ def read_table(path: Path | str) -> ad.AnnData:
             table = read_h5ad(path, backed=True)
         validate_table(table)
         _check_digest(table, str(path))
+        if _is_small(table):
+            gene_features(table, np.arange(table.n_obs))
         return table
 
 

@@ -83,11 +83,10 @@ def missing_chunks(array: Any) -> int:
 
 def path_of(X: Any) -> str | None:
     """The file of a matrix or of a backed AnnData; ``None`` in memory."""
-    if getattr(X, "filename", None) is not None:
-        return str(X.filename)
     node = getattr(X, "group", X)
-    if hasattr(node, "file"):
-        return str(node.file.filename)
+    for holder in (node, getattr(node, "file", None)):  # AnnData has both, None in memory
+        if getattr(holder, "filename", None) is not None:
+            return str(holder.filename)
     return str(node.store_path).removeprefix("file://") if hasattr(node, "store_path") else None
 
 

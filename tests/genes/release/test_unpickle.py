@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
 
-from univerce.genes.release.unpickle import load_pickle_plain, load_torch
+import univerce as uc
+from univerce.genes.release.unpickle import _Dtype, check_torch, load_pickle_plain, load_torch
 
 
 class Evil:
@@ -101,6 +104,44 @@ def test_a_damaged_pickle_is_a_value_error_that_names_the_file(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"x\.pkl was refused"):
             load_pickle_plain(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x.", id="bytes"),
+        pytest.param(b"\x80\x05\x96" + (2**36).to_bytes(8, "little") + b"x.", id="bytearray"),
+        pytest.param(b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", id="frame"),
+        pytest.param(b"\x80\x04]r\xff\xff\xff\x7f", id="memo"),
+    ],
+)
+def test_memory_is_taken_for_what_a_pickle_holds_not_for_what_it_states(tmp_path, content):
+    (tmp_path / "x.pkl").write_bytes(content)
+    tracemalloc.start()
+    with contextlib.suppress(uc.FileError):
+        load_pickle_plain(tmp_path / "x.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+def test_a_pickle_does_not_change_the_classes_that_read_it(tmp_path):
+    before = vars(_Dtype).copy()
+    (tmp_path / "x.pkl").write_bytes(b"cnumpy\ndtype\n(N}Vcode\nVf8\nstb.")
+    with pytest.raises(uc.FileError, match="it changes the state of an object"):
+        load_pickle_plain(tmp_path / "x.pkl", numpy_numbers=True)
+    assert vars(_Dtype) == before
+
+
+def test_a_flipped_bit_of_a_torch_file_is_found_by_its_checksums(tmp_path):
+    path = tmp_path / "x.torch"
+    torch.save(torch.zeros(1000), path)
+    check_torch(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(bytes(2000)) + 900] ^= 1
+    path.write_bytes(content)
+    assert load_torch(path).count_nonzero() == 1, "torch does not look"
+    with pytest.raises(uc.FileError, match=r"x\.torch .* the checksum of .* differs"):
+        check_torch(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])

@@ -106,6 +106,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         with path.open("rb") as content:
             seen = describe(content.read(512))
-        raise FileError(f"{path} is damaged or not a safetensors file ({error}); it is {seen}.") from error
+        raise FileError(f"{path} is damaged or is not a safetensors file ({error}); it is {seen}.") from error
     with reading(path, "a safetensors file"), file:
         yield file
