@@ -160,6 +160,10 @@ BEHAVIORS: dict[str, Behavior] = {
     "the file, compressed although that was not asked for": Behavior(
         lambda: [answer(gzip.compress(BODY), headers=[("Content-Encoding", "gzip")])]
     ),
+    "compressed, breaks off": Behavior(
+        lambda: [broken(gzip.compress(BODY), 100_000, headers=[*TAG, ("Content-Encoding", "gzip")]), ranged()],
+        ranges=(None, None), waits=(0,),
+    ),
     "breaks off twice, and continues": Behavior(
         lambda: [ranged(cuts=[1000, 5000])], ranges=(None, "bytes=1000-", "bytes=6000-"), waits=(0, 0)
     ),

@@ -140,7 +140,8 @@ class Part:
         if response.is_redirect:
             return
         status, have, answer = response.status_code, self._have(), response.headers
-        continues = answer.get("Content-Range", "").startswith(f"bytes {have}-") and answer.get("ETag") == self._note()
+        tag = "" if "Content-Encoding" in answer else answer.get("ETag", "")  # ranges count compressed bytes
+        continues = answer.get("Content-Range", "").startswith(f"bytes {have}-") and tag == self._note()
         if have and (status == 416 or (status == 206 and not continues)):
             response.close()
             if answer.get("Content-Range") == f"bytes */{have}":
@@ -159,7 +160,7 @@ class Part:
             raise _Busy(message, answer) if retry.is_passing(status, answer) else FetchError(message)
         if not start:
             self.path.write_bytes(b"")
-            self._tag.write_text(answer.get("ETag", ""))
+            self._tag.write_text(tag)
 
     def _refusal(self, response: Response, start: int) -> tuple[str, int]:
         """Why an answer that goes on from ``start`` cannot be of the file, and the size of the file by its headers."""
