@@ -13,7 +13,7 @@ from benchmarks.measurement import Run
 NAMES = (
     "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
     "species", "ablations", "robustness", "outliers", "coverage", "selection", "label_statistics", "label_fit",
-    "discovery_statistics", "statistics", "servers", "kills",
+    "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB, or take half an hour
 BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints", "fuzz", "damaged_files")

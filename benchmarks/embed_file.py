@@ -1,7 +1,7 @@
 """Embed a file in a fresh process and print as JSON what that took.
 
-``python embed_file.py CELLS HOW OUT [MODEL]``: HOW is memory, backed, lazy or dask (a cluster of one process); OUT is a
-zarr store, or ``-`` for ``obsm``.
+``python -m benchmarks.embed_file CELLS HOW OUT [MODEL]``: HOW is memory, backed, lazy or dask (a cluster of
+one process); OUT is a zarr store, or ``-`` for ``obsm``.
 """
 
 from __future__ import annotations

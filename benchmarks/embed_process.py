@@ -1,6 +1,7 @@
 """Embed cells in a fresh process, as a user would, and print as JSON what that took.
 
-``python embed_process.py MODEL CELLS PRECISION OUT STARTED``: STARTED is the time at which the process was asked for.
+``python -m benchmarks.embed_process MODEL CELLS PRECISION OUT STARTED``: STARTED is the time at which the process was
+asked for.
 """
 
 from __future__ import annotations

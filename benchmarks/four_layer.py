@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import embed_process
 from benchmarks.measurement import Run, check, print_table
 from benchmarks.release import generated_cells, make_model
 from tests.helpers.reference import ReferenceUCE
@@ -47,7 +46,7 @@ def fresh_process(run: Run, model: Path) -> None:
     figures, embedding = {}, {}
     for precision in PRECISIONS:
         out = scratch / f"{precision}.npy"
-        command = [sys.executable, embed_process.__file__, model, cells, precision, out, str(time.time())]
+        command = [sys.executable, "-m", "benchmarks.embed_process", model, cells, precision, out, str(time.time())]
         done = subprocess.run(
             [str(c) for c in command], capture_output=True, text=True, check=True, env=run.environment
         )

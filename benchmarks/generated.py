@@ -1,10 +1,11 @@
-"""Generated counts of any number of cells in a zarr, written in blocks."""
+"""Generated counts of any number of cells in a file, written in blocks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -36,14 +37,19 @@ def counts(start: int, stop: int, n_genes: int = N_GENES, expressed: int = EXPRE
     return block
 
 
-def write_zarr(path: Path, n_cells: int) -> Path:
-    """An AnnData zarr with CSR counts, never more than a block of it in memory."""
-    root = zarr.open_group(path, mode="w", zarr_format=2)
-    ad.io.write_elem(root, "/", ad.AnnData(counts(0, min(_BLOCK, n_cells)), var=pd.DataFrame(index=gene_names())))
+def write_cells(path: Path, n_cells: int, n_genes: int = N_GENES, expressed: int = EXPRESSED) -> Path:
+    """An ``.h5ad`` or ``.zarr`` with CSR counts, never more than a block of it in memory."""
+    h5ad = path.suffix == ".h5ad"
+    root = h5py.File(path, "w") if h5ad else zarr.open_group(path, mode="w", zarr_format=2)
+    first = counts(0, min(_BLOCK, n_cells), n_genes, expressed)
+    ad.io.write_elem(root, "/", ad.AnnData(first, var=pd.DataFrame(index=gene_names(n_genes))))
     stored = ad.io.sparse_dataset(root["X"])
     for start in range(_BLOCK, n_cells, _BLOCK):
-        stored.append(counts(start, min(start + _BLOCK, n_cells)))
+        stored.append(counts(start, min(start + _BLOCK, n_cells), n_genes, expressed))
     obs = pd.DataFrame(index=[f"cell {i}" for i in range(n_cells)])
     ad.io.write_elem(root, "obs", obs)
-    zarr.consolidate_metadata(root.store)
+    if h5ad:
+        root.close()
+    else:
+        zarr.consolidate_metadata(root.store)
     return path

@@ -18,8 +18,7 @@ import anndata as ad
 import numpy as np
 import zarr
 
-from benchmarks import embed_file
-from benchmarks.generated import EXPRESSED, N_GENES, write_zarr
+from benchmarks.generated import EXPRESSED, N_GENES, write_cells
 from benchmarks.measurement import Run, check
 from univerce.genes.release.registry import BUNDLED_TABLES
 from univerce.model import UCE, UCEConfig, save_model
@@ -41,7 +40,7 @@ def small_model(directory: Path) -> str:
 
 
 def command(cells: Path, out: Path, model: str) -> list[str]:
-    return [sys.executable, embed_file.__file__, str(cells), "lazy", str(out), model]
+    return [sys.executable, "-m", "benchmarks.embed_file", str(cells), "lazy", str(out), model]
 
 
 def embed(run: Run, cells: Path, out: Path, model: str) -> dict:
@@ -71,7 +70,7 @@ def main(run: Run) -> None:
     model, scratch = name or small_model(run.scratch()), run.scratch()
     rows, peaks = [], []
     for n in sizes:
-        cells, out = write_zarr(scratch / "cells.zarr", n), scratch / "store.zarr"
+        cells, out = write_cells(scratch / "cells.zarr", n), scratch / "store.zarr"
         found = embed(run, cells, out, model)
         stages = found["stages"]
         shares = [f"{stages[stage] / stages['all']:.0%}" for stage in STAGES]

@@ -21,7 +21,6 @@ import torch
 import zarr
 from torch import nn
 
-from benchmarks import embed_file
 from benchmarks.four_layer import flops, product_rate
 from benchmarks.generated import counts, gene_names
 from benchmarks.measurement import Run, check
@@ -160,7 +159,7 @@ def files(run: Run, rows: Rows, rates: Rates, n_cells: int) -> None:
         if not path.exists():
             write(path, kind, chunk, n_cells)
         done = subprocess.run(
-            [sys.executable, embed_file.__file__, str(path), how, "-"],
+            [sys.executable, "-m", "benchmarks.embed_file", str(path), how, "-"],
             capture_output=True, text=True, check=True, env=run.environment,
         )  # fmt: skip
         got = json.loads(done.stdout.splitlines()[-1])

@@ -17,7 +17,7 @@ _BLOCK_ROWS = 8192
 def get_counts(adata: ad.AnnData, layer: str | None, *, name: str = "") -> Any:
     """Read the counts into memory, from a file or a dask array too; ``ValueError`` if they are not counts."""
     x = get_layer(adata, layer)
-    if not (isinstance(x, np.ndarray) or sp.issparse(x)):
+    if not (isinstance(x, np.ndarray) or sp.issparse(x)) or x.dtype == np.float16:  # scipy has no float16
         x = sp.vstack([block for _, block in iter_blocks(x, _BLOCK_ROWS)], format="csr")
     check_counts(x, where=f"{name}: {layer_name(layer)}" if name else layer_name(layer))
     return x

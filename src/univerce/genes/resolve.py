@@ -63,7 +63,7 @@ def resolve_genes(
     if isinstance(species_keys, str):
         cells = pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
     cells = cells.remove_unused_categories()
-    counts, n_cells = _sampled_counts(X, len(var), np.asarray(cells.codes), len(cells.categories), layer_name(layer))
+    counts, n_cells = _sampled_counts(X, X.shape[1], np.asarray(cells.codes), len(cells.categories), layer_name(layer))
 
     var = var if isinstance(var, pd.DataFrame) else var.to_memory()  # of a lazy AnnData
     others = other_features(var)
@@ -84,7 +84,7 @@ def resolve_genes(
         )
         report.check(mapping.names)
         logger.info("%s", report)
-        rows = np.full(len(var), -1, dtype=np.int32)
+        rows = np.full(X.shape[1], -1, dtype=np.int32)
         rows[others == ""] = mapping.rows
         resolved[species] = ResolvedGenes(table, rows, report)
     return resolved
