@@ -18,7 +18,7 @@ from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.feature_types import other_features
 from univerce.genes.load import load_table
 from univerce.genes.lookup import map_columns
-from univerce.genes.spellings import clean_names, stable_id
+from univerce.genes.spellings import clean_names, genome_species, split_genome, stable_id
 from univerce.io.blocks import iter_blocks, n_blocks
 
 logger = logging.getLogger("univerce")
@@ -67,11 +67,12 @@ def resolve_genes(
 
     var = var if isinstance(var, pd.DataFrame) else var.to_memory()  # of a lazy AnnData
     others = other_features(var)
-    named = _name_columns(var[others == ""], gene_key)
+    columns, genomes = _name_columns(var[others == ""], gene_key), _genomes(var[others == ""])
     resolved = {}
     for i, species in enumerate(cells.categories):
         table = tables[species] if tables and species in tables else load_table(species, model=model)
         mine = counts[i][others == ""]
+        named = _with_genome(columns, genomes, species)
         mapping, source = map_columns(named, table)
         report = coverage(
             mapping,
@@ -120,6 +121,26 @@ def _name_columns(var: pd.DataFrame, gene_key: str | None) -> dict[str, list[str
     known = {str(column): clean_names(get_column(var, column, name="adata.var")) for column in used}
     columns = {"var_names": clean_names(var.index), **known}
     return dict(sorted(columns.items(), key=lambda item: not _are_ids(item[1])))
+
+
+def _genomes(var: pd.DataFrame) -> list[str]:
+    """Species of each variable, if ``var["genome"]`` tells several apart, ``""`` if unknown; otherwise nothing."""
+    names = clean_names(get_column(var, "genome", name="adata.var")) if "genome" in var else []
+    known = {name: genome_species(name) for name in set(names)}
+    return [known[name] for name in names] if len(set(known.values()) - {""}) > 1 else []
+
+
+def _with_genome(columns: Mapping[str, list[str]], genomes: Sequence[str], species: str) -> Mapping[str, list[str]]:
+    """Add the prefix of its genome to a name of another species: Cd3d of the mouse is not CD3D in another case."""
+    if not genomes:
+        return columns
+    return {
+        column: [
+            name if genome in ("", species) or not name or split_genome(name)[0] else f"{genome}___{name}"
+            for genome, name in zip(genomes, names, strict=True)
+        ]
+        for column, names in columns.items()
+    }
 
 
 def _are_ids(names: Sequence[str]) -> bool:

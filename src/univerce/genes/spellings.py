@@ -67,6 +67,11 @@ def split_genome(name: str) -> tuple[str, str]:
     return (_ASSEMBLIES[match[1].lower()], match[2]) if match[1] else (match[3].lower(), match[4])
 
 
+def genome_species(name: str) -> str:
+    """Find the species of a genome such as ``GRCh38`` or ``refdata-gex-mm10-2020-A``, ``""`` if it is unknown."""
+    return split_genome(f"{re.sub('refdata-(?:cellranger-|gex-)?', '', name, flags=re.IGNORECASE)}_x")[0]
+
+
 def split_joined(name: str) -> tuple[str, ...]:
     """Split ``TP53_ENSG00000141510`` into identifier and symbol; nothing if the name is not both."""
     match = _JOINED.fullmatch(name)

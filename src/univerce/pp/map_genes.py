@@ -40,7 +40,7 @@ def map_genes(
     variables of one gene add up. Nothing is removed: variables without a gene stay and are listed in the report.
 
     Variables of another ``var["feature_types"]`` than "Gene Expression" (antibodies, guides, peaks) have no gene. If
-    prefixes tell genomes apart, only genes with that of the species are found.
+    prefixes or ``var["genome"]`` tell genomes apart, only genes with that of the species are found.
 
     Parameters
     ----------
