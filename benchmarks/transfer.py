@@ -2,13 +2,17 @@
 
 Writes a table of means, and one with a row for each transfer and representation, means over the seeds. The seed is that
 of the model's sentences and of the folds of the calibration. ``kinds=condition,technology`` chooses kinds of transfers,
-``method=`` the classifier, ``seeds=0,1`` the seeds.
+``method=`` the classifier, ``seeds=0,1`` the seeds. ``cache=DIR`` keeps the scores of each transfer, so that a run that
+was interrupted goes on; empty it when the code has changed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -117,10 +121,22 @@ def transfer(methods: Methods, train: Side, test: Side, method: str, seeds: Sequ
     return out
 
 
+def kept(cache: str | None, key: list, compute: Callable[..., list[tuple]], *args: object) -> list[tuple]:
+    """Read what was computed before, or compute and write it."""
+    if cache is None:
+        return compute(*args)
+    path = Path(cache) / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(compute(*args)))
+    return [tuple(row) for row in json.loads(path.read_text())]
+
+
 def main(run: Run) -> None:
     """Label every pair in both directions."""
     seeds = [int(seed) for seed in run.option("seeds", "0,1,2").split(",")]
-    methods = Methods(run.data, run.scratch(), seeds=seeds)
+    methods = Methods(run.data, run.scratch(), seeds=seeds, bag=False)
+    cache = run.option("cache")
     kinds, method = run.option("kinds"), run.option("method", "logistic")
     rows = []
     for pair in TRANSFERS:
@@ -129,7 +145,10 @@ def main(run: Run) -> None:
         for train, test in pair.directions():
             begin = time.perf_counter()
             name = f"{pair.kind}: {train.label} > {test.label}"
-            rows += [(pair.kind, name, *row) for row in transfer(methods, train, test, method, seeds)]
+            found = kept(
+                cache, [name, method, seeds, methods.found.digest], transfer, methods, train, test, method, seeds
+            )
+            rows += [(pair.kind, name, *row) for row in found]
             print(f"{name}: {time.perf_counter() - begin:.0f} s", flush=True)
     scores = pd.DataFrame(rows, columns=["kind", "set", "method", "seed", "measure", "value"])
     show(run, scores, method)

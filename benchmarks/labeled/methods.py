@@ -69,6 +69,8 @@ class Methods:
         Directories of models that were fitted to other samples of the training cells, scored as its seeds 1, 2, ...
     seeds
         Seeds of its sentences, if it reads sentences.
+    bag
+        Also the bag of features, which needs the training sets.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Methods:
         model: str | Path | None = None,
         resamples: Sequence[Path] = (),
         seeds: Sequence[int] = (0, 1, 2),
+        bag: bool = True,
     ) -> None:
         self.data, self.scratch, self.seeds, self.resamples = data, scratch, tuple(seeds), tuple(resamples)
+        self.bag = bag
         self.model: str | Path = BUNDLED_MODEL if model is None else model
         self.found = uc.model.find_model(model)
         self.name = self.found.config.model_id if model is None else Path(str(model)).name
@@ -119,7 +123,8 @@ class Methods:
             else:
                 models = [self.model, *self.resamples]
                 out = {(self.name, k): self.embed(adata, model=model) for k, model in enumerate(models)}
-            out[BAG, -1] = self._bag(adata, self.species(name))
+            if self.bag:
+                out[BAG, -1] = self._bag(adata, self.species(name))
             self._whole[name] = out
         return self._whole[name]
 
