@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 
 import univerce as uc
@@ -81,6 +82,33 @@ def test_blocks_do_not_matter(model, monkeypatch):
     for size in (1, 4 * 24 * 7, 4 * 24 * 100):
         monkeypatch.setattr(expression, "_ACTIVATIONS", size)
         np.testing.assert_allclose(predicted(adata, genes, model), whole, atol=1e-6)
+
+
+def test_genes_that_were_measured_are_scored_beside_chance_and_depth(model):
+    adata = embedded(model, n=40)
+    table = tiny_table("human")
+    adata = adata[:, 5:].copy()
+    adata.obsm["X_uce"][3] = np.nan
+    symbols = table.obs["symbol"].tolist()
+    adata.X = sp.csr_matrix(np.where(adata.var_names == symbols[8], 1, adata.X.toarray()))
+    found = uc.tl.predict_expression(adata, symbols[:12], model=model)
+    known = np.arange(40) != 3
+    counts = pd.DataFrame(adata.X.toarray(), columns=adata.var_names)[known]
+    for name, row in found.var.iterrows():
+        if name not in counts or (counts[name] > 0).all():
+            assert np.isnan(row["auroc"])
+            continue
+        has = (counts[name] > 0).to_numpy()
+        for column, score in (
+            ("auroc", found[known, name].X.ravel()),
+            ("auroc_depth", (counts > 0).sum(axis=1).to_numpy()),
+        ):
+            above = np.subtract.outer(score[has].astype(float), score[~has].astype(float))
+            assert row[column] == pytest.approx(((above > 0) + 0.5 * (above == 0)).mean())
+        assert row["share"] == has.mean()
+    assert found.var["auroc"].isna().sum() == 6
+    other = tiny_table("mouse").obs["symbol"].iloc[0]
+    assert "auroc" not in uc.tl.predict_expression(adata, other, species="mouse", model=model).var
 
 
 def test_genes_of_another_species_are_predicted(model):

@@ -382,6 +382,13 @@ def test_sets_hold_the_true_label_of_each_type_and_are_as_small_as_the_rule_says
     np.testing.assert_allclose(classes["set_coverage"], by_type[classes.index], atol=0.06)
     assert big.uns[KEY]["scores"]["set_coverage"] == pytest.approx(inside.mean(), abs=0.03)
     under = {"T cell": {"CD4 T", "CD8 T"}, "lymphocyte": {"CD4 T", "CD8 T", "B"}}
+    right = {
+        "one_label": found.astype(str) == truth,
+        "term": [t in under.get(n, ()) for t, n in zip(truth, found, strict=True)],
+    }
+    for kind, given in (("one_label", found.isin(list(SIZES))), ("term", found.isin(list(under)))):
+        accuracy = np.mean(np.asarray(right[kind])[given])
+        assert big.uns[KEY]["scores"][f"set_{kind}_accuracy"] == pytest.approx(accuracy, abs=0.03)
     for labels, name in zip(sets, found.astype(str), strict=True):
         labels = set(labels) - {""}
         covering = [term for term, members in under.items() if labels <= members]
@@ -473,6 +480,10 @@ def test_an_atlas_on_disk_gives_the_same(reference, query, tmp_path):
     for path in (tmp_path / "atlas.zarr", tmp_path / "atlas.h5ad"):
         transfer(query, path, threshold={"coverage": 0.8})
         pd.testing.assert_frame_equal(query.obs, expected)
+    reference.obs["cell_type"] = reference.obs.pop("type")
+    reference.write_zarr(tmp_path / "cell_type.zarr")
+    transfer_labels(query, tmp_path / "cell_type.zarr", use_rep="X_toy")
+    assert (query.obs["cell_type_transferred"].astype(str) == query.obs[f"{KEY}_best"].astype(str)).all()
 
 
 def test_options_of_a_fitted_classifier_may_be_repeated_but_not_changed(reference, query):

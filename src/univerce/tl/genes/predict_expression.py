@@ -26,6 +26,7 @@ from univerce.genes.table import gene_table_info
 from univerce.inference.expression import predict_logits
 from univerce.inference.inputs import check_table
 from univerce.inference.recorded_model import recorded_model
+from univerce.tl.genes._detected import score_genes
 from univerce.tl.genes._genes import describe_genes, find_rows
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def predict_expression(
     ``obs``
         That of ``adata``.
     ``var``
-        ``symbol`` and ``ensembl_id``, indexed by ``genes``.
+        ``symbol`` and ``ensembl_id``, indexed by ``genes``. For genes of the species of the cells also ``share`` of the
+        cells with a count, ``auroc`` between cells with and without (0.5 is chance), and ``auroc_depth``, that of the
+        number of genes of a cell alone; NaN for genes that were not measured or that all cells or none have. The
+        counts of a gene are part of the embedding, so that this flatters genes that were measured.
     ``uns["predict_expression"]["params"]``
         Parameters.
 
@@ -144,7 +148,10 @@ def predict_expression(
         logits[known] = predict_logits(made_by, cells.rows(known), table, rows, names=names, done=bar.update)
     if offset is not None:
         logits += offset
-    out = ad.AnnData(expit(logits), obs=adata.obs.copy(), var=describe_genes(table, rows, names))
+    var = describe_genes(table, rows, names)
+    if list(space.table_digest) == [key]:
+        var = var.join(score_genes(adata, table, rows, logits).set_axis(var.index))
+    out = ad.AnnData(expit(logits), obs=adata.obs.copy(), var=var)
     params = {"use_rep": use_rep, "species": key, "model": space.model, "model_digest": space.model_digest}
     out.uns["predict_expression"] = {"params": params | {"gene_frequency": offset is not None}}
     return out

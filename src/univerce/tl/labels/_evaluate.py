@@ -83,7 +83,14 @@ def _score_sets(
     if (held.batches != "").any():
         cells = pd.DataFrame({"coverage": inside, "size": size, "one_label": label >= 0}).groupby(held.batches)
         tables["set_coverage"] = cells.mean().assign(n_cells=cells.size()).rename_axis("batch")
-    average = {"set_coverage": inside, "set_size": size, "set_one_label": label >= 0, "set_term": term >= 0}
+    one, several = label >= 0, term >= 0
+    average = {"set_coverage": inside, "set_size": size, "set_one_label": one, "set_term": several}
     return {name: float(np.average(v, weights=held.weights)) for name, v in average.items()} | {
-        "set_coverage_worst_label": float(classes["set_coverage"].min())
+        "set_one_label_accuracy": _mean(inside[one], held.weights[one]),
+        "set_term_accuracy": _mean(ancestors.members[held.truth[several], term[several]], held.weights[several]),
+        "set_coverage_worst_label": float(classes["set_coverage"].min()),
     }
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(np.average(values, weights=weights)) if weights.sum() > 0 else float("nan")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import networkx as nx
     from mudata import MuData
 
+_CELL_TYPE = "cell_type"
+
 
 @document
 def transfer_labels(
@@ -64,7 +66,8 @@ def transfer_labels(
         AnnData with labels and an embedding; the path of an ``.h5ad`` or ``.zarr``, such as an atlas, which is read in
         blocks; or a fitted :class:`univerce.tl.LabelClassifier` or its path.
     groupby
-        Column of ``reference.obs`` with the labels. A classifier knows its own.
+        Column of ``reference.obs`` with the labels; ``None`` takes ``cell_type``, which every atlas has. A classifier
+        knows its own.
     use_rep
         Key of the embedding in ``obsm`` of both. With a classifier the default is the key it was fitted on.
     threshold
@@ -121,9 +124,9 @@ def transfer_labels(
         ``table`` (cells, mean confidence and kind of each label), ``params`` (options, temperature, threshold, shares
         of the labels, recall of an index, cells that are in the reference), ``scores`` (of held-out cells: accuracy,
         macro-F1, calibration error before and after; coverage and accuracy at a threshold chosen without them, for
-        labels and terms together and apart; coverage and size of sets; with an ontology hierarchical precision, recall
-        and F1), and the tables ``reliability``, ``risk_coverage``, ``classes`` (scores of each label), ``left_out``
-        and, with ``label_set`` and batches, ``set_coverage`` (of each batch).
+        labels and terms together and apart; coverage and size of sets, and accuracy of their labels and terms; with an
+        ontology hierarchical precision, recall and F1), and the tables ``reliability``, ``risk_coverage``, ``classes``
+        (scores of each label), ``left_out`` and, with ``label_set`` and batches, ``set_coverage`` (of each batch).
         :func:`univerce.pl.label_transfer` draws them.
 
     Raises
@@ -212,10 +215,11 @@ def _get_classifier(
 ) -> LabelClassifier:  # fmt: skip
     """The given classifier, or one fitted to the reference."""
     if isinstance(reference, ad.AnnData):
-        if groupby is None:
+        if groupby is None and _CELL_TYPE not in reference.obs:
             raise ValueError(
                 f"groupby= must name the column of reference.obs to transfer: {', '.join(map(repr, reference.obs))}."
             )
+        groupby = groupby or _CELL_TYPE
         query.check_comparable(Cells.read(reference, use_rep, name="reference"), check_space=check_space)
         return LabelClassifier.fit(reference, groupby=groupby, use_rep=use_rep, client=client, **options)
     if not isinstance(reference, LabelClassifier):
