@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.differential_expression import simulate as differential_expression
+from benchmarks.dispersion_variants import simulate as dispersion_variants
 from benchmarks.measurement import Run
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
-TOPICS: dict[str, Callable[[Run], Iterator[Table]]] = {"differential_expression": differential_expression}
+TOPICS: dict[str, Callable[[Run], Iterator[Table]]] = {
+    "differential_expression": differential_expression,
+    "dispersion_variants": dispersion_variants,
+}
 
 
 def main(run: Run) -> None:

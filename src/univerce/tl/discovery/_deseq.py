@@ -10,7 +10,7 @@ import pandas as pd
 
 STATISTICS = ("log2_fold_change", "standard_error", "score", "p_value", "p_adjusted")
 _GENES_PER_BIN, _CUT, _LEAST_DISPERSION = 50, 0.1, 1e-3
-_LEAST_PRIOR = 0.25  # of PyDESeq2
+LEAST_PRIOR = 0.25  # of PyDESeq2
 
 
 def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = None) -> pd.DataFrame:
@@ -48,15 +48,9 @@ def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = 
                 'A test between donors needs PyDESeq2: pip install "univerce[de]". Without donor_key there are fold '
                 "changes without a test."
             ) from error
-        samples = pd.RangeIndex(len(sums)).astype(str)
-        design = pd.DataFrame({"intercept": 1.0}, index=samples)
-        if pairs is not None:
-            design = design.join(
-                pd.get_dummies(pd.Series(pairs, samples), prefix="donor", drop_first=True, dtype=float)
-            )
-        design["case"] = is_case.astype(float)
+        design = design_matrix(is_case, pairs)
         inference = DefaultInference(n_cpus=1)
-        counts = pd.DataFrame(sums.astype(np.int64), index=samples)
+        counts = pd.DataFrame(sums.astype(np.int64), index=design.index)
         data = DeseqDataSet(
             counts=counts, metadata=design, design=design, refit_cooks=False, inference=inference, quiet=True
         )
@@ -65,7 +59,7 @@ def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = 
         data.var["fitted_dispersions"] = dispersion_trend(sums, data.layers["_mu_hat"], design.shape[1])
         data.fit_dispersion_prior()
         if not np.isfinite(data.uns["prior_disp_var"]):  # no gene has excess variance
-            data.uns["prior_disp_var"] = np.float64(_LEAST_PRIOR)
+            data.uns["prior_disp_var"] = np.float64(LEAST_PRIOR)
         data.fit_MAP_dispersions()
         data.fit_LFC()
         data.calculate_cooks()
@@ -81,6 +75,15 @@ def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = 
         adjusted[tested] = false_discovery_control(p[tested])
     columns: list[Any] = [found["log2FoldChange"].to_numpy(float), found["lfcSE"].to_numpy(float), score, p, adjusted]
     return pd.DataFrame(dict(zip(STATISTICS, columns, strict=True)))
+
+
+def design_matrix(is_case: np.ndarray, pairs: np.ndarray | None) -> pd.DataFrame:
+    """Columns of the design: intercept, donors but one of a paired design, case."""
+    samples = pd.RangeIndex(len(is_case)).astype(str)
+    design = pd.DataFrame({"intercept": 1.0}, index=samples)
+    if pairs is not None:
+        design = design.join(pd.get_dummies(pd.Series(pairs, samples), prefix="donor", drop_first=True, dtype=float))
+    return design.assign(case=is_case.astype(float))
 
 
 def dispersion_trend(sums: np.ndarray, fitted: np.ndarray, n_coefficients: int) -> np.ndarray:
