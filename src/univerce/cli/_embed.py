@@ -91,6 +91,8 @@ def _embed(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Refuse arguments that cannot work, the cheapest first: before torch is imported, and before cells are read."""
     check_paths(args.input, args.output, backed=args.backed, overwrite=args.overwrite)
+    if args.store is not None and args.store.resolve() == args.output.resolve():
+        raise ValueError(f"{args.output} is the --store; write to another path.")
     for table in args.table or ():
         if not table.exists():
             raise FileNotFoundError(f"There is no gene table {table}.")

@@ -20,9 +20,9 @@ def in_shell_words(text: str, parser: argparse.ArgumentParser) -> str:
     flags = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
     flags |= {name: flags[dest] for name, dest in _OF_PYTHON.items() if dest in flags}
     text = " ".join(text.split())
-    if flags:
-        names = "|".join(sorted(map(re.escape, flags), key=len, reverse=True))
-        text = re.sub(rf"(?<![\w(.])(?:uc\.settings\.)?\b({names}) ?=(?!=) ?{_VALUE}", lambda m: _flag(m, flags), text)
+    names = "|".join(sorted(flags, key=len, reverse=True))
+    parameter = rf"(?<![\w.])(?<!\w\()(?:uc\.settings\.)?\b({names})(?: = |=(?!=)){_VALUE}"  # not in a call
+    text = re.sub(parameter, lambda match: _flag(match, flags), text)
     return re.sub(r"(?<![\w~\[(])adata\.(?=(X|obs|var|uns|layers|obsm|raw)\b)", "", text)
 
 
