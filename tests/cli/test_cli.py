@@ -215,6 +215,8 @@ def test_paths_that_cannot_work_are_refused_in_one_line(
             ValueError("Pass species=\"human\", or species=; set rng=0, uc.settings.device = 'cpu'."),
             "Pass --species human, or --species; set --seed 0, --device cpu.",
         ),
+        (ValueError("Not (layer='x'), as in f(layer='x')."), "Not (--layer x), as in f(layer='x')."),
+        (ValueError("species= holds two tables."), "--species holds two tables."),
         (
             ValueError('adata.X holds fractions: layer="counts", or layer="raw" if adata.raw does.'),
             "X holds fractions: --layer counts, or --layer raw if raw does.",
