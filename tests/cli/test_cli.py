@@ -94,6 +94,14 @@ def test_embed_reads_zarr(tmp_path, cells, calls):
     np.testing.assert_array_equal(new.obsm["X_uce"], new.obsm["X_again"])
 
 
+def test_paths_may_begin_with_the_home_directory(tmp_path, cells, calls, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert main(["embed", "~/cells.h5ad", "-o", "~/out.h5ad"]) == 0
+    assert (tmp_path / "out.h5ad").exists()
+    assert main(["embed", "~/cells.h5ad", "-o", "~/out.h5ad", "--overwrite", "--model", "~/nothing"]) == 2
+
+
 def test_every_option_reaches_uce_embed(tmp_path, cells, calls):
     options = (
         "--species mouse --model uce-4l --layer counts --gene-key ensembl_id --key-added X_b --batch-size 16 "
