@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.files import contents
-from univerce.io.atomic import write_whole
+from univerce.io.atomic import remove_leftovers
 
 KILLED, REFUSED = 77, 78
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
@@ -35,9 +35,7 @@ class Writer:
     plain: Callable[[Path], Any] | None = None
     """As ``read``, by a tool that repairs nothing."""
     once: bool = False
-    """Whether a call after a complete one is refused."""
-    reads: bool = False
-    """Whether a call after a complete one only reads."""
+    """Whether a call after a complete one is refused, or only reads."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,10 @@ def kill_everywhere(
         _in_child(lambda d=directory: writer.write(d), before=n, directory=directory, power=power, inside=inside)
         state = _state(writer, directory, known)
         _in_child(lambda d=directory: writer.write(d), refusable=writer.once and state == "new")
-        if writer.reads and state == "new":  # then this call has written nothing
-            write_whole(directory / "other", b"")
-            (directory / "other").unlink()
+        if writer.once and state == "new":  # the call wrote nothing, and left the rest to the next that writes there
+            for folder in (directory, *filter(Path.is_dir, list(directory.rglob("*")))):
+                if folder.exists():
+                    remove_leftovers(folder)
         found = _contents(directory)
         outcomes.append(Outcome(n, state, found == after))
         if not outcomes[-1].same:

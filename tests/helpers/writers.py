@@ -218,7 +218,7 @@ def _build(directory: Path) -> None:
     encoder = uc.genes.Precomputed({"P1": [1.0, 2.0], "P2": [3.0, 4.0]}, name="example")
     uc.genes.build_species(
         "axolotl", fasta=directory / "p.fa", taxonomy_id=8296, encoder=encoder, work_dir=directory / "work",
-        out=directory / "axolotl.h5ad",
+        out=directory / "axolotl.h5ad", overwrite=True,
     ).file.close()  # fmt: skip
 
 
@@ -301,9 +301,9 @@ _writer("released gene tables", _convert_tables, _read_tables, prepare=_release)
 _writer("classifier of labels", partial(_classifier, 0), _read_classifier, prepare=partial(_classifier, 1))
 _writer("index of search_atlas", partial(_index, "new"), _read_index, prepare=partial(_index, "old"))
 _writer("cache of embeddings", _cache, _read_cache)
-_writer("cache of scores", _cache_numbers, _read_numbers, reads=True)
+_writer("cache of scores", _cache_numbers, _read_numbers, once=True)
 _writer("checksums", _checksum, _read_checksums, prepare=partial(_checksum, name="old"))
-_writer("build_species", _build, _read_built, once=True)
+_writer("build_species", _build, _read_built)
 _writer("pretrain", _pretrain, _read_training)
 for _suffix in (".h5ad", ".zarr"):
     _writer(

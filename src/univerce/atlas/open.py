@@ -32,6 +32,8 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
         If the atlas does not exist.
     ValueError
         If it is not an atlas.
+    FileError
+        If a file was lost or changed after it was written. Chunks of the embedding are checked where they are read.
 
     Examples
     --------

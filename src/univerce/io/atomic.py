@@ -47,7 +47,9 @@ def locked(path: Path | str, *, seconds: float | None = None) -> Iterator[None]:
         mine.add(target)
         try:
             _put_back(target)
-            remove_leftovers(target.parent)
+            for directory in (target.parent, target):
+                if directory.is_dir():
+                    remove_leftovers(directory)
             yield
         finally:
             mine.discard(target)
