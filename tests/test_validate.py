@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from mudata import MuData
 
-from univerce._validate import as_seed, check_adata, check_counts, get_column, get_layer, get_modality, layer_name
+from univerce._validate import (
+    as_seed,
+    check_adata,
+    check_counts,
+    check_key,
+    get_column,
+    get_counts,
+    get_layer,
+    get_modality,
+    layer_name,
+)
 
 COUNTS = np.array([[0, 3, 1], [7, 0, 0]])
 FORMS = (np.asarray, sp.csr_matrix, sp.csr_array)
@@ -22,6 +32,27 @@ FORMS = (np.asarray, sp.csr_matrix, sp.csr_array)
 
 def _adata(X=COUNTS, names=("a", "b")) -> ad.AnnData:
     return ad.AnnData(np.asarray(X, dtype=np.float32), obs=pd.DataFrame(index=list(names)))
+
+
+@pytest.mark.parametrize("key", ["a/b", "", " ", "univerce", "univerce_atlas", "a\0", 3, None])
+def test_a_key_that_files_cannot_store_or_that_holds_records_is_refused(key):
+    check_key("X_uce")
+    with pytest.raises(ValueError, match="must be text without a slash"):
+        check_key(key)
+
+
+def test_a_layer_named_raw_wins_over_raw():
+    adata = _adata()
+    with pytest.raises(KeyError, match=r"adata\.raw is empty"):
+        get_counts(adata, "raw")
+    adata.raw = adata
+    narrow = adata[:, :2].copy()
+    X, var = get_counts(narrow, "raw")
+    assert (X.shape, len(var)) == ((2, 3), 3)
+    with pytest.raises(KeyError, match=r"pass adata\.raw\.to_adata\(\)"):  # of functions that read var_names
+        get_layer(narrow, "raw")
+    narrow.layers["raw"] = narrow.X + 1
+    np.testing.assert_array_equal(get_counts(narrow, "raw")[0], narrow.layers["raw"])
 
 
 def test_a_column_that_exists_twice_is_refused():

@@ -202,6 +202,23 @@ def test_embeddings_of_other_methods_join_unchecked(tmp_path):
         build({"a": data["a"]}, tmp_path / "b.zarr", use_rep="X_scVI", check_space=False)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: setattr(a, "X", a.X.astype(float) / 2), r"data\['b'\]: adata.X holds values that are not whole"),
+        (lambda a: setattr(a, "var_names", [f"not a gene {i}" for i in range(a.n_vars)]), r"data\['b'\]: .*none of"),
+    ],
+    ids=["values", "genes"],
+)
+def test_values_and_genes_are_checked_before_anything_is_embedded(tmp_path, tiny_model, monkeypatch, change, message):
+    monkeypatch.setattr("univerce.atlas._collect.uce_embed", lambda *a, **o: pytest.fail("embedded"))
+    good, bad = counted(), counted()
+    change(bad)
+    with pytest.raises(ValueError, match=message):
+        build({"a": good, "b": bad}, tmp_path / "a.zarr", model=tiny_model)
+    assert names(tmp_path) == set()
+
+
 def test_mixed_spaces_are_refused_before_anything_is_embedded(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr("univerce.atlas._collect.uce_embed", lambda *a, **o: pytest.fail("embedded"))
     one, other = embedded(10, 1), embedded(10, 2, model_digest="another")

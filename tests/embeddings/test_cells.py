@@ -34,6 +34,7 @@ def labels_of(column) -> pd.Categorical:
         (pd.Categorical([1, "1"], [1, "1"]), ["1", "1"], ["1"]),
         (pd.Categorical(["b", "a", "b"], ["c", "b", "a"]), ["b", "a", "b"], ["b", "a"]),
         (["b", None, "a"], ["b", None, "a"], ["a", "b"]),
+        (["nan", "a", "<NA>", "", "None"], [None, "a", None, None, "None"], ["None", "a"]),
     ],
 )
 def test_labels_are_text_whatever_they_are_stored_as(column, expected, categories):

@@ -29,6 +29,21 @@ def _adata(X=COUNTS, names=NAMES, **kwargs) -> ad.AnnData:
     return ad.AnnData(X, obs=obs, var=pd.DataFrame(index=list(names)), **kwargs)
 
 
+def test_genes_of_another_genome_are_not_those_of_the_same_name():
+    names = ["CD3D", "MS4A1", "Cd3d", "Ms4a1", "Actb"]
+    adata = _adata(names=names)
+    adata.var["genome"] = ["GRCh38", "GRCh38", "mm10", "mm10", "mm10"]
+    with pytest.warns(UserWarning, match="prefix of mouse"):
+        uc.pp.map_genes(adata, species="human")
+    assert adata.var["uce_gene"].tolist() == ["ENSG00000167286", "ENSG00000156738", "", "", ""]
+    with pytest.warns(UserWarning, match="prefix of human"):
+        uc.pp.map_genes(adata, species="mouse")
+    assert (adata.var["uce_gene"] != "").tolist() == [False, False, True, True, True]
+    adata.var["genome"] = "mm10"  # says nothing about single genes
+    uc.pp.map_genes(adata, species="human")
+    assert (adata.var["uce_gene"] != "").all()
+
+
 def test_every_variable_gets_its_gene_and_nothing_is_removed():
     adata = _adata()
     assert uc.pp.map_genes(adata, species="human") is None

@@ -10,11 +10,14 @@ import pandas as pd
 
 from univerce._validate import get_column
 
+_MISSING = ["", "nan", "NaN", "<NA>"]  # what missing labels become as text; "None" may be a label
+
 
 def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Categorical:
     """Read labels as text; missing labels are NaN, and unused categories are dropped.
 
-    Integers read the same if pandas stores them as floats because one is missing.
+    Integers read the same if pandas stores them as floats because one is missing. Missing labels that were converted to
+    text (``"nan"``, ``"<NA>"``, ``""``) are missing.
 
     Raises
     ------
@@ -31,11 +34,12 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
         raise ValueError(f"{name}.obs[{key!r}] holds fractions, not labels.")
     stated = isinstance(column.dtype, pd.CategoricalDtype)
     labels = (column.array if stated else pd.Categorical(column)).remove_unused_categories()
-    if len(labels.categories) == 0:
-        why = "every cell is missing one" if len(column) else "there is no cell"
-        raise ValueError(f"{name}.obs[{key!r}] has no label at all; {why}.")
     names = label_names(labels.categories)
     kept = names.unique() if stated else names.unique().sort_values()
+    kept = kept[~kept.isin(_MISSING)]
+    if len(kept) == 0:
+        why = "every cell is missing one" if len(column) else "there is no cell"
+        raise ValueError(f"{name}.obs[{key!r}] has no label at all; {why}.")
     codes = np.append(kept.get_indexer(names), -1)  # the last is for missing labels
     return pd.Categorical.from_codes(codes[labels.codes], categories=kept)
 

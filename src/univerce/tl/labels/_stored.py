@@ -58,7 +58,8 @@ def is_saved_classifier(path: Any) -> bool:
     """Whether :meth:`LabelClassifier.save` wrote the file."""
     import h5py
 
-    if not as_path(path).is_file() or not h5py.is_hdf5(as_path(path)):
+    path = as_path(path)
+    if not path.is_file() or not h5py.is_hdf5(path):
         return False
     with reading(path, "a classifier"), h5py.File(path, "r") as file:
         return f"uns/{STORED}/format" in file
