@@ -154,8 +154,9 @@ class Settings:
     def override(self, **values: Any) -> Iterator[Settings]:
         """Change settings inside a ``with`` block.
 
-        The values hold in this thread or asyncio task, and in tasks that it starts. A thread that is started inside the
-        block has those of the process, unless it runs in ``contextvars.copy_context()``.
+        The values, and what is assigned to these settings inside the block, hold in this thread or asyncio task and in
+        tasks that it starts. A thread that is started inside the block has those of the process, unless it runs in
+        ``contextvars.copy_context()``.
         """
         block = (_block.get() or {}) | {name: _checked(name, value) for name, value in values.items()}
         token = _block.set(block)
