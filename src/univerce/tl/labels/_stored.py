@@ -34,8 +34,10 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
     """Read the classes and the parts of a classifier; errors as of :meth:`LabelClassifier.load`."""
     if not path.exists():
         raise FileNotFoundError(f"There is no classifier at {str(path)!r}.")
-    if not is_saved_classifier(path):
+    if (version := _format(path)) is None:
         raise ValueError(f"{str(path)!r} is not a saved classifier; write one with LabelClassifier.save.")
+    if version != FORMAT:
+        raise ValueError(f"{str(path)!r} was saved in format {version}; this version reads {FORMAT}. Fit it again.")
     if not is_intact(path):
         raise FileError(
             f"{path} is damaged, or was changed after LabelClassifier.save wrote it. Copy it again from where it is "
@@ -43,10 +45,6 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
         )
     adata = ad.read_h5ad(path)
     content = _plain(adata.uns[STORED])
-    if content["format"] != FORMAT:
-        raise ValueError(
-            f"{str(path)!r} was saved in format {content['format']}; this version reads {FORMAT}. Fit it again."
-        )
     held_out = content["held_out"]
     held_out |= {name: held_out[name].toarray() for name in _SPARSE}
     held_out["batch"] = np.asarray(held_out["batch"], dtype=object)
@@ -56,13 +54,18 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
 
 def is_saved_classifier(path: Any) -> bool:
     """Whether :meth:`LabelClassifier.save` wrote the file."""
+    return _format(as_path(path)) is not None
+
+
+def _format(path: Path) -> int | None:
+    """The format of a saved classifier; ``None`` for another file."""
     import h5py
 
-    path = as_path(path)
     if not path.is_file() or not h5py.is_hdf5(path):
-        return False
+        return None
     with reading(path, "a classifier"), h5py.File(path, "r") as file:
-        return f"uns/{STORED}/format" in file
+        name = f"uns/{STORED}/format"
+        return int(file[name][()]) if name in file else None
 
 
 def parts_of(instance: Any) -> dict[str, Any]:
