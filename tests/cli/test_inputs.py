@@ -145,14 +145,18 @@ def test_a_damaged_directory_is_an_error_of_one_line(damage, said, cells, tmp_pa
     assert err.count("\n") == 1
 
 
-def test_a_damaged_or_foreign_hdf5_file_is_an_error_of_one_line(cells, tmp_path, capsys):
+def test_a_damaged_or_foreign_file_is_an_error_of_one_line(cells, tmp_path, capsys):
     (tmp_path / "text.h5").write_text("not HDF5")
     half = _written("half.h5ad")(cells, tmp_path)
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["numbers"] = [1]
+    (tmp_path / "no.zarr").mkdir()
     damaged = "is damaged or is not an HDF5 file"
-    for name, said in {"text.h5": damaged, "half.h5ad": damaged, "other.h5": "holds numbers: it is"}.items():
+    for name, said in {
+        "text.h5": damaged, "half.h5ad": damaged, "no.zarr": "is damaged or is not a .zarr",
+        "other.h5": "holds numbers: it is neither",
+    }.items():  # fmt: skip
         assert main(["embed", str(tmp_path / name), "-o", str(tmp_path / "o.h5ad"), "--species", "human"]) == 2
         err = capsys.readouterr().err
         assert f"univerce: error: {tmp_path / name} {said}" in err

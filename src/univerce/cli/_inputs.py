@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,13 +87,10 @@ def columns(path: Path) -> dict[str, list[str]]:
     kind = _kind(path)
     if kind not in ("zarr", "h5ad"):
         return {}
-    store = zarr.open_group(path, mode="r") if kind == "zarr" else h5py.File(path, "r")
-    try:
+    with reading(path, f"a .{kind}", parts=True), ExitStack() as opened:
+        store = opened.enter_context(h5py.File(path, "r")) if kind == "h5ad" else zarr.open_group(path, mode="r")
         found = {key: store[key] for key in ("obs", "var", "layers") if hasattr(store.get(key), "keys")}
         return {key: [str(name) for name in part.attrs.get("column-order", part)] for key, part in found.items()}
-    finally:
-        if isinstance(store, h5py.File):
-            store.close()
 
 
 def _kind(path: Path) -> str:
