@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -20,8 +21,11 @@ from univerce.genes.release.registry import Asset
 if TYPE_CHECKING:
     from requests import Response
 
+logger = logging.getLogger("univerce")
+
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 2**18
+_SHORT = 5.0  # seconds to wait without a word
 
 
 class FetchError(OSError):
@@ -86,6 +90,8 @@ class Part:
                     ) from error
             except requests.RequestException as error:
                 raise FetchError(str(error)) from error
+            if pause > _SHORT:
+                logger.warning("%s asks to wait %.0f seconds.", self.url, pause)
             time.sleep(pause)
         if problem := self._find_problem():
             self.discard()
