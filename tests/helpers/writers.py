@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -151,11 +152,13 @@ def _save_model(directory: Path) -> None:
 
 
 def _convert(directory: Path) -> None:
-    uc.model.convert_checkpoint(directory / "c.torch", directory / "m", config=PAPER_CONFIG)
+    os.chdir(directory)  # the name of the source is recorded
+    uc.model.convert_checkpoint("c.torch", "m", config=PAPER_CONFIG)
 
 
 def _convert_brain(directory: Path) -> None:
-    uc.model.convert_checkpoint(directory / "hub", directory / "m", species=["human"])
+    os.chdir(directory)
+    uc.model.convert_checkpoint("hub", "m", species=["human"])
 
 
 def _convert_tables(directory: Path) -> None:

@@ -111,7 +111,7 @@ def cached_numbers(
         digest.update(np.ascontiguousarray(array).tobytes())
     path = directory / f"{digest.hexdigest()}.npz"
     if (stored := _read(path)) is None:
-        stored = {name: np.float64(value) for name, value in compute().items()}
+        stored = {name: np.array(value, dtype=np.float64) for name, value in compute().items()}
         write_arrays(path, **stored)
     return {name: float(value) for name, value in stored.items()}
 

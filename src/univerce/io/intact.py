@@ -55,12 +55,13 @@ def check_listing(directory: Path) -> None:
     """Raise ``FileError`` that names the first file of a listing that is missing or changed."""
     listing = directory / LISTING
     if not listing.is_file():
-        return None
+        return
     text = listing.read_text()
     if (problem := _find_problem(directory, text)) is None:
-        return None
+        return
     if listing.is_file() and listing.read_text() != text:  # replaced by a writer meanwhile
-        return check_listing(directory)
+        check_listing(directory)
+        return
     raise FileError(
         f"{directory / problem} is missing, damaged, or was changed after it was written. Copy {directory.name} again "
         f"from where it is whole, or write it again; if the change is intended, delete {listing}."
