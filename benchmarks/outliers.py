@@ -41,13 +41,18 @@ def main(run: Run) -> None:
     run.record(
         f"outliers-{kind}",
         f"Each of {n_types.sum()} types of {len(n_types)} sets held out, {MAX_CELLS} cells a set, means of the sets, "
-        f"{splits} splits",
+        f"{splits} split{'s' * (splits > 1)}",
         ("representation, score", "AUROC", "held-out type flagged at 5 %", "other cells flagged"),
         [
-            (f"{rep}, {score}", *(f"{row[m]['mean']:.3f} ± {row[m]['std']:.3f}" for m in ("auroc", "flagged", "false")))
+            (f"{rep}, {score}", *(_text(row[m]) for m in ("auroc", "flagged", "false")))
             for (rep, score), row in summary.iterrows()
         ],
     )
+
+
+def _text(cell: pd.Series) -> str:
+    """Mean, and standard deviation over splits, if there are several."""
+    return f"{cell['mean']:.3f}" + (f" ± {cell['std']:.3f}" if cell["std"] >= 0 else "")
 
 
 def held_out_types(path: Path, scores: list[str], splits: int) -> Iterator[dict[str, object]]:
