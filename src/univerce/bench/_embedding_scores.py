@@ -75,13 +75,13 @@ def score(
         if r["metric"] in cells:
             strata = y if r["metric"] in BY_TYPE else None
             r |= interval_columns(cells[r["metric"]], n_bootstrap, seed, strata, scored.units, unit)
-        elif (given := predicted.get(r["metric"].removesuffix(" macro-F1"))) is not None:
-            r |= f1_interval(y, given, n_bootstrap, seed, scored.units, unit)
+        elif (of_cells := predicted.get(r["metric"].removesuffix(" macro-F1"))) is not None:
+            r |= f1_interval(y, of_cells, n_bootstrap, seed, scored.units, unit)
     for name, given in predicted.items() if scored.lines is not None else ():
         rows += _hierarchical_rows(name, scored, y, given, {"n_bootstrap": n_bootstrap, "seed": seed, "unit": unit})
     types = np.asarray(scored.types.categories, dtype=object)
     given = predicted.get("transfer logistic", np.full(len(y), -1))
-    named = {name: pd.Categorical.from_codes(codes, types) for name, codes in predicted.items()}
+    named = {name: pd.Categorical.from_codes(codes, pd.Index(types)) for name, codes in predicted.items()}
     rows = [{"n_cells": len(x)} | r for r in rows]
     return Result(rows, cells, confusion(types, y[given >= 0], given[given >= 0]), named, left_out)
 

@@ -71,7 +71,7 @@ def scgraph_rows(
         note = f"no batch of {_scgraph.MIN_BATCH} cells"
         return [row("relations of types", name, note=note) for name in _scgraph.NAMES]
     found = _scgraph.scgraph_scores(x, np.asarray(scored.types, dtype=str), consensus)
-    rows = [row("relations of types", name, float(np.nanmean(values))) for name, values in found.items()]
+    rows = [row("relations of types", str(name), float(np.nanmean(values))) for name, values in found.items()]
     if n_bootstrap and len(consensus) >= MIN_UNITS:
         for r, values in zip(rows, found.T.to_numpy(), strict=True):
             r |= interval_columns(values, n_bootstrap, seed, None, np.arange(len(values)), TYPES)

@@ -75,9 +75,9 @@ def write(
     done = [run for run in runs if run.key() in results]
     confusions = [results[run.key()].confusion.assign(method=run.method.name, seed=run.seed) for run in done]
     left_out = [
-        results[run.key()].left_out.assign(method=run.method.name, seed=run.seed)
+        left_out.assign(method=run.method.name, seed=run.seed)
         for run in done
-        if results[run.key()].left_out is not None
+        if (left_out := results[run.key()].left_out) is not None
     ]
     adata.uns[key_added] = {
         "table": scores.copy(),

@@ -26,11 +26,11 @@ def stated_lines(obs: pd.DataFrame, groupby: str, types: np.ndarray) -> np.ndarr
     if key not in obs:
         return None
     pairs = pd.DataFrame({"type": np.asarray(get_labels(obs, groupby), dtype=object), "term": obs[key].astype(object)})
-    stated = pairs.dropna().groupby("type")["term"].agg(["nunique", "first"])
-    stated = stated[(stated["nunique"] == 1) & stated.index.isin(types)]["first"].astype(str)
+    terms = pairs.dropna().groupby("type")["term"].agg(["nunique", "first"])
+    stated = terms["first"][(terms["nunique"] == 1) & terms.index.isin(types)].astype(str)
     ontology = as_ontology("CL")
     found = match_terms(ontology, stated.unique())["term_id"] if len(stated) else pd.Series(dtype=object)
-    ids = {name: found[term] for name, term in stated.items() if found[term]}
+    ids = {str(name): str(found[term]) for name, term in stated.items() if found[term]}
     if len(ids) < len(types):
         logger.warning("%d of %d types have one term of the Cell Ontology in obs[%r].", len(ids), len(types), key)
     return label_lines(types, ontology, ids) if ids else None

@@ -103,7 +103,7 @@ def score_transfer(
         found = shares_of_types(ranks <= k, shared)
         found["note"] = f"{(ranks <= k).sum()} of {len(shared)} types; chance {min(k / len(pair.types), 1):.2f}"
         rows.append(row("transfer", f"centroid top {k}", n_cells=len(x), **found))
-    named = {name: pd.Categorical.from_codes(codes, pair.types) for name, codes in given.items()}
+    named = {name: pd.Categorical.from_codes(codes, pd.Index(pair.types)) for name, codes in given.items()}
     return Result(rows, cells, confusion(pair.types, pair.y_query, given["logistic"]), named)
 
 

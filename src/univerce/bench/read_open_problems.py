@@ -8,7 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._validate import check_adata
+from univerce._validate import as_path, check_adata
 from univerce.io.files import read_h5ad
 
 
@@ -43,7 +43,7 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
     >>> uc.bench.read_open_problems(dataset).uns["organism"]
     'homo_sapiens'
     """
-    found = adata if isinstance(adata, ad.AnnData) else read_h5ad(adata)
+    found = adata if isinstance(adata, ad.AnnData) else read_h5ad(as_path(adata))
     if "X_emb" in found.obsm:
         _check(found, {"uns": ("dataset_id", "normalization_id", "method_id")})
         if not found.obs_names.is_unique:

@@ -88,7 +88,7 @@ def columns(path: Path) -> dict[str, list[str]]:
     if kind not in ("zarr", "h5ad"):
         return {}
     with reading(path, f"a .{kind}", parts=True), ExitStack() as opened:
-        store = opened.enter_context(h5py.File(path, "r")) if kind == "h5ad" else zarr.open_group(path, mode="r")
+        store: Any = opened.enter_context(h5py.File(path, "r")) if kind == "h5ad" else zarr.open_group(path, mode="r")
         found = {key: store[key] for key in ("obs", "var", "layers") if hasattr(store.get(key), "keys")}
         return {key: [str(name) for name in part.attrs.get("column-order", part)] for key, part in found.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from typing import Literal
+from typing import IO, Literal, cast
 
 import anndata as ad
 import numpy as np
@@ -65,7 +65,7 @@ def baron_2016(species: Literal["human", "mouse"] = "human") -> ad.AnnData:
 
 def _read_donor(tar: tarfile.TarFile, member: tarfile.TarInfo, species: str) -> ad.AnnData:
     """Read the cells of a donor: name, barcode, type and the counts of all genes, comma separated."""
-    table = pd.read_csv(tar.extractfile(member), compression="gzip", index_col=0)
+    table = pd.read_csv(cast("IO[bytes]", tar.extractfile(member)), compression="gzip", index_col=0)
     types = table["assigned_cluster"].replace("t_cell", "T_cell").str.replace("_", " ")  # human: t_cell
     obs = pd.DataFrame({"cell_type": types, "donor": member.name.split("_")[1]}, dtype="category")
     obs.index = table.index.astype(str)

@@ -53,14 +53,14 @@ class Logistic:
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, start: Logistic | None = None,
+        cls, x: np.ndarray, y: np.ndarray, n_classes: int, *, balanced: bool = False, start: Classifier | None = None,
         **_: Any,
     ) -> Logistic:  # fmt: skip
         """Fit; ``balanced`` gives all classes the same weight, and a fit to many cells begins with ``start``."""
         large, mean, present = x.size > _LARGE, x.mean(axis=0, dtype=np.float64), np.unique(y)
         if large and len(present) > 2 and not balanced:
             scale = spread(x, mean)
-            begin = None if start is None else start._coefficients(present, mean, scale)
+            begin = start._coefficients(present, mean, scale) if isinstance(start, Logistic) else None
             found = fit_blocks(x, np.searchsorted(present, y), mean, scale, start=begin, tol=_LARGE_TOLERANCE)
         else:
             kind, tol = (np.float32, _LARGE_TOLERANCE) if large else (np.float64, 1e-4)

@@ -92,9 +92,9 @@ class Space:
         """Content of ``uns["univerce"][use_rep]``."""
         return self._facts | dict(self.details)
 
-    def column(self, n: int) -> pd.Categorical:
+    def column(self, n: int) -> pd.Categorical[Any]:
         """``[n]`` content of ``obs[f"{use_rep}_space"]``: the model and gene tables of each cell as JSON."""
-        return pd.Categorical.from_codes(np.zeros(n, dtype=np.int8), categories=[json.dumps(self._facts)])
+        return pd.Categorical.from_codes(np.zeros(n, dtype=np.int8), categories=pd.Index([json.dumps(self._facts)]))
 
     @property
     def _facts(self) -> dict[str, Any]:

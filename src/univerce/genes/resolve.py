@@ -57,8 +57,8 @@ def resolve_genes(
     """
     X, var = get_counts(adata, layer)
     if gene_key is not None and gene_key not in var:
-        columns = ", ".join(map(repr, var.columns)) or "none"
-        raise KeyError(f"gene_key={gene_key!r} is not a column of var; its columns are: {columns}.")
+        known = ", ".join(map(repr, var.columns)) or "none"
+        raise KeyError(f"gene_key={gene_key!r} is not a column of var; its columns are: {known}.")
     cells: Any = species_keys
     if isinstance(species_keys, str):
         cells = pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))

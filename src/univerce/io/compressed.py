@@ -85,8 +85,8 @@ def path_of(X: Any) -> str | None:
     """The file of a matrix or of a backed AnnData; ``None`` in memory."""
     node = getattr(X, "group", X)
     for holder in (node, getattr(node, "file", None)):  # AnnData has both, None in memory
-        if getattr(holder, "filename", None) is not None:
-            return str(holder.filename)
+        if (name := getattr(holder, "filename", None)) is not None:
+            return str(name)
     return str(node.store_path).removeprefix("file://") if hasattr(node, "store_path") else None
 
 

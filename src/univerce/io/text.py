@@ -10,7 +10,7 @@ import lzma
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
-def open_text(path: Path) -> IO[str]:
+def open_text(path: Path) -> TextIO:
     """Open a text file, packed with gzip, bzip2 or xz or not, whatever its name."""
     with open(path, "rb") as file:
         head = file.read(8)

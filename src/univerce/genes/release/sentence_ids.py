@@ -84,7 +84,7 @@ def read_sentence_ids(
 def _dataset_block(path: Path) -> Mapping[str, Any]:
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def flatten_mapping(self, node: Any) -> None:
             """Refuse merges, which grow exponentially when they are nested."""
             if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):

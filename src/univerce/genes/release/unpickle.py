@@ -50,9 +50,10 @@ class _PlainUnpickler(pickle._Unpickler):
     del dispatch[pickle.BYTEARRAY8[0]]  # reserves what it states; nothing here needs it
 
     def _build(self) -> None:
-        if not isinstance(self.stack[-2], _Dtype):  # the state of anything else, such as a class, is not its to change
+        stack: list[Any] = self.stack  # type: ignore[attr-defined]
+        if not isinstance(stack[-2], _Dtype):  # the state of anything else, such as a class, is not its to change
             raise pickle.UnpicklingError("it changes the state of an object")
-        pickle._Unpickler.load_build(self)
+        pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
 
     dispatch[pickle.BUILD[0]] = _build
 
