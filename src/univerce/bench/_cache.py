@@ -95,8 +95,8 @@ def read_cached(directory: Path | None, key: str | None) -> tuple[np.ndarray, di
 def write_cached(directory: Path | None, key: str | None, embedding: np.ndarray, info: Mapping[str, Any]) -> None:
     """Write an embedding to the cache."""
     if directory is not None and key is not None:
-        info = np.array(json.dumps(dict(info), default=str))
-        write_arrays(directory / f"{key}.npz", embedding=embedding, info=info)
+        text = np.array(json.dumps(dict(info), default=str))
+        write_arrays(directory / f"{key}.npz", embedding=embedding, info=text)
 
 
 def cached_numbers(
