@@ -151,8 +151,10 @@ def _mutual(x: np.ndarray, y: np.ndarray, k: int = 5) -> tuple[np.ndarray, np.nd
 
 def main(run: Run) -> None:
     """Score all candidates."""
-    names = (run.option("only") or ";".join(CANDIDATES)).split(";")
     first = next(iter(CANDIDATES))
+    names = list(dict.fromkeys([first, *(run.option("only") or ";".join(CANDIDATES)).split(";")]))
+    if unknown := set(names) - CANDIDATES.keys():
+        raise SystemExit(f"only={sorted(unknown)[0]!r} is no candidate; choose from {'; '.join(CANDIDATES)}.")
     csv = Path(run.option("csv") or run.scratch() / "selection.csv")
     columns = ["candidate", "partition", "third", "kind", "where", "score"]
     scores = pd.read_csv(csv) if csv.exists() else pd.DataFrame(columns=columns)
@@ -187,7 +189,7 @@ def show(run: Run, scores: pd.DataFrame, names: list[str], first: str) -> None:
     """Means, and in brackets the difference to the first candidate: mean and standard deviation over the folds."""
     folds = scores.groupby(["candidate", "partition", "third", "kind"])["score"].mean().unstack()[KINDS]
     rows = []
-    for name in dict.fromkeys([first, *names, *(["PCA"] if "PCA" in folds.index else [])]):
+    for name in [*names, *(["PCA"] if "PCA" in folds.index else [])]:
         apart = folds.loc[name] - folds.loc[first]
         text = folds.loc[name].mean().map("{:.3f}".format)
         if name != first:
