@@ -84,7 +84,8 @@ class Space:
 
     def write(self, adata: ad.AnnData, key: str) -> None:
         """Write ``uns["univerce"][key]`` and ``obs[f"{key}_space"]``."""
-        adata.uns[RECORDS] = {**adata.uns.get(RECORDS, {}), key: self.record}
+        others = adata.uns.get(RECORDS)
+        adata.uns[RECORDS] = {**(others if isinstance(others, Mapping) else {}), key: self.record}
         adata.obs[space_column(key)] = self.column(adata.n_obs)
 
     @property
