@@ -1,6 +1,7 @@
 """Memory: large files within a bound, and calls that are repeated without growth.
 
-``cells=100000`` and ``genes=60000`` are the size of the files, ``calls=200`` the number of calls.
+``cells=100000`` and ``genes=60000`` are the size of the files, ``barcodes=700000`` of a raw matrix, ``calls=200`` the
+number of calls.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from benchmarks.measurement import Run, check
 
 EXPRESSED = 2000  # asked of the generator; 2,600 genes in a cell at 60,000
 GOAL_GB, GOAL_GROWTH = 2.0, 0.01
+BARCODES = 36_601, 20  # genes, and those asked of the generator; 27 in a cell
 CASES = (("cells.h5ad", "backed", "obsm"), ("cells.h5ad", "backed", "store"), ("cells.zarr", "lazy", "store"))
 
 
@@ -29,6 +31,11 @@ def main(run: Run) -> None:
         out = "-" if where == "obsm" else str(scratch / f"{name}.store")
         figures = _child(run, "-m", "benchmarks.embed_file", str(path), how, out)
         rows.append((f"{path.suffix} {how}, into {where}", _size(path), figures["opened"], figures["peak"], GOAL_GB))
+    n_barcodes = int(run.option("barcodes", "700000"))
+    path = write_cells(scratch / "barcodes.h5ad", n_barcodes, *BARCODES)
+    figures = _child(run, "-m", "benchmarks.embed_file", str(path), "backed", "-")
+    name = f"{n_barcodes:,} barcodes of a raw matrix, {path.suffix} backed, into obsm"
+    rows.append((name, _size(path), figures["opened"], figures["peak"], GOAL_GB))
     title = (
         f"{n_cells:,} cells x {n_genes:,} genes, about {1.3 * EXPRESSED:,.0f} of them in a cell, embedded by uce-mini"
     )
