@@ -57,8 +57,9 @@ def fuzz(name: str, minutes: float, directory: Path) -> dict[str, Any]:
             last = traceback.extract_tb(error.__traceback__)[-1]
             kind = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
             notes = " ".join(getattr(error, "__notes__", ()))
-            findings.setdefault(kind, f"{kind}: {str(error)[:200]} | seed {number} | {notes[:600]}")
-            print(findings[kind], file=sys.stderr, flush=True)
+            if kind not in findings:
+                findings[kind] = f"{kind}: {str(error)[:200]} | seed {number} | {notes[:600]}"
+                print(findings[kind], file=sys.stderr, flush=True)
             if len(findings) > 20:
                 break
     return {"target": name, **counts, "minutes": time.process_time() / 60, "findings": sorted(findings.values())}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import univerce as uc
 from univerce.genes import Precomputed
 from univerce.genes.fasta import Protein
 
@@ -104,3 +105,21 @@ def test_a_damaged_file_is_named_and_a_file_per_protein_must_hold_one_mean(tmp_p
     torch.save({"representations": {}}, tmp_path / "P7.pt")
     with pytest.raises(ValueError, match=r"extract\.py with --include mean"):
         Precomputed(tmp_path, name="mine").encode(PROTEINS)
+
+
+def test_every_damage_of_an_hdf5_file_names_it(tmp_path):
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file["P1"] = np.ones(3, np.float32)
+    whole = (tmp_path / "v.h5").read_bytes()
+    said = []
+    for at in range(0, len(whole), 16):
+        path = tmp_path / "x.h5"
+        path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
+        encoder = Precomputed(path, name="e")
+        try:
+            encoder.encode([Protein("P1")])
+        except uc.FileError as error:
+            said.append(str(error))
+        path.unlink()  # HDF5 would take the next for this one, which is still open
+    assert len(said) > 20
+    assert all(text.startswith(str(tmp_path / "x.h5")) for text in said)

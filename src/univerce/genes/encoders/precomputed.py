@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from univerce._errors import FileError, reading
+from univerce._errors import reading
 from univerce.genes.fasta import Protein, without_version
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.registry import ESM2_15B
@@ -18,6 +18,7 @@ from univerce.genes.release.unpickle import load_torch
 from univerce.io.files import check_unpacked
 
 SUFFIXES = (".pt", ".h5", ".hdf5", ".npz")
+_KIND = "a file of vectors"
 _RELEASED = ".gene_symbol_to_embedding_ESM2.pt"
 
 
@@ -72,9 +73,10 @@ class Precomputed:
     @cached_property
     def dim(self) -> int:
         """Width of the features."""
-        if not len(self._vectors):
-            raise self._error(f"{self._where} has no vectors.")
-        return len(self._vector(next(iter(self._vectors))))
+        with reading(self._path, _KIND):
+            if not len(self._vectors):
+                raise ValueError(f"{self._where} has no vectors.")
+            return len(self._vector(next(iter(self._vectors))))
 
     def encode(self, proteins: Sequence[Protein]) -> np.ndarray:
         """Look up the features of proteins.
@@ -94,22 +96,23 @@ class Precomputed:
             If vectors differ in width, or have values that are not finite.
         """
         out = np.full((len(proteins), self.dim), np.nan, dtype=np.float32)
-        for row, p in zip(out, proteins, strict=True):
-            for key in (p.id, without_version(p.id), p.gene, p.symbol, p.symbol.upper()):
-                if key and key in self._vectors:
-                    vector = self._vector(key)
-                    if vector.shape != row.shape or not np.isfinite(vector).all():
-                        raise self._error(
-                            f"{self._where}: the vector of {key!r} has the shape {vector.shape} (others "
-                            f"{row.shape}) or values that are not finite."
-                        )
-                    row[:] = vector
-                    break
+        with reading(self._path, _KIND):
+            for row, p in zip(out, proteins, strict=True):
+                for key in (p.id, without_version(p.id), p.gene, p.symbol, p.symbol.upper()):
+                    if key and key in self._vectors:
+                        vector = self._vector(key)
+                        if vector.shape != row.shape or not np.isfinite(vector).all():
+                            raise ValueError(
+                                f"{self._where}: the vector of {key!r} has the shape {vector.shape} (others "
+                                f"{row.shape}) or values that are not finite."
+                            )
+                        row[:] = vector
+                        break
         return out
 
     @property
-    def _error(self) -> type[ValueError]:
-        return ValueError if isinstance(self._source, Mapping) else FileError
+    def _path(self) -> Path | None:
+        return None if isinstance(self._source, Mapping) else self._source
 
     @property
     def _where(self) -> str:
@@ -121,7 +124,7 @@ class Precomputed:
             return self._source
         if self._source.is_dir():
             return {path.stem: path for path in sorted(self._source.glob("*.pt"))}
-        with reading(self._source, "a file of vectors"):
+        with reading(self._source, _KIND):
             if self._source.suffix == ".npz":
                 check_unpacked(self._source)
                 return np.load(self._source, allow_pickle=False)
@@ -133,10 +136,6 @@ class Precomputed:
             return h5py.File(self._source, "r")
 
     def _vector(self, key: str) -> np.ndarray:
-        with reading(None if isinstance(self._source, Mapping) else self._source, "a file of vectors"):
-            return self._read_vector(key)
-
-    def _read_vector(self, key: str) -> np.ndarray:
         value = self._vectors[key]
         if isinstance(value, Path):
             means = load_torch(value, mmap=False)
