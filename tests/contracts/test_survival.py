@@ -34,7 +34,7 @@ CALLS: dict[str, Callable[[ad.AnnData, ad.AnnData], Any]] = {
     "pp.map_genes": lambda adata, _: uc.pp.map_genes(adata),
     "pp.shuffle_counts": lambda adata, _: uc.pp.shuffle_counts(adata),
     "pp.uce_tokenize": lambda adata, _: uc.pp.uce_tokenize(adata),
-    "tl.centroid_alignment": lambda *data: uc.tl.centroid_alignment(*data, min_cells=3),
+    "tl.centroid_alignment": lambda *data: uc.tl.centroid_alignment(*data, tissue_key="phase", min_cells=3),
     "tl.centroids": lambda adata, _: uc.tl.centroids(adata, ["phase", "cell_type"], min_cells=3),
     "tl.compare_groups": lambda adata, _: uc.tl.compare_groups(adata, condition_key="state", control="a", min_cells=3),
     "tl.delete_genes": lambda adata, _: uc.tl.delete_genes(adata, ["CD79A"], **TYPE),

@@ -191,16 +191,12 @@ def test_the_seed_matters_and_the_order_of_the_cells_does_not():
     assert not other["chance"].equals(expected["chance"])
 
 
-def test_the_result_is_read_from_a_file(tmp_path):
+def test_a_tissue_of_one_side_has_no_types():
     query, reference = random_cells(200, 6, 1), random_cells(200, 8, 2)
     query.obs["tissue"] = query.obs["tissue"].cat.rename_categories({"skin": "here alone"})
     scores = centroid_alignment(query, reference, tissue_key="tissue", **FREE)
     assert share(scores, "either", 1, "here alone")[["n", "hits"]].tolist() == [0, 0]
-    query.write_h5ad(tmp_path / "a.h5ad")
-    read, written = ad.read_h5ad(tmp_path / "a.h5ad").uns["centroid_alignment"], query.uns["centroid_alignment"]
-    for table in ("table", "types", "pairs"):
-        pd.testing.assert_frame_equal(read[table].reset_index(drop=True), written[table])
-    assert read["params"]["tissue_key"] == "tissue"
+    assert query.uns["centroid_alignment"]["params"]["tissue_key"] == "tissue"
 
 
 def test_small_groups_are_left_out_and_one_type_has_no_neighbor(query, reference):

@@ -117,16 +117,6 @@ def test_types_without_a_term_are_in_the_tree_and_not_compared(adata, obo, caplo
         pd.testing.assert_frame_equal(get.table(adata, "uce_dendrogram"), expected)
 
 
-def test_the_result_is_read_from_a_file(adata, obo, tmp_path):
-    dendrogram(adata, **REP, ontology=obo, ontology_ids="cell_type", n_permutations=10, key_added="tree")
-    table = get.table(adata, "tree")
-    adata.write_h5ad(tmp_path / "a.h5ad")
-    read = ad.read_h5ad(tmp_path / "a.h5ad").uns["tree"]
-    pd.testing.assert_frame_equal(read["table"].reset_index(drop=True), table)
-    terms = adata.uns["tree"]["terms"]
-    pd.testing.assert_frame_equal(read["terms"].astype(object), terms, check_names=False, check_index_type=False)
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -48,7 +48,7 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
     held_out = content["held_out"]
     held_out |= {name: held_out[name].toarray() for name in _SPARSE}
     held_out["batch"] = np.asarray(held_out["batch"], dtype=object)
-    classes = adata.obs.assign(**{c: adata.obs[c].astype(str).astype(object) for c in ("color", "ontology_id")})
+    classes = adata.obs.assign(**{c: adata.obs[c].astype(str) for c in ("color", "ontology_id")})
     return classes, content
 
 
