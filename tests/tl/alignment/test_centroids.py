@@ -59,7 +59,7 @@ def test_an_embedding_on_disk_in_half_precision_gives_the_same_in_any_order(cell
     half = cells.obsm["X_uce"].astype(np.float16)
     array = zarr.open_array(tmp_path / "x", mode="w", shape=half.shape, chunks=(64, 7), dtype="f2", zarr_format=2)
     array[:] = half
-    on_disk = ad.AnnData(obs=cells.obs, obsm={"X_uce": array})
+    on_disk = ad.AnnData(obs=cells.obs.drop(columns="X_uce_space"), obsm={"X_uce": array})  # without a record
     expected = pd.DataFrame(half.astype(float)).groupby(cells.obs["cell_type"].to_numpy()).mean()
     out = centroids(on_disk, "cell_type")
     np.testing.assert_allclose(out.X, expected, rtol=1e-6)
