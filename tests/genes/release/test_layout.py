@@ -84,7 +84,7 @@ def test_ids_that_are_no_numbers_and_files_that_are_no_configs_are_refused(tmp_p
     with pytest.raises(ValueError, match="Unknown ids offset; use pad_token_idx"):
         read_sentence_ids(config, runs, given={"offset": 3})
     runs[0].write_text("dataset: !!python/object/apply:os.mkdir [here]")
-    with pytest.raises(ValueError, match="is not YAML"):
+    with pytest.raises(ValueError, match="is not a YAML file"):
         read_sentence_ids(config, runs)
     config.write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
