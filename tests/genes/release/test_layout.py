@@ -87,7 +87,7 @@ def test_ids_that_are_no_numbers_and_files_that_are_no_configs_are_refused(tmp_p
     with pytest.raises(ValueError, match="is not a YAML file"):
         read_sentence_ids(config, runs)
     config.write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged or is not a JSON file"):
         read_sentence_ids(config, [])
 
 
