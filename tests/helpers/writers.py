@@ -1,4 +1,4 @@
-"""Every writer of the package, in its smallest form."""
+"""Writers of the package, in their smallest form; that of pretraining logs times and is tested with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-import torch
 
 import univerce as uc
 from tests.helpers.atlas_cells import embedded
@@ -20,7 +19,6 @@ from tests.helpers.checkpoints import GENES_END, PAPER_CONFIG, brain_files, pape
 from tests.helpers.killed import Writer
 from tests.helpers.tiny import tiny_network
 from tests.helpers.toy import toy_table
-from tests.helpers.training_cells import MODEL, RECIPE, SETS
 from univerce.bench._cache import cached_numbers, read_cached, write_cached
 from univerce.embeddings.index import NeighborIndex, build_index, read_index, write_index
 from univerce.genes.build.gene_features import read_block
@@ -268,18 +266,6 @@ def _read_index(directory: Path) -> Any:
     return found[0] if found else None
 
 
-def _pretrain(directory: Path) -> None:
-    uc.model.pretrain(SETS, MODEL, RECIPE, directory / "t")
-
-
-def _read_training(directory: Path) -> Any:
-    path = directory / "t" / "checkpoint.pt"
-    if not path.exists():
-        return None
-    step = torch.load(path, weights_only=True)["step"]
-    return None if step < 6 else step
-
-
 _writer("embedding store", _embed, _read_store, plain=_zarr("s.zarr"))
 _writer("embedding store with a damaged block", _embed, _read_store, prepare=_damaged_store)
 _ATLAS = partial(_atlas, "build")
@@ -307,7 +293,6 @@ _writer("cache of embeddings", _cache, _read_cache)
 _writer("cache of scores", _cache_numbers, _read_numbers, once=True)
 _writer("checksums", _checksum, _read_checksums, prepare=partial(_checksum, name="old"))
 _writer("build_species", _build, _read_built)
-_writer("pretrain", _pretrain, _read_training)
 for _suffix in (".h5ad", ".zarr"):
     _writer(
         f"univerce embed -o {_suffix} --overwrite", partial(_command, _suffix, 0),
