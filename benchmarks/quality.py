@@ -55,12 +55,11 @@ def parts_of(methods: Methods) -> dict[str, dict[str, Part]]:
         "other_set": {t.name: partial(tasks.transfer, methods, t) for t in TRANSFERS},
         "integration": by_set(tasks.integration, BATCHED),
         "cells_of_a_gene": by_set(tasks.cells_of_a_gene),
-        "hidden_genes": by_set(tasks.hidden_genes),
         "spread": {"all": partial(tasks.spread, methods)},
         "gene_features": {"all": partial(tasks.gene_features, methods)},
     }
     if methods.found.reads_sentences:
-        parts["seeds"] = {"all": partial(tasks.repeatability, methods)}
+        parts |= {"hidden_genes": by_set(tasks.hidden_genes), "seeds": {"all": partial(tasks.repeatability, methods)}}
     return parts
 
 

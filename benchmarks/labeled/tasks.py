@@ -158,9 +158,6 @@ def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
     to_genes = sp.csr_matrix((np.ones(len(var_rows), np.float32), (np.arange(len(var_rows)), var_rows)))
     counts = (adata.X @ to_genes).tocsr()[:, genes >= 0]
     genes = genes[genes >= 0]
-    if not methods.found.reads_sentences:
-        known = Linear.read(methods.found).decodes(table, genes)
-        counts, genes = counts[:, known], genes[known]
     counts.sort_indices()
     rng = np.random.default_rng(0)
     order = rng.permutation(adata.n_obs)
@@ -174,7 +171,8 @@ def hidden_genes(methods: Methods, name: str) -> pd.DataFrame:
     head = uc.tl.predict_expression(cells, cells.var_names, model=methods.model).X
     scores = {"frequency": np.broadcast_to(frequency, shown.shape), "head": head}
     if methods.model not in RELEASED_MODELS:  # what gene_frequency= would give
-        scores["head + frequency"] = logit(head) + logit(frequency.clip(1e-4, 1 - 1e-4))
+        head, frequency = (x.clip(1e-4, 1 - 1e-4) for x in (head, frequency))
+        scores["head + frequency"] = logit(head) + logit(frequency)
     return _frame(
         [("hidden genes", name, m, -1, "AUROC", cell_auroc(x, hidden, silent).mean()) for m, x in scores.items()]
     )
