@@ -73,10 +73,8 @@ print("unchanged")
 
 
 def test_every_subpackage_is_an_attribute_and_an_unknown_name_is_an_error_that_lists_them():
-    out = _python(
     code = "[getattr(uc, n).__name__ for n in uc.__all__ if n not in ('FileError', 'settings')]"
     out = _python(f"import univerce as uc\nprint({code})")
-    )
     assert ast.literal_eval(out) == [f"univerce.{name}" for name in uc.__all__ if name not in ("FileError", "settings")]
     assert set(uc.__all__) <= set(dir(uc))
     with pytest.raises(AttributeError, match="'nowhere'; it has FileError, atlas, bench, datasets"):
