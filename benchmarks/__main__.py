@@ -16,7 +16,7 @@ NAMES = (
     "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB, or take half an hour
-BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints", "fuzz", "damaged_files")
+BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints", "fuzz", "damaged_files", "transfer_figure")
 
 
 def main() -> None:

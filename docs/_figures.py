@@ -12,7 +12,10 @@ import matplotlib as mpl
 
 import univerce as uc
 
-FIGURES = Path(__file__).parent / "generated" / "figures"
+GENERATED = Path(__file__).parent / "generated"
+FIGURES = GENERATED / "figures"
+PLOTS = {"transfer_labels": "label_transfer", "uce_embed": "embedding_grid"}
+"""Plots of results whose function has another name."""
 
 
 def draw() -> None:
@@ -33,9 +36,25 @@ def draw() -> None:
         plt.close("all")
 
 
+def write_gallery() -> None:
+    """Write a grid of all figures, which ``gallery.md`` includes."""
+    cards = [
+        f":::{{grid-item-card}} pl.{name}\n:link: univerce.pl.{name}\n:link-type: any\n:img-top: generated/figures/{name}.png\n"
+        f"{inspect.getdoc(getattr(uc.pl, name)).splitlines()[0]}\n:::\n"
+        for name in uc.pl.__all__
+    ]
+    (GENERATED / "gallery.md").write_text("::::{grid} 1 2 2 3\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n")
+
+
 def insert(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Insert the figure of a plot below the first paragraph of its description."""
+    """Insert the figure of a plot below the first paragraph, and of an analysis, with a link, below its description."""
     subpackage, _, function = name.rpartition(".")
-    if subpackage == "univerce.pl" and function in uc.pl.__all__:
+    plot = PLOTS.get(function, function)
+    if plot not in uc.pl.__all__:
+        return
+    image = ["", f".. image:: figures/{plot}.png", f"   :alt: example of univerce.pl.{plot}", ""]
+    if subpackage == "univerce.pl" and plot == function:
         end = lines.index("") if "" in lines else len(lines)
-        lines[end:end] = ["", f".. image:: figures/{function}.png", f"   :alt: example of univerce.pl.{function}", ""]
+        lines[end:end] = image
+    elif subpackage == "univerce.tl":
+        lines += ["", ".. seealso::", "", f"   :func:`univerce.pl.{plot}`", *image]

@@ -25,16 +25,23 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "scanpydoc.theme",
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "benchmark/tables.md", "jupyter_execute", "measured", "**.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "benchmark/tables.md",
+    "generated/gallery.md",
+    "jupyter_execute",
+    "measured",
+    "**.ipynb_checkpoints",
+]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # `nox -s tutorials` executes them
 nb_merge_streams = True
@@ -66,11 +73,13 @@ if os.environ.get("READTHEDOCS"):
         "torch": ("https://docs.pytorch.org/docs/stable/", None),
     }
 
-html_theme = "sphinx_book_theme"
+html_theme = "scanpydoc"
 html_title = "univerce"
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_persistent": []}
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_persistent": [], "accent_color": "#0072B2"}
 
 
 def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
@@ -87,4 +96,5 @@ def setup(app: Sphinx) -> None:
     import _figures
 
     _figures.draw()
+    _figures.write_gallery()
     app.connect("autodoc-process-docstring", _figures.insert)
