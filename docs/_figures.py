@@ -39,7 +39,8 @@ def draw() -> None:
 def write_gallery() -> None:
     """Write a grid of all figures, which ``gallery.md`` includes."""
     cards = [
-        f":::{{grid-item-card}} pl.{name}\n:link: univerce.pl.{name}\n:link-type: any\n:img-top: generated/figures/{name}.png\n"
+        f":::{{grid-item-card}} pl.{name}\n:link: univerce.pl.{name}\n:link-type: any\n"
+        f":img-top: generated/figures/{name}.png\n"
         f"{inspect.getdoc(getattr(uc.pl, name)).splitlines()[0]}\n:::\n"
         for name in uc.pl.__all__
     ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pooch
 
 import univerce as uc
 
-logging.getLogger("pooch").setLevel(logging.WARNING)
+pooch.get_logger().setLevel("WARNING")
 
 
 def blood_reference_and_query() -> tuple[ad.AnnData, ad.AnnData, list[str]]:
