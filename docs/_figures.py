@@ -14,6 +14,7 @@ import univerce as uc
 
 GENERATED = Path(__file__).parent / "generated"
 FIGURES = GENERATED / "figures"
+BREAK = "\u200b"  # where a long name may break
 PLOTS = {"transfer_labels": "label_transfer", "uce_embed": "embedding_grid"}
 """Plots of results whose function has another name."""
 
@@ -39,7 +40,7 @@ def draw() -> None:
 def write_gallery() -> None:
     """Write a grid of all figures, which ``gallery.md`` includes."""
     cards = [
-        f":::{{grid-item-card}} pl.{name}\n:link: univerce.pl.{name}\n:link-type: any\n"
+        f":::{{grid-item-card}} {name.replace('_', '_' + BREAK)}\n:link: univerce.pl.{name}\n:link-type: any\n"
         f":img-top: generated/figures/{name}.png\n"
         f"{inspect.getdoc(getattr(uc.pl, name)).splitlines()[0]}\n:::\n"
         for name in uc.pl.__all__
