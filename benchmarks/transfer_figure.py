@@ -11,7 +11,7 @@ from benchmarks.labeled.methods import EXPRESSION, PCA
 from benchmarks.measurement import Run
 
 LOOKS = {
-    "uce-mini": ("#0072B2", "o", "UCE (uce-mini, zero-shot)"),
+    "uce-mini": ("#0072B2", "o", "uce-mini, zero-shot"),
     PCA: ("#D55E00", "s", "PCA, fitted to both data sets"),
     EXPRESSION: ("#999999", "D", "log-normalized expression"),
 }
@@ -23,6 +23,11 @@ NAMES = {
     "zebrafish hema tang": "zebrafish blood", "fly gut fca": "fly gut",
 }  # fmt: skip
 
+KINDS = {
+    "study": "another study", "species": "another species", "far species": "a far species", "tissue": "another tissue",
+    "condition": "another condition", "technology": "another technology",
+}  # fmt: skip
+
 
 def main(run: Run) -> None:
     """Draw the accuracy of nearest neighbors in every direction."""
@@ -30,14 +35,12 @@ def main(run: Run) -> None:
     scores = scores[(scores["task"] == "transfer") & (scores["measure"] == "kNN accuracy")]
     wide = scores.pivot_table(index="set", columns="method", values="value", sort=False)[list(LOOKS)]
     parts = wide.index.str.extract(r"^(?P<kind>.*?): (?P<train>.*) > (?P<test>.*)$").set_index(wide.index)
-    kinds = parts["kind"].drop_duplicates().tolist()
     with mpl.rc_context({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, ax = plt.subplots(figsize=(7.09, 4.3), layout="constrained")
+        figure, ax = plt.subplots(figsize=(7.09, 4.4), layout="constrained")
         y, ticks, labels = 0.0, [], []
-        for kind in kinds:
+        for kind, title in KINDS.items():
             rows = wide[parts["kind"] == kind].sort_values("uce-mini", ascending=False)
-            ax.text(-0.32, y - 0.1, f"another {kind.replace('far species', 'phylum')}", weight="bold", va="center",
-                    transform=ax.get_yaxis_transform())  # fmt: skip
+            ax.text(-0.012, y, title, weight="bold", ha="right", va="center", transform=ax.get_yaxis_transform())
             y += 1
             for name, values in rows.iterrows():
                 ax.plot([values.min(), values.max()], [y, y], color="#DDDDDD", linewidth=1, zorder=0)
@@ -58,7 +61,6 @@ def main(run: Run) -> None:
         means = wide.mean()
         for handle, method in zip(handles, LOOKS, strict=True):
             handle.set_label(f"{LOOKS[method][2]}: mean {means[method]:.2f}")
-        ax.legend(handles=handles, loc="lower left", frameon=False, bbox_to_anchor=(0, 1), ncols=3, handletextpad=0.2,
-                  columnspacing=1)  # fmt: skip
+        ax.legend(handles=handles, loc="lower left", frameon=False)
         figure.savefig(run.option("out", "docs/_static/transfers.png"), dpi=200)
     print(wide.assign(difference=wide["uce-mini"] - wide[PCA]).round(3).to_string(), np.round(means, 3), sep="\n")
