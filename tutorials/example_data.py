@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anndata as ad
 import numpy as np
 import pandas as pd
-import pooch
 
 import univerce as uc
-
-pooch.get_logger().setLevel("WARNING")
 
 
 def blood_reference_and_query() -> tuple[ad.AnnData, ad.AnnData, list[str]]:
     """A labeled reference, a query, and the types that the reference lacks."""
     try:
-        cells = uc.datasets.kang_2018()
+        cells = _quietly(uc.datasets.kang_2018)
         print(
             "Kang et al. 2018: reference are the control cells of four donors, query stimulated cells of four others."
         )
@@ -36,7 +35,7 @@ def blood_reference_and_query() -> tuple[ad.AnnData, ad.AnnData, list[str]]:
 def human_and_mouse() -> tuple[ad.AnnData, ad.AnnData]:
     """The same organ of two species, with labels."""
     try:
-        human, mouse = uc.datasets.baron_2016("human"), uc.datasets.baron_2016("mouse")
+        human, mouse = _quietly(uc.datasets.baron_2016, "human"), _quietly(uc.datasets.baron_2016, "mouse")
         print("Baron et al. 2016: pancreas of human and mouse.")
     except OSError:
         cells = uc.datasets.pbmc68k_reduced()
@@ -49,9 +48,8 @@ def human_and_mouse() -> tuple[ad.AnnData, ad.AnnData]:
 def tissues_and_type() -> tuple[dict[str, ad.AnnData], ad.AnnData, str]:
     """Labeled tissues, labeled cells of another source, and the type to find."""
     try:
-        atlas = uc.datasets.tabula_muris(
-            ["Kidney", "Limb_Muscle", "Liver", "Lung", "Mammary_Gland", "Marrow", "Spleen"]
-        )
+        organs = ["Kidney", "Limb_Muscle", "Liver", "Lung", "Mammary_Gland", "Marrow", "Spleen"]
+        atlas = _quietly(uc.datasets.tabula_muris, organs)
         print("Tabula Muris: natural killer cells are learned in the spleen and searched in six other organs.")
         tissues = {name: atlas[atlas.obs["tissue"] == name].copy() for name in atlas.obs["tissue"].cat.categories}
         return tissues, tissues.pop("Spleen"), "natural killer cell"
@@ -68,7 +66,7 @@ def tissues_and_type() -> tuple[dict[str, ad.AnnData], ad.AnnData, str]:
 def two_batches() -> ad.AnnData:
     """Labeled cells of two batches."""
     try:
-        adata = uc.datasets.kang_2018()
+        adata = _quietly(uc.datasets.kang_2018)
         print("Kang et al. 2018: control and stimulated cells of four donors are the batches.")
         adata = adata[adata.obs["donor"].isin(adata.obs["donor"].cat.categories[:4])].copy()
         adata.obs["batch"] = adata.obs["condition"]
@@ -83,6 +81,12 @@ def two_batches() -> ad.AnnData:
         adata.X.eliminate_zeros()
         adata.obs["batch"] = pd.Categorical(np.where(half, "simulated laboratory", "as measured"))
     return adata
+
+
+def _quietly(load: Callable[..., ad.AnnData], *options: object) -> ad.AnnData:
+    """Load data without a message for each address that does not answer."""
+    with uc.settings.override(verbosity="error"):
+        return load(*options)
 
 
 def _half(adata: ad.AnnData) -> np.ndarray:
