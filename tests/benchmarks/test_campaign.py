@@ -81,7 +81,7 @@ def test_zarr_and_labels_that_are_numbers_are_read_and_names_that_do_not_exist_r
     two = text.index('name = "two"')
     for old, new, message in (
         ('groupby = "type"', 'groupby = "kind"', r"two.obs\['kind'\] does not exist; its columns are: 'type'"),
-        ("score = false", 'score = false\nlayer = "raw"', "layer='raw' is not in the AnnData; its layers are: none"),
+        ("score = false", 'score = false\nlayer = "raw"', "layer='raw' is not a layer of the AnnData"),
         ('"0"', '"t0"', "names 't0', which neither data set has; their labels are '0', '1', '2'"),
     ):
         config.write_text(text[:two].replace("path =", "score = false\npath =") + text[two:].replace(old, new))

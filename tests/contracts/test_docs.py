@@ -37,6 +37,7 @@ def test_the_answers_print_what_the_page_shows(tmp_path, monkeypatch):
     assert doctest.DocTestRunner(optionflags=OPTIONS).run(examples).failed == 0
 
 
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # of scanpy
 @pytest.mark.parametrize("page", ["README.md", "docs/analyses.md"])
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -1,33 +1,48 @@
 """Writers that are killed, or write at once, leave the old, the new, or what the same call resumes.
 
-``python -m benchmarks kills`` tries every writer at more steps.
+``python -m benchmarks kills`` tries every writer at more steps. Writers are forked from a process of their own: a fork
+of this one would wait for locks that threads of earlier tests hold.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.helpers.killed import kill_everywhere, write_twice
-from tests.helpers.writers import WRITERS
-
 pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="forks"), pytest.mark.slow]
 
+ROOT = Path(__file__).parents[2]
+KILL = """
+outcomes = kill_everywhere(WRITERS[name](), scratch, power=True, most=5)
+assert len(outcomes) > 4
+assert [outcome for outcome in outcomes if not outcome.held] == []
+assert outcomes[0].state in ("old", "none")
+assert outcomes[-1].state == "new"
+"""
+TWICE = """
+for n in (0, 1, 3):
+    assert write_twice(WRITERS[name](), scratch / str(n), n), n
+"""
 
-@pytest.mark.parametrize(
-    "name",
-    ["embedding store", "model", "checksums", "univerce embed -o .zarr --overwrite"],
-)
+
+def _run(code: str, name: str, scratch: Path) -> None:
+    head = "import sys\nfrom pathlib import Path\nfrom tests.helpers.killed import kill_everywhere, write_twice\n"
+    head += "from tests.helpers.writers import WRITERS\nname, scratch = sys.argv[1], Path(sys.argv[2])\n"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT))), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", head + code, name, str(scratch)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["embedding store", "model", "checksums", "univerce embed -o .zarr --overwrite"])
 def test_a_killed_writer_leaves_the_old_the_new_or_what_the_same_call_resumes(tmp_path, name):
-    outcomes = kill_everywhere(WRITERS[name](), tmp_path, power=True, most=5)
-    assert len(outcomes) > 4
-    assert [outcome for outcome in outcomes if not outcome.held] == []
-    assert outcomes[0].state in ("old", "none")
-    assert outcomes[-1].state == "new"
+    _run(KILL, name, tmp_path)
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
 @pytest.mark.parametrize("name", ["embedding store", "univerce embed -o .zarr --overwrite"])
-def test_two_processes_write_one_target(tmp_path, name, n):
-    assert write_twice(WRITERS[name](), tmp_path, n)
+def test_two_processes_write_one_target(tmp_path, name):
+    _run(TWICE, name, tmp_path)

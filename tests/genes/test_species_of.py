@@ -121,13 +121,13 @@ def test_tables_that_do_not_fit_are_refused():
             species_of(_adata({"organism": "human"}), tables)
 
 
-@pytest.mark.parametrize("verb", [uc.tl.uce_embed, uc.pp.uce_tokenize])
-def test_a_given_table_replaces_that_of_the_model(tiny_model, verb):
+def test_a_given_table_replaces_that_of_the_model(tiny_model):
     other = tiny_table("human", seed=1)
     adata, mapped = tiny_cells("human"), tiny_cells("human")
-    verb(adata, other, model=tiny_model)
-    (key,) = set(adata.uns) - {"organism"}
-    assert adata.uns[key]["params"]["table_digest"] == {"human": other.uns["gene_table"]["digest"]}
+    uc.tl.uce_embed(adata, other, model=tiny_model)
+    uc.pp.uce_tokenize(adata, other, model=tiny_model)
+    for record in (adata.uns["univerce"]["X_uce"], adata.uns["uce_sentences"]["params"]):
+        assert record["table_digest"] == {"human": other.uns["gene_table"]["digest"]}
     uc.pp.map_genes(mapped, other, model=tiny_model)
     assert set(mapped.var["uce_gene"]) == {*other.obs_names, ""}
 

@@ -472,7 +472,7 @@ def test_values_that_are_not_counts_are_refused(cells, tiny_model, tmp_path, cha
 
 def test_a_bad_option_is_refused_and_nothing_is_written(cells, tiny_model):
     for options, error, said in (
-        ({"layer": "raw"}, KeyError, "layer='raw' is not in the AnnData"),
+        ({"layer": "raw"}, KeyError, "layer='raw': adata.raw is empty"),
         ({"gene_key": "id"}, KeyError, "gene_key='id' is not a column of var"),
         ({"mod": "rna"}, ValueError, "mod='rna'.*AnnData; leave mod out"),
         ({"species": "klingon"}, ValueError, "species='klingon' is not known.*human"),
