@@ -351,7 +351,15 @@ print(json.dumps([status, [m for m in heavy if m in sys.modules]]))
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny_model):
     tiny_cells("human", 1500).write_h5ad(tmp_path / "in.h5ad")
-    store = ["--store", str(tmp_path / "s.zarr"), "--model", str(tiny_model), "--n-draws", "20", "-q"]
+    store = [
+        "--store",
+        str(tmp_path / "s.zarr"),
+        "--model",
+        str(tiny_model),
+        "--n-draws",
+        "80",
+        "-q",
+    ]
     command = [sys.executable, "-m", "univerce", "embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "o.h5ad")]
     process = subprocess.Popen([*command, *store], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
