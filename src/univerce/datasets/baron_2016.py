@@ -22,8 +22,8 @@ def baron_2016(species: Literal["human", "mouse"] = "human") -> ad.AnnData:
     """Load the pancreas of human (8,569 cells, 4 donors) or mouse (1,886 cells, 2 strains).
 
     inDrop, measured and labeled by the same laboratory in both species (Baron et al. 2016,
-    doi:10.1016/j.cels.2016.08.011, GSE84133). The archive (33 MB) is downloaded from GEO to ``<cache_dir>/datasets`` at
-    the first call.
+    doi:10.1016/j.cels.2016.08.011, GSE84133). The archive (about 33 MB) is downloaded from GEO to
+    ``<cache_dir>/datasets`` at the first call.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def baron_2016(species: Literal["human", "mouse"] = "human") -> ad.AnnData:
 
     Returns
     -------
-    AnnData with counts in ``X``, CSR int32: ``[8569, 20125]`` or ``[1886, 14878]``; ``obs["cell_type"]`` (14 or 13
-    types, with the same names in both species), ``obs["donor"]``; ``uns["organism"]`` and ``uns["source"]``.
+    AnnData with counts in ``X``, CSR int32: ``[8569, 20125]`` or ``[1886, 14878]``; ``obs["cell_type"]`` with
+    the same names in both species, ``obs["donor"]``; ``uns["organism"]`` and ``uns["source"]``.
 
     Raises
     ------

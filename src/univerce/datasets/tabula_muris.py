@@ -25,8 +25,8 @@ _COLUMNS = {
 def tabula_muris(tissues: Iterable[str] | None = None) -> ad.AnnData:
     """Load the labeled droplet cells of Tabula Muris, of all or some of twelve organs of the mouse.
 
-    10x Genomics, 55,656 labeled cells (Tabula Muris Consortium 2018, doi:10.1038/s41586-018-0590-4; CC BY 4.0). The
-    archive (393 MB) is downloaded from figshare to ``<cache_dir>/datasets`` at the first call.
+    10x Genomics (Tabula Muris Consortium 2018, doi:10.1038/s41586-018-0590-4; CC BY 4.0). The
+    archive (about 393 MB) is downloaded from figshare to ``<cache_dir>/datasets`` at the first call.
 
     Parameters
     ----------

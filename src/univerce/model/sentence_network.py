@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ OFFICIAL_PAD_BIAS = 1.0
 """The reference passes (1 - mask) as a float mask: torch adds it to the logits, so pads get +1 and are attended to."""
 
 
-class SentenceNetwork(nn.Module):
+class SentenceNetwork(nn.Module, ABC):
     """A transformer that reads sentences; families differ in what is before and after it."""
 
     pos_encoder: Any
@@ -82,16 +83,17 @@ class SentenceNetwork(nn.Module):
         head, genes = self._head(gene_features)
         return pair_logits(head, cells, genes)
 
+    @abstractmethod
     def _encode(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Encode token features as the transformer reads them."""
 
+    @abstractmethod
     def _read_cells(self, tokens: Tensor, lengths: Tensor | None, *, official: bool) -> Tensor:
         """Read each cell from the transformer, ``[cells, output_dim]``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _head(self, gene_features: Tensor) -> tuple[nn.Module, Tensor]:
         """The layers that read ``[cell, gene]``, and the genes as they read them."""
-        raise NotImplementedError
 
     def _transform(self, tokens: Tensor, lengths: Tensor | None, *, cls_only: bool, official: bool = False) -> Tensor:
         width = tokens.shape[1]
