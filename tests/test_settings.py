@@ -8,6 +8,7 @@ import pickle
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +147,9 @@ def test_large_objects_have_a_repr_of_one_line():
     expected = "2 of 3 names are genes (1 by symbol, 1 by symbol_case), 0 ambiguous, 1 genes under several names"
     assert repr(mapping) == f"NameMapping: {expected}"
     assert "Model 'uce-mini'" in repr(uc.model.find_model())
+
+
+def test_all_messages_go_through_the_logger_whose_filter_knows_the_blocks():
+    """A filter of a logger does not see the messages of its children."""
+    package = Path(uc.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if "getLogger(__name__)" in path.read_text()] == []

@@ -14,7 +14,7 @@ from univerce.embeddings.labels import get_labels
 from univerce.tl.labels.hierarchy import hierarchical_scores, label_lines
 from univerce.tl.ontology.graph import as_ontology, match_terms
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 
 def stated_lines(obs: pd.DataFrame, groupby: str, types: np.ndarray) -> np.ndarray | None:

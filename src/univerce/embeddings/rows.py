@@ -9,7 +9,7 @@ import numpy as np
 from univerce.embeddings.cells import Cells
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("univerce")
 
 _SEED = 20240101
 
