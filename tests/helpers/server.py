@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -102,6 +103,19 @@ def ranged(body: bytes = BODY, *, etag: str = "one", cuts: Sequence[int] = (), h
 def broken(body: bytes = BODY, cut: int = 1000, *, headers: Sequence[tuple[str, str]] = ()) -> Answer:
     """State the length of ``body`` and break off after ``cut`` bytes."""
     return answer(body[:cut], length=len(body), headers=headers)
+
+
+def dripping(body: bytes = BODY, pause: float = 0.1) -> Answer:
+    """State the length of ``body`` and send a byte now and then."""
+
+    def send(handler: Any) -> None:
+        answer(b"", length=len(body))(handler)
+        with suppress(OSError):  # the other side closes
+            for byte in body[: int(SLOW / pause)]:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(pause)
+
+    return send
 
 
 def chunked(body: bytes = BODY, cut: int | None = None) -> Answer:
@@ -251,6 +265,10 @@ BEHAVIORS: dict[str, Behavior] = {
         lambda: [answer(BODY[:1000], length=len(BODY), hang=SLOW, headers=TAG), ranged()],
         ranges=(None, "bytes=1000-"), waits=(0,),
     ),
+    "sends a byte now and then": Behavior(
+        lambda: [dripping()], "the connection broke 3 times, .*bytes came in", ranges=(None,) * 3, waits=(0, 0)
+    ),
+    "sends a byte now and then once": Behavior(lambda: [dripping(), answer()], ranges=(None, None), waits=(0,)),
     "does not answer": Behavior(
         lambda: [lambda _: threading.Event().wait(SLOW)], "the connection broke 3 times, .*timed out",
         ranges=(None,) * 3, waits=(0, 0),
@@ -260,13 +278,13 @@ BEHAVIORS: dict[str, Behavior] = {
 
 @contextmanager
 def patience(timeout: float = 30.0) -> Iterator[list[float]]:
-    """Do not wait, but list the seconds that would have been waited; a server that is silent for longer is given up."""
+    """Do not wait, but list the seconds that would have been waited; a server that is slower is given up."""
     waits: list[float] = []
     with (
         patch.object(retry, "PAUSE", 0.0),
-        patch.object(download, "time", SimpleNamespace(sleep=waits.append)),
+        patch.object(download, "time", SimpleNamespace(sleep=waits.append, monotonic=time.monotonic)),
         patch.object(download, "_TIMEOUT", timeout),
-        patch.object(download, "_CHUNK", 500),  # what of a chunk came before a break is lost
+        patch.object(download, "_CHUNK", 500),  # less is no progress
     ):
         yield waits
 

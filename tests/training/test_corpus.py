@@ -143,6 +143,14 @@ def test_stored_zeros_are_not_counts():
     assert_same_batch(*(batch_of(c, 0, training_cells(one, 0)) for c in (one, other)))
 
 
+def test_repeated_entries_of_narrow_integers_are_added():
+    counts = toy_counts(30, 20, seed=5).astype(np.uint8)
+    counts.data[:] = 200
+    twice = sp.csr_matrix((np.repeat(counts.data, 2), np.repeat(counts.indices, 2), counts.indptr * 2), counts.shape)
+    found = TrainingSet("set", twice, np.arange(20, dtype=np.int32), ONE).open()
+    np.testing.assert_array_equal(found.toarray(), counts.toarray().astype(int) * 2)
+
+
 def test_cells_are_split_by_the_seed():
     c, again, other = corpus(held_out=0.2), corpus(held_out=0.2), corpus(held_out=0.2, seed=1)
     splits = [[p.survey.validation.tolist() for p in x._parts] for x in (c, again, other)]
@@ -267,6 +275,13 @@ def bad(counts, rows=ROWS) -> list[TrainingSet]:
     return [TrainingSet("bad", counts, rows, ONE)]
 
 
+def outside(kind: str) -> sp.spmatrix:
+    """Counts, the first of whose indices leads out of the matrix."""
+    counts = COUNTS.asformat(kind, copy=True)
+    counts.indices[0] = 10**6
+    return counts
+
+
 @pytest.mark.parametrize(
     "sets, changes, message",
     [
@@ -279,6 +294,8 @@ def bad(counts, rows=ROWS) -> list[TrainingSet]:
         pytest.param(bad(COUNTS * 0.3), {}, "The data set 'bad' holds values that are not whole", id="not counts"),
         pytest.param(bad(-COUNTS), {}, "The data set 'bad' holds negative values", id="negative"),
         pytest.param(bad(COUNTS, np.full(6, -1)), {}, "'bad' has no cell to train on", id="no gene"),
+        pytest.param(bad(outside("csr")), {}, "'bad' cannot be read: The index 1000000 is outside", id="csr outside"),
+        pytest.param(bad(outside("csc")), {}, "'bad' cannot be read: The index 1000000 is outside", id="csc outside"),
         pytest.param(bad(COUNTS * 0), {}, "'bad' has no cell to train on", id="no count"),
     ],
 )

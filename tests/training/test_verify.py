@@ -26,7 +26,7 @@ GOOD = Verification(
     "changes, ok, words",
     [
         ({}, True, "belong together: the model knows"),
-        ({"loss": 0.67}, False, "do not belong together, or the model does not know the genes of human"),
+        ({"loss": 0.67}, False, "do not belong together, the model does not know the genes of human, or 50 genes"),
         ({"chance": 0.42}, False, "do not belong together"),
         ({"loss": float("nan")}, False, "do not belong together"),
         ({"other_loss": 0.42}, False, "In doubt: the model knows which genes are common"),

@@ -39,4 +39,5 @@ def _verify(args: argparse.Namespace) -> None:
     )
     print(found)
     if not found.ok:
-        raise ValueError(f"{found.model!r} does not pass on these cells, see above.")
+        hint = " Pass --cells with all genes and several types." if args.cells is None else ""
+        raise ValueError(f"{found.model!r} does not pass on these cells, see above.{hint}")

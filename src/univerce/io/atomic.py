@@ -85,6 +85,13 @@ def replacing(path: Path | str, *, lock: bool = True) -> Iterator[Path]:
         _sync(target.parent)
 
 
+def put(part: Path, path: Path) -> None:
+    """Give a complete file its name, on disk before and after."""
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
 def write_whole(path: Path | str, data: bytes, *, lock: bool = True) -> None:
     """Write a file in one step."""
     with replacing(path, lock=lock) as part:

@@ -9,7 +9,7 @@ import anndata as ad
 import numpy as np
 from scipy import sparse
 
-from univerce.io.blocks import n_rows
+from univerce.io.blocks import n_rows, read_all
 from univerce.io.ondisk import OnDisk
 
 
@@ -79,7 +79,7 @@ class TrainingSet:
         TypeError
             If the counts are no such matrix.
         ValueError
-            If ``rows`` does not have an entry for every variable.
+            If ``rows`` does not have an entry for every variable, or entries of a sparse matrix lie outside of it.
         """
         X = self.counts.open() if isinstance(self.counts, OnDisk) else self.counts
         n_rows(X)
@@ -87,4 +87,9 @@ class TrainingSet:
             raise ValueError(
                 f"The data set {self.name!r} has {X.shape[1]} variables, but rows has {len(self.rows)} entries."
             )
-        return sparse.csr_matrix(X) if sparse.issparse(X) or type(X) is np.ndarray else X
+        if not (sparse.issparse(X) or isinstance(X, np.ndarray)):
+            return X
+        try:
+            return read_all(X)
+        except ValueError as error:
+            raise ValueError(f"The counts of the data set {self.name!r} cannot be read: {error}") from error

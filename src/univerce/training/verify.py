@@ -112,8 +112,10 @@ class Verification:
             )
         else:
             said.append(
-                "Weights, vocabulary and tokens do not belong together, or the model does not know the genes of "
-                f"{self.species}: it does not predict them better than a guess. Do not use its embeddings."
+                "It does not predict the genes of these cells better than a guess: weights, vocabulary and tokens do "
+                f"not belong together, the model does not know the genes of {self.species}, or {self.n_genes:,} genes "
+                "are a selection, as of variable genes, which are hard to predict. Do not use its embeddings unless "
+                "cells with all genes pass."
             )
         if self.fraction_counts < _FEW_COUNTS:
             said.append(

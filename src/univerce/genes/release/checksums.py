@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
 from functools import lru_cache
 from pathlib import Path
-
-import pooch
 
 from univerce._settings import settings
 from univerce.io.atomic import locked, write_whole
@@ -27,7 +26,8 @@ def file_sha256(path: Path | str) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    return pooch.file_hash(path, alg="sha256")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checksums() -> dict[str, str]:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pooch
+from typing import TYPE_CHECKING
 
 from univerce._settings import settings
 from univerce.genes.release import retry
 from univerce.genes.release.content import describe, find_problem, is_cut_off, wrong_size
 from univerce.genes.release.registry import Asset
+from univerce.io.atomic import put
 
 if TYPE_CHECKING:
     from requests import Response
 
 logger = logging.getLogger("univerce")
 
-_TIMEOUT = 30.0  # seconds without a byte
-_CHUNK = 2**18
+_TIMEOUT = 30.0  # seconds without a byte, or without a chunk
+_CHUNK = 2**16  # bytes; less is no progress
 _SHORT = 5.0  # seconds to wait without a word
 
 
@@ -45,7 +43,7 @@ class _Enough(Exception):
 
 
 class Part:
-    """The partial file of one address, to which pooch writes; its tag tells a changed file on the server.
+    """The partial file of one address; its tag tells a changed file on the server.
 
     ``known_hash`` is the checksum of the file, such as ``"md5:..."``.
     """
@@ -64,8 +62,9 @@ class Part:
         to continue, is kept for the next call; what is not the file is removed.
         """
         import requests
+        import urllib3.exceptions
 
-        broke = failed = 0  # breaks in all, and failures since the last byte
+        broke = failed = 0  # breaks in all, and failures since the last progress
         while True:
             had = self._have()
             try:
@@ -80,15 +79,18 @@ class Part:
                     raise FetchError(f"{error}, and asked to wait {pause:,.0f} seconds") from error
                 if failed == retry.ATTEMPTS:
                     raise FetchError(f"{error}, {failed} times") from error
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                broke, failed = broke + 1, 1 if self._have() > had else failed + 1
+            except (
+                requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError,
+                urllib3.exceptions.ReadTimeoutError,
+            ) as error:  # fmt: skip
+                broke, failed = broke + 1, 1 if self._have() >= had + _CHUNK else failed + 1
                 pause = retry.pause_before(failed)
                 if failed == retry.ATTEMPTS:
                     have = self._have()
                     raise FetchError(
                         f"the connection broke {broke} times, the last time after {have} bytes: {error}"
                     ) from error
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise FetchError(str(error)) from error
             if pause > _SHORT:
                 logger.warning("%s asks to wait %.0f seconds.", self.url, pause)
@@ -99,28 +101,13 @@ class Part:
 
     def put(self, path: Path) -> None:
         """Give the file its name."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        self.path.replace(path)
+        put(self.path, path)
         self.discard()
 
     def discard(self) -> None:
         """Remove the partial file and its tag."""
         self.path.unlink(missing_ok=True)
         self._tag.unlink(missing_ok=True)
-
-    def write(self, chunk: bytes) -> None:
-        """Append a chunk, up to one chunk more than the file can have."""
-        try:
-            with self.path.open("ab") as file:
-                file.write(chunk)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path)) from error  # a full disk does not say where
-        if self.path.stat().st_size > self.asset.max_bytes:
-            raise _Enough
-
-    def flush(self) -> None:
-        """Do nothing: chunks are not buffered."""
 
     def _transfer(self) -> None:
         """Request the whole file, or what is missing of the file that had this tag."""
@@ -130,21 +117,34 @@ class Part:
         headers = {"Accept-Encoding": "identity"}
         if have := self._have():
             headers |= {"Range": f"bytes={have}-", "If-Range": self._note()}
-        size = self.asset.size or self.asset.max_bytes  # until the answer states it
-        with tqdm(total=size, desc=self.asset.name, unit="B", unit_scale=True, disable=not settings.progress) as bar:
-            request = pooch.HTTPDownloader(
-                bar, _CHUNK, headers=headers, hooks={"response": self._accept}, timeout=_TIMEOUT
-            )
-            request(self.url, self, None)
+        with requests.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            self._accept(response)
+            size = self._end or self.asset.size
+            bar = tqdm(
+                desc=self.asset.name, total=size, initial=self._have(), unit="B", unit_scale=True,
+                disable=not settings.progress,
+            )  # fmt: skip
+            with bar:
+                for part in _parts(response):
+                    self._write(part)
+                    bar.update(len(part))
         if (size := self.path.stat().st_size) < self._end:  # a range may be answered in part
             raise requests.ConnectionError(f"the answer ended after {size} of {self._end} bytes")
 
-    def _accept(self, response: Response, **_: Any) -> None:
+    def _write(self, part: bytes) -> None:
+        """Append to the file, up to one part more than it can have."""
+        try:
+            with self.path.open("ab") as file:
+                file.write(part)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error  # a full disk does not say where
+        if self.path.stat().st_size > self.asset.max_bytes:
+            raise _Enough
+
+    def _accept(self, response: Response) -> None:
         """Look at the status and the headers before anything is written."""
         import requests
 
-        if response.is_redirect:
-            return
         status, have, answer = response.status_code, self._have(), response.headers
         tag = "" if "Content-Encoding" in answer else answer.get("ETag", "")  # ranges count compressed bytes
         continues = answer.get("Content-Range", "").startswith(f"bytes {have}-") and tag == self._note()
@@ -197,7 +197,8 @@ class Part:
         if self._known_hash is None:
             return "" if self.asset.sha256 or not is_cut_off(self.asset, self.path) else "its end is missing"
         algorithm, _, expected = self._known_hash.partition(":")
-        found = pooch.file_hash(str(self.path), alg=algorithm)
+        with self.path.open("rb") as file:
+            found = hashlib.file_digest(file, algorithm).hexdigest()
         return "" if found == expected else f"its {algorithm} is {found} instead of {expected}"
 
     def _note(self) -> str:
@@ -207,3 +208,17 @@ class Part:
     def _have(self) -> int:
         """Bytes that can be continued: the server must have named their version."""
         return self.path.stat().st_size if self._note() and self.path.exists() else 0
+
+
+def _parts(response: Response) -> Iterator[bytes]:
+    """What arrives, as it arrives; ``requests.Timeout`` if less than a chunk does in the time for a byte."""
+    import requests
+
+    began, n_bytes = time.monotonic(), 0
+    while part := response.raw.read1(_CHUNK, decode_content=True):
+        yield part
+        n_bytes += len(part)
+        if n_bytes >= _CHUNK:
+            began, n_bytes = time.monotonic(), 0
+        elif time.monotonic() - began > _TIMEOUT:
+            raise requests.Timeout(f"{n_bytes:,} bytes came in {_TIMEOUT:g} seconds")
