@@ -36,6 +36,8 @@ class Writer:
     """As ``read``, by a tool that repairs nothing."""
     once: bool = False
     """Whether a call after a complete one is refused, or only reads."""
+    same: Callable[[Path], bytes] = Path.read_bytes
+    """What has to be the same in a file, if not every byte."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def kill_everywhere(
     old, before = _copy(template, scratch / "old"), contents(template)
     whole = _copy(template, scratch / "whole")
     n_changes = _in_child(lambda: writer.write(whole), before=sys.maxsize, directory=whole, inside=inside)[1]
-    after = _contents(whole)
+    after = _contents(writer, whole)
     known = {read: (read(old), read(whole)) for read in (writer.plain, writer.read) if read is not None}
     assert all(new not in (None, before) for before, new in known.values()), f"{writer.name} wrote nothing"
     outcomes = []
@@ -79,7 +81,7 @@ def kill_everywhere(
             for folder in (directory, *filter(Path.is_dir, list(directory.rglob("*")))):
                 if folder.exists():
                     remove_leftovers(folder)
-        found = _contents(directory)
+        found = _contents(writer, directory)
         outcomes.append(Outcome(n, state, found == after))
         if not outcomes[-1].same:
             differ = sorted(k for k in after.keys() | found.keys() if after.get(k) != found.get(k))
@@ -114,7 +116,7 @@ def write_twice(writer: Writer, scratch: Path, n: int) -> bool:
         pass  # it had ended before
     if not done:
         os.waitpid(second, 0)
-    return _contents(both) == _contents(whole)
+    return _contents(writer, both) == _contents(writer, whole)
 
 
 def _state(writer: Writer, directory: Path, known: dict[Callable[[Path], Any], tuple[Any, Any]]) -> str:
@@ -130,10 +132,11 @@ def _state(writer: Writer, directory: Path, known: dict[Callable[[Path], Any], t
     return "new" if found == new else "none" if found is None else "old"
 
 
-def _contents(directory: Path) -> dict[str, bytes]:
+def _contents(writer: Writer, directory: Path) -> dict[str, bytes]:
     """Files, and directories that hold nothing."""
-    empty = {f"{d.relative_to(directory)}/": b"" for d in directory.rglob("*") if d.is_dir() and not any(d.iterdir())}
-    return contents(directory) | empty
+    there = {str(path.relative_to(directory)): path for path in directory.rglob("*")}
+    files = {name: writer.same(path) for name, path in there.items() if path.is_file()}
+    return files | {f"{name}/": b"" for name, path in there.items() if path.is_dir() and not any(path.iterdir())}
 
 
 def _copy(template: Path, directory: Path) -> Path:

@@ -1,10 +1,11 @@
-"""Writers of the package, in their smallest form; that of pretraining logs times and is tested with it."""
+"""Writers of the package, in their smallest form."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
+import torch
 
 import univerce as uc
 from tests.helpers.atlas_cells import embedded
@@ -19,6 +21,7 @@ from tests.helpers.checkpoints import GENES_END, PAPER_CONFIG, brain_files, pape
 from tests.helpers.killed import Writer
 from tests.helpers.tiny import tiny_network
 from tests.helpers.toy import toy_table
+from tests.helpers.training_cells import MODEL, RECIPE, SETS
 from univerce.bench._cache import cached_numbers, read_cached, write_cached
 from univerce.embeddings.index import NeighborIndex, build_index, read_index, write_index
 from univerce.genes.build.gene_features import read_block
@@ -27,6 +30,7 @@ from univerce.genes.table import read_table, write_table
 from univerce.inference.store import EmbeddingStore
 from univerce.io.files import open_anndata
 from univerce.model.directory import read_model
+from univerce.training.corpus import Corpus
 
 NAMES = [f"cell {i}" for i in range(5)]
 VALUES = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
@@ -228,7 +232,7 @@ def _read_built(directory: Path) -> Any:
     return _digest(directory / "axolotl.h5ad")
 
 
-def _command(suffix: str, seed: int, directory: Path) -> None:
+def _command(suffix: str, seed: int, directory: Path, *, overwrite: bool = True) -> None:
     """The command line, with an embedding that takes no time."""
     from univerce import cli, tl
 
@@ -238,18 +242,67 @@ def _command(suffix: str, seed: int, directory: Path) -> None:
     real, tl.uce_embed = tl.uce_embed, uce_embed
     try:
         out = directory / f"out{suffix}"
-        assert cli.main(["embed", str(directory / "in.h5ad"), "-o", str(out), "--overwrite", "-q"]) == 0
+        options = ["-q", *["--overwrite"] * overwrite]
+        if code := cli.main(["embed", str(directory / "in.h5ad"), "-o", str(out), *options]):
+            raise ValueError(f"univerce embed ended with {code}")
     finally:
         tl.uce_embed = real
 
 
-def _old_output(suffix: str, directory: Path) -> None:
+def _input(directory: Path) -> None:
     ad.AnnData(np.eye(3, dtype=np.float32)).write_h5ad(directory / "in.h5ad")
+
+
+def _old_output(suffix: str, directory: Path) -> None:
+    _input(directory)
     _command(suffix, 1, directory)
 
 
 def _read_output(name: str, directory: Path) -> Any:
-    return _summary(open_anndata(directory / name))
+    try:
+        return _summary(open_anndata(directory / name))
+    except FileNotFoundError:
+        return None
+
+
+def _pretraining() -> Writer:
+    """Two checkpoints and two rows of the log."""
+    recipe = replace(RECIPE, steps=4, evaluate_every=2, checkpoint_every=2)
+    import lightning.fabric  # noqa: F401 - here, not in every fork
+    import sklearn.metrics  # noqa: F401
+
+    corpus = Corpus(SETS[:1], MODEL, recipe)  # compiles; no step, because threads of autograd do not survive a fork
+    corpus.draw(corpus.plan(2, np.random.default_rng(0), step=0))
+
+    def read(directory: Path) -> Any:
+        path = directory / "checkpoint.pt"
+        return _tensors(path) if path.exists() and torch.load(path)["step"] == recipe.steps else None
+
+    def write(directory: Path) -> None:
+        with uc.settings.override(device="cpu", verbosity="error"):
+            uc.model.pretrain(SETS[:1], MODEL, recipe, directory)
+
+    return Writer("pretrain", write, read, same=_without_times)
+
+
+def _without_times(path: Path) -> bytes:
+    """A resumed training writes the same tensors in other bytes, and other times."""
+    if path.name == "checkpoint.pt":
+        return _tensors(path).encode()
+    return pd.read_csv(path, dtype=str).drop(columns="cells_per_second").to_csv().encode()
+
+
+def _tensors(path: Path) -> str:
+    """Digest of a checkpoint."""
+    saved, sha = torch.load(path), hashlib.sha256()
+    parts: list[Any] = [saved]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict | list | tuple):
+            parts += [list(part), *part.values()] if isinstance(part, dict) else part
+        else:
+            sha.update(part.numpy().tobytes() if isinstance(part, torch.Tensor) else repr(part).encode())
+    return sha.hexdigest()
 
 
 def _index(digest: str, directory: Path) -> None:
@@ -293,6 +346,11 @@ _writer("cache of embeddings", _cache, _read_cache)
 _writer("cache of scores", _cache_numbers, _read_numbers, once=True)
 _writer("checksums", _checksum, _read_checksums, prepare=partial(_checksum, name="old"))
 _writer("build_species", _build, _read_built)
+_writer(
+    "univerce embed -o .h5ad", partial(_command, ".h5ad", 0, overwrite=False), partial(_read_output, "out.h5ad"),
+    prepare=_input, once=True,
+)  # fmt: skip
+WRITERS["pretrain"] = _pretraining
 for _suffix in (".h5ad", ".zarr"):
     _writer(
         f"univerce embed -o {_suffix} --overwrite", partial(_command, _suffix, 0),
