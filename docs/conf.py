@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import docstring
+from sphinx.util.nodes import make_refnode
 
 import univerce
 
@@ -92,9 +95,31 @@ docstring.NumpyDocstring._parse_returns_section = lambda self, _: _prose(self, "
 docstring.NumpyDocstring._parse_yields_section = lambda self, _: _prose(self, "yields")
 
 
+def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Link public names in literals, ``uc.tl.uce_embed(adata)`` or ``tl.uce_embed``, to their page."""
+    objects = app.env.domains["py"].objects
+    for literal in list(doctree.findall(nodes.literal)):
+        found = re.match(
+            r"(?:uc\.|univerce\.)?((?:pp|tl|pl|atlas|bench|genes|model|datasets|get|settings)\b[\w.]*)",
+            literal.astext(),
+        )
+        target = found and objects.get(f"univerce.{'settings' if found[1].startswith('settings') else found[1]}")
+        if target and target.docname != page and not _is_inside(literal, nodes.reference | nodes.title):
+            parent, index = literal.parent, literal.parent.index(literal)
+            parent[index] = make_refnode(app.builder, page, target.docname, target.node_id, literal)
+
+
+def _is_inside(node: nodes.Node, kinds: object) -> bool:
+    while node := node.parent:
+        if isinstance(node, kinds):
+            return True
+    return False
+
+
 def setup(app: Sphinx) -> None:
     import _figures
 
     _figures.draw()
     _figures.write_gallery()
     app.connect("autodoc-process-docstring", _figures.insert)
+    app.connect("doctree-resolved", _link_names)

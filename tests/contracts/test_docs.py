@@ -106,12 +106,35 @@ def test_names_in_the_text_exist():
     assert wrong == []
 
 
-def test_links_into_the_repository_lead_somewhere():
-    """Sphinx checks the links of its own pages."""
-    for page in ("README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md"):
-        links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
-        inside = [link for link in links if "://" not in link]
-        assert [link for link in inside if not (ROOT / page).parent.joinpath(link).exists()] == []
+@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"])
+def test_links_of_a_page_on_a_forge_lead_somewhere(page):
+    """Files exist, and their headings; Sphinx checks the links of its own pages."""
+    links = re.findall(r"\]\(([^)\s]+)", (ROOT / page).read_text())
+    dead = []
+    for link in (link for link in links if "://" not in link):
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Anchors that a forge gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+GUIDE = (
+    "install tutorials faq concepts analyses new-species scaling pretraining interoperability coming-from "
+    "models uce-mini cli"
+)
+
+
+def test_the_user_guide_is_short():
+    text = "\n".join((ROOT / f"docs/{name}.md").read_text() for name in GUIDE.split())
+    prose = re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert sum(bool(re.search(r"\w", word)) for word in prose.split()) <= 9_000
 
 
 def test_every_tutorial_is_in_the_documentation_and_shows_a_figure():

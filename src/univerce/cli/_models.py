@@ -14,6 +14,7 @@ _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], 
 _EXAMPLES = """
 univerce models list
 univerce models info uce-33l
+univerce models card uce-33l > README.md
 univerce models fetch uce-4l --species human mouse
 univerce models verify uce-4l
 univerce models convert hf://minwoosun/uce-100m -o uce-100m --species human
@@ -24,8 +25,10 @@ def add(commands: Any) -> None:
     """Add the commands."""
     models = add_group(commands, "models", "The public UCE checkpoints.", _EXAMPLES)
     add_command(models, "list", _list, "List the models that can be named and which of them are here.")
-    info = add_command(models, "info", _info, "Say what is known of a model.")
-    info.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")
+    info = add_command(models, "info", _info, "Show what is on record about a model.")
+    card = add_command(models, "card", _card, "Write the model card of a model, in the format of the Hugging Face hub.")
+    for command in (info, card):
+        command.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")
     text = "Fetch a model and convert it, so that it can be used offline."
     fetch = add_command(models, "fetch", _fetch, text, resumed=RESUMED)
     fetch.add_argument("model", type=place, metavar="MODEL", help=_MODEL)
@@ -62,6 +65,12 @@ def _info(args: argparse.Namespace) -> None:
         raise ValueError(f"There is no model {args.name!r} on record; the names are {', '.join(table.index)}.")
     for key, value in table.loc[args.name].items():
         print(f"{key}: {value}")
+
+
+def _card(args: argparse.Namespace) -> None:
+    from univerce.model.card import model_card
+
+    print(model_card(args.name), end="")
 
 
 def _fetch(args: argparse.Namespace) -> None:

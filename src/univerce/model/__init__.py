@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from univerce.model.brain import UCEBrain
     from univerce.model.brain_config import UCEBrainConfig
+    from univerce.model.card import model_card
     from univerce.model.checkpoint import load_network, save_model
     from univerce.model.config import UCEConfig
     from univerce.model.convert import convert_checkpoint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Model": "model.directory", "convert_checkpoint": "model.convert", "find_model": "model.find",
-    "list_models": "model.listing",
+    "list_models": "model.listing", "model_card": "model.card",
     "load_network": "model.checkpoint", "save_model": "model.checkpoint", "UCEConfig": "model.config",
     "UCE": "model.network", "UCEBrain": "model.brain", "UCEBrainConfig": "model.brain_config",
     "TrainingSet": "training.training_set", "PretrainConfig": "training.config",
@@ -35,7 +36,7 @@ _MODULES = {
 __all__ = [
     "UCE", "LinearConfig", "LinearFit", "Model", "PretrainConfig", "TrainingSet", "UCEBrain", "UCEBrainConfig",
     "UCEConfig", "Verification", "convert_checkpoint", "find_model", "fit_linear", "list_models", "load_network",
-    "pretrain", "save_model", "verify",
+    "model_card", "pretrain", "save_model", "verify",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:
