@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anndata as ad
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.helpers.drawn import EMPTY, N, counts, drawn, names, prepared
 from tests.helpers.reference import ReferenceUCE
@@ -108,24 +111,34 @@ def limited(network: UCE, monkeypatch: pytest.MonkeyPatch, most: int, error: Exc
     return asked
 
 
-def asynchronous(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Let an embedder do as on CUDA, without one; returns how often memory was pinned and results were waited for."""
-    times = {"pinned": 0, "waited": 0}
-    cpu = torch.Tensor.cpu
+def asynchronous(e: Embedder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let an embedder do as on CUDA, without one; returns what it asks of the device, in order."""
+    asked: list[str] = []
+    forward = e._forward
 
     def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
         assert tensor.is_contiguous(), "only then it is copied without waiting"
-        times["pinned"] += 1
+        asked.append("pin")
         return tensor.clone()
 
-    def waiting(tensor: torch.Tensor) -> torch.Tensor:
-        times["waited"] += 1
-        return cpu(tensor)
+    def recording(*arguments: Any) -> torch.Tensor:
+        asked.append("forward")
+        return forward(*arguments)
+
+    def record_event() -> SimpleNamespace:
+        block = sum(what.startswith("copy") for what in asked)
+        asked.append(f"copy {block}")
+        return SimpleNamespace(synchronize=lambda: asked.append(f"wait {block}"))
+
+    def refused(tensor: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("waits for all that is queued")
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
-    monkeypatch.setattr(torch.Tensor, "cpu", waiting)
-    e._asynchronous = True
-    return times
+    monkeypatch.setattr(torch.Tensor, "cpu", refused)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(record_event=record_event))
+    monkeypatch.setattr(e, "_forward", recording)
+    e.asynchronous = True
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -170,11 +183,14 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
     asynchronous(e, monkeypatch)
     fetch, sizes = e._fetch, []
 
-    def late(parts: list[torch.Tensor]) -> np.ndarray:
+    def late(parts: list[torch.Tensor]) -> Callable[[], np.ndarray]:
         sizes.append(max(map(len, parts)))
-        if sizes[-1] > 3:
+        wait = fetch(parts)
+
+        def raising() -> np.ndarray:
             raise RuntimeError("CUDA error: out of memory")
-        return fetch(parts)
+
+        return raising if sizes[-1] > 3 else wait
 
     monkeypatch.setattr(e, "_fetch", late)
     out = e.embed(s, done=done.append)
@@ -184,19 +200,42 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
     assert sizes == sorted(sizes, reverse=True), "each try takes smaller batches"
 
 
-def test_an_asynchronous_device_is_waited_for_once_a_block(network, table, genes, monkeypatch):
+def test_an_asynchronous_device_gets_a_block_in_one_copy_and_is_waited_for_once(network, table, genes, monkeypatch):
     s = drawn(genes)
-    plain = embedder(network, table)
+    expected = embedder(network, table).embed(s)
     e = embedder(network, table)
-    times = asynchronous(e, monkeypatch)
-    assert e.embed(s).tobytes() == plain.embed(s).tobytes()
-    first = times["waited"] - 1  # of the one that does not work behind
-    times.update(waited=0, pinned=0)
-    e.embed(s)
+    e._encode(s)
+    asked = asynchronous(e, monkeypatch)
+    assert e.embed(s).tobytes() == expected.tobytes()
     n_batches = sum(-(-n // e.batch_size) for n in np.unique(s.lengths[s.lengths > 0], return_counts=True)[1])
     assert n_batches > 3
-    assert times == {"waited": 1, "pinned": n_batches}
-    assert first >= 1
+    assert asked == ["pin", *["forward"] * n_batches, "pin", "copy 0", "wait 0"]
+
+
+def test_an_asynchronous_device_has_the_next_block_before_the_last_is_waited_for(network, table, genes, monkeypatch):
+    blocks = prepared([genes], counts(genes))
+    expected = list(embed_blocks(iter(blocks), [embedder(network, table)]))
+    e = embedder(network, table)
+    asked = asynchronous(e, monkeypatch)
+    for block, plain in zip(embed_blocks(iter(blocks), [e]), expected, strict=True):
+        assert block.rows == plain.rows
+        assert block.values.tobytes() == plain.values.tobytes()
+        assert (block.missing == plain.missing).all()
+    order = [what for what in asked if what.startswith(("copy", "wait"))]
+    assert order == ["copy 0", "copy 1", "wait 0", "copy 2", "wait 1", "copy 3", "wait 2", "wait 3"]
+
+
+def test_other_devices_give_a_block_before_they_read_the_next_but_one(network, table, genes):
+    """A call that is killed has lost no more than the block it was at."""
+    read = []
+
+    def blocks():
+        for block in prepared([genes], counts(genes)):
+            read.append(block)
+            yield block
+
+    for n, _ in enumerate(embed_blocks(blocks(), [embedder(network, table)]), start=1):
+        assert len(read) <= n + 1
 
 
 def test_out_of_memory_with_one_sentence_says_what_to_do(network, table, genes, monkeypatch):
@@ -313,3 +352,33 @@ def test_an_error_while_embedding_ends_the_reading(network, table, genes, monkey
     with pytest.raises(ZeroDivisionError):
         list(embed_blocks(iter(prepared([genes], counts(genes))), [embedder(network, table)]))
     assert threading.active_count() == before
+
+
+# --- attention
+
+
+def test_attention_of_all_positions_has_no_mask_and_is_what_flash_kernels_take(table, genes, monkeypatch):
+    """They take no mask, half precision, heads of a multiple of 8 and neighboring values."""
+    attend, seen = F.scaled_dot_product_attention, []
+
+    def recording(q, k, v, attn_mask=None, **options):
+        seen.append((q, k, v, attn_mask))
+        return attend(q, k, v, attn_mask=attn_mask, **options)
+
+    network = tiny_network()
+    for layer in network.transformer_encoder.layers:
+        for part in (layer.self_attn, layer.linear1, layer.linear2):
+            part.bfloat16()
+    monkeypatch.setattr(F, "scaled_dot_product_attention", recording)
+    embedder(network, table).embed(drawn(genes))
+    masks = [mask for *_, mask in seen]
+    assert masks == [None] * len(masks)
+    everywhere = [(q, k, v) for q, k, v, _ in seen if q.shape[-2] == k.shape[-2] > 1]
+    assert len(everywhere) == len(seen) / 2, "the last layer attends from the first position only"
+    for part in (x for qkv in everywhere for x in qkv):
+        assert part.dtype == torch.bfloat16
+        assert part.shape[-1] % 8 == 0
+        assert part.stride(-1) == 1
+    seen.clear()
+    embedder(network, table, official=True).embed(drawn(genes))
+    assert all(mask is not None for *_, mask in seen), "pads of the reference need one"

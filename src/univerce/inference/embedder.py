@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import anndata as ad
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from univerce._device import choose_batch_size, choose_device, choose_precision
@@ -54,7 +55,8 @@ class Embedder:
         self.device = next(network.parameters()).device
         self.batch_size = _batch_size(network, self.device)
         """Sentences in a batch; halved when memory runs out."""
-        self._asynchronous = self.device.type == "cuda"  # results and errors arrive when they are waited for
+        self.asynchronous = self.device.type == "cuda"
+        """Whether results and errors arrive when they are waited for."""
         size = n_tokens(table)
         self._known = np.zeros(size, dtype=bool)
         # Empty, not zero: memory is used as rows are filled, and no other row is read.
@@ -65,51 +67,61 @@ class Embedder:
 
         ``done`` is called with the number of finished sentences, first with that of the empty ones.
         """
+        return self.start(sentences, done)()
+
+    def start(self, sentences: Sentences, done: Callable[[int], Any] | None = None) -> Callable[[], np.ndarray]:
+        """As :meth:`embed`, but an asynchronous device has only been given the work: what is returned waits for it."""
         if done is not None:
             done(int(np.sum(sentences.lengths == 0)))
         out = np.full((len(sentences.lengths), self.network.config.output_dim), np.nan, dtype=np.float32)
+        groups = [rows for rows in self._batches(sentences.lengths) if len(rows)]
+        if not groups:
+            return lambda: out
         self._encode(sentences)
-        groups = self._batches(sentences.lengths)
+        order = np.concatenate(groups)  # batches are slices of what is copied at once
         # The longest of a whole group: pads are part of the official result.
-        todo = deque((rows, int(sentences.lengths[rows].max())) for rows in groups if len(rows))
-        self._embed_groups(sentences, todo, out, done)
-        return out
+        shapes = [(len(rows), int(sentences.lengths[rows].max())) for rows in groups]
+        ids = self._move(sentences.ids[order, : max(width for _, width in shapes)])
+        lengths = self._move(sentences.lengths[order]) if self.official else None
+
+        def run() -> Callable[[], np.ndarray]:
+            return self._fetch(self._embed_groups(ids, lengths, shapes, done))
+
+        fetched = run()
+
+        def wait() -> np.ndarray:
+            nonlocal fetched
+            try:
+                out[order] = fetched()
+            except RuntimeError as error:  # of any batch: all are repeated
+                self._halve(error, *max(shapes))
+                fetched = run()
+                return wait()
+            if done is not None and self.asynchronous:
+                done(len(order))
+            return out
+
+        return wait
 
     def _embed_groups(
-        self,
-        sentences: Sentences,
-        todo: deque[tuple[np.ndarray, int]],
-        out: np.ndarray,
-        done: Callable[[int], Any] | None,
-    ) -> None:
-        under_way: list[tuple[np.ndarray, int, Tensor]] = []
-        while todo or under_way:
-            try:
-                if todo:
-                    rows, longest = todo[0]
-                    part = rows[: self.batch_size]
-                    width = longest if self.official else int(sentences.lengths[part].max())
-                    cells = self._forward(sentences.take(part), width)
-                    under_way.append((part, longest, cells))
-                    todo.popleft()
-                    if len(part) < len(rows):
-                        todo.appendleft((rows[len(part) :], longest))
-                if self._asynchronous and todo:
-                    continue  # queue everything before waiting for the device
-                values = self._fetch([cells for *_, cells in under_way])
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                self._halve(error, max([len(part), *(len(p) for p, *_ in under_way)]), longest)
-                # The error may belong to any of these, so all are repeated.
-                todo.extendleft((part, longest) for part, longest, _ in reversed(under_way))
-                under_way.clear()
-                continue
-            out[np.concatenate([part for part, *_ in under_way])] = values
-            if done is not None:
-                for part, *_ in under_way:
-                    done(len(part))
-            under_way.clear()
+        self, ids: Tensor, lengths: Tensor | None, shapes: list[tuple[int, int]], done: Callable[[int], Any] | None
+    ) -> list[Tensor]:
+        """Embed sentences that lie one group after the other; ``shapes`` are the rows and the width of each group."""
+        parts, begin = [], 0
+        for n_rows, width in shapes:
+            end = begin + n_rows
+            while begin < end:
+                some = slice(begin, min(begin + self.batch_size, end))
+                try:
+                    cells = self._forward(ids[some, :width], None if lengths is None else lengths[some])
+                    parts.append(cells if self.asynchronous else cells.cpu())
+                except RuntimeError as error:
+                    self._halve(error, some.stop - begin, width)
+                    continue
+                if done is not None and not self.asynchronous:
+                    done(some.stop - begin)
+                begin = some.stop
+        return parts
 
     def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
         """Rows to embed together: of one length, so that there are no pads; officially 25 in file order."""
@@ -122,7 +134,9 @@ class Embedder:
                 yield np.flatnonzero(lengths == length)
 
     def _halve(self, error: RuntimeError, size: int, longest: int) -> None:
-        """Make batches smaller than ``size``, which did not fit; raise if that is impossible."""
+        """Make batches smaller than ``size``, which did not fit; raise if that is impossible, or another error."""
+        if not _out_of_memory(error):
+            raise error
         if self.batch_size == 1:
             raise torch.OutOfMemoryError(
                 f"The memory of {self.device} does not hold even one sentence of {longest} tokens; free some, "
@@ -132,28 +146,36 @@ class Embedder:
         logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
 
     @torch.inference_mode()
-    def _forward(self, s: Sentences, width: int) -> Tensor:
-        index = self._move(s.ids[:, :width]).long()
-        lengths = self._move(s.lengths) if self.official else None
-        return self.network.embed(self._encoded[index], lengths, official=self.official).float()
+    def _forward(self, ids: Tensor, lengths: Tensor | None) -> Tensor:
+        return self.network.embed(F.embedding(ids, self._encoded), lengths, official=self.official).float()
 
     def _move(self, values: np.ndarray | Tensor) -> Tensor:
         """Copy to the device, from pinned memory if it is asynchronous, so that neither waits for the other."""
         host = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
-        if self._asynchronous:
+        if self.asynchronous:
             return host.contiguous().pin_memory().to(self.device, non_blocking=True)
         return host.to(self.device)
 
     @torch.inference_mode()
-    def _fetch(self, parts: list[Tensor]) -> np.ndarray:
-        """Copy from the device, all at once."""
-        return np.asarray(torch.cat(parts).cpu().numpy())
+    def _fetch(self, parts: list[Tensor]) -> Callable[[], np.ndarray]:
+        """Copy from the device, all at once; what is returned waits for the copy, not for work that is queued later."""
+        cells = torch.cat(parts)
+        if not self.asynchronous:
+            return cells.numpy
+        host = torch.empty(cells.shape).pin_memory().copy_(cells, non_blocking=True)
+        copied = torch.cuda.current_stream(self.device).record_event()
+
+        def wait() -> np.ndarray:
+            copied.synchronize()
+            return np.asarray(host.numpy())
+
+        return wait
 
     @torch.inference_mode()
     def _encode(self, sentences: Sentences) -> None:
         """Encode new tokens, each once per data set."""
         used = np.zeros(len(self._known), dtype=bool)
-        used[np.unique(sentences.ids)] = True
+        used[sentences.ids] = True
         ids = np.flatnonzero(used & ~self._known)
         for part, features in self._features(ids):
             encoded = self.network.encode_tokens(features)[: len(part)]
@@ -190,25 +212,39 @@ def embed_blocks(
     ``embedders`` has one per species; ``done`` is called with the number of sentences after every batch.
     """
     stages = Stages() if stages is None else stages
+    # An asynchronous device has the next block before the last is waited for; others would only be late by a block.
+    n_ahead = int(any(embedder.asynchronous for embedder in embedders))
+    started: deque[_Started] = deque()
     for rows, groups in ahead(drawn):
-        n = rows.stop - rows.start
-        values: np.ndarray | None = None
-        missing = np.zeros(n, dtype=bool)
-        n_pooled = 0
-        for group in groups:
-            total: Any = 0
-            with stages.measure("forward"):
-                for sentences in group.draws:
-                    total = total + embedders[group.species].embed(sentences, done)
-            if values is None:
-                values = np.empty((n, total.shape[1]), dtype=np.float32)
-            if len(group.draws) > 1:
-                total /= np.linalg.norm(total, axis=1, keepdims=True)
-            values[group.cells] = total
-            missing[group.cells] = group.draws[0].lengths == 0
-            n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
-        if values is not None:
-            yield Block(rows, values, missing, n_pooled)
+        with stages.measure("forward"):
+            waits = [[embedders[group.species].start(draw, done) for draw in group.draws] for group in groups]
+        started.append((rows, groups, waits))
+        if len(started) > n_ahead:
+            yield _finish(*started.popleft(), stages)
+    while started:
+        yield _finish(*started.popleft(), stages)
+
+
+_Started: TypeAlias = tuple[slice, list[Drawn], list[list[Callable[[], np.ndarray]]]]
+
+
+def _finish(rows: slice, groups: list[Drawn], waits: list[list[Callable[[], np.ndarray]]], stages: Stages) -> Block:
+    n = rows.stop - rows.start
+    parts = []
+    missing = np.zeros(n, dtype=bool)
+    n_pooled = 0
+    for group, draws in zip(groups, waits, strict=True):
+        with stages.measure("forward"):
+            total: Any = sum(wait() for wait in draws)
+        if len(draws) > 1:
+            total /= np.linalg.norm(total, axis=1, keepdims=True)
+        parts.append(total)
+        missing[group.cells] = group.draws[0].lengths == 0
+        n_pooled += int(np.any([s.pooled for s in group.draws], axis=0).sum())
+    values = np.empty((n, parts[0].shape[1]), dtype=np.float32)
+    for group, part in zip(groups, parts, strict=True):
+        values[group.cells] = part
+    return Block(rows, values, missing, n_pooled)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
