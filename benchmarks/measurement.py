@@ -72,15 +72,14 @@ class Run:
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output: text to the left, numbers with three significant figures to the right."""
+    """A Markdown table on standard output: text to the left, numbers with three significant figures to the right."""
     lines = [list(header), *([_as_text(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
-    print(f"\n\n{title}")
-    for i, line in enumerate(lines):
+    widths = [max(3, *(len(line[k]) for line in lines)) for k in range(len(header))]
+    rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    print(f"\n\n{title}\n")
+    for line in [lines[0], rule, *lines[1:]]:
         cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        print("  " + "  ".join(cells).rstrip())
-        if i == 0:
-            print("  " + "  ".join("-" * w for w in widths))
+        print(f"| {' | '.join(cells)} |")
 
 
 def check(*, ok: bool, goal: str) -> None:

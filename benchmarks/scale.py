@@ -19,17 +19,14 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 import zarr
-from torch import nn
 
 from benchmarks.four_layer import flops, product_rate
 from benchmarks.generated import counts, gene_names
 from benchmarks.measurement import Run, check
-from tests.helpers.reference import generated_state
+from benchmarks.networks import network
 from univerce.genes import load_table
 from univerce.inference.inputs import Genes
 from univerce.inference.sentences import cell_keys, tokenize
-from univerce.model import UCE
-from univerce.model.checkpoint import _low_precision_names
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
 
 LENGTH = 1073
@@ -76,23 +73,6 @@ def tokenizing(rows: Rows, rates: Rates) -> None:
     rows.append(("tokenizer, 1 thread, cells/s", speed[1], "", ""))
     rows.append(("tokenizer, 2 threads, cells/s", speed[2], f"{2 * speed[1]:,.0f}", f"{speed[2] / speed[1] / 2:.0%}"))
     rates["tokenize"] = speed[1]
-
-
-def network(config: UCEConfig, precision: str) -> UCE:
-    """Its layers share their weights, which changes neither the work nor what the caches hold of it."""
-    made = UCE(UCEConfig(**config.to_dict() | {"n_layers": 2})).eval().requires_grad_(requires_grad=False)
-    state = generated_state(made, seed=0)
-    for name, weight in state.items():
-        if name.endswith("in_proj_weight"):
-            weight *= 0.3  # else each position attends to one other, and rounding decides to which
-    made.load_state_dict(state, strict=False)
-    low = _low_precision_names(made) if precision == "bfloat16" else set()
-    for name, parameter in made.named_parameters():
-        if name in low:
-            parameter.data = parameter.data.bfloat16()
-    first, last = made.transformer_encoder.layers
-    made.transformer_encoder.layers = nn.ModuleList([*[first] * (config.n_layers - 1), last])
-    return made
 
 
 def forward(rows: Rows, rates: Rates, config: UCEConfig) -> None:

@@ -1,7 +1,7 @@
-"""Plain torch implementation of the forward pass of the reference network, the oracle of the fast one.
+"""Plain torch implementations of the forward passes of the reference networks, the oracles of the fast ones.
 
-As in the reference, the token encoder runs on every token of every cell, the last layer attends from all positions, the
-decoder runs on all positions, and torch adds the float key-padding mask to the attention logits.
+As in the reference of UCE, the token encoder runs on every token of every cell, the last layer attends from all
+positions, the decoder runs on all positions, and torch adds the float key-padding mask to the attention logits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from univerce.model import UCEConfig
+from univerce.model import UCEBrainConfig, UCEConfig
 
 
 def _block(n_in: int, n_out: int) -> nn.Sequential:
@@ -52,6 +52,31 @@ class ReferenceUCE(nn.Module):
         x = x + self.pos_encoder.pe[: x.shape[0]]
         x = self.transformer_encoder(x, src_key_padding_mask=1 - mask)
         return F.normalize(self.decoder(x)[0], dim=1)
+
+
+class ReferenceBrain(nn.Module):
+    """The network of UCE-brain from the transformer of torch, at every position of padded sentences."""
+
+    def __init__(self, config: UCEBrainConfig) -> None:
+        super().__init__()
+        self.config, d = config, config.d_model
+        self.embedding_layer = nn.ModuleDict(
+            {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
+        )
+        self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
+        layer = nn.TransformerEncoderLayer(d, config.n_heads, config.d_hidden, 0.1, config.activation, batch_first=True)
+        self.transformer_encoder = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
+        self.output_embedding_projector = nn.Sequential(
+            nn.Linear(d, config.output_dim), nn.LayerNorm(config.output_dim)
+        )
+
+    def forward(self, features: Tensor, is_pad: Tensor, positions: Tensor) -> Tensor:
+        """``features`` [cells, length, token_dim], ``is_pad`` [cells, length], ``positions`` [length, d_model]."""
+        for norm in self.embedding_layer.values():
+            features = norm(features)
+        x = self.input_gene_embedding_projector(features) + positions
+        x = self.output_embedding_projector(self.transformer_encoder(x, src_key_padding_mask=is_pad))
+        return F.normalize(x[:, 0] if self.config.reduction == "cls" else x.mean(dim=1), dim=-1)
 
 
 def generated_state(

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
 
 import univerce as uc
+from tests.helpers.reference import ReferenceBrain
 from tests.helpers.tiny import tiny_cells, tiny_table
 from univerce.genes.release.checkpoint_tables import token_table_name
 from univerce.genes.release.sentence_ids import SentenceIds
@@ -78,30 +78,6 @@ def test_outputs_equal_those_recorded_from_its_own_code(parity, name):
         assert difference <= 1e-5, key
 
 
-class Plain(nn.Module):
-    """The network from the transformer of torch, at every position of padded sentences."""
-
-    def __init__(self, config: UCEBrainConfig) -> None:
-        super().__init__()
-        self.config, d = config, config.d_model
-        self.embedding_layer = nn.ModuleDict(
-            {"layer_norm": nn.LayerNorm(config.token_dim)} if config.token_norm else {}
-        )
-        self.input_gene_embedding_projector = nn.Sequential(nn.Linear(config.token_dim, d), nn.LayerNorm(d), nn.GELU())
-        layer = nn.TransformerEncoderLayer(d, config.n_heads, config.d_hidden, 0.1, config.activation, batch_first=True)
-        self.transformer_encoder = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
-        self.output_embedding_projector = nn.Sequential(
-            nn.Linear(d, config.output_dim), nn.LayerNorm(config.output_dim)
-        )
-
-    def forward(self, features: torch.Tensor, is_pad: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        for norm in self.embedding_layer.values():
-            features = norm(features)
-        x = self.input_gene_embedding_projector(features) + positions
-        x = self.output_embedding_projector(self.transformer_encoder(x, src_key_padding_mask=is_pad))
-        return F.normalize(x[:, 0] if self.config.reduction == "cls" else x.mean(dim=1), dim=-1)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -117,7 +93,7 @@ def test_every_variant_equals_a_plain_implementation(changes):
     network = UCEBrain(config).eval().requires_grad_(requires_grad=False)
     for parameter in network.parameters():
         parameter.add_(0.2 * torch.randn(parameter.shape))
-    plain = Plain(config).eval().requires_grad_(requires_grad=False)
+    plain = ReferenceBrain(config).eval().requires_grad_(requires_grad=False)
     plain.load_state_dict(
         {k: v for k, v in network.state_dict().items() if not k.startswith(("pos_encoder", "expression_decoder"))}
     )
