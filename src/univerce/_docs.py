@@ -10,39 +10,39 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PARAMETERS: Final = {
     "adata": "Annotated data.",
-    "ax": "Draw into these axes.",
+    "ax": "Axes to draw into.",
     "batch_key": "Column of ``obs`` with the batches.",
     "cache": (
         "Directory for embeddings, by the hash of the data, the method, its code, options and weights, the seed and\n"
         "the versions. Methods defined inside a function are not cached."
     ),
-    "check_space": "Require both embeddings to come from one model. ``False`` is for embeddings of other methods.",
-    "copy": "Return a changed copy and leave ``adata`` as it is.",
+    "check_space": "Require both embeddings to come from one model. Pass ``False`` for embeddings of other methods.",
+    "copy": "Return a changed copy instead of changing ``adata``.",
     "figsize": "Size in inches; ``None`` fits the labels.",
     "found_key": (
         "Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without\n"
         'a value, or without a score in ``obs[f"{found_key}_score"]``, are left out.'
     ),
     "gene_key": (
-        "Column of ``var`` with the gene names, and no other. ``None`` looks each variable up by its identifier, if a\n"
-        "common column (``ensembl_id``, ``gene_ids``, ...) has any, then by ``var_names``, then in the other common\n"
-        "columns (``feature_name``, ``gene_symbols``, ...). The column that found most counts is reported."
+        "Column of ``var`` with the gene names. ``None`` looks up each variable by identifier, if a common column\n"
+        "(``ensembl_id``, ``gene_ids``, ...) has one, then by ``var_names``, then in other common columns\n"
+        "(``feature_name``, ``gene_symbols``, ...), and reports the column that matched the most counts."
     ),
     "groupby": "Column of ``obs`` with the cell types.",
     "key": "Key of the result in ``uns``.",
     "key_added": "Key in ``uns``.",
     "layer": "Layer with the counts; ``None`` for ``X``.",
-    "metric": '``"euclidean"`` or ``"cosine"``. Under the cosine, a cell of zeros counts as one without an embedding.',
+    "metric": '``"euclidean"`` or ``"cosine"``. With ``"cosine"``, cells of zeros count as missing.',
     "min_cells": "Leave out groups with fewer cells.",
     "mod": "Modality, if ``adata`` is a MuData.",
     "model": (
-        '``None`` is the bundled ``"uce-mini"``, for learning, tests and quick looks; ``"uce-tiny"`` is the network\n'
-        'of the paper at a small size, a demonstration; ``"uce-4l"``, ``"uce-33l"`` and the other names of\n'
-        ':func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, are public checkpoints, fetched\n'
-        "and converted at first use; otherwise a directory."
+        '``None`` for the bundled ``"uce-mini"`` (learning, tests, a first look); ``"uce-tiny"``, a small\n'
+        'demonstration of the network of the paper; ``"uce-33l"``, ``"uce-4l"`` or another name of\n'
+        ':func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, for a public checkpoint, which is\n'
+        "downloaded and converted at first use; or a directory."
     ),
     "n_bootstrap": "Resamples for 95 % intervals; 0 for none.",
-    "n_permutations": "Number of shuffles; 0 skips the comparison with chance.",
+    "n_permutations": "Number of permutations; 0 skips the comparison with chance.",
     "ontology": (
         '``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of\n'
         ":func:`univerce.datasets.read_ontology`."
@@ -52,20 +52,20 @@ PARAMETERS: Final = {
         "ids, names or exact synonyms."
     ),
     "return_fig": "Return the figure.",
-    "rng": "Seed, or a generator that is drawn from once.",
+    "rng": "Seed or :class:`numpy.random.Generator`.",
     "sampling": (
-        '``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the\n'
-        "model's."
+        '``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` for\n'
+        "the default of the model."
     ),
-    "seeds": "Seeds of the methods that depend on one; the others run once.",
+    "seeds": "Seeds of the stochastic methods; the others run once.",
     "show": "Show the figure; ``None`` shows it unless ``ax`` is given.",
     "species": (
         'Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs``\n'
-        "with one per cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id`` from ``uns``,\n"
-        "``obs`` or ``uns`` of a MuData. Or a gene table to use instead of the model's own, for example of\n"
-        ":func:`univerce.genes.build_species`: an AnnData, a path (``.h5ad``, ``.zarr.zip``), or several for data of\n"
-        "several species. The model refuses a table of another encoder than it was trained with. A single table\n"
-        "also states the species of data that do not."
+        "with the species of each cell. ``None`` reads ``organism``, ``species`` or ``organism_ontology_term_id``\n"
+        "from ``uns``, ``obs`` or ``uns`` of a MuData. Or a gene table to use instead of the model's own, such as one\n"
+        "of :func:`univerce.genes.build_species`: an AnnData, a path (``.h5ad``, ``.zarr.zip``), or several for data\n"
+        "of several species. A single table also states the species. Tables of an encoder that the model was not\n"
+        "trained with raise an error."
     ),
     "use_rep": "Key of the embedding in ``obsm``.",
 }

@@ -89,26 +89,26 @@ def _set_level(verbosity: str) -> None:
 class Settings:
     """Settings of the package.
 
-    Each has an environment variable, read once at import. Nothing is created on disk before the first fetch. An
-    assignment holds for the whole process, :meth:`override` for a block in one thread or asyncio task.
+    Each setting has an environment variable, read once at import. An assignment holds for the process, :meth:`override`
+    for a block in one thread or asyncio task. Nothing is created on disk before the first download.
 
     Parameters
     ----------
     cache_dir
         Directory of fetched and converted assets (``UNIVERCE_CACHE``).
     offline
-        Never open a connection; a missing asset is an error with the path it belongs to (``UNIVERCE_OFFLINE``).
+        Never connect to a network; a missing file raises an error that names its path (``UNIVERCE_OFFLINE``).
     device
         ``"auto"`` (CUDA, then MPS, then CPU), or a torch device such as ``"cpu"`` or ``"cuda:1"``
         (``UNIVERCE_DEVICE``).
     precision
-        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware gains from it
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware is faster with it
         (``UNIVERCE_PRECISION``).
     batch_size
         Sentences in a batch, halved when memory runs out; ``"auto"`` fits the model and the device
         (``UNIVERCE_BATCH_SIZE``). It does not change an embedding beyond rounding.
     progress
-        Whether long work shows a progress bar (``UNIVERCE_PROGRESS``).
+        Show progress bars (``UNIVERCE_PROGRESS``).
     verbosity
         ``"error"``, ``"warning"``, ``"info"`` (adds choices, such as the coverage of the genes) or ``"debug"``: the
         level of ``logging.getLogger("univerce")`` (``UNIVERCE_VERBOSITY``). Messages go to the logging of the program,
@@ -154,9 +154,8 @@ class Settings:
     def override(self, **values: Any) -> Iterator[Settings]:
         """Change settings inside a ``with`` block.
 
-        The values, and what is assigned to these settings inside the block, hold in this thread or asyncio task and in
-        tasks that it starts. A thread that is started inside the block has those of the process, unless it runs in
-        ``contextvars.copy_context()``.
+        The values hold in this thread or asyncio task and in tasks that it starts. Threads started inside the block use
+        the values of the process, unless they run in ``contextvars.copy_context()``.
         """
         block = (_block.get() or {}) | {name: _checked(name, value) for name, value in values.items()}
         token = _block.set(block)

@@ -245,9 +245,9 @@ def test_an_interrupt_is_exit_status_130_and_says_how_to_resume(tmp_path, cells,
     monkeypatch.setattr(uc.tl, "uce_embed", Mock(side_effect=KeyboardInterrupt))
     command = ["embed", str(cells), "-o", str(tmp_path / "out.h5ad")]
     assert main(command) == 130
-    assert capsys.readouterr().err.endswith(": interrupted. Add --store DIR to make a run that can be resumed.\n")
+    assert capsys.readouterr().err.endswith(": interrupted. With --store DIR interrupted runs can be resumed.\n")
     assert main([*command, "--store", str(tmp_path / "s.zarr")]) == 130
-    assert capsys.readouterr().err.endswith("univerce: interrupted. The same command goes on where it stopped.\n")
+    assert capsys.readouterr().err.endswith("univerce: interrupted. Repeat the command to resume.\n")
 
 
 def test_assets_are_listed_and_fetched(monkeypatch, capsys):
@@ -308,7 +308,7 @@ def test_demo_scores_draws_and_writes(tmp_path, calls, monkeypatch, capsys):
     assert main(["demo", "-o", str(tmp_path / "demo"), "--device", "cpu", "--debug"]) == 0
     assert (calls[0]["species"], calls[0]["model"], calls[0]["settings"]["device"]) == ("human", "uce-mini", "cpu")
     out = capsys.readouterr().out
-    assert "always the largest type      0.343" in out
+    assert "most common type             0.343" in out
     adata = ad.read_h5ad(tmp_path / "demo" / "pbmc68k_uce.h5ad")
     assert {"X_uce", "X_pca", "X_umap_uce", "X_umap_pca"} <= set(adata.obsm)
     assert len(set(adata.uns["cell_type_colors"])) == 10
@@ -368,7 +368,7 @@ def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err.splitlines()[1:] == ["univerce: interrupted. The same command goes on where it stopped."]
+    assert err.splitlines()[1:] == ["univerce: interrupted. Repeat the command to resume."]
     assert not (tmp_path / "o.h5ad").exists()
     assert main([*command[3:], *store]) == 0
     assert np.isfinite(ad.read_h5ad(tmp_path / "o.h5ad").obsm["X_uce"]).all()

@@ -33,7 +33,7 @@ def append(
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Append data sets to an atlas, after its cells.
+    """Append data sets to an atlas.
 
     The new atlas is written next to the old one and then replaces it, so the disk needs room for both. Processes that
     have the atlas open keep reading the same cells, whose rows do not change. Errors are those of
@@ -45,7 +45,7 @@ def append(
         Atlas of :func:`univerce.atlas.build`.
     data, groupby, obs_keys, model, species, layer, gene_key, max_cells_per_dataset, min_counts, rng
         As for :func:`univerce.atlas.build`. The key of the embedding is that of the atlas. The names of the data sets
-        must be new to it.
+        must be new.
     coarse_map
         As for :func:`univerce.atlas.build`; ``None`` takes that of the atlas, if any.
     check_space
@@ -53,8 +53,8 @@ def append(
 
     Returns
     -------
-    The atlas as :func:`univerce.atlas.open` opens it. Columns of ``obs`` that only old or only new cells have are NaN
-    for the others.
+    The atlas as :func:`univerce.atlas.open` opens it. Columns of ``obs`` that only the old or the new cells have are
+    NaN for the others.
 
     Raises
     ------

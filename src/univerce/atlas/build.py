@@ -33,16 +33,16 @@ def build(
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Build an atlas of many data sets: a subsample of the cells of each, their embedding and annotation.
+    """Build an atlas of many data sets: the embedding and annotation of a subsample of their cells.
 
     An atlas is an AnnData on disk without expression, the reference of a search, a label transfer or a comparison of
     centroids. As in Rosen et al. 2026, cells with few counts are left out and at most 10,000 cells of a data set are
-    kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10 cells. That
-    is not repeated: the embedding of a cell would depend on the other cells of its file.
+    kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10 cells. This
+    is not done here, because the embedding of a cell would depend on the other cells.
 
-    The chosen cells of data sets without ``obsm[use_rep]`` are embedded, one data set in memory at a time. Everything
-    is checked before anything is computed, and ``path`` appears once the atlas is complete. If this takes many hours,
-    build the atlas of some data sets and :func:`univerce.atlas.append` the others.
+    The chosen cells of data sets without ``obsm[use_rep]`` are embedded, one data set in memory at a time. All inputs
+    are checked first, and ``path`` appears once the atlas is complete. If this takes many hours, build the atlas from
+    some data sets and :func:`univerce.atlas.append` the others.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def build(
         Further columns of ``obs`` to keep. If the names differ, a mapping from the column of the atlas to the column of
         ``obs``, or to a mapping as for ``groupby``.
     coarse_map
-        Mapping from cell types to coarser ones. Types that are not in it have no coarse type; the log names them.
+        Mapping from cell types to coarser ones. Types that are not in it have no coarse type and are logged.
     use_rep
         Key of the embedding in ``obsm``, in the data sets and in the atlas.
     model
@@ -70,15 +70,15 @@ def build(
     gene_key
         Column of ``var`` with the gene names; ``None`` is ``var_names``.
     max_cells_per_dataset
-        Most cells per data set; ``None`` keeps all.
+        Maximum number of cells per data set; ``None`` keeps all.
     min_counts
         Cells with fewer counts are left out; ``None`` keeps them. Not applied to data sets with an embedding and
-        without counts, as the log and ``uns`` say.
+        without counts, which is logged and recorded in ``uns``.
     check_space
         Require that all embeddings come from one model. ``False`` is for embeddings of other methods, which every data
         set must have.
     rng
-        Seed of the subsample and of the embedding, or a generator that is drawn from once.
+        Seed or generator of the subsample and the embedding.
 
     Returns
     -------

@@ -33,7 +33,7 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     ValueError
         If it is not an atlas.
     FileError
-        If a file was lost or changed after it was written. Chunks of the embedding are checked where they are read.
+        If a file is missing or was changed. Chunks of the embedding are checked when they are read.
 
     Examples
     --------

@@ -27,11 +27,11 @@ def read_precomputed(
     obs: pd.DataFrame | None = None,
     use_rep: str = X_UCE,
 ) -> ad.AnnData:
-    """Read UCE embeddings that others computed, for search, centroids, label transfer and atlases.
+    """Read published UCE embeddings, for search, centroids, label transfer and atlases.
 
-    The Integrated Mega-scale Atlas of the authors and the embeddings of the CELLxGENE Census are of the network with 33
-    layers (Rosen et al. 2026). Nothing in the files proves it: the space is the one that ``model`` states. Embeddings
-    of a model of that name are comparable with them, all others are refused.
+    The Integrated Mega-scale Atlas of the authors and the embeddings of the CELLxGENE Census come from the 33-layer
+    network (Rosen et al. 2026). The files do not record this, so the space is the one that ``model`` states: embeddings
+    of that model are comparable with them, all others are refused.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def read_precomputed(
         An ``.h5ad`` or ``.zarr`` whose ``X``, or else ``obsm[use_rep]``, is the embedding; with ``obs``, the directory
         or address of a CELLxGENE Census embedding, a TileDB-SOMA array ``[soma_joinid, n_dims]``.
     model
-        Name of the model that made the embedding, as its makers state.
+        Name of the model that made the embedding, as stated by its authors.
     species
-        Species of the cells, for the record. ``None`` if there are several, or it is not known.
+        Species of the cells, to be recorded. ``None`` if there are several, or if it is unknown.
     obs
         Cells of the Census to read, with their ``soma_joinid`` as column or index, such as ``obs`` of
         ``cellxgene_census.get_anndata``.
@@ -57,8 +57,7 @@ def read_precomputed(
     Raises
     ------
     ValueError
-        If the file holds no embedding: of the first 1,000 rows, one is not of length 1, as those of UCE are, or not
-        finite.
+        If the file has no embedding: one of the first 1,000 rows is not finite, or not of unit length as those of UCE.
     KeyError
         If ``obs`` has no ``soma_joinid``.
     FileNotFoundError

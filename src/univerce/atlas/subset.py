@@ -19,7 +19,7 @@ from univerce.embeddings.cells import Cells
 def subset(
     atlas: ad.AnnData | Path | str, where: str | pd.Series | np.ndarray, path: Path | str | None = None
 ) -> ad.AnnData:
-    """Take a subset of an atlas, which is an atlas again.
+    """Subset an atlas.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ def subset(
     Returns
     -------
     The cells in their order: in memory, or on disk as :func:`univerce.atlas.open` opens them, with ``obs``, the
-    embedding and ``uns``. ``uns["univerce_atlas"]["data_sets"]["n_kept"]`` is counted again, data sets without cells
-    are removed, and ``where`` is appended to ``uns["univerce_atlas"]["selections"]``.
+    embedding and ``uns``. ``uns["univerce_atlas"]["data_sets"]["n_kept"]`` is updated, data sets without cells are
+    removed, and ``where`` is appended to ``uns["univerce_atlas"]["selections"]``.
 
     Raises
     ------
     ValueError
-        If no cell is chosen, ``atlas`` is not an atlas, or the booleans do not fit its cells.
+        If no cell is selected, ``atlas`` is not an atlas, or the booleans do not fit its cells.
     KeyError
         If an expression names a column that does not exist.
     FileExistsError

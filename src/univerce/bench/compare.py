@@ -36,14 +36,14 @@ def compare(
 ) -> pd.DataFrame:
     """Compare two methods on the same cells by a paired bootstrap over donors or batches.
 
-    Methods differ by chance between donors, far more than between cells of one donor. So donors are drawn with
-    replacement with their cells, the same for both methods, and the seeds of each method with several. A winner is
-    named if the interval excludes 0, which for equally good methods happens in about 5 % of comparisons.
+    Scores vary far more between donors than between cells of one donor. Donors are therefore resampled with all their
+    cells, jointly for both methods, together with the seeds of each method. A winner is named if the interval excludes
+    0, which for equally good methods happens in about 5 % of comparisons.
 
     With fewer than five donors or batches their spread cannot be estimated: cells are resampled, the interval holds for
     these donors only, and no winner is named. The totals of scIB are compared by the scores without each donor or batch
-    (jackknife), if the benchmark has them (``scib="intervals"``). Shares of types are not compared: a score has one for
-    each type, and types are few.
+    (jackknife), if the benchmark has them (``scib="intervals"``). Shares of types are not compared, because they have
+    only one value per type.
 
     Parameters
     ----------

@@ -30,25 +30,26 @@ def degrade(
     layer: str | None = None,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Make data worse in one way, to score methods on it with :func:`univerce.bench.run` or ``run_transfer``.
+    """Degrade data in one way, to score methods on the result with :func:`univerce.bench.run` or ``run_transfer``.
 
     Parameters
     ----------
     adata
         Cells with raw counts.
     how
-        ``"half_counts"``: every molecule is kept with probability one half (binomial thinning). ``"gene_panel"``: the
-        300 most variable genes, as of a spatial panel. ``"few_cells"``: a tenth of the cells of each type, but 10 if
-        there are. ``"imbalance"``: the types, in random order, keep from all to a twentieth of their cells, but 10.
+        ``"half_counts"``: each molecule is kept with probability one half (binomial thinning). ``"gene_panel"``: the
+        300 most variable genes, as in a spatial panel. ``"few_cells"``: a tenth of the cells of each type, at least 10
+        where possible. ``"imbalance"``: the types, in random order, keep from all to a twentieth of their cells, at
+        least 10.
     groupby
         Column of ``obs`` with the types, needed for the last two; cells without one are left out.
     %(layer)s
     rng
-        Seed or generator. What is drawn depends on the seed and the name of the cell, not on the order.
+        Seed or generator. Draws depend on cell names, not on their order.
 
     Returns
     -------
-    A new AnnData with counts in ``X``, and ``obs``, ``var`` and the texts in ``uns`` of those that are kept.
+    A new AnnData with counts in ``X``, and ``obs``, ``var`` and the strings in ``uns`` of what is kept.
 
     Raises
     ------

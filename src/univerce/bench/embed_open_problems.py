@@ -19,7 +19,7 @@ def embed_open_problems(
     Parameters
     ----------
     adata
-        Data set in the form of :func:`univerce.bench.export_open_problems`.
+        Data set in the format of :func:`univerce.bench.export_open_problems`.
     method
         Name from :func:`univerce.bench.list_methods`, or a :class:`univerce.bench.Method`.
     method_id
@@ -36,7 +36,7 @@ def embed_open_problems(
     Raises
     ------
     KeyError, ValueError
-        If the data are not in the form, or the method fails.
+        If the data have another format, or the method fails.
 
     Examples
     --------

@@ -29,7 +29,7 @@ def export_open_problems(
     feature_id: str | None = None,
     feature_name: str | None = None,
 ) -> ad.AnnData:
-    """Export data to the Open Problems tasks *batch integration* and *label projection*, every cell in its order.
+    """Export data to the Open Problems tasks *batch integration* and *label projection*, keeping the order of cells.
 
     Parameters
     ----------

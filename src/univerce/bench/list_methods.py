@@ -11,7 +11,7 @@ from univerce.bench._registry import known_methods
 
 
 def list_methods() -> pd.DataFrame:
-    """List the methods that are known by name.
+    """List the built-in methods.
 
     Returns
     -------

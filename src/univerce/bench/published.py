@@ -24,7 +24,7 @@ _CENTROIDS = (
 
 
 def published() -> pd.DataFrame:
-    """Tabulate results of UCE and other methods in Rosen et al., on other data than those of this package.
+    """Tabulate the results that Rosen et al. published for UCE and other methods, on other data than here.
 
     Returns
     -------

@@ -50,8 +50,8 @@ def run(
 ) -> pd.DataFrame:
     """Embed the cells with several methods, and score all embeddings on the same cells.
 
-    A method that fails is reported with its reason. Cells are scored if they have a type with at least ``min_cells``
-    cells, a batch, and an embedding by every method. The scores are
+    Failed methods are reported with the reason. Cells are scored if they have a type with at least ``min_cells`` cells,
+    a batch, and an embedding by every method. The scores are
 
     - scIB (Luecken et al. 2022) by ``scib_metrics``, not scaled between methods: bio conservation, batch correction and
       their total;
@@ -63,8 +63,8 @@ def run(
       the types, as in the CELLxGENE schema (see :func:`univerce.tl.map_terms`);
     - the share of types whose centroid in one batch has that in another batch as the nearest, or among the 3 nearest.
 
-    With one batch, scores that need two are NaN. Equal rows of an embedding are moved apart by a ten-thousandth of its
-    spread.
+    With one batch, scores that need two are NaN. Identical rows of an embedding are separated by a ten-thousandth of
+    its spread.
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ def run(
     %(layer, seeds, min_cells)s
     scib
         Compute the scIB scores, which take most of the time. ``"intervals"`` also computes them without each donor or
-        batch, for their intervals, if there are five; this takes as many times as long.
+        batch, for their intervals, if there are five; this multiplies the time by their number.
     %(n_bootstrap, cache, rng, key_added)s
 
     Returns
     -------
     The scores: a row for each ``method``, ``seed``, ``metric`` and ``group`` (a type, a held-out batch, or ``"all"``)
-    with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or
-    batches, or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Shares of types and scGraph have
-    intervals over the ``"types"``, exact for shares, scIB has them with ``scib="intervals"``. Seconds and peak
-    memory (MB above that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also writes:
+    with ``kind``, ``value``, 95 % interval ``low`` to ``high``, the ``unit`` that it resamples (the donors or batches,
+    or ``"cells"`` if there are fewer than five), ``n_cells`` and ``note``. Shares of types and scGraph have intervals
+    over the ``"types"``, exact for shares, scIB has them with ``scib="intervals"``. Seconds and peak memory (MB above
+    that before the run) have the kind ``"cost"``, failed runs the kind ``"failed"``. Also sets the following fields:
 
     ``uns[key_added]["table"]``
         The same table.

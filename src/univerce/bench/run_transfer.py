@@ -49,13 +49,13 @@ def run_transfer(
     """Transfer labels from a reference to a query of any species with several methods, and score them.
 
     A method that knows the genes of every species (UCE) embeds query and reference separately, with all genes. Other
-    methods get both as one data set with the batches ``"query"`` and ``"reference"`` and the genes that both have under
-    one name, ignoring case and names that are not one-to-one. No method sees the labels of the query.
+    methods get both as one data set, with the batches ``"query"`` and ``"reference"`` and the genes whose names match
+    one-to-one, ignoring case. No method sees the labels of the query.
 
     Nearest neighbors, logistic regression and centroids are fitted to the reference and predict the query. ``"top 3
-    accuracy"`` counts cells whose type is among the three most probable. ``"centroid
-    top k"`` is the share of the types whose centroid in the query has that in the reference among the ``k`` nearest.
-    The row ``"largest type"`` assigns the largest type of the reference to every cell.
+    accuracy"`` counts cells whose type is among the three most probable. ``"centroid top k"`` is the share of types
+    whose reference centroid is among the ``k`` nearest of the query centroid. The row ``"largest type"`` assigns the
+    largest type of the reference to every cell.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def run_transfer(
         As for :func:`univerce.bench.run`; keys of ``obsm`` must hold one space in both.
     ontology
         ``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of
-        :func:`univerce.datasets.read_ontology`, for hierarchical precision, recall and F1 (Kiritchenko et al. 2006):
-        a wrong type counts by the ancestors it shares with the true one. "macro" is the mean over types.
+        :func:`univerce.datasets.read_ontology`, for hierarchical precision, recall and F1 (Kiritchenko et al. 2006): a
+        wrong type gets credit for the ancestors that it shares with the true one. "macro" is the mean over types.
     ontology_ids
         Mapping from types to terms: ids, names or exact synonyms. ``None`` takes the types themselves.
     layer
@@ -88,7 +88,7 @@ def run_transfer(
     Returns
     -------
     The scores, in the columns of :func:`univerce.bench.run`. Cells of types that the reference lacks are not scored.
-    Also writes:
+    Also sets the following fields:
 
     ``adata.uns[key_added]["table"]``
         The same table.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-RESUMED = "The same command goes on where it stopped."
+RESUMED = "Repeat the command to resume."
 
 
 class Parser(argparse.ArgumentParser):

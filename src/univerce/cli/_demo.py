@@ -56,7 +56,7 @@ def _demo(args: argparse.Namespace) -> None:
     print(f"Accuracy of the cell type, {NEIGHBORS} nearest neighbors, mean ± sd of {FOLDS} stratified folds:")
     for key, name in (("X_uce", "UCE (uce-mini)"), ("X_pca", "PCA (fitted to these cells)")):
         print(f"  {name:<28} {scores[key].mean():.3f} ± {scores[key].std():.3f}")
-    print(f"  {'always the largest type':<28} {labels.value_counts(normalize=True).iloc[0]:.3f}")
+    print(f"  {'most common type':<28} {labels.value_counts(normalize=True).iloc[0]:.3f}")
 
     for key, name in (("X_uce", "X_umap_uce"), ("X_pca", "X_umap_pca")):
         say(f"UMAP of {key}")

@@ -38,7 +38,7 @@ def add(commands: Any) -> None:
     embed.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     embed.add_argument("--backed", action="store_true", help="leave X of an .h5ad on disk; OUT must be an .h5ad")
     embed.add_argument("--species", type=place, help="human, mouse, ..., or a column of obs")
-    embed.add_argument("--force", action="store_true", help="embed although the gene names fit another species better")
+    embed.add_argument("--force", action="store_true", help="embed even if the gene names fit another species better")
     embed.add_argument("--model", type=place, help="a name of `univerce models list`, hf://owner/name, or a directory")
     embed.add_argument("--table", type=path, nargs="+", help="gene tables to use instead of --species")
     embed.add_argument("--layer", help="layer with the counts, or raw (default: X)")
@@ -47,10 +47,10 @@ def add(commands: Any) -> None:
     embed.add_argument("--key-added", default="X_uce", help="key of the embedding in obsm (default: X_uce)")
     embed.add_argument(
         "--padding", default="masked", choices=("masked", "official"),
-        help="official repeats the reference implementation (default: masked)",
+        help="official reproduces the reference implementation (default: masked)",
     )  # fmt: skip
     embed.add_argument(
-        "--sampling", choices=("systematic", "multinomial"), help="draws of genes (default: as the model was trained)"
+        "--sampling", choices=("systematic", "multinomial"), help="sampling of genes (default: that of the model)"
     )
     embed.add_argument("--n-draws", type=at_least(1), default=1, help="sentences per cell, averaged (default: 1)")
     embed.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
 
 
 def _embed(args: argparse.Namespace) -> None:
-    args.resumed = RESUMED if args.store else "Add --store DIR to make a run that can be resumed."
+    args.resumed = RESUMED if args.store else "With --store DIR interrupted runs can be resumed."
     _check(args)
 
     from univerce import tl

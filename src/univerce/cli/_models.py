@@ -24,16 +24,16 @@ univerce models convert hf://minwoosun/uce-100m -o uce-100m --species human
 def add(commands: Any) -> None:
     """Add the commands."""
     models = add_group(commands, "models", "The public UCE checkpoints.", _EXAMPLES)
-    add_command(models, "list", _list, "List the models that can be named and which of them are here.")
+    add_command(models, "list", _list, "List the models, and which of them are cached.")
     info = add_command(models, "info", _info, "Show what is on record about a model.")
     card = add_command(models, "card", _card, "Write the model card of a model, in the format of the Hugging Face hub.")
     for command in (info, card):
         command.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")
-    text = "Fetch a model and convert it, so that it can be used offline."
+    text = "Download and convert a model, for use offline."
     fetch = add_command(models, "fetch", _fetch, text, resumed=RESUMED)
     fetch.add_argument("model", type=place, metavar="MODEL", help=_MODEL)
-    fetch.add_argument("--species", nargs="+", default=[], help="convert the gene tables of these species, too")
-    convert = add_command(models, "convert", _convert, "Convert a checkpoint with its gene tables to a directory.")
+    fetch.add_argument("--species", nargs="+", default=[], help="also convert the gene tables of these species")
+    convert = add_command(models, "convert", _convert, "Convert a checkpoint and its gene tables.")
     convert.add_argument("source", type=place, metavar="SOURCE", help=f"{_MODEL} or file in any public layout")
     convert.add_argument("-o", "--output", type=path, required=True, metavar="DIR", help="a new directory")
     convert.add_argument("--species", nargs="+", help="default: all of the checkpoint")

@@ -12,7 +12,7 @@ from univerce.io.atomic import replacing
 
 def add(commands: Any) -> None:
     """Add the command."""
-    text = "Train a model on raw counts; an interrupted training is resumed."
+    text = "Train a model on raw counts. Interrupted runs resume."
     examples = "univerce pretrain recipe.toml --device cuda"
     pretrain = add_command(commands, "pretrain", _pretrain, text, examples=examples, resumed=RESUMED)
     pretrain.add_argument("config", type=path, metavar="CONFIG", help="a .toml with [model], [pretrain] and [[data]]")

@@ -11,7 +11,7 @@ from univerce.cli._inputs import FORMATS, check_input, read
 
 def add(actions: Any) -> None:
     """Add the command to those of ``univerce models``."""
-    text = "Check on a few cells that the weights, the vocabulary and the tokens of a model belong together."
+    text = "Check on a few cells that weights, vocabulary and tokens of a model belong together."
     verify = add_command(actions, "verify", _verify, text, device=True)
     verify.add_argument("model", type=place, metavar="MODEL", help="a name, or a directory")
     verify.add_argument(

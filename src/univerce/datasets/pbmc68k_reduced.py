@@ -30,7 +30,7 @@ def pbmc68k_reduced() -> ad.AnnData:
     Raises
     ------
     ValueError
-        If the installed scanpy ships other values.
+        If the installed scanpy has other values.
 
     Examples
     --------

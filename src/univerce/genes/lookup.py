@@ -60,9 +60,9 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
     """Map gene names to genes: symbols and Ensembl, FlyBase or WormBase identifiers, in any mixture.
 
     A name is looked up as a symbol, as an identifier, as a symbol ignoring case, as a stable identifier without its
-    version, and as a previous symbol or alias (human and mouse), whether the names or the table are the older ones.
-    Then without the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol and an identifier
-    in one (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
+    version, and as a previous symbol or alias (human and mouse), whichever of names and table is older. Then without
+    the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol and an identifier in one
+    (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
     (``2-Sep``). Surrounding whitespace is ignored; missing and empty names match nothing.
 
     Of several genes with one symbol the one on the chromosome with most genes wins, which avoids patches and

@@ -21,11 +21,11 @@ _SHARED = ("special_features", "chromosome_names", "chromosome_codes", "chromoso
 
 
 def from_orthologs(orthologs: pd.DataFrame | Path | str, table: ad.AnnData, *, species: str) -> ad.AnnData:
-    """Make the gene table of a species from the orthologs of its genes in a species that a model knows.
+    """Make the gene table of a species from the orthologs of its genes in a known species.
 
     Each gene has the features and the position of its ortholog, so that the model reads a sentence of known tokens.
-    Pass the result as ``species=`` to :func:`univerce.tl.uce_embed`. A table of the proteins of the species itself, see
-    :func:`build_species`, keeps genes without an ortholog too.
+    Pass the result as ``species=`` to :func:`univerce.tl.uce_embed`. A table built from the proteins of the species,
+    see :func:`build_species`, also keeps genes without an ortholog.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def from_orthologs(orthologs: pd.DataFrame | Path | str, table: ad.AnnData, *, s
 
     Returns
     -------
-    The gene table, with one row for each gene of the new species. Genes with several orthologs are left out, and pairs
-    whose ortholog is not in ``table``; the log has their numbers.
+    The gene table, with one row for each gene of the new species. Genes with several orthologs, and pairs whose
+    ortholog is not in ``table``, are left out and counted in the log.
 
     Raises
     ------

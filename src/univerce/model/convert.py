@@ -46,7 +46,7 @@ def convert_checkpoint(
     out_dir
         The directory to write.
     config
-        The architecture; by default as the makers state it and the weights show it.
+        The architecture; by default that of the checkpoint.
     species
         Species whose gene tables are written to ``out_dir/tables``. By default all of the second family
         (``"uce-brain"``), whose token table is in the checkpoint only, at 20 kB a gene; none of the first, whose tables
@@ -57,13 +57,13 @@ def convert_checkpoint(
 
     Returns
     -------
-    The model written. Its ``config.json`` records the source, the SHA-256 of its files and who stated which token.
+    The model written. Its ``config.json`` records the source, the SHA-256 of its files, and the origin of each token.
 
     Raises
     ------
     ValueError
         If there is no UCE checkpoint (missing or unknown tensors, other shapes, values that are not finite, another
-        position table), nobody states its tokens, a file asks to run code, or ``out_dir`` holds a model.
+        position table), its tokens are not stated, a file contains code, or ``out_dir`` holds a model.
     FileNotFoundError
         If files have to be fetched and ``settings.offline`` is set.
 

@@ -34,13 +34,13 @@ def list_models() -> pd.DataFrame:
     ``species``
         Names, separated by commas.
     ``training``, ``license``
-        What its makers state.
+        As stated by its authors.
     ``repository``, ``revision``
         On the hub; the revision is ``""`` if the commit of the first fetch is recorded instead.
     ``download_bytes``, ``disk_bytes``
-        Weights to fetch, and the network with the gene tables of all species once converted; rounded.
+        Size of the download, and of the converted network with the gene tables of all species; rounded.
     ``cached``
-        Whether the weights are here, fetched or converted.
+        Whether the weights are in the cache, downloaded or converted.
 
     Examples
     --------

@@ -31,10 +31,10 @@ def center(
 ) -> AnnData | MuData | None:
     """Subtract the mean embedding of the data set, or of each batch, and scale cells to unit length again.
 
-    What all cells of a data set share (laboratory, depth, species) is removed. Use it to cluster one data set that the
-    model hardly knows; elsewhere it changes little. It is not a universal embedding any more: a cell depends on the
-    other cells, and what a batch has more of than another is removed with the batch. Do not use it to transfer labels
-    or to search, which become worse, or where batches hold different cell types.
+    Removes what all cells of a data set share (laboratory, depth, species). Use it to cluster a data set that the model
+    hardly knows; elsewhere it changes little. The result is no longer universal: each cell depends on the others, and
+    differences in composition are removed with the batch. Do not use it for label transfer or search, which become
+    worse, or if batches have different cell types.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def center(
 
     Returns
     -------
-    ``None``, or the copy. Written:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obsm[key_added]``
         ``[n_obs, n_dims]`` float32 of unit length; NaN for cells without an embedding, or without a batch.

@@ -31,16 +31,16 @@ def map_genes(
     key_added: str = UCE_GENE,
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Map variables to the genes of a model and report the share of the counts that they cover.
+    """Map variables to the genes of a model, and report the fraction of counts covered.
 
     Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, also mixed, and so are previous symbols and
     aliases of human and mouse genes, in the data or in the table; :func:`univerce.genes.map_names` has the rules. Case,
-    blanks, versions, prefixes of genomes (``GRCh38_CD3D``), suffixes of repeated names (``TBCE-1``) and dates of
-    spreadsheets (``2-Sep``) do not matter. Names that may mean several genes are reported and not guessed. Counts of
-    variables of one gene add up. Nothing is removed: variables without a gene stay and are listed in the report.
+    whitespace, versions, genome prefixes (``GRCh38_CD3D``), suffixes of repeated names (``TBCE-1``) and spreadsheet
+    dates (``2-Sep``) do not matter. Ambiguous names are reported, not guessed. Counts of variables that map to the same
+    gene are summed. No variable is removed; those without a gene are listed in the report.
 
-    Variables of another ``var["feature_types"]`` than "Gene Expression" (antibodies, guides, peaks) have no gene. If
-    prefixes or ``var["genome"]`` tell genomes apart, only genes with that of the species are found.
+    Variables whose ``var["feature_types"]`` is not "Gene Expression" (antibodies, guides, peaks) are not mapped. If
+    prefixes or ``var["genome"]`` distinguish genomes, only genes of the genome of the species are mapped.
 
     Parameters
     ----------
@@ -53,23 +53,23 @@ def map_genes(
 
     Returns
     -------
-    ``None``, or the copy. Written:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``var[key_added]``
         ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column
         ``f"{key_added}_{species}"`` for each. For ``layer="raw"`` in ``raw.var``.
     ``uns[key_added][species]``
-        The coverage report: numbers and shares of names and counts covered, ``found`` with the names and counts by what
-        matched (symbol, identifier, alias, ...), the names ``lost`` with most counts, ambiguous and repeated names,
-        variables ``left_out`` by feature type, the share of ``other_genomes``, the fit of other species, and a warning
-        if something looks wrong. Counts are summed over ``n_cells`` evenly spaced cells of the species, at most about
+        The coverage report: numbers and fractions of names and counts covered, ``found`` by kind of match (symbol,
+        identifier, alias, ...), the ``lost`` names with the most counts, ambiguous and repeated names, variables
+        ``left_out`` by feature type, the share of ``other_genomes``, the fit of other species, and a warning if
+        something looks wrong. Counts are summed over ``n_cells`` evenly spaced cells of the species, at most about
         10,000.
 
     Raises
     ------
     ValueError
-        If the data are empty, the values are not counts, two cells share a name, the species is not stated or known,
-        or no variable is a gene.
+        If the data are empty, the values are not counts, two cells share a name, the species is missing or unknown, or
+        no variable is a gene.
     KeyError
         If ``layer``, ``gene_key`` or ``mod`` does not exist.
 

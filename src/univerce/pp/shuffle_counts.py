@@ -36,8 +36,8 @@ def shuffle_counts(
 ) -> ad.AnnData:
     """Permute the counts of each cell over the genes of a model, as in Rosen et al. 2026.
 
-    Shuffled cells are as deep and as sparse as real ones, but no cell type expresses such genes. Embed them to test
-    whether a score such as :func:`univerce.tl.ood_score` tells them from real cells.
+    Shuffled cells have the depth and sparsity of real cells, but no cell type expresses such genes. Embed them to test
+    whether a score such as :func:`univerce.tl.ood_score` separates them from real cells.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def shuffle_counts(
         AnnData with raw counts, or MuData.
     %(species, model, gene_key, mod, layer)s
     rng
-        Seed, or a generator that is drawn from once; with the name of a cell it decides the permutation.
+        Seed or generator. The permutation of a cell depends on it and on the name of the cell.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def shuffle_counts(
     Raises
     ------
     ValueError
-        If the values are not counts, the species is not stated or known, or no variable is a gene.
+        If the values are not counts, the species is missing or unknown, or no variable is a gene.
     KeyError
         If ``layer``, ``gene_key`` or ``mod`` does not exist.
 

@@ -40,7 +40,7 @@ def training_set(
     species
         As in :func:`univerce.pp.map_genes`; all cells must be of one species.
     model
-        Model whose gene tables describe the genes: a name or a folder.
+        Model whose gene tables are used: a name or a directory.
     mod, layer, gene_key
         As in :func:`univerce.pp.map_genes`.
 

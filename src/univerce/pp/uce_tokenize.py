@@ -43,20 +43,20 @@ def uce_tokenize(
     """Draw the sentence of every cell (Rosen et al. 2026, Methods, "Cell sentences").
 
     A sentence is ``[CLS]`` and then, chromosome by chromosome in random order, ``[CHROMOSOME]``, the drawn genes by
-    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` with the same model uses the sentences if it would draw
-    the same. The bundled ``"uce-mini"`` reads no sentences.
+    genomic start, ``[RIGHT]``. :func:`univerce.tl.uce_embed` reuses these sentences if model and parameters are the
+    same. The bundled ``"uce-mini"`` reads no sentences.
 
     Parameters
     ----------
     adata
-        AnnData with raw counts, or MuData. It is never reordered and no cell is dropped.
+        AnnData with raw counts, or MuData. Cells are neither reordered nor dropped.
     %(species)s
     model
         A model that reads sentences: ``None`` is the bundled ``"uce-tiny"``; ``"uce-4l"``, ``"uce-33l"``, or the
         directory of a model.
     %(mod, layer, gene_key)s
     rng
-        Seed, or a generator that is drawn from once; with the name of a cell it decides the sentence.
+        Seed or generator. The sentence of a cell depends on it and on the name of the cell.
     %(sampling)s
     key_added
         Key of the results.
@@ -64,7 +64,7 @@ def uce_tokenize(
 
     Returns
     -------
-    ``None``, or the copy. Written:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obsm[key_added]``
         ``[n_obs, longest sentence]`` int32 token ids of the gene table, 0 (PAD) beyond a sentence's end: 1-3 are LEFT,

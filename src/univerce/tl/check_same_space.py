@@ -19,8 +19,9 @@ def check_same_space(
 ) -> None:
     """Raise unless two embeddings are in the same space.
 
-    They are if they come from one model and from the same gene table of every shared species. Seed, sampling, padding
-    and precision may differ. Only what :func:`univerce.tl.uce_embed` recorded is read, not the values.
+    Embeddings share a space if they come from the same model and, for every shared species, from the same gene table.
+    Seed, sampling, padding and precision may differ. Only what :func:`univerce.tl.uce_embed` recorded is read, not the
+    values.
 
     Parameters
     ----------

@@ -40,14 +40,14 @@ def reconstruction_loss(
 ) -> AnnData | MuData | None:
     """Score the model on each cell by the objective it was trained with (Rosen et al. 2026, Methods).
 
-    Some of the expressed genes of a cell are hidden, the rest is embedded, and the expression head says which genes the
-    cell expresses: hidden ones, and as many without a count. The loss is the mean binary cross-entropy. What is hidden
-    and asked for follows from ``rng`` and the name of the cell, so that the loss of a cell does not depend on the
-    others, unless the model was trained to add to the frequencies of the genes, which are those of these cells.
+    Some expressed genes of a cell are hidden, the rest is embedded, and the expression head predicts which genes the
+    cell expresses, among the hidden genes and as many without a count. The loss is the mean binary cross-entropy. The
+    choice of genes depends on ``rng`` and the name of the cell, so the loss of a cell does not depend on other cells,
+    except for models trained with gene frequencies, which are computed from these cells.
 
-    A loss near ln 2 = 0.693 is that of a guess: weights, vocabulary and tokens do not belong together, or the model
-    does not know the species; see :func:`univerce.model.verify`. The second baseline knows nothing about a cell but
-    the share of the other cells with a count of each gene. In data of one cell type it is hard to beat.
+    A loss near ln 2 = 0.693 is a guess: weights, vocabulary and tokens do not belong together, or the model does not
+    know the species; see :func:`univerce.model.verify`. The second baseline is the fraction of other cells that express
+    each gene, which is hard to beat in data of one cell type.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def reconstruction_loss(
     mask_fraction
         Share of the expressed genes to hide.
     n_queries
-        Genes to ask for in each cell, half of them hidden and half of them without a count; with replacement if there
-        are fewer.
+        Genes to predict in each cell, half of them hidden and half without a count; with replacement if there are
+        fewer.
     %(rng)s
     key_added
         Key of the results.
@@ -67,7 +67,7 @@ def reconstruction_loss(
 
     Returns
     -------
-    ``None``, or the copy. Written:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obs[key_added]``
         Loss of each cell; NaN for cells with fewer than two expressed genes or a count in every gene.

@@ -85,7 +85,7 @@ def search_atlas(
         Modality, of each that is a MuData.
     %(check_space)s
     rng
-        Seed of the sample and of the index, or a generator that is drawn from once.
+        Seed or generator of the sample and the index.
     client
         A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``; all must see the
         files. The result is the same to the last bit.
@@ -93,7 +93,7 @@ def search_atlas(
 
     Returns
     -------
-    ``None``, or the copy. Written are:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obsm[f"{key_added}_indices"]``
         ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first, ties by row; -1 for a cell without an

@@ -57,9 +57,9 @@ def uce_embed(
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2026).
 
     Each cell becomes a sentence of its expressed genes, which a transformer reads; see
-    :func:`univerce.pp.uce_tokenize`. The bundled ``"uce-mini"`` is linear instead: it sums one vector per gene over
-    all genes of a cell, and draws nothing. The embedding of a cell depends on its counts, its name and ``rng``, never
-    on the other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
+    :func:`univerce.pp.uce_tokenize`. The bundled ``"uce-mini"`` is linear instead: it sums one vector per gene over all
+    genes of a cell, without sampling. The embedding of a cell depends on its counts, its name and ``rng``, never on the
+    other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def uce_embed(
         and never made dense. Every cell keeps its row.
     %(species, model, mod, layer, gene_key)s
     rng
-        Seed, or a generator that is drawn from once; without effect on linear models.
+        Seed or :class:`numpy.random.Generator`; without effect on linear models.
     sampling
         ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
         model's. An error for linear models, as are ``n_draws`` and ``padding``.
@@ -77,28 +77,28 @@ def uce_embed(
     key_added
         Key of the results.
     padding
-        ``"masked"`` ignores pads. ``"official"`` repeats the reference implementation, which pads 25 consecutive rows
-        to the longest and attends to the pads, so that an embedding depends on the neighboring rows. A cell without
-        counts counts as one of the 25 rows. Windows are per species, and with several species restart every 500 rows.
-        To reproduce the reference, embed one species at a time and first filter as it does: genes in fewer than 10
-        cells, then cells with fewer than 25 genes.
+        ``"masked"`` ignores pads. ``"official"`` reproduces the reference implementation, which pads 25 consecutive
+        rows to the longest and attends to the pads, so that an embedding depends on the neighboring rows. Rows without
+        counts are included. Batches are formed per species and, with several species, restart every 500 rows. To
+        reproduce the reference, embed one species at a time and first filter as it does: genes in fewer than 10 cells,
+        then cells with fewer than 25 genes.
     store
         Directory of a zarr store. Blocks are written there instead of ``obsm`` as they finish; the same call resumes
         an interrupted one. ``anndata.read_zarr(store)`` opens the result.
     client
-        A ``dask.distributed.Client``: its workers read and embed the blocks, and write them to ``store``, in files
-        that all of them see. They need univerce and the model at the same paths; gene tables in ``species`` are sent
-        to them. ``None`` computes here, or with the active client if the counts are a dask array. The bytes are those
-        of a call without workers and with as many threads as torch has in a worker.
+        A ``dask.distributed.Client``: its workers read and embed the blocks, and write them to ``store``, in files that
+        all of them see. They need univerce and the model at the same paths; gene tables in ``species`` are sent to
+        them. ``None`` computes in this process, or with the active client if the counts are a dask array. The result is
+        identical to that of a call without workers and with as many threads as a worker has.
     copy
         Return a changed copy. Not together with ``store``, which never changes ``adata``.
 
     Returns
     -------
-    ``None``, or the copy. Written to ``adata``, or to ``store``:
+    ``None``, or the changed copy if ``copy``. Sets the following fields of ``adata``, or of ``store``:
 
     ``obsm[key_added]``
-        ``[n_obs, output_dim]`` float32 of unit length; NaN for a cell without a count in any gene of the model.
+        ``[n_obs, output_dim]`` float32 of unit length; NaN for cells without counts in genes of the model.
     ``obs[f"{key_added}_missing"]``
         Whether a cell has no embedding; a warning reports how many have no counts, or none in genes of the model.
     ``obs[f"{key_added}_space"]``

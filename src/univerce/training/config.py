@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """How a network is trained; the defaults are a short run of a small network.
+    """Training configuration; the defaults are a short run of a small network.
 
     Examples
     --------

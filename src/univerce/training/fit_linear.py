@@ -26,7 +26,7 @@ logger = logging.getLogger("univerce")
 
 @dataclass(frozen=True)
 class LinearFit:
-    """How a linear model is fitted; the defaults are those of the bundled ``uce-mini``.
+    """Configuration of the fit of a linear model; the defaults are those of the bundled ``uce-mini``.
 
     Examples
     --------

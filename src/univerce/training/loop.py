@@ -55,7 +55,7 @@ def pretrain(
 
     Needs lightning (``pip install "univerce[train]"``) and trains on ``settings.device``. Data sets on disk are read in
     blocks, which are shuffled in a buffer; memory holds ``config.buffer_cells`` cells of them. The result depends on
-    the configuration and the data; the number of processes changes only the last bits.
+    the configuration and the data; the number of processes changes it by rounding only.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def pretrain(
     config
         The training configuration.
     out_dir
-        Directory of ``checkpoint.pt`` and ``log.csv``; an interrupted call with the same arguments is resumed.
+        Directory of ``checkpoint.pt`` and ``log.csv``; interrupted runs resume when the call is repeated.
     devices
         Number of devices of this machine to train on. Processes that ``torchrun`` started are used instead. With
         several devices, call this under ``if __name__ == "__main__":``.
     tensorboard
-        Write the log for TensorBoard, too.
+        Also write the log for TensorBoard.
 
     Returns
     -------
@@ -82,8 +82,8 @@ def pretrain(
     ------
     ValueError
         If ``out_dir`` holds a checkpoint of another configuration, model or data, the gene tables do not fit the model,
-        no data set has two cells to validate on, or the cells of a step cannot be shared evenly; if a data set does not
-        hold counts, or no cell to train on.
+        no data set has two cells for validation, a batch cannot be split evenly between devices, or a data set has no
+        counts or no cell to train on.
     ImportError
         If lightning or TensorBoard is needed and not installed.
 

@@ -38,7 +38,7 @@ _STANDARD_ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Verification:
-    """What a model makes of a few cells, from :func:`univerce.model.verify`.
+    """Result of checking a model on a few cells, from :func:`univerce.model.verify`.
 
     Examples
     --------
@@ -152,9 +152,9 @@ def verify(
 ) -> Verification:
     """Check on a few cells that the weights, the vocabulary and the tokens of a model belong together.
 
-    A network with other weights, gene features or special tokens than it was trained with still makes well-formed
-    embeddings. Its training objective shows it: the loss of a guess is ln 2 = 0.693. The same check tells whether a
-    model knows a species.
+    A network returns well-formed embeddings even with other weights, gene features or special tokens than it was
+    trained with. Its training loss reveals the mistake: a guess has a loss of ln 2 = 0.693. The same check shows
+    whether a model knows a species.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def verify(
     n_cells
         Cells to use, chosen by the hash of ``rng`` and their names.
     rng
-        Seed, or a generator that is drawn from once.
+        Seed or :class:`numpy.random.Generator`.
 
     Returns
     -------

@@ -60,10 +60,10 @@ def build_species(
 ) -> ad.AnnData:
     r"""Build the gene table of a species from its proteins, so that its cells can be embedded.
 
-    The features of a gene are the mean of its encoded proteins. Genes without a symbol go by their identifier. Proteins
-    with a stop (``*``) and genes without a position are left out and counted. Chromosomes are numbered by their sorted
-    names, and their tokens are drawn from the taxonomy identifier, so codes and tokens of other species never change.
-    Finished blocks stay on disk: the same call resumes an interrupted one.
+    The features of a gene are the mean of its encoded proteins. Genes without a symbol are named by their identifier.
+    Proteins with a stop (``*``) and genes without a position are left out and counted. Chromosomes are numbered by
+    their sorted names, and their tokens are seeded by the taxonomy identifier, so codes and tokens of other species
+    never change. Interrupted runs resume: finished blocks stay on disk.
 
     Without ``out`` the table goes into the cache, where every model trained with the encoder finds it:
     ``uc.tl.uce_embed(adata, species="chicken", model=...)``.
@@ -90,10 +90,11 @@ def build_species(
     adata
         A data set of the species, to report the coverage of its names and counts.
     like
-        A gene table of the same encoder whose special tokens to share; by default a bundled or cached one, else they
-        are drawn. Those of the released models exist only in their tables.
+        Gene table of the same encoder to take the special tokens from; by default a bundled or cached one, otherwise
+        they are drawn at random. Those of the released models exist only in their tables.
     max_chromosomes
-        If there are more, those with fewest genes are joined into one group. The default fits into a sentence.
+        Maximum number of chromosomes; beyond it, those with the fewest genes are pooled. The default fits into a
+        sentence.
     dtype
         ``"float16"`` or ``"float32"``, of the features. Text features are int8.
     work_dir

@@ -73,8 +73,8 @@ def check_species(
 ) -> SpeciesReport:
     """Check the content of a gene table, its fit to a data set, and whether its features belong to its genes.
 
-    Genes with the same symbol in two species should be nearest by feature far more often than by chance; else the rows
-    may be shifted against their features.
+    Genes with the same symbol in two species should be nearest neighbors by feature far more often than by chance.
+    Otherwise rows may be shifted against their features.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def check_species(
     n_sample
         Number of genes whose orthologs are searched.
     rng
-        Seed, or a generator that is drawn from once.
+        Seed or :class:`numpy.random.Generator`.
 
     Returns
     -------

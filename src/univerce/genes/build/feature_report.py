@@ -41,8 +41,8 @@ def feature_report(
 ) -> pd.DataFrame:
     """Measure how well gene features capture orthologs, identities and families, by their cosines.
 
-    Orthologs and families are defined by symbols, which is crude, and known to encoders that read symbols, such as
-    :class:`univerce.genes.TextEncoder`. Compare encoders of one kind, and all columns together: if all features are
+    Orthologs and families are defined by symbols. This is crude, and favors encoders that read symbols, such as
+    :class:`univerce.genes.TextEncoder`. Compare encoders of the same kind, and look at all columns: if all features are
     alike, families are coherent but genes are not separate.
 
     Parameters
@@ -54,7 +54,7 @@ def feature_report(
     n_sample
         Number of genes of each species whose nearest neighbors are searched.
     rng
-        Seed, or a generator that is drawn from once.
+        Seed or :class:`numpy.random.Generator`.
 
     Returns
     -------

@@ -87,8 +87,8 @@ def convert_tables(
     Raises
     ------
     ValueError
-        If the files contradict each other (block sizes, vectors, chromosome codes), values are not finite or do not
-        fit ``dtype``, or a file asks to run code.
+        If the files contradict each other (block sizes, vectors, chromosome codes), values are not finite or do not fit
+        ``dtype``, or a file contains code.
     FileNotFoundError
         If the protein file of a species is missing.
 

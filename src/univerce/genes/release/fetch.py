@@ -25,9 +25,9 @@ def fetch(name: str) -> Path:
     """Return the local path of a released file; download it if it is not in the cache.
 
     The sources are tried in turn: ``UNIVERCE_MIRROR`` if it is set; figshare by its API, its file host and its website;
-    the copies on the Hugging Face hub. A download resumes where the connection broke. Status, length, first bytes and
-    the checksums that figshare and the hub state are checked; the SHA-256 is recorded in
-    ``<cache_dir>/checksums.json`` the first time and compared every later time.
+    the copies on the Hugging Face hub. Broken downloads resume. Status, length, first bytes and the checksums that
+    figshare and the hub state are checked; the SHA-256 is recorded in ``<cache_dir>/checksums.json`` the first time and
+    compared every later time.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def fetch(name: str) -> Path:
     FetchError
         An ``OSError``, if no source served the file. The message quotes the answer of each.
     ValueError
-        If ``name`` is not in the registry, a cached file is not what it should be, or its SHA-256 changed.
+        If ``name`` is not in the registry, or a cached file fails a check or has changed.
 
     Examples
     --------

@@ -45,17 +45,17 @@ def centroid_alignment(
     """Count cell types whose centroid is close to that of the same type in a reference.
 
     A centroid is the mean embedding of the cells of a type, within a tissue if ``tissue_key`` is given; each tissue is
-    then compared with the same tissue of the reference. Types found on one side only are not scored, but their
-    centroids may be the nearest ones. Two scores (Rosen et al. 2026) are counted over the shared types:
+    then compared with the same tissue of the reference. Types of only one data set are not scored, but their centroids
+    may be the nearest. Two scores (Rosen et al. 2026) are counted over the shared types:
 
     ``"either"``
-        The reference's centroid of the type is among the ``k`` nearest centroids of both data sets, without the type's
+        The reference centroid of the type is among the ``k`` nearest centroids of both data sets, excluding the type's
         own. This measures alignment to an atlas.
     ``"cross"``
         It is among the ``k`` nearest centroids of the reference. This is the score across species.
 
-    Each score is compared with that of shuffled types of the reference, and with that of a baseline representation of
-    the same cells under the same shuffles. Centroids at equal distance count as nearer than the match. A third row,
+    Each score is compared with that of shuffled reference types, and with that of a baseline representation of the same
+    cells under the same shuffles. Ties count against the match. A third row,
     ``"mixing"``, is the share of all types of the query whose nearest centroid is in the reference, in tissues that the
     reference has.
 

@@ -48,8 +48,8 @@ def centroids(
 
     Returns
     -------
-    A new AnnData ``[n_groups, n_dims]``, sorted by the labels; ``adata`` stays unchanged. Cells that lack a label or an
-    embedding are in no group; their number is logged.
+    A new AnnData ``[n_groups, n_dims]``, sorted by the labels; ``adata`` is not changed. Cells that
+    lack a label or an embedding are in no group; their number is logged.
 
     ``X`` and ``obsm[use_rep]``
         Mean embedding, float32.

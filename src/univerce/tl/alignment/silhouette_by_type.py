@@ -48,10 +48,10 @@ def silhouette_by_type(
         Keys of the embeddings in ``obsm``.
     %(metric)s
     max_cells
-        Subsample larger data to this number of cells, equally from each type as far as it has enough. Time grows with
-        its square.
+        Subsample larger data to this number of cells, equally from each type where possible. Time grows with its
+        square.
     rng
-        Seed or generator of the subsample, which depends on the names of the cells, not on their order.
+        Seed or generator. The subsample depends on cell names, not on their order.
     %(key_added)s
 
     Returns

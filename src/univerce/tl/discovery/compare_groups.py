@@ -51,8 +51,8 @@ def compare_groups(
     dispersion. The share of found cells per donor is compared by a t-test (Welch's, or paired).
 
     If most donors have found cells of both conditions, only these are used, and the donor is part of the design
-    (paired). Otherwise all are (unpaired). Either needs three donors of each condition. Without ``donor_key`` there are
-    fold changes and a ranking of the genes and no p-values, because cells are no replicates.
+    (paired). Otherwise all donors are used (unpaired). Both designs need three donors per condition. Without
+    ``donor_key`` the result has fold changes and a gene ranking, but no p-values, because cells are not replicates.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ def compare_groups(
     condition_key
         Column of ``obs`` with the conditions. Cells without one are left out.
     control
-        Condition to compare the others with.
+        Condition with which the others are compared.
     donor_key
         Column of ``obs`` with the donors. Cells without one are left out.
     groups
         Conditions to compare with the control; ``None`` takes all others.
     %(mod, layer, key_added)s
     min_cells
-        Samples with fewer found cells are left out of the expression, not of the abundance. A sample is a donor in a
-        condition.
+        Samples with fewer found cells are left out of the expression test, but not of the abundance test. A sample is a
+        donor in a condition.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def compare_groups(
     ``standard_error``, ``score`` (the Wald statistic), ``p_value`` (NaN if a single donor decides), ``p_adjusted``
     (Benjamini and Hochberg within the group), ``share_group`` and ``share_control`` (of the found cells with a count of
     the gene). Without donors the fold change is shrunk by a prior count of 2, and the score is that of Wilcoxon's test
-    between cells. Writes to ``adata``:
+    between cells. Sets the following fields:
 
     ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
         The same table, and parameters.

@@ -66,15 +66,15 @@ def evaluate_find_cells(
     min_cells
         Types with fewer cells are left out. At least 5 cells of a type must lie inside a batch, and 5 outside.
     max_cells
-        Most positives and most negatives to fit on; ``None`` takes all.
+        Maximum number of positives and of negatives to fit; ``None`` takes all.
     %(rng, key_added)s
 
     Returns
     -------
-    DataFrame with a row per type and embedding: ``type``, ``use_rep`` (``"lognorm_pca"`` for the principal
-    components), ``n_hidden`` and ``n_found`` cells over all batches, ``precision`` (NaN if nothing is found) and
-    ``recall`` at a probability of 0.5, mean ``average_precision`` over the batches, and ``prevalence``, the average
-    precision of a random order. Writes to ``adata``:
+    DataFrame with a row per type and embedding: ``type``, ``use_rep`` (``"lognorm_pca"`` for the principal components),
+    ``n_hidden`` and ``n_found`` cells over all batches, ``precision`` (NaN if nothing is found) and ``recall`` at a
+    probability of 0.5, mean ``average_precision`` over the batches, and ``prevalence``, the average precision of a
+    random order. Sets the following fields:
 
     ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
         The same table, and parameters.

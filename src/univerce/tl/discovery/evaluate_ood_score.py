@@ -42,9 +42,9 @@ def evaluate_ood_score(
 ) -> pd.DataFrame:
     """Hold out each cell type, and measure how well :func:`ood_score` finds its cells.
 
-    The cells of the other types are dealt into halves. One is the reference; the cells of the other half should not
-    stand out from it, those of the held-out type should. Pass an embedding of log-normalized expression in ``use_reps``
-    as a baseline; fitted to all cells, it has seen the held-out type.
+    The cells of the other types are split into random halves. One half is the reference. Cells of the held-out type
+    should score higher than those of the other half. Pass an embedding of log-normalized expression in ``use_reps`` as
+    a baseline; fitted to all cells, it has seen the held-out type.
 
     Parameters
     ----------
@@ -54,10 +54,11 @@ def evaluate_ood_score(
     n_neighbors
         Rank k of the neighbor.
     batch_key
-        Column of ``obs`` with the batches. Then batches are dealt, not cells: the score of a new batch.
+        Column of ``obs`` with the batches. If given, batches are split instead of cells, which measures the score in a
+        new batch.
     %(min_cells)s
     rng
-        Seed or generator of the halves, which depend on the names of the cells, not on their order.
+        Seed or generator. The split depends on cell names, not on their order.
     %(key_added)s
 
     Returns

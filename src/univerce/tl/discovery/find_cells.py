@@ -60,23 +60,24 @@ def find_cells(
 
     The paper found Norn cells this way. A logistic classifier is fitted to the cluster (positives) and all other
     labeled cells (negatives), every cell of the atlas gets a calibrated probability, and data sets and tissues are
-    ranked by the lower bound of their share of found cells, so that one cell of two is not first. Calibration and
-    threshold come from held-out cells: those of the other folds, and all labeled cells that are not fitted on.
+    ranked by the lower confidence bound of their fraction of found cells, so that small groups do not come first.
+    Calibration and threshold come from held-out cells: those of the other folds, and all labeled cells that are not
+    used in the fit.
 
-    The rarer a type, the more negatives it takes to know the precision: of 5,000 negatives without a false positive,
-    the false positive rate may be 0.0007, and at a prevalence of 0.0001 most found cells may be wrong. All bounds hold
-    for cells like the labeled ones. Check the genes with :func:`univerce.tl.marker_fold_changes`.
+    Rare types need many negatives: after 5,000 negatives without a false positive, the false positive rate may still be
+    0.0007, and at a prevalence of 0.0001 most found cells may be wrong. All bounds hold for cells like the labeled
+    ones. Check the genes with :func:`univerce.tl.marker_fold_changes`.
 
     Parameters
     ----------
     adata
         Cells to search, for example an atlas from :func:`univerce.atlas.open`; the embedding is read in blocks. Cells
-        that the classifier was fitted on are logged and counted: their scores are no predictions.
+        that were used in the fit are counted and logged; their scores are not predictions.
     positives
         Labeled cells with an embedding: AnnData, or the path of an ``.h5ad`` or ``.zarr``.
     groupby, groups
         Column of ``positives.obs``, and its label or labels of positives. Cells with other labels are negatives, cells
-        without a label neither. ``None``: all cells are positives, and ``negatives`` is required.
+        without a label are ignored. ``None``: all cells are positives, and ``negatives`` is required.
     negatives
         Further negatives: AnnData or path.
     %(mod, use_rep)s
@@ -94,12 +95,12 @@ def find_cells(
         ``max_cells`` (most positives and most negatives to fit on, default 5000; ``None`` takes all), ``n_folds``
         (default 5) and ``rng`` (default 0).
     key_added
-        Start of the keys of the results.
+        Prefix of the keys of the results.
     %(check_space, copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obs[f"{key_added}_score"]``
         Calibrated probability of a positive, float32; NaN for cells without an embedding.

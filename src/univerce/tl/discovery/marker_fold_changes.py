@@ -41,10 +41,10 @@ def marker_fold_changes(
     Expected markers, in data sets that were not used to find the cells, support a result in the embedding.
 
     With ``donor_key`` counts of found and of other cells are summed per donor and compared by PyDESeq2, see
-    :func:`univerce.tl.compare_groups`; the donor is part of the design if most donors have both. Without, and in data
-    sets with fewer than three donors, the result is descriptive: there are fold changes and a ranking of the genes and
-    no p-values, because cells of one donor are no replicates. These fold changes compare observed with expected counts
-    of found and of other cells with a prior count of 2, so that single counts say little.
+    :func:`univerce.tl.compare_groups`; the donor is part of the design if most donors have both. Without it, and in
+    data sets with fewer than three donors, the result is descriptive: fold changes and a gene ranking, without
+    p-values, because cells of one donor are not replicates. These fold changes compare observed with expected counts of
+    found and of other cells, with a prior count of 2 so that single counts have little effect.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def marker_fold_changes(
     ``gene``, ``log2_fold_change`` with its ``standard_error``, ``score`` (the Wald statistic; without a test the score
     of :func:`scanpy.tl.rank_genes_groups` by Wilcoxon), ``p_value`` (NaN if a single donor decides), ``p_adjusted``
     (Benjamini and Hochberg within the data set), ``share_found`` and ``share_rest`` (of the cells with a count of the
-    gene). Writes to ``adata``:
+    gene). Sets the following fields:
 
     ``uns[key_added]["table"]``, ``uns[key_added]["params"]``
         The same table, and parameters.

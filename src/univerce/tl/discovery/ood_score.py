@@ -43,16 +43,16 @@ def ood_score(
 
     The distance is calibrated on reference cells, by the distance to their own k-th nearest other cell: the p-value of
     a cell is the share of them that lie as far out (a conformal p-value; Bates et al. 2023, equation 4). It is uniform
-    for cells like those of the reference. Cells of another laboratory lie further out whatever their type. For a fairer
-    comparison pass ``batch_key``, which measures the distances of reference cells to cells of other batches.
+    for cells like those of the reference. Cells of another laboratory lie farther out, whatever their type. For a
+    fairer comparison pass ``batch_key``, which measures the distances of reference cells to cells of other batches.
 
     :func:`evaluate_ood_score` measures how many cells of a type that the reference lacks are found, and
-    :func:`univerce.pp.shuffle_counts` makes cells that no score should miss.
+    :func:`univerce.pp.shuffle_counts` creates cells that every score should detect.
 
     Parameters
     ----------
     adata
-        Cells with an embedding. Those that are in the reference, too, are logged and counted; they do not stand out.
+        Cells with an embedding. Cells that are also in the reference are counted and logged.
     reference
         Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
     %(mod, use_rep)s
@@ -61,17 +61,17 @@ def ood_score(
     batch_key, n_calibration
         Column of ``reference.obs`` with the data set or batch, and most reference cells, for the calibration.
     key_added
-        Start of the keys of the results.
+        Prefix of the keys of the results.
     %(check_space, rng, copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obs[f"{key_added}_score"]``
         Euclidean distance to the k-th nearest reference cell, float32; NaN for cells without an embedding.
     ``obs[f"{key_added}_p_value"]``
-        Conformal p-value; small for cells further out than reference cells.
+        Conformal p-value; small for cells farther out than reference cells.
     ``uns[key_added]["table"]``
         One row: ``n_cells`` with an embedding, ``median_score``, and the shares of cells with a p-value of at most 0.1,
         0.05 and 0.01, ``share_0.1``, ``share_0.05``, ``share_0.01``.

@@ -52,8 +52,8 @@ def delete_genes(
     draws of the deleted gene are replaced, from the random stream of the cell. The counts of the gene become zero, so
     that the other genes make up a larger share of the cell. A cell that does not express the gene does not move at all.
 
-    A gene that moves a cell is a gene that the model reads, which says little about what the gene does in the cell.
-    Compare deletions of one size only: more genes, or more abundant ones, move cells further.
+    A shift shows that the model uses the gene, not what the gene does in the cell. Compare only deletions of similar
+    size: more genes, or more abundant ones, move cells farther.
 
     The network runs in float32 unless ``settings.precision`` is ``"bfloat16"``, whose rounding can exceed the effect.
 
@@ -72,17 +72,17 @@ def delete_genes(
     species, model, mod, layer, gene_key, sampling, n_draws, rng
         As in :func:`univerce.tl.uce_embed`. More draws resolve smaller effects.
     key_added
-        Start of the keys of the results.
+        Prefix of the keys of the results.
     %(copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Writes to ``adata``:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obsm[f"{key_added}_cosine"]``, ``obsm[f"{key_added}_euclidean"]``, ``obsm[f"{key_added}_toward"]``
         ``[n_obs, n_deletions]`` DataFrames: one minus the cosine of the two embeddings of a cell, their Euclidean
-        distance, and with ``toward`` the change of the cosine with that direction. NaN for cells without counts, also
-        if the deletion removes the last ones.
+        distance, and with ``toward`` the change of the cosine with that direction. NaN for cells without counts,
+        including those that lose their last counts.
     ``uns[key_added]["table"]``
         A row per deletion and group: ``deletion``, ``group``, ``n_cells`` (with an embedding), ``n_expressing``, the
         means ``cosine_shift``, ``euclidean_shift`` and, with ``toward``, ``toward`` over these cells, and

@@ -39,17 +39,17 @@ def gene_attribution(
 ) -> ad.AnnData:
     """Attribute to each gene how far it moves each cell in a direction, by integrated gradients.
 
-    A direction may lead from the other cells toward T cells; attributed is the cosine of a cell's embedding with it.
-    The gradients of the model are averaged on the straight path from a baseline, the average cell of ``adata``, to the
-    cell (Sundararajan et al. 2017). For models that read sentences every gene of the sentence is replaced in the
-    baseline by the mean of all drawn genes. For linear models such as ``"uce-mini"`` the baseline has the mean weight
-    of every gene, and the integral has a closed form; a gene that the average cell expresses and a cell does not has an
-    attribution too.
+    A direction leads, for example, from all other cells toward T cells. The cosine of a cell's embedding with this
+    direction is attributed to its genes. The gradients of the model are averaged on the straight path from a baseline,
+    the average cell of ``adata``, to the cell (Sundararajan et al. 2017). For models that read sentences every gene of
+    the sentence is replaced in the baseline by the mean of all drawn genes. For linear models such as ``"uce-mini"``
+    the baseline has the mean weight of every gene, and the integral has a closed form; a gene that the average cell
+    expresses and a cell does not has an attribution too.
 
     The attributions of a cell add up to its cosine minus that of its baseline, up to a quadrature error that is
     checked. They explain what this network computes for this cell, not the function of a gene.
 
-    This can take ``3 * n_steps`` times as long as embedding the cells: choose tens or hundreds of cells.
+    This can take ``3 * n_steps`` times as long as embedding the cells, so use tens or hundreds of cells.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def gene_attribution(
     n_steps
         Points on the path at which gradients are evaluated (Gauss-Legendre); linear models need none.
     tolerance
-        Warn if the attributions of a cell miss their sum by more than this, in units of the cosine.
+        Warn if the sum of the attributions of a cell is off by more than this, in units of the cosine.
 
     Returns
     -------
-    A new AnnData ``[n_obs, n_genes]`` of the genes that occur in any cell; ``adata`` stays as it is.
+    A new AnnData ``[n_obs, n_genes]`` of the genes that occur in any cell; ``adata`` is not changed.
 
     ``X``
         Attributions, float32; NaN for cells without counts.

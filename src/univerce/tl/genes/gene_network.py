@@ -47,11 +47,10 @@ def gene_network(
     A model reads genes as features, of their protein or of a text. The similarity of two genes is the cosine of their
     features: it connects families and orthologs rather than genes of one pathway, and does not depend on the cells.
 
-    With ``context`` genes are compared as the transformer of a model that reads sentences, such as ``"uce-tiny"``,
-    reads them in the sentences of the cells: by the outputs of
-    its last layer, averaged over all places of a gene. The mean over all genes is subtracted, because otherwise every
-    cosine is near one. The mean of a gene that is drawn rarely is noisy. Differences between the networks of two sets
-    of cells are due to the cells.
+    With ``context`` genes are compared in the sentences of the cells, by the output of the last transformer layer,
+    averaged over all occurrences of a gene. This needs a model that reads sentences, such as ``"uce-tiny"``. The mean
+    over all genes is subtracted, because otherwise all cosines are near one. Means of genes that are drawn rarely are
+    noisy. Differences between the networks of two sets of cells are due to the cells.
 
     Parameters
     ----------
@@ -68,7 +67,7 @@ def gene_network(
         ``None`` is the bundled ``"uce-mini"``, or with ``context`` the bundled ``"uce-tiny"``; ``"uce-4l"``,
         ``"uce-33l"``, or the directory of a model.
     threshold
-        Least similarity of an edge; ``None`` is 0.5, or -1 with ``n_neighbors``.
+        Minimum similarity of an edge; ``None`` is 0.5, or -1 with ``n_neighbors``.
     n_neighbors
         Keep an edge only if one gene is among this many nearest of the other; ties go to the first in ``genes``.
     mod, layer, gene_key, sampling, rng
@@ -76,7 +75,8 @@ def gene_network(
 
     Returns
     -------
-    A new AnnData of genes; ``adata`` stays as it is. If two names stand for one gene the first is taken.
+    A new AnnData of genes; ``adata`` is not changed. If two names stand for one gene the first is
+    taken.
 
     ``X``
         ``[n_genes, n_dims]`` float32 vectors that are compared.

@@ -51,13 +51,13 @@ def predict_expression(
     The expression head of a network (Rosen et al. 2026, Methods, "Training objective") was trained to separate genes
     masked from a cell's sentence from genes without a count. It reads the features of a gene only, so it also predicts
     genes that were not measured, and genes of any species with a gene table. ``"uce-mini"`` has a ridge regression for
-    every gene that three of its training sets express, under the name of the gene in human and mouse, and refuses
-    others.
+    every gene that three of its training sets express, under the name of the gene in human and mouse; other genes raise
+    an error.
 
-    ``"uce-mini"``, and networks trained with ``PretrainConfig.frequency_offset``, learned what the frequency of a gene
-    in its data set leaves open. Without ``gene_frequency`` the probability is relative: 0.5 means that the cell is as
-    likely to express the gene as any cell, and only cells of one gene are comparable. With it, it is the probability
-    that a cell of average depth in a data set with these frequencies has a count of the gene, and genes are comparable.
+    ``"uce-mini"``, and networks trained with ``PretrainConfig.frequency_offset``, predict relative to the frequency of
+    a gene in its data set. Without ``gene_frequency``, 0.5 means that the cell is as likely to express the gene as any
+    cell: compare cells, not genes. With it, the result is the probability that a cell of average depth in a data set
+    with these frequencies has a count of the gene, and genes are comparable.
 
     ``"uce-4l"`` and ``"uce-33l"`` were trained with as many expressed as silent genes. The probability ranks cells and
     genes, and is too high as a rate. No model is calibrated for a specific data set, whose depth and technology decide
@@ -70,7 +70,7 @@ def predict_expression(
     genes
         Symbols or Ensembl, FlyBase or WormBase identifiers, as in :func:`univerce.genes.map_names`.
     species
-        Species of the genes; ``None`` is that of the cells. It may be another one.
+        Species of the genes, which may differ from that of the cells; ``None`` is that of the cells.
     model
         The model that made the embedding. ``None`` is the recorded one; a model that is neither bundled nor released
         needs its directory.
@@ -82,8 +82,8 @@ def predict_expression(
 
     Returns
     -------
-    A new AnnData ``[n_obs, n_genes]``; ``adata`` stays as it is. The matrix is dense: predict some thousand genes, or a
-    subset of the cells, at a time.
+    A new AnnData ``[n_obs, n_genes]``; ``adata`` is not changed. The matrix is dense: predict a few
+    thousand genes, or a subset of the cells, at a time.
 
     ``X``
         Probabilities, float32; NaN for cells without an embedding.
@@ -92,8 +92,8 @@ def predict_expression(
     ``var``
         ``symbol`` and ``ensembl_id``, indexed by ``genes``. For genes of the species of the cells also ``share`` of the
         cells with a count, ``auroc`` between cells with and without (0.5 is chance), and ``auroc_depth``, that of the
-        number of genes of a cell alone; NaN for genes that were not measured or that all cells or none have. The
-        counts of a gene are part of the embedding, so that this flatters genes that were measured.
+        number of genes of a cell alone; NaN for genes that were not measured or that all cells or none have. The counts
+        of a gene are part of the embedding, so these scores are optimistic for measured genes.
     ``uns["predict_expression"]["params"]``
         Parameters.
 

@@ -117,10 +117,10 @@ class LabelClassifier:
     ) -> Self:
         """Fit and calibrate a classifier.
 
-        The cells are divided into folds, by batch if ``batch_key`` is given. A classifier fitted on the other
-        folds predicts each fold. These held-out cells set the calibration and the scores: a temperature, and for
-        ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is then fitted on all
-        folds. Without batches, 20,000 held-out cells are enough, and further folds are not fitted.
+        Cells are split into folds, by batch if ``batch_key`` is given, and each fold is predicted by a classifier
+        fitted to the others. These held-out predictions determine the calibration and the scores: a temperature, and
+        for ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is fitted to all
+        cells. Without batches, folds are fitted until 20,000 cells have been held out.
 
         Parameters
         ----------
@@ -135,14 +135,15 @@ class LabelClassifier:
             distances to the mean of each label.
         %(use_rep)s
         batch_key
-            Column of ``obs`` with the batch or donor, to hold out whole batches and calibrate for cells of another one.
+            Column of ``obs`` with the batch or donor. Whole batches are held out, so that confidences are calibrated
+            for new batches.
         ontology_ids
             Ontology term of each label: a column of ``obs``, or a mapping from label to term.
         prior
-            Shares of the labels among the cells to predict. ``"reference"``: those of all labeled cells of the
-            reference, whatever ``max_cells`` keeps of them. ``"uniform"``: all labels alike, so that rare ones are
-            found and common ones are confused with them. ``"query"``: estimated from the cells to predict, by EM
-            (Saerens et al. 2002).
+            Shares of the labels among the cells to predict. ``"reference"``: as among all labeled cells of the
+            reference, regardless of ``max_cells``. ``"uniform"``: all labels are equally likely, which finds rare
+            labels at the expense of common ones. ``"query"``: estimated from the cells to predict, by EM (Saerens et
+            al. 2002).
         knn_options
             Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``: ``"exact"``, or ``"ivf"`` or ``"hnsw"``
             for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors of cells of
@@ -150,15 +151,16 @@ class LabelClassifier:
         min_cells
             Labels with fewer cells are left out; at least 2.
         max_cells
-            Most cells per label, subsampled by the hash of their names; ``None`` uses all.
+            Maximum number of cells per label, subsampled by the hash of their names; ``None`` uses all.
         n_folds
             Folds of the held-out cells; at most as many as there are batches.
         mod
             Modality, if ``reference`` is a MuData.
         rng
-            Seed of the folds and the subsample, or a generator that is drawn from once.
+            Seed or generator of the folds and the subsample.
         client
-            A ``dask.distributed.Client``, whose workers read a reference on disk. The classifier is fitted here.
+            A ``dask.distributed.Client``, whose workers read a reference on disk. The classifier is fitted in the
+            calling process.
 
         Returns
         -------
@@ -255,7 +257,8 @@ class LabelClassifier:
         Parameters
         ----------
         path
-            Name that ends in ``.h5ad``; ``ValueError`` otherwise. An existing file is replaced once all is written.
+            Path ending in ``.h5ad``; ``ValueError`` otherwise. An existing file is replaced once the new one is
+            complete.
         """
         path = as_path(path)
         if path.suffix != ".h5ad":
@@ -282,14 +285,14 @@ class LabelClassifier:
 
         Returns
         -------
-        The classifier. It predicts the same bytes.
+        The classifier, with identical predictions.
 
         Raises
         ------
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If it holds something else.
+            If it is not a classifier.
         """
         classes, content = read_content(as_path(path))
         model = CLASSIFIERS[content["params"]["method"]](**content["model"])

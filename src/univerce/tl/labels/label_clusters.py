@@ -33,9 +33,9 @@ def label_clusters(
 ) -> ad.AnnData | MuData | None:
     """Give each cluster the label of most of its cells, after :func:`univerce.tl.transfer_labels`.
 
-    The cells of a cluster vote with their best label, also those that are called unknown. A cluster that the reference
-    lacks shows in the novelty: the share of its cells that are farther from the centroid of their label than 95 % of
-    the held-out cells of that label. For cells like the reference it is 0.05.
+    The cells of a cluster vote with their best label, also those that are called unknown. Clusters that the reference
+    lacks have a high novelty: the share of cells that are farther from the centroid of their label than 95 % of the
+    held-out cells of that label. For cells like the reference it is 0.05.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def label_clusters(
 
     Returns
     -------
-    ``None``, or the copy. Written are:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obs[key_added]``
         Label of the cluster of each cell, NaN for cells without one.

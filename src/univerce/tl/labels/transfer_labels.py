@@ -53,10 +53,9 @@ def transfer_labels(
 ) -> ad.AnnData | MuData | None:
     """Transfer labels from a reference by embedding, with calibrated confidences.
 
-    Held-out cells of the reference calibrate the confidences, set the threshold below which a cell is called unknown or
-    the labels in its set, and give the reported scores. Expect less across species, tissues and technologies. The
-    labels are assumed to have the shares that they have in the reference; ``fit_options={"prior": "query"}`` estimates
-    them.
+    Held-out cells of the reference calibrate the confidences, determine the threshold or the label sets, and give the
+    reported scores. Expect less across species, tissues and technologies. Labels are assumed to be as common as in the
+    reference; ``fit_options={"prior": "query"}`` estimates their shares in the query.
 
     Parameters
     ----------
@@ -80,12 +79,12 @@ def transfer_labels(
         with more gets the smallest term of the ontology that covers them, otherwise it is unknown. The share holds for
         cells like the held-out ones; see ``set_coverage`` below.
     allowed
-        Labels of the reference that are possible, such as those of the tissue. The others are never given.
+        Labels to choose from, such as those of the tissue; ``None`` allows all labels of the reference.
     ontology
         ``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of
         :func:`univerce.datasets.read_ontology`. An uncertain cell then gets the most specific ancestor of its label
-        whose summed probability reaches the threshold, if any. Never given are roots, ancestors of all labels of the
-        reference, and terms that name no kind of cell, such as "animal cell" or "motile cell".
+        whose summed probability reaches the threshold, if any. Roots, ancestors of all labels of the reference, and
+        terms that name no kind of cell, such as "animal cell" or "motile cell", are never used.
     fit_options
         Options of :meth:`univerce.tl.LabelClassifier.fit`, such as ``{"method": "knn", "batch_key": "donor"}``. Of a
         fitted classifier ``prior`` and a mapping ``ontology_ids`` can be changed. ``ontology_ids`` are the terms of the
@@ -97,13 +96,13 @@ def transfer_labels(
     %(check_space)s
     client
         A ``dask.distributed.Client``, whose workers read a reference on disk and label blocks of ``adata``. Files must
-        be visible to all of them; an embedding in memory is sent. The result is the same to the last bit for the same
-        number of threads.
+        be visible to all of them; an embedding in memory is sent. The result is identical for the same number of
+        threads.
     %(copy)s
 
     Returns
     -------
-    ``None``, or the copy. Written are, with NaN for cells without an embedding:
+    ``None``, or the changed copy if ``copy``. Sets the following fields, with NaN for cells without an embedding:
 
     ``obs[key_added]``
         Label, ancestor or ``"unknown"``, categorical, with the colors of the reference in

@@ -54,7 +54,7 @@ def map_terms(
 
     Returns
     -------
-    ``None``, or the copy. Written are:
+    ``None``, or the changed copy if ``copy``. Sets the following fields:
 
     ``obs[key_added]``
         Id of the term, ``"unknown"`` where there is none, as in the schema of CELLxGENE.

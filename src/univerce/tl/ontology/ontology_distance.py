@@ -51,9 +51,9 @@ def ontology_distance(
     to a common ancestor and down to that of the other, 0 for cells of one term (Rosen et al. 2026). If the embedding
     follows the ontology, cells are farther apart with each step.
 
-    Pairs share cells and types, so they are not independent, and a test of pairs finds nearly every difference
-    significant. Here the types are the unit: p-values are of terms shuffled among the types, where every pair of types
-    counts once, and intervals of resampled types.
+    Pairs share cells and types, so they are not independent, and a test on pairs would call nearly every difference
+    significant. Here types are the unit: p-values come from terms permuted among the types, with every pair of types
+    counted once, and intervals from resampled types.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def ontology_distance(
         Number of pairs to draw.
     %(n_permutations)s
     rng
-        Seed or generator of the draws, which depend on the names of the cells, not on their order.
+        Seed or generator. Draws depend on cell names, not on their order.
     %(key_added)s
 
     Returns
