@@ -1,4 +1,4 @@
-"""Types found across species without orthologues: the bundled model, one-to-one symbols, and chance.
+"""Types found across species without orthologs: the bundled model, one-to-one symbols, and chance.
 
 Prints two tables over the pairs of species of ``benchmarks/labeled/sets.py``, in both directions: how many types land
 on themselves (``tl.centroid_alignment``), and how many cells get their type (``tl.transfer_labels``). Both species are

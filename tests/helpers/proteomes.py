@@ -44,7 +44,7 @@ def random_sequence(rng: np.random.Generator, n: int) -> str:
 
 
 def relative(sequence: str, rng: np.random.Generator, share: float = 0.2) -> str:
-    """The sequence with a share of its letters changed, as an orthologue has."""
+    """The sequence with a share of its letters changed, as an ortholog has."""
     return "".join(c if rng.random() > share else rng.choice(list(LETTERS)) for c in sequence)
 
 

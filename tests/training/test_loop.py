@@ -324,7 +324,7 @@ def test_a_checkpoint_of_another_training_raises_and_is_kept(tmp_path, model, re
     train(tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     log = (tmp_path / "log.csv").read_bytes()
-    with pytest.raises(ValueError, match=r"checkpoint.pt belongs to another training \(.*\); use a new out_dir"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt belongs to another training run \(.*\); use a new out_dir"):
         train(tmp_path, model, recipe, sets)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert (tmp_path / "log.csv").read_bytes() == log

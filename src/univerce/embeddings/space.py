@@ -126,8 +126,8 @@ class Space:
         """Raise ``ValueError`` unless both are one space."""
         if not self.is_of(other.model, other.model_digest):
             raise ValueError(
-                f"The embeddings in obsm[{use_rep!r}] come from two models, {self} and {other}: their distances mean "
-                "nothing. Embed one of the two again with the model= of the other."
+                f"The embeddings in obsm[{use_rep!r}] come from two models, {self} and {other}: their distances are "
+                "meaningless. Embed one of the two again with the model= of the other."
             )
         shared = sorted(set(self.table_digest) & set(other.table_digest))
         if differ := [name for name in shared if self.table_digest[name] != other.table_digest[name]]:

@@ -286,7 +286,7 @@ def _foreign_identifiers(names: Sequence[str], species: str) -> str | None:
     if _share(names, re.compile(r"\d+")) > 0.5:
         numbers = sorted(int(name) for name in names if re.fullmatch(r"\d+", name))
         if numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-            return f"The names are row numbers: the gene names got lost or are in a column of var. {_FIX_NAMES}"
+            return f"The names are row numbers: the gene names were lost or are in a column of var. {_FIX_NAMES}"
         return f"The names look like NCBI (Entrez) gene numbers: translate them. {_FIX_NAMES}"
     upper = [name.upper() for name in names]
     for pattern, message in _FOREIGN_NAMES:

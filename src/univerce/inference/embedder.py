@@ -143,7 +143,7 @@ class Embedder:
                 "set uc.settings.precision = 'bfloat16' or uc.settings.device = 'cpu', or use a smaller model."
             ) from error
         self.batch_size = max(1, min(self.batch_size, size) // 2)
-        logger.warning("Out of memory on %s; going on with batch_size=%d.", self.device, self.batch_size)
+        logger.warning("Out of memory on %s; continuing with batch_size=%d.", self.device, self.batch_size)
 
     @torch.inference_mode()
     def _forward(self, ids: Tensor, lengths: Tensor | None) -> Tensor:

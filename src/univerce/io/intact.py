@@ -38,7 +38,7 @@ def _damaged(rep: Any, rows: slice, why: str) -> str:
     where = "" if place is None else f" in {place.path}"
     return (
         f"Rows {rows.start} to {rows.stop - 1} of {getattr(place, 'element', '')!r}{where} are damaged: "
-        f"{why.strip('.')}. Copy it again from where it is whole, or write it again."
+        f"{why.strip('.')}. Restore it from an intact copy, or write it again."
     )
 
 
@@ -63,8 +63,8 @@ def check_listing(directory: Path) -> None:
         check_listing(directory)
         return
     raise FileError(
-        f"{directory / problem} is missing, damaged, or was changed after it was written. Copy {directory.name} again "
-        f"from where it is whole, or write it again; if the change is intended, delete {listing}."
+        f"{directory / problem} is missing, damaged, or was changed after it was written. Restore {directory.name} "
+        f"from an intact copy, or write it again; if the change is intended, delete {listing}."
     )
 
 

@@ -272,8 +272,8 @@ class _Run:
         saved = _load(path, self.fabric.device)
         if saved["recipe"] != self.recipe:
             raise ValueError(
-                f"{path} belongs to another training{_difference(saved['recipe'], self.recipe)}; use a new out_dir or "
-                "remove it."
+                f"{path} belongs to another training run{_difference(saved['recipe'], self.recipe)}; use a new "
+                "out_dir or remove it."
             )
         for name in _STATES:
             getattr(self, name).load_state_dict(saved[name])
@@ -282,7 +282,7 @@ class _Run:
 
 def _load(checkpoint: Path, device: torch.device | str) -> dict[str, Any]:
     if not is_intact(checkpoint):
-        raise FileError(f"{checkpoint} is damaged. Copy it again from where it is whole, or remove it to start over.")
+        raise FileError(f"{checkpoint} is damaged. Restore it from an intact copy, or remove it to start over.")
     return torch.load(checkpoint, weights_only=True, map_location=device)
 
 

@@ -196,7 +196,7 @@ ATTENTION = {"transformer_encoder.layers.0.self_attn.in_proj_weight": torch.zero
     "change, message",
     [
         ({"state": published_state() | {"bn.weight": torch.zeros(D)}}, r'are not .*Unexpected key.*"bn\.weight"'),
-        ({"state": published_state() | ATTENTION}, "is there twice, under the names of flash-attn and of torch"),
+        ({"state": published_state() | ATTENTION}, "occurs twice, under the names of flash-attn and of torch"),
         ({"state": {"weight": print}}, r"best_model\.pt was refused"),
         (
             {"vocabulary": VOCABULARY | {"more": 22}},

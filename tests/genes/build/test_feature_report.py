@@ -49,8 +49,8 @@ def plain_report(table: ad.AnnData, reference: ad.AnnData) -> dict[str, float]:
             families.append(np.mean([cosine(X[i], X[j]) for i in rows for j in rows if i > j]))
     return {
         "n_genes": len(X),
-        "orthologues": np.mean(hits),
-        "n_orthologues": len(hits),
+        "orthologs": np.mean(hits),
+        "n_orthologs": len(hits),
         "separate": np.mean(np.array(nearest) < 0.95),
         "nearest_cosine": np.mean(nearest),
         "family_cosine": np.mean(families),
@@ -68,9 +68,9 @@ def test_every_column_is_what_loops_over_pairs_give():
     mouse = table_of(others, noisy, species="mouse")
     report = uc.genes.feature_report({"human": human, "mouse": mouse})
     expected = plain_report(mouse, human)
-    assert 0 < expected["orthologues"] < 1
+    assert 0 < expected["orthologs"] < 1
     assert report.loc["mouse"].to_dict() == pytest.approx(expected, rel=1e-5)
-    alone = plain_report(human, human) | {"orthologues": np.nan, "n_orthologues": 0}
+    alone = plain_report(human, human) | {"orthologs": np.nan, "n_orthologs": 0}
     assert report.loc["human"].to_dict() == pytest.approx(alone, rel=1e-5, nan_ok=True)
 
 
@@ -79,8 +79,8 @@ def test_a_gene_whose_twin_is_nearest_is_found_and_a_tie_is_not():
     mouse = table_of(["a", "b", "c", "only mouse"], 9 * np.eye(4)[[0, 0, 2, 3]], species="mouse")
     report = uc.genes.feature_report({"human": human, "mouse": mouse})
     # a is found; b is nearest to A; c is as near to D as to C
-    assert report.loc["mouse", "orthologues"] == pytest.approx(1 / 3)
-    assert report.loc["mouse", "n_orthologues"] == 3
+    assert report.loc["mouse", "orthologs"] == pytest.approx(1 / 3)
+    assert report.loc["mouse", "n_orthologs"] == 3
 
 
 def test_genes_of_one_symbol_are_one_gene_and_genes_without_are_not():
@@ -89,7 +89,7 @@ def test_genes_of_one_symbol_are_one_gene_and_genes_without_are_not():
     report = uc.genes.feature_report({"human": twice, "mouse": nameless})
     assert report.loc["human", "separate"] == 1
     assert report.loc["mouse", "separate"] == pytest.approx(1 / 3)
-    assert report.loc["mouse", "n_orthologues"] == 1
+    assert report.loc["mouse", "n_orthologs"] == 1
 
 
 def test_a_family_that_points_one_way_is_coherent():
@@ -119,7 +119,7 @@ def test_a_sample_repeats_with_its_seed():
     a, b, c = (uc.genes.feature_report(tables, n_sample=40, rng=seed) for seed in (0, 0, 1))
     pd.testing.assert_frame_equal(a, b)
     assert not a["nearest_cosine"].equals(c["nearest_cosine"])
-    assert a.loc["fly", "n_orthologues"] == 40
+    assert a.loc["fly", "n_orthologs"] == 40
     fly_alone = uc.genes.feature_report(dict(reversed(tables.items())), n_sample=40)
     pd.testing.assert_frame_equal(a, fly_alone.loc[a.index])
 

@@ -29,7 +29,7 @@ def adata():
 def test_labels_become_ids_with_a_report(adata, caplog):
     with caplog.at_level(logging.WARNING, "univerce"):
         map_terms(adata, groupby="type")
-    assert "1 of 5 labels are no terms of the ontology: 'cluster 7'" in caplog.text
+    assert "1 of 5 labels are not terms of the ontology: 'cluster 7'" in caplog.text
     key = "type_ontology_term_id"
     table = adata.uns[key]["table"]
     for name, (term, matched) in EXPECTED.items():

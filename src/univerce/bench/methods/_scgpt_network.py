@@ -61,6 +61,6 @@ def rename_flash(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, value in state.items():
         name = name.replace("self_attn._impl.", "self_attn.").replace("self_attn.Wqkv.", "self_attn.in_proj_")
         if name in renamed:
-            raise ValueError(f"{name} is there twice, under the names of flash-attn and of torch.")
+            raise ValueError(f"{name} occurs twice, under the names of flash-attn and of torch.")
         renamed[name] = value
     return renamed

@@ -33,7 +33,7 @@ class SpeciesReport:
     species: str
     encoder: str
     numbers: dict[str, int]
-    orthologues: pd.DataFrame
+    orthologs: pd.DataFrame
     coverage: Coverage | None
     suspicions: list[str]
 
@@ -42,7 +42,7 @@ class SpeciesReport:
         lines += [f"  {name:<38} {n:>9,}" for name, n in self.numbers.items()]
         lines += [
             f"  {f'nearest gene of {name} has its symbol':<38} {rate:>9.1%}  of {int(n):,}; chance {chance:.2%}"
-            for name, rate, n, chance in self.orthologues.itertuples()
+            for name, rate, n, chance in self.orthologs.itertuples()
         ]
         if self.coverage is not None:
             lines += [
@@ -55,7 +55,7 @@ class SpeciesReport:
         """Convert the report to a dictionary for h5ad and zarr, with the whole report as ``text``."""
         out: dict[str, Any] = {
             "numbers": dict(self.numbers),
-            "orthologues": self.orthologues.copy(),
+            "orthologs": self.orthologs.copy(),
             "suspicions": np.array(self.suspicions, dtype=object),
             "text": str(self),
         }
@@ -95,7 +95,7 @@ def check_species(
     Returns
     -------
     A report to ``print``, with the attributes ``numbers`` (genes, chromosomes, and what was left out, by reason);
-    ``orthologues``, by reference species the share of sampled genes whose nearest gene by feature has their symbol
+    ``orthologs``, by reference species the share of sampled genes whose nearest gene by feature has their symbol
     (``rate``), of how many (``n``), and the share expected at random (``chance``); ``coverage`` of ``adata``; and
     ``suspicions``, what is probably wrong and how to fix it.
 
@@ -111,7 +111,7 @@ def check_species(
     >>> import univerce as uc
     >>> table = uc.genes.load_table("mouse")
     >>> report = uc.genes.check_species(table, uc.datasets.pbmc68k_reduced(), n_sample=100)
-    >>> bool(report.orthologues.loc["human", "rate"] > 0.5)
+    >>> bool(report.orthologs.loc["human", "rate"] > 0.5)
     True
     >>> report.suspicions[0]
     "The names fit human better: ..."
@@ -121,12 +121,12 @@ def check_species(
     species, encoder = str(info["species"]), str(info["encoder"])
     if references is None:
         references = _find_references(encoder, species)
-    orthologues = _orthologues(table, species, references, n_sample, rng)
+    orthologs = _orthologs(table, species, references, n_sample, rng)
     covered = None if adata is None else _coverage(table, adata, gene_key)
     suspicions = [
         f"Genes are nearest to the {name} gene of their symbol no more often than by chance: rows and features may "
         "belong to different genes. Check the order of the vectors and the names of the proteins."
-        for name, row in orthologues.iterrows()
+        for name, row in orthologs.iterrows()
         if row["n"] >= _MIN_ORTHOLOGUES
         and binom.sf(round(row["rate"] * row["n"]) - 1, row["n"], row["chance"]) > _ALPHA
     ]
@@ -138,7 +138,7 @@ def check_species(
             )
         elif covered.suspicion:
             suspicions.append(covered.suspicion)
-    return SpeciesReport(species, encoder, _numbers(table), orthologues, covered, suspicions)
+    return SpeciesReport(species, encoder, _numbers(table), orthologs, covered, suspicions)
 
 
 def _find_references(encoder: str, species: str) -> dict[str, ad.AnnData]:
@@ -161,7 +161,7 @@ def _numbers(table: ad.AnnData) -> dict[str, int]:
     }
 
 
-def _orthologues(
+def _orthologs(
     table: ad.AnnData, species: str, references: Mapping[str, ad.AnnData], n_sample: int, rng: Any
 ) -> pd.DataFrame:
     rows = {}
@@ -169,7 +169,7 @@ def _orthologues(
         if name == species:
             continue
         found = feature_report({species: table, name: reference}, reference=name, n_sample=n_sample, rng=rng)
-        rows[name] = (found.loc[species, "orthologues"], found.loc[species, "n_orthologues"], 1 / reference.n_obs)
+        rows[name] = (found.loc[species, "orthologs"], found.loc[species, "n_orthologs"], 1 / reference.n_obs)
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["rate", "n", "chance"]).rename_axis("species")
     return frame.astype({"rate": float, "n": "int64", "chance": float})
 

@@ -62,7 +62,7 @@ def feature_report(
 
     ``n_genes``
         Number of genes in the table.
-    ``orthologues``, ``n_orthologues``
+    ``orthologs``, ``n_orthologs``
         Share of the sampled genes with a symbol of ``reference`` (ignoring case) whose nearest gene of ``reference``
         has that symbol, and their number. Ties count as failures; NaN for ``reference``, and if no symbol is shared.
     ``separate``, ``nearest_cosine``
@@ -107,8 +107,8 @@ def feature_report(
         family, random = _family_cosine(table, symbols), _mean_cosine(_sums(table, np.arange(table.n_obs)))
         rows[species] = {
             "n_genes": table.n_obs,
-            "orthologues": float(hits.mean()) if len(hits) else np.nan,
-            "n_orthologues": len(hits),
+            "orthologs": float(hits.mean()) if len(hits) else np.nan,
+            "n_orthologs": len(hits),
             "separate": float(np.mean(nearest < _SEPARATE)),
             "nearest_cosine": float(nearest.mean()),
             "family_cosine": family,

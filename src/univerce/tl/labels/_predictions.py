@@ -89,7 +89,7 @@ def predict(cells: Cells, work: Work, client: Any) -> Predictions:
         logger.info("%s of %s cells have no embedding and get no label.", f"{n_missing:,}", f"{len(cells):,}")
     if n_seen := int(found.seen.sum()):
         logger.warning(
-            "%s of %s cells are in the reference, which the classifier was fitted on: their labels are no predictions. "
-            "Leave them out of one of the two.", f"{n_seen:,}", f"{len(cells):,}",
+            "%s of %s cells are in the reference, which the classifier was fitted on: their labels are not "
+            "predictions. Leave them out of one of the two.", f"{n_seen:,}", f"{len(cells):,}",
         )  # fmt: skip
     return found

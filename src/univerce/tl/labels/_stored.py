@@ -40,8 +40,8 @@ def read_content(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{str(path)!r} was saved in format {version}; this version reads {FORMAT}. Fit it again.")
     if not is_intact(path):
         raise FileError(
-            f"{path} is damaged, or was changed after LabelClassifier.save wrote it. Copy it again from where it is "
-            "whole, or fit and save it again."
+            f"{path} is damaged, or was changed after LabelClassifier.save wrote it. Restore it from an intact "
+            "copy, or fit and save it again."
         )
     adata = ad.read_h5ad(path)
     content = _plain(adata.uns[STORED])

@@ -45,7 +45,7 @@ def get_ancestors(
         resolve_terms(ontology, names, what=what)  # raises with hints
     if missing := [name for name in names if found[name] == ""]:
         logger.warning(
-            "%d of %d labels are no terms of the ontology, so nothing replaces them: %s. Pass ontology_ids=.",
+            "%d of %d labels are not terms of the ontology, so nothing replaces them: %s. Pass ontology_ids=.",
             len(missing), len(names), ", ".join(map(repr, missing[:10])),
         )  # fmt: skip
     return find_ancestors(ontology, names, [str(found[name]) for name in names])

@@ -93,7 +93,7 @@ def map_terms(
     missing = found[found["term_id"] == ""]
     if len(missing):
         names = ", ".join(f"{str(name)!r}{hint}" for name, hint in missing["hint"].head(10).items())
-        logger.warning("%d of %d labels are no terms of the ontology: %s.", len(missing), len(found), names)
+        logger.warning("%d of %d labels are not terms of the ontology: %s.", len(missing), len(found), names)
     ids = np.append(found["term_id"].replace("", UNKNOWN).to_numpy(dtype=object), UNKNOWN)  # the last is for no label
     key = key_added or f"{groupby}_ontology_term_id"
     adata.obs[key] = pd.Categorical(ids[labels.codes])
