@@ -121,6 +121,35 @@ def test_chunks_that_are_missing_are_not_zeros(tmp_path):
             next(iter_blocks(sparse_dataset(group), 7))
 
 
+@pytest.mark.parametrize("index", ["start", "end"])
+def test_shards_are_read_and_a_lost_or_damaged_one_is_refused(tmp_path, index):
+    X = sp.csr_matrix(np.arange(1, 2006) * (np.arange(2005) % 3 > 0)).reshape(5, 401).tocsr()
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=3)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": X.shape})
+    for name in ("data", "indices", "indptr"):  # the last shard is not full
+        values = getattr(X, name)
+        shards = {"shape": (100,), "index_location": index}
+        array = group.create_array(
+            name, shape=values.shape, dtype=values.dtype, chunks=(10,), shards=shards,
+            compressors=zarr.codecs.BloscCodec(),
+        )  # fmt: skip
+        array[:] = values
+    assert group["data"].shards == (100,)
+    read = sparse_dataset(group)
+    assert (sp.vstack([block for _, block in iter_blocks(read, 2)]) != X).nnz == 0
+    shard = tmp_path / "x.zarr/data/c/3"
+    whole = shard.read_bytes()
+    places = np.frombuffer(whole[:160] if index == "start" else whole[-164:-4], "<u8").reshape(-1, 2)
+    header = int(places[4, 0]) + 12  # size of the fifth chunk, as Blosc states it
+    for damaged in (whole[:-5], whole[:header] + b"\xff\xff" + whole[header + 2 :]):
+        shard.write_bytes(damaged)
+        with pytest.raises(uc.FileError, match=r"x\.zarr.*(cut off or damaged|reshape|buffer)"):
+            iter_blocks(read, 2)
+    shard.unlink()
+    with pytest.raises(uc.FileError, match="1 chunks of data are missing"):
+        iter_blocks(read, 2)
+
+
 @pytest.mark.parametrize("form", [2, 3])
 @pytest.mark.parametrize("sparse", [True, False], ids=["csr", "dense"])
 def test_a_chunk_that_is_cut_off_is_refused_before_it_is_unpacked(tmp_path, form, sparse):

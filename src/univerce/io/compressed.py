@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_NO_CHUNK = 2**64 - 1
 _FIX = "The matrix is damaged: read or convert the data again."
 
 
@@ -72,13 +74,14 @@ def check_indices(indices: np.ndarray, n: int) -> None:
 
 
 def missing_chunks(array: Any) -> int:
-    """Number of chunks of an array on disk that were never written."""
-    if hasattr(array, "nchunks_initialized"):  # zarr
-        return int(array.nchunks - array.nchunks_initialized)
-    if getattr(array, "chunks", None) is None or not hasattr(array, "id"):
+    """Number of chunks, or of shards of chunks, of an array on disk that were never written."""
+    stored = getattr(array, "shards", None) or getattr(array, "chunks", None)
+    if stored is None:
         return 0
-    expected = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True))
-    return expected - int(array.id.get_num_chunks())
+    expected = math.prod(-(-size // part) for size, part in zip(array.shape, stored, strict=True))
+    if hasattr(array, "nchunks_initialized"):  # zarr: chunks of a shard beyond the end of the array are counted, too
+        return int(expected - array.nchunks_initialized // max(1, _shard_size(array)))
+    return expected - int(array.id.get_num_chunks()) if hasattr(array, "id") else 0
 
 
 def path_of(X: Any) -> str | None:
@@ -103,11 +106,29 @@ def check_chunks(node: Any) -> None:
     if not hasattr(node, "compressors"):
         for _, array in node.arrays():
             check_chunks(array)
-    elif any("Blosc" in type(codec).__name__ for codec in node.compressors):
+    elif node.compressors and "Blosc" in type(node.compressors[-1]).__name__:
         for file in (node.store.root / node.path).rglob("*"):
-            if file.name[0] == "." or file.name == "zarr.json" or not file.is_file():
-                continue
-            with file.open("rb") as content:
-                stated = int.from_bytes(content.read(16)[12:], "little")
-            if stated != (size := file.stat().st_size):
-                raise ValueError(f"{file} has {size:,} bytes and states {stated:,}: it is cut off or damaged.")
+            if file.name[0] != "." and file.name != "zarr.json" and file.is_file():
+                _check_blosc(file, node)
+
+
+def _shard_size(array: Any) -> int:
+    """Number of chunks in a file of a zarr array; 0 if each has a file of its own."""
+    return 0 if array.shards is None else math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+
+
+def _check_blosc(file: Path, array: Any) -> None:
+    size = file.stat().st_size
+    places = np.array([[0, size]], dtype="<u8")
+    with file.open("rb") as content:
+        if n_chunks := _shard_size(array):  # a shard lists their places, with a checksum
+            at_end = array.metadata.codecs[0].index_location.value == "end"
+            content.seek(max(0, size - 16 * n_chunks - 4) if at_end else 0)
+            places = np.frombuffer(content.read(16 * n_chunks), "<u8").reshape(-1, 2)
+        for start, length in places[places[:, 1] < _NO_CHUNK].tolist():
+            content.seek(min(start, size))
+            stated = int.from_bytes(content.read(16)[12:], "little")
+            if stated != length or start + length > size:
+                raise ValueError(
+                    f"{file} has a chunk of {length:,} bytes that states {stated:,}: it is cut off or damaged."
+                )
