@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -16,6 +17,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from hypothesis import strategies as st
 
 from benchmarks.fuzz.mutations import changed
@@ -222,8 +224,6 @@ def archive(directory: Path) -> Target:
 
 def anndata(directory: Path) -> Target:
     """An AnnData in one file or a directory of which one file is changed; its counts are read to the end."""
-    import scipy.sparse as sp
-
     from univerce.io.blocks import iter_blocks
     from univerce.io.files import open_anndata
 
@@ -266,6 +266,70 @@ def anndata(directory: Path) -> Target:
         k = files.index(directory / "a.zarr" / part)
         formats.append(Format(f"counts, .zarr ({part})", whole[k], lambda content, k=k: attempt((k, content))))
     return Target(strategy, attempt, tuple(formats))
+
+
+def cells(directory: Path) -> Target:
+    """What ``univerce embed`` reads besides AnnData; the counts are read to the end."""
+    import mudata
+
+    from univerce.cli._inputs import read
+    from univerce.io.blocks import iter_blocks
+
+    counts, names = np.arange(12).reshape(4, 3), [list("wxyz"), list("abc")]
+    with h5py.File(directory / "c.loom", "w") as file:
+        file["matrix"], file["layers/spliced"] = counts.T, counts.T
+        file["row_attrs/Gene"], file["col_attrs/CellID"] = np.array(names[1], "S1"), np.array(names[0], "S1")
+    X = sp.csr_matrix(counts)
+    with h5py.File(directory / "c.h5", "w") as file:
+        group = file.create_group("matrix")
+        for key, values in (("data", X.data), ("indices", X.indices), ("indptr", X.indptr), ("shape", X.shape[::-1])):
+            group[key] = np.asarray(values)
+        group["barcodes"], features = np.array(names[0], "S1"), group.create_group("features")
+        for key in ("id", "name", "feature_type", "genome"):
+            features[key] = np.array(names[1], "S1")
+    rna = ad.AnnData(X.astype("f4"), pd.DataFrame(index=names[0]), pd.DataFrame(index=names[1]))
+    with mudata.set_options(pull_on_update=False):
+        mudata.MuData({"rna": rna}).write_h5mu(directory / "c.h5mu")
+    entries = "".join(f"{j + 1} {i + 1} {n}\n" for (i, j), n in np.ndenumerate(counts) if n)
+    text = f"%%MatrixMarket matrix coordinate integer general\n3 4 {X.nnz}\n{entries}"
+    (directory / "c.mtx").write_text(text)
+    for name, lines in zip(("barcodes.tsv", "genes.tsv"), names, strict=True):
+        (directory / name).write_text("".join(f"{line}\n" for line in lines))
+    bases = {suffix: (directory / f"c{suffix}").read_bytes() for suffix in (".loom", ".h5", ".h5mu", ".mtx")}
+    bases[".mtx.gz"] = gzip.compress(text.encode())
+
+    def attempt(value: tuple[str, bytes]) -> bool:
+        def everything() -> Any:
+            data = read(path)
+            data = data if isinstance(data, ad.AnnData) else data.mod["rna"]
+            matrices = [X for X in (data.X, *data.layers.values()) if X is not None]
+            return [block.shape[1] == data.n_vars for X in matrices for _, block in iter_blocks(X, 3)]
+
+        path = directory / f"x{value[0]}"
+        found = read_or_refuse(path, value[1], everything)
+        assert found is None or all(found)
+        return found is not None
+
+    bombs = {suffix: tuple(_stating(directory / f"c{suffix}")) for suffix in (".loom", ".h5", ".h5mu")}
+    zeros = b"%%MatrixMarket matrix coordinate integer general\n3 4 1000000000000\n"
+    bombs |= {".mtx": (zeros,), ".mtx.gz": (gzip.compress(zeros),)}
+    formats = (
+        Format(f"cells, {suffix}", base, lambda content, suffix=suffix: attempt((suffix, content)), bombs[suffix])
+        for suffix, base in bases.items()
+    )
+    strategy = st.one_of(*(st.tuples(st.just(suffix), changed(base, most=2)) for suffix, base in bases.items()))
+    return Target(strategy, attempt, tuple(formats))
+
+
+def _stating(path: Path) -> Iterator[bytes]:
+    """The same file, with a matrix of terabytes that were never written."""
+    with h5py.File(path, "r+") as file:
+        place = {".loom": "matrix", ".h5": "matrix/data", ".h5mu": "mod/rna/X/data"}[path.suffix]
+        dtype = file[place].dtype
+        del file[place]
+        shape = (10**6, 10**6) if path.suffix == ".loom" else (10**12,)
+        file.create_dataset(place, shape=shape, chunks=tuple(1000 for _ in shape), dtype=dtype)
+    yield path.read_bytes()
 
 
 def manifest(directory: Path) -> Target:

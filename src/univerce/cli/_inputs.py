@@ -37,7 +37,9 @@ def check_input(path: Path) -> None:
 
 def read(path: Path, *, backed: bool = False) -> ad.AnnData | MuData:
     """Read cells of any format; the content of an HDF5 file says which it is."""
-    from univerce.io.files import read_h5ad, read_zarr
+    import h5py
+
+    from univerce.io.files import check_sizes, read_h5ad, read_zarr
 
     kind = _kind(path)
     with warnings.catch_warnings():
@@ -47,6 +49,9 @@ def read(path: Path, *, backed: bool = False) -> ad.AnnData | MuData:
         if kind == "h5ad":
             return read_h5ad(path, backed=backed)
         with reading(path, f"an {kind}" if kind == "h5mu" else f"a {kind}"):
+            if kind != "mtx":
+                with h5py.File(path, "r") as file:
+                    check_sizes(file, path)
             return _READERS[kind](path)
 
 
