@@ -168,3 +168,29 @@ def test_a_class_of_one_fold_cannot_be_held_out():
     assert sorted(rows) == np.flatnonzero(y != 2).tolist()
     only = [rows for rows, _ in held_out_models("centroid", x, y, 3, y)]
     assert [len(rows) for rows in only] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("method", CLASSIFIERS)
+def test_cells_of_no_class_and_of_half_precision_are_read_without_a_copy(method, large, monkeypatch):
+    monkeypatch.setattr(classifiers, "_LARGE", 0 if large else 2**22)
+    x, y = cells(4, n=300)
+    x, kept = x.astype(np.float16), np.arange(300) % 3 > 0
+    expected = CLASSIFIERS[method].fit(x[kept].astype(np.float32), y[kept], 4).log_proba(x)
+    found = CLASSIFIERS[method].fit(x, np.where(kept, y, -1), 4).log_proba(x)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_large_fit_weighs_classes_and_knows_two_as_scikit_learn(n_classes, balanced, monkeypatch):
+    x, y = cells(n_classes, n=400)
+    new, _ = cells(n_classes, seed=1)
+    weight = "balanced" if balanced else None
+    oracle = make_pipeline(OneScale(), LogisticRegression(max_iter=5000, tol=1e-8, class_weight=weight)).fit(x, y)
+    monkeypatch.setattr(classifiers, "_LARGE", 0)
+    monkeypatch.setattr(classifiers, "_LARGE_TOLERANCE", 1e-6)
+    other = Logistic.fit(x[::2] + 1, y[::2], n_classes)
+    for start in (None, other):
+        found = np.exp(Logistic.fit(x, y, n_classes, balanced=balanced, start=start).log_proba(new))
+        np.testing.assert_allclose(found, oracle.predict_proba(new), atol=2e-3)

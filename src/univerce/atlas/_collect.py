@@ -141,23 +141,23 @@ def _collect(source: Source, options: Options) -> Part:
         if cells is None:
             values, space = _embed(adata, rows, source.key, options)
         else:
-            values, space = cells.rows(rows), cells.space
-        found = np.isfinite(values).all(axis=1)
-        n_unknown = int((~known).sum() + (~found).sum())
-        rows, values = rows[found], values[found]
+            with np.errstate(over="ignore"):
+                values, space = cells.rows(rows, np.float16), cells.space
+            if len(beyond := rows[np.isinf(values).any(axis=1)]):
+                raise ValueError(
+                    f"{source.name}.obsm[{rep!r}] holds values beyond the range of float16: "
+                    f"{np.abs(cells.rows(beyond)).max():.3g}. Scale it."
+                )
+        missing = np.isnan(values).any(axis=1)
+        n_unknown = int((~known).sum() + missing.sum())
+        if missing.any():
+            rows, values = rows[~missing], values[~missing]
         obs = _describe(adata, rows, source.key, options, space)
         n_cells = adata.n_obs
     if n_unknown:
         logger.info("%s: %s cells without an embedding are left out.", source.name, f"{n_unknown:,}")
     if len(rows) == 0:
         logger.warning("%s adds no cell to the atlas: none of %s is left.", source.name, f"{n_cells:,}")
-    with np.errstate(over="ignore"):
-        half = values.astype(np.float16)
-    if not np.isfinite(half).all():
-        raise ValueError(
-            f"{source.name}.obsm[{rep!r}] holds values beyond the range of float16: {np.abs(values).max():.3g}. "
-            "Scale it."
-        )
     record = {
         "source": source.origin, "n_cells": n_cells, "n_enough_counts": int(enough.sum()), "n_unembedded": n_unknown,
         "n_kept": len(rows), "min_counts": float(options.min_counts or 0) if applied else np.nan,
@@ -168,7 +168,7 @@ def _collect(source: Source, options: Options) -> Part:
         "table_digest": "" if space is None else "; ".join(f"{k} {v}" for k, v in space.table_digest.items()),
         "univerce_version": __version__,
     }  # fmt: skip
-    return Part(half, obs, record, space)
+    return Part(values, obs, record, space)
 
 
 def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: bool) -> tuple[np.ndarray, bool]:
@@ -195,7 +195,7 @@ def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: 
 def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> tuple[np.ndarray, Space | None]:
     """Embed the chosen cells only."""
     if len(rows) == 0:
-        return np.empty((0, find_model(options.model).config.output_dim), dtype=np.float32), None
+        return np.empty((0, find_model(options.model).config.output_dim), dtype=np.float16), None
     X, var = get_counts(adata, options.layer)
     blocks = []
     for block_rows, block in iter_blocks(X, _BLOCK_ROWS):
@@ -210,7 +210,7 @@ def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> t
             chosen, species=pick(options.species, key), model=options.model, gene_key=options.gene_key,
             rng=options.seed, key_added=options.use_rep,
         )  # fmt: skip
-    return chosen.obsm[options.use_rep], Space.find(chosen, options.use_rep)
+    return chosen.obsm[options.use_rep].astype(np.float16), Space.find(chosen, options.use_rep)
 
 
 def _describe(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options, space: Space | None) -> pd.DataFrame:

@@ -69,7 +69,7 @@ def subset(
     uns = {**whole.uns, ATLAS: _narrow(provenance, whole.obs.iloc[rows], where)}
     cells = Cells.read(whole, use_rep, name=name)
     if path is None:
-        values = cells.rows(rows).astype(cells.values.dtype)
+        values = cells.rows(rows, cells.values.dtype)
         return ad.AnnData(obs=concat_obs([whole.obs.iloc[rows]]), obsm={use_rep: values}, uns=uns)
     path = as_path(path)
     with locked(path):

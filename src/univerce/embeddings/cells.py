@@ -18,8 +18,7 @@ from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import blocks_of_rows, map_rows
 
-BLOCK_ROWS = 65536
-_GATHER_ROWS = 16384
+BLOCK_ROWS = 16384
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,7 @@ class Cells:
     def known(self) -> np.ndarray:
         """``[n]`` cells with an embedding: no NaN or infinity, and under the cosine not all zero."""
         known = np.ones(len(self), dtype=bool)
-        parts = ((rows,) for rows in blocks_of_rows(len(self), BLOCK_ROWS if self.client is None else _GATHER_ROWS))
+        parts = ((rows,) for rows in blocks_of_rows(len(self), BLOCK_ROWS))
         work = partial(_known, self.metric == "cosine")
         for rows, found in map_rows(work, self.values, parts, client=self.client, name="known_cells"):
             known[rows] = found
@@ -105,15 +104,15 @@ class Cells:
         """Read labels of the cells, see :func:`~univerce.embeddings.labels.get_labels`."""
         return get_labels(self.obs, key, name=self.name)
 
-    def rows(self, rows: np.ndarray) -> np.ndarray:
-        """Read ``[len(rows), n_dims]`` float32, in any order; only blocks that hold some of them are read."""
-        out = np.empty((len(rows), self.n_dims), dtype=np.float32)
-        block = rows // _GATHER_ROWS
+    def rows(self, rows: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        """Read ``[len(rows), n_dims]``, in any order; only blocks that hold some of them are read."""
+        out = np.empty((len(rows), self.n_dims), dtype=dtype)
+        block = rows // BLOCK_ROWS
         places = {int(k): np.flatnonzero(block == k) for k in np.unique(block)}
-        starts = ((k * _GATHER_ROWS, at) for k, at in places.items())
-        parts = ((slice(start, start + _GATHER_ROWS), rows[at] - start) for start, at in starts)
+        starts = ((k * BLOCK_ROWS, at) for k, at in places.items())
+        parts = ((slice(start, start + BLOCK_ROWS), rows[at] - start) for start, at in starts)
         for read, values in map_rows(_take, self.values, parts, client=self.client, name="gather"):
-            out[places[read.start // _GATHER_ROWS]] = values
+            out[places[read.start // BLOCK_ROWS]] = values
         return out
 
     def blocks(self, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:

@@ -1,4 +1,8 @@
-"""Three classifiers of cells by their embeddings: arrays in, log-probabilities out."""
+"""Three classifiers of cells by their embeddings: arrays in, log-probabilities out.
+
+Cells may be float16, as an atlas stores them, and are read in blocks: a class of -1 leaves a cell out without a copy of
+all others.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from scipy.special import log_softmax
 
-from univerce.embeddings._logistic import fit_blocks, fit_whole, spread
+from univerce.embeddings._logistic import center_and_spread, fit_blocks, fit_whole
 from univerce.embeddings.index import NeighborIndex, build_index, import_faiss, tune
 from univerce.embeddings.neighbors import exact_neighbors
 
@@ -57,14 +61,15 @@ class Logistic:
         **_: Any,
     ) -> Logistic:  # fmt: skip
         """Fit; ``balanced`` gives all classes the same weight, and a fit to many cells begins with ``start``."""
-        large, mean, present = x.size > _LARGE, x.mean(axis=0, dtype=np.float64), np.unique(y)
-        if large and len(present) > 2 and not balanced:
-            scale = spread(x, mean)
+        kept = np.flatnonzero(y >= 0)
+        present, codes = np.unique(y[kept], return_inverse=True)
+        if len(kept) * x.shape[1] > _LARGE:
+            mean, scale = center_and_spread(x, kept)
             begin = start._coefficients(present, mean, scale) if isinstance(start, Logistic) else None
-            found = fit_blocks(x, np.searchsorted(present, y), mean, scale, start=begin, tol=_LARGE_TOLERANCE)
+            found = fit_blocks(x, codes, kept, mean, scale, start=begin, tol=_LARGE_TOLERANCE, balanced=balanced)
         else:
-            kind, tol = (np.float32, _LARGE_TOLERANCE) if large else (np.float64, 1e-4)
-            found, scale = fit_whole(x, y, mean.astype(kind), tol=tol, balanced=balanced)
+            mean = x[kept].mean(axis=0, dtype=np.float64)
+            found, scale = fit_whole(x[kept], codes, mean, balanced=balanced)
         weight, intercept = np.zeros((n_classes, x.shape[1])), np.full(n_classes, -np.inf)
         weight[present], intercept[present] = found[:, :-1] / scale, found[:, -1]
         return cls(mean, weight, intercept)
@@ -94,10 +99,7 @@ class Centroids:
     @classmethod
     def fit(cls, x: np.ndarray, y: np.ndarray, n_classes: int, **_: Any) -> Centroids:
         """Fit."""
-        center = np.full((n_classes, x.shape[1]), np.nan)
-        for k in np.unique(y):
-            center[k] = x[y == k].mean(axis=0, dtype=np.float64)
-        return cls(center)
+        return cls(class_means(x, y, n_classes))
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
@@ -113,7 +115,7 @@ class Neighbors:
     """Share of the votes of the nearest cells, with one pseudo-vote divided among all classes."""
 
     cells: np.ndarray
-    """``[n_cells, n_dims]`` float32."""
+    """``[n_cells, n_dims]`` float32, or float16 if they are stored so."""
     label: np.ndarray
     """``[n_cells]`` class of each."""
     vote: np.ndarray
@@ -131,8 +133,11 @@ class Neighbors:
         """Fit."""
         if search != "exact":
             import_faiss()  # fails before the work
-        vote = (np.bincount(y, minlength=n_classes) > 0).astype(np.float64)
-        return cls(np.asarray(x, np.float32), y.astype(np.int64), vote, min(n_neighbors, len(x)), search)
+        kept = y >= 0
+        cells, label = (x, y) if kept.all() else (x[kept], y[kept])
+        cells = cells if cells.dtype == np.float16 else np.asarray(cells, np.float32)
+        vote = (np.bincount(label, minlength=n_classes) > 0).astype(np.float64)
+        return cls(cells, label.astype(np.int64), vote, min(n_neighbors, len(cells)), search)
 
     def log_proba(self, x: np.ndarray) -> np.ndarray:
         """``[n, n_classes]``."""
@@ -178,6 +183,14 @@ CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {
 }
 
 
+def class_means(x: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
+    """``[n_classes, n_dims]`` means in float64, NaN for a class without cells."""
+    out = np.full((n_classes, x.shape[1]), np.nan)
+    for k in np.unique(y[y >= 0]):
+        out[k] = x[y == k].mean(axis=0, dtype=np.float64)
+    return out
+
+
 def assign_folds(y: np.ndarray, groups: np.ndarray | None, n_folds: int, seed: int) -> np.ndarray:
     """Assign a fold ``[n]`` to each cell of class ``y`` ``[n]``; the order of the cells must be random.
 
@@ -215,6 +228,6 @@ def held_out_models(
         fitted = np.unique(y[train])
         rows = np.flatnonzero(~train & np.isin(y, fitted))[:max_rows]
         if len(fitted) > 1 and len(rows):
-            yield rows, CLASSIFIERS[method].fit(x[train], y[train], n_classes, **options)
+            yield rows, CLASSIFIERS[method].fit(x, np.where(train, y, -1), n_classes, **options)
         else:
             yield rows[:0], None

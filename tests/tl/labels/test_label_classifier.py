@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import tracemalloc
 
 import anndata as ad
 import h5py
@@ -19,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from tests.helpers.blobs import OneScale, blobs
 from univerce.embeddings import cells as _cells
 from univerce.io import workers as _cluster
+from univerce.io.files import open_anndata
 from univerce.tl.labels import _prepare
 from univerce.tl.labels.calibration import fit_temperature
 from univerce.tl.labels.label_classifier import LabelClassifier
@@ -280,3 +282,25 @@ def test_a_path_without_an_anndata_is_refused(content, tmp_path):
         fit(path)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.zarr"):
         fit(tmp_path / "nowhere.zarr")
+
+
+def test_an_atlas_on_disk_is_fitted_within_little_more_than_its_stored_size(tmp_path, monkeypatch):
+    """All cells are used: float16 stays float16, and no fold is copied."""
+    monkeypatch.setattr(_cells, "BLOCK_ROWS", 1024)
+    n, d = 60_000, 256
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=n)
+    values = (rng.normal(size=(3, d))[y] + rng.normal(size=(n, d))).astype(np.float16)
+    obs = pd.DataFrame({"type": pd.Categorical.from_codes(y, ["a", "b", "c"])}, index=[f"c{i}" for i in range(n)])
+    ad.AnnData(obs=obs, obsm={"X_toy": values}).write_h5ad(tmp_path / "atlas.h5ad")
+    atlas = open_anndata(tmp_path / "atlas.h5ad")
+    fit(ad.AnnData(obs=obs[:60], obsm={"X_toy": values[:60]}), method="centroid")  # imports and compiles
+    del values
+    tracemalloc.start()
+    try:
+        classifier = fit(atlas, method="centroid", max_cells=None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert classifier.classes["n_used"].sum() == n
+    assert peak < 2.5 * n * d * 2

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from univerce.embeddings.classifiers import Classifier
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
 from univerce.tl.labels.calibration import Calibration, cross_fitted, expected_error, reliability
 from univerce.tl.labels.prior import fitted_shares, shifted
 
 TOP = 3
 ENOUGH = 20_000
-"""Held-out cells beyond which no further fold is fitted, unless whole batches are held out."""
+"""Most held-out cells of a fold; beyond them no further fold is fitted, unless whole batches are held out."""
 
 _KEPT, _MANY = 8, 2**20
 
@@ -109,7 +110,7 @@ def hold_out(
             continue
         last = model
         rows.append(found)
-        parts.append(model.log_proba(x[found]))
+        parts += [model.log_proba(x[found[part]]) for part in blocks_of_rows(len(found), ROUNDED_ROWS)]
         if batches is None and sum(map(len, rows)) >= ENOUGH:
             break
     if not rows:

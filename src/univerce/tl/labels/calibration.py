@@ -12,6 +12,8 @@ import pandas as pd
 from scipy.optimize import brentq, minimize
 from scipy.special import log_softmax, softmax
 
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
+
 N_BINS = 10
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e4
 _SLOPE_VARIANCE = 0.25
@@ -77,14 +79,18 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     """
     n = len(truth)
     shifted = log_proba - log_proba.max(axis=1, keepdims=True)
-    finite = np.where(np.isfinite(shifted), shifted, 0.0)
     true = shifted[np.arange(n), truth]
+    blocks = [shifted[rows] for rows in blocks_of_rows(n, ROUNDED_ROWS)]  # few temporary arrays of cells by classes
+
+    def expected(block: np.ndarray, sharpness: float) -> np.ndarray:
+        return np.sum(softmax(sharpness * block, axis=1) * np.where(np.isfinite(block), block, 0.0), axis=1)
 
     def slope(sharpness: float) -> float:
-        return float(np.mean(np.sum(softmax(sharpness * shifted, axis=1) * finite, axis=1) - true))
+        return float(np.mean(np.concatenate([expected(block, sharpness) for block in blocks]) - true))
 
     def excess(sharpness: float) -> float:
-        return float(softmax(sharpness * shifted, axis=1).max(axis=1).mean()) - (n + 1) / (n + 2)
+        best = [softmax(sharpness * block, axis=1).max(axis=1) for block in blocks]
+        return float(np.concatenate(best).mean()) - (n + 1) / (n + 2)
 
     low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE
     if slope(low) >= 0:

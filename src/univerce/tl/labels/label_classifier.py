@@ -120,7 +120,7 @@ class LabelClassifier:
         Cells are split into folds, by batch if ``batch_key`` is given, and each fold is predicted by a classifier
         fitted to the others. These held-out predictions determine the calibration and the scores: a temperature, and
         for ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is fitted to all
-        cells. Without batches, folds are fitted until 20,000 cells have been held out.
+        cells. At most 20,000 cells of a fold are held out, and without batches folds are fitted until there are as many.
 
         Parameters
         ----------
@@ -183,7 +183,8 @@ class LabelClassifier:
         cells = Cells.read(reference, use_rep, name="reference", client=client)
         codes, classes, left_out = count_labels(cells, groupby, min_cells=min_cells)
         rows = choose_cells(codes, cells.names, max_cells=max_cells, seed=seed)
-        x, y, n_classes = cells.rows(rows), codes[rows], len(classes)
+        half = np.float16 if cells.values.dtype == np.float16 else np.float32  # as stored: half of the memory
+        x, y, n_classes = cells.rows(rows, half), codes[rows], len(classes)
         batches = None if batch_key is None else get_batches(cells, batch_key, rows)
         classes["n_used"] = np.bincount(y, minlength=n_classes)
         classes["n_batches"] = count_batches(y, batches, classes.index)
@@ -192,8 +193,7 @@ class LabelClassifier:
         folds = assign_folds(y, batches, n_folds, seed)
 
         with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
-            most = ENOUGH if batches is None else None
-            fits = held_out_models(method, x, y, n_classes, folds, max_rows=most, **options | {"search": "exact"})
+            fits = held_out_models(method, x, y, n_classes, folds, max_rows=ENOUGH, **options | {"search": "exact"})
             calibration, held_out, held, last = hold_out(
                 fits, x, y, folds, batches, by_class=method != "logistic", done=bar.update
             )

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from univerce.embeddings.classifiers import class_means
+from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
+
 _LEVELS = np.linspace(0, 1, 101)
 
 
@@ -25,7 +28,7 @@ class Novelty:
         found = distances(x, center, y)
         for fold in np.unique(folds[held]):
             here = held & (folds == fold)
-            found[here] = distances(x[here], class_means(x[folds != fold], y[folds != fold], n_classes), y[here])
+            found[here] = distances(x[here], class_means(x, np.where(folds != fold, y, -1), n_classes), y[here])
         quantiles = np.zeros((n_classes, len(_LEVELS)), dtype=np.float32)
         for k in range(n_classes):
             mine = y == k
@@ -42,18 +45,9 @@ class Novelty:
         return out
 
 
-def class_means(x: np.ndarray, y: np.ndarray, n_classes: int) -> np.ndarray:
-    """``[n_classes, n_dims]`` means, NaN for a class without cells."""
-    out = np.full((n_classes, x.shape[1]), np.nan)
-    for k in np.unique(y):
-        out[k] = x[y == k].mean(axis=0, dtype=np.float64)
-    return out
-
-
 def distances(x: np.ndarray, center: np.ndarray, y: np.ndarray) -> np.ndarray:
     """``[n]`` Euclidean distance of each cell to the center of its class."""
     out = np.empty(len(x))
-    for k in np.unique(y):
-        mine = y == k
-        out[mine] = np.linalg.norm(x[mine].astype(np.float64) - center[k], axis=1)
+    for rows in blocks_of_rows(len(x), ROUNDED_ROWS):
+        out[rows] = np.linalg.norm(x[rows].astype(np.float64) - center[y[rows]], axis=1)
     return out
