@@ -16,7 +16,10 @@ NAMES = (
     "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB, or take half an hour
-BUILDS = ("gene_tables", "gene_names", "fit", "tiny", "checkpoints", "fuzz", "damaged_files", "transfer_figure")
+BUILDS = (
+    "gene_tables", "gene_names", "cell_ontology", "fit", "tiny", "checkpoints", "fuzz", "damaged_files",
+    "transfer_figure",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -6,6 +6,9 @@ and training sets with all genes of one annotation) tell which names are genes o
 
 from __future__ import annotations
 
+import csv
+import lzma
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import anndata as ad
@@ -13,8 +16,11 @@ import pandas as pd
 
 import univerce as uc
 from benchmarks.measurement import Run, print_table
-from univerce.genes.build.other_names import write_other_names
 from univerce.genes.other_names import GENE_NAMES, read_other_names
+from univerce.genes.spellings import is_date
+from univerce.io.atomic import write_whole
+
+_COLUMNS = ("species", "name", "symbol", "kind", "n_symbols")
 
 GENE_LISTS = {
     "human": (
@@ -48,3 +54,53 @@ def main(run: Run) -> None:
         names = read_other_names(path)
         rows.append((species, len(names.symbols), len(names.previous), len(names.ambiguous), path.stat().st_size))
     print_table("Other names", ("", "names", "previous symbols", "ambiguous", "bytes"), rows)
+
+
+def write_other_names(
+    path: Path | str,
+    out_dir: Path | str,
+    *,
+    symbols: Mapping[str, Iterable[str]],
+    lists: Mapping[str, Iterable[Iterable[str]]] | None = None,
+) -> dict[str, Path]:
+    """Write ``<out_dir>/<species>.tsv.xz`` from a tab-separated table of other names.
+
+    Its columns are ``species``, ``name``, ``symbol``, ``kind`` (``"previous"`` or ``"alias"``) and ``n_symbols``, of
+    which more than one makes a name ambiguous. Names and symbols are written in upper case. A name that is a current
+    symbol or a date is left out, and so is one that a gene list has with the symbol it should mean: it is another gene.
+
+    Parameters
+    ----------
+    path
+        Table, plain or gzipped.
+    out_dir
+        Directory of the files.
+    symbols
+        Current symbols by species.
+    lists
+        Gene lists by species, each of one annotation, current or not.
+
+    Returns
+    -------
+    Species to path.
+    """
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+    if missing := [column for column in _COLUMNS if column not in table]:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.columns)}.")
+    written = {}
+    for species, current in symbols.items():
+        names = table[table["species"] == species]
+        names = names.assign(name=names["name"].str.strip().str.upper(), symbol=names["symbol"].str.upper())
+        names = names.sort_values("kind", ascending=False).drop_duplicates(["name", "symbol"])  # previous before alias
+        names = names[~names["name"].isin({symbol.upper() for symbol in current}) & ~names["name"].map(is_date)]
+        ambiguous = names["name"].duplicated(keep=False) | (names["n_symbols"].astype(int) > 1)
+        names = names.assign(kind=names["kind"].where(~ambiguous, "ambiguous"))
+        for one in (lists or {}).get(species, ()):
+            genes = {name.upper() for name in one}
+            two = names["name"].isin(genes) & names["symbol"].isin(genes)
+            names = names[~two | (names["kind"] == "ambiguous")]
+        names = names.sort_values(["symbol", "name"])[["name", "symbol", "kind"]]
+        text = "".join(f"{name}\t{symbol}\t{kind}\n" for name, symbol, kind in names.itertuples(index=False))
+        written[species] = Path(out_dir) / f"{species}.tsv.xz"
+        write_whole(written[species], lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
+    return written

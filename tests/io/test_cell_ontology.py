@@ -9,8 +9,9 @@ import re
 import networkx as nx
 import pytest
 
+from benchmarks.cell_ontology import compact
 from univerce.datasets import read_ontology
-from univerce.io.cell_ontology import compact, read_cell_ontology
+from univerce.io.cell_ontology import read_cell_ontology
 
 
 @pytest.fixture(scope="module")

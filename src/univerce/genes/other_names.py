@@ -30,7 +30,7 @@ def other_names(species: str) -> OtherNames:
 
 
 def read_other_names(path: Path) -> OtherNames:
-    """Read a file of :func:`univerce.genes.build.other_names.write_other_names`."""
+    """Read a file that ``python -m benchmarks gene_names`` wrote."""
     symbols: dict[str, str] = {}
     previous = set()
     ambiguous: dict[str, list[str]] = {}

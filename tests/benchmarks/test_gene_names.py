@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from univerce.genes.build.other_names import write_other_names
+from benchmarks.gene_names import write_other_names
 from univerce.genes.other_names import other_names, read_other_names
 
 HEADER = "species\tname\tsymbol\tkind\tn_symbols"
