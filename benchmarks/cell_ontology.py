@@ -16,7 +16,8 @@ from univerce.io.cell_ontology import FILE
 
 _LICENSE = (
     "Cell Ontology, release {version} (Diehl et al. 2016; https://obophenotype.github.io/cell-ontology), licensed "
-    "under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0). Changed: ids, names, synonyms and parents of its terms only."
+    "under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0). Changed: ids, names, synonyms and parents of "
+    "its terms only."
 )
 
 
