@@ -363,7 +363,7 @@ def relatives(tmp_path):
 
 def test_orthologs_are_nearest_by_feature_and_reported(tmp_path):
     table = build(tmp_path, relatives(tmp_path), encoder=Pairs())
-    row = table.uns["species_report"]["orthologues"].loc["human"]
+    row = table.uns["species_report"]["orthologs"].loc["human"]
     assert row["rate"] > 0.8
     assert row["n"] == table.n_obs
     assert len(table.uns["species_report"]["suspicions"]) == 0
