@@ -93,6 +93,24 @@ def test_an_interruption_between_the_two_steps_puts_the_old_directory_back(tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "a temporary file"),
+        OSError("Can't close file (errno = 28, error message = 'No space left on device', buf = 0x55)"),  # HDF5
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    ],
+)
+def test_a_full_disk_is_one_error_that_names_the_target(tmp_path, error):
+    path = tmp_path / "a.h5ad"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.h5ad'") as caught, replacing(path):
+        raise error
+    assert caught.value.errno == errno.ENOSPC
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5ad"]
+    assert path.read_text() == "old"
+
+
 def test_leftovers_of_dead_writers_are_removed_and_those_of_others_kept(tmp_path):
     mine = atomic._machine()
     names = {

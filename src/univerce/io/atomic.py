@@ -100,13 +100,21 @@ def write_whole(path: Path | str, data: bytes, *, lock: bool = True) -> None:
 
 @contextmanager
 def scratch(path: Path | str) -> Iterator[Path]:
-    """Create a directory beside ``path`` for temporary files; it is removed at the end."""
+    """Create a directory beside ``path`` for temporary files; it is removed at the end.
+
+    A full disk is an ``OSError`` that names ``path``, whatever the writers of other packages raise.
+    """
     target = Path(path).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
     directory = _beside(target, f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    directory.mkdir()
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
         yield directory
+    except Exception as error:
+        full = (code for code in (errno.ENOSPC, errno.EDQUOT) if os.strerror(code) in str(error))
+        if (code := next(full, None)) is None:
+            raise
+        raise OSError(code, os.strerror(code), str(target)) from error
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
