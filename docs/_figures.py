@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import inspect
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -17,6 +18,47 @@ FIGURES = GENERATED / "figures"
 BREAK = "\u200b"  # where a long name may break
 PLOTS = {"transfer_labels": "label_transfer", "uce_embed": "embedding_grid"}
 """Plots of results whose function has another name."""
+_CELLS = """\
+import scanpy as sc
+import univerce as uc
+
+cells = uc.datasets.pbmc68k_reduced()
+uc.tl.uce_embed(cells)
+sc.pp.neighbors(cells, use_rep="X_uce")
+sc.tl.umap(cells)
+"""
+FURTHER = {
+    "search_atlas": f"""\
+{_CELLS}query, atlas = cells[::2].copy(), cells[1::2].copy()
+uc.tl.search_atlas(query, atlas, n_neighbors=15)
+sc.pl.umap(query, color=["cell_type", "atlas_label"], wspace=0.6)
+""",
+    "predict_expression": f"""\
+{_CELLS}genes = ["CD79A", "NKG7", "LYZ"]
+probabilities = uc.tl.predict_expression(cells, genes)
+probabilities.obsm["X_umap"] = cells.obsm["X_umap"]
+sc.pl.umap(probabilities, color=genes, vmin=0, vmax=1)
+""",
+    "reconstruction_loss": """\
+import scanpy as sc
+import univerce as uc
+
+cells = uc.datasets.pbmc68k_reduced()[::5].copy()
+uc.tl.reconstruction_loss(cells, model="uce-tiny")
+sc.pl.violin(cells, "reconstruction_loss", groupby="cell_type", rotation=90)
+""",
+    "gene_network": """\
+import seaborn as sns
+import univerce as uc
+
+cells = uc.datasets.pbmc68k_reduced()
+genes = ["CD3D", "CD3E", "CD79A", "CD79B", "HLA-DRA", "HLA-DPB1", "LYZ", "S100A8", "S100A9", "GNLY", "NKG7"]
+network = uc.tl.gene_network(cells, genes, threshold=-1)
+similarity = network.obsp["similarity"].toarray()
+sns.clustermap(similarity, xticklabels=genes, yticklabels=genes, cmap="viridis", figsize=(5, 5))
+""",
+}
+"""Figures of results that other packages draw."""
 
 
 def draw() -> None:
@@ -26,24 +68,31 @@ def draw() -> None:
 
     FIGURES.mkdir(parents=True, exist_ok=True)
     newest = max(path.stat().st_mtime for path in Path(uc.__file__).parent.rglob("*.py"))
-    for name in uc.pl.__all__:
+    parser = doctest.DocTestParser()
+    examples = {name: parser.get_examples(inspect.getdoc(getattr(uc.pl, name))) for name in uc.pl.__all__}
+    codes = {name: "".join(example.source for example in found) for name, found in examples.items()} | FURTHER
+    for name, code in codes.items():
         path = FIGURES / f"{name}.png"
         if path.exists() and path.stat().st_mtime > newest:
             continue
-        examples = doctest.DocTestParser().get_examples(inspect.getdoc(getattr(uc.pl, name)))
-        with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # an example may write a file
-            exec("".join(example.source for example in examples), {})
-        plt.gcf().savefig(path, dpi=200)
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            contextlib.chdir(scratch),  # an example may write a file
+            warnings.catch_warnings(action="ignore"),  # of figures that are not shown
+        ):
+            exec(code, {})
+        plt.gcf().savefig(path, dpi=200, bbox_inches="tight" if name in FURTHER else None)
         plt.close("all")
 
 
 def write_gallery() -> None:
     """Write a grid of all figures, which ``gallery.md`` includes."""
+    pages = [*((name, uc.pl) for name in uc.pl.__all__), *((name, uc.tl) for name in FURTHER)]
     cards = [
-        f":::{{grid-item-card}} {name.replace('_', '_' + BREAK)}\n:link: univerce.pl.{name}\n:link-type: any\n"
+        f":::{{grid-item-card}} {name.replace('_', '_' + BREAK)}\n:link: {package.__name__}.{name}\n:link-type: any\n"
         f":img-top: generated/figures/{name}.png\n"
-        f"{inspect.getdoc(getattr(uc.pl, name)).splitlines()[0]}\n:::\n"
-        for name in uc.pl.__all__
+        f"{inspect.getdoc(getattr(package, name)).splitlines()[0]}\n:::\n"
+        for name, package in pages
     ]
     (GENERATED / "gallery.md").write_text("::::{grid} 1 2 2 3\n:gutter: 3\n\n" + "\n".join(cards) + "::::\n")
 
@@ -52,6 +101,19 @@ def insert(app: object, what: str, name: str, obj: object, options: object, line
     """Insert the figure of a plot below the first paragraph, and of an analysis, with a link, below its description."""
     subpackage, _, function = name.rpartition(".")
     plot = PLOTS.get(function, function)
+    if subpackage == "univerce.tl" and function in FURTHER:
+        code = [f"   {line}" for line in FURTHER[function].splitlines()]
+        lines += [
+            "",
+            ".. rubric:: Figure",
+            "",
+            ".. code-block:: python",
+            "",
+            *code,
+            "",
+            f".. image:: figures/{function}.png",
+            "",
+        ]
     if plot not in uc.pl.__all__:
         return
     image = ["", f".. image:: figures/{plot}.png", f"   :alt: example of univerce.pl.{plot}", ""]

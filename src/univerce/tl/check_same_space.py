@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def check_same_space(
     adata: ad.AnnData | MuData, other: ad.AnnData | MuData, *, mod: str | None = None, use_rep: str = X_UCE
 ) -> None:
-    """Raise unless two embeddings are in the same space.
+    """Check that two embeddings share a space, and raise an error if not.
 
     Embeddings share a space if they come from the same model and, for every shared species, from the same gene table.
     Seed, sampling, padding and precision may differ. Only what :func:`univerce.tl.uce_embed` recorded is read, not the
