@@ -31,7 +31,8 @@ FURTHER = {
     "search_atlas": f"""\
 {_CELLS}query, atlas = cells[::2].copy(), cells[1::2].copy()
 uc.tl.search_atlas(query, atlas, n_neighbors=15)
-sc.pl.umap(query, color=["cell_type", "atlas_label"], wspace=0.6)
+palette = dict(zip(cells.obs["cell_type"].cat.categories, sc.pl.palettes.default_20))
+sc.pl.umap(query, color=["cell_type", "atlas_label"], palette=palette, wspace=0.6)
 """,
     "predict_expression": f"""\
 {_CELLS}genes = ["CD79A", "NKG7", "LYZ"]

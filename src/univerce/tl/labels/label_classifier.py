@@ -120,7 +120,8 @@ class LabelClassifier:
         Cells are split into folds, by batch if ``batch_key`` is given, and each fold is predicted by a classifier
         fitted to the others. These held-out predictions determine the calibration and the scores: a temperature, and
         for ``"knn"`` and ``"centroid"`` also a factor and a bias for each label. The final classifier is fitted to all
-        cells. At most 20,000 cells of a fold are held out, and without batches folds are fitted until there are as many.
+        cells. At most 20,000 cells of a fold are held out, and without batches folds are fitted until there are as
+        many.
 
         Parameters
         ----------
