@@ -25,28 +25,28 @@ class PretrainConfig:
     mask_fraction: float = 0.2
     """Share of the expressed genes that is masked (the paper's default; 0.1 did better in its ablation)."""
     learning_rate: float = 1e-3
-    """Highest learning rate."""
+    """Maximum learning rate."""
     warmup: int = 50
-    """Steps in which the learning rate rises."""
+    """Steps of linear warmup of the learning rate."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     ema: float = 0.998
     """Decay of the averaged weights, which are the ones exported."""
     temperature: float = 0.7
-    """A data set is picked with probability proportional to its number of cells to this power."""
+    """A data set is sampled with probability proportional to its number of cells to this power."""
     accumulate: int = 1
-    """Parts in which every process works through its cells of a step, to save memory."""
+    """Number of parts in which each process computes its cells of a step, to save memory."""
     frequency_offset: bool = True
     """Give the head each gene's frequency in its data set, so that the loss measures what frequency does not explain;
     not in the paper."""
     continue_from: str | None = None
-    """Model, by name or directory, whose weights to start from; the result is a new embedding space."""
+    """Name or directory of the model to start from; the result is a new embedding space."""
     held_out: float = 0.05
     """Share of every data set's cells kept for validation, at most 1,000 cells."""
     held_out_sets: tuple[str, ...] = ()
-    """Names of data sets that are only validated on."""
+    """Names of data sets used for validation only."""
     validation_cells: int = 64
     """Held-out cells of every data set in an evaluation."""
     autocast: bool = True
