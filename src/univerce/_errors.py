@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FileError(ValueError):
-    """A file is damaged, is of another kind than its name says, or states sizes that it does not have.
+    """A file is damaged, of another kind than its name says, or declares sizes that it does not have.
 
     The message begins with the path. A file that does not exist or may not be read raises the ``OSError`` of Python.
 

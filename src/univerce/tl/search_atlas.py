@@ -88,7 +88,7 @@ def search_atlas(
         Seed or generator of the sample and the index.
     client
         A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``; all must see the
-        files. The result is the same to the last bit.
+        files. The result is identical.
     %(copy)s
 
     Returns

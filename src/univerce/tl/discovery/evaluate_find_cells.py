@@ -57,7 +57,7 @@ def evaluate_find_cells(
         Column of ``obs`` with the types; cells without a label are left out.
     batch_key
         Column of ``obs`` with the batches to hide, such as data sets or donors. ``None`` hides random halves, which
-        says nothing about other data sets, where cells are harder to find.
+        does not measure other data sets, where cells are harder to find.
     use_reps
         Key or keys of embeddings in ``obsm``.
     %(mod, layer)s

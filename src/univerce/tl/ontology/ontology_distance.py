@@ -73,7 +73,7 @@ def ontology_distance(
     A row per ``ontology_distance``: ``n_pairs``, and the ``mean``, ``std``, ``q05``, ``q25``, ``median``, ``q75`` and
     ``q95`` of the distances in the embedding. Compared with the ontology distance before: Cohen's ``d`` with its 95 %
     bootstrap interval ``d_low`` to ``d_high`` over types, and the one-sided ``p_value`` (farther apart than before),
-    NaN if undefined. The step from distance 0 compares cells of one term with others, which says nothing of the
+    NaN if undefined. The step from distance 0 compares cells of one term with others, which does not depend on the
     ontology, and has no p-value. Writes:
 
     %(written)s
