@@ -16,15 +16,17 @@ _STOPS = (0, 1, 2, 3, 5, 8, 13)
 
 
 def main(run: Run) -> None:
-    """Print and write the table of writers and kinds of interruption, each with the number tried and held."""
+    """Print and write the table of writers and kinds of interruption, each with the number tried and held.
+
+    The table of some writers is appended to that of all.
+    """
     torch.set_num_threads(1)  # forks
     uc.settings.progress = False
     most, only = int(run.option("most", "60") or 60), run.option("writer", "") or ""
     rows = [_row(run, name, most) for name in WRITERS if only in name]
     title = "Interruptions tried / held"
-    run.record(
-        "kill-points", title, ("writer", *_MODES, "two at once"), [(row[0], *map(_cell, row[1:])) for row in rows]
-    )
+    cells = [(row[0], *map(_cell, row[1:])) for row in rows]
+    run.record("kill-points", title, ("writer", *_MODES, "two at once"), cells, append=bool(only))
     check(ok=all(all(held) for row in rows for held in row[1:]), goal="all held")
 
 
