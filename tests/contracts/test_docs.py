@@ -95,10 +95,13 @@ def test_the_code_of_all_pages_and_notebooks_calls_functions_with_parameters_tha
 
 
 def test_names_in_the_text_exist():
+    """The pages link them, see ``docs/conf.py``."""
     wrong = []
     for page in PAGES:
-        names = re.findall(r"(?:`uc|\{(?:func|class|mod)\}`univerce)((?:\.\w+)+)", page.read_text())
-        for name in {name[1:] for name in names if not name.startswith((".settings", "._"))}:
+        names = re.findall(
+            r"`uc\.([a-z]+(?:\.\w+)+)|`((?:pp|tl|pl|atlas|bench|genes|datasets|get)(?:\.(?!tsv)\w+)+)", page.read_text()
+        )
+        for name in {name or short for name, short in names if not name.startswith("settings")}:
             try:
                 operator.attrgetter(name)(uc)
             except AttributeError:
