@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measurement import Run
 
 NAMES = (
-    "tokenizer", "mini", "four_layer", "scale", "million", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
+    "tokenizer", "mini", "four_layer", "scale", "growth", "draws", "atlas", "esm2", "gpu", "quality", "transfer",
     "species", "ablations", "robustness", "outliers", "coverage", "selection", "label_statistics", "label_fit",
     "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
 )  # fmt: skip

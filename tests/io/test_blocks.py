@@ -18,7 +18,8 @@ from anndata.abc import CSCDataset, CSRDataset
 from anndata.io import sparse_dataset, write_elem
 
 from univerce.io import blocks
-from univerce.io.blocks import iter_blocks, n_blocks, n_rows
+from univerce.io.blocks import iter_blocks, n_blocks, n_rows, read_ahead
+from univerce.io.pipeline import Stages
 
 # numpy would rather not see np.matrix, but AnnData users still have it
 pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
@@ -185,7 +186,7 @@ class Counting:
 
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.longest, self.total = values, 0, 0
-        self.shape, self.dtype = values.shape, values.dtype
+        self.shape, self.dtype, self.chunks = values.shape, values.dtype, values.shape
 
     def __getitem__(self, part: slice) -> np.ndarray:
         out = self.values[part]
@@ -216,6 +217,32 @@ def test_backed_csr_reads_every_entry_once_and_one_block_at_a_time() -> None:
     for name in ("data", "indices"):
         assert X.group[name].longest == most
         assert X.group[name].total == csr.nnz
+
+
+@pytest.mark.parametrize("budget", [1, 60, 10**6])
+@pytest.mark.parametrize("block_rows", [1, 4, 50])
+def test_reading_ahead_gives_the_same_blocks(budget, block_rows, monkeypatch) -> None:
+    monkeypatch.setattr(blocks, "CSR_READ", budget)
+    csr, stages = sp.csr_matrix(dense()), Stages("read")
+    for X in (counting_dataset(CSRDataset, csr), csr, counting_dataset(CSRDataset, unsorted_with_duplicates(dense()))):
+        for chosen in (None, [k for k in (0, 1, 3, 4, 5) if k < n_blocks(N, block_rows)]):
+            expected = list(iter_blocks(csr, block_rows, blocks=chosen))
+            found = list(read_ahead(X, block_rows, blocks=chosen, stages=stages))
+            assert [rows for rows, _ in found] == [rows for rows, _ in expected]
+            for (_, mine), (_, theirs) in zip(found, expected, strict=True):
+                mine.check_format(full_check=True)
+                np.testing.assert_array_equal(mine.toarray(), theirs.toarray())
+                assert mine.has_canonical_format
+    assert stages.seconds["read"] > 0
+
+
+def test_reading_ahead_reads_as_many_blocks_at_once_as_its_budget_holds(monkeypatch) -> None:
+    csr = sp.csr_matrix(np.ones((40, M), np.int32))
+    monkeypatch.setattr(blocks, "CSR_READ", 12 * M)
+    X = counting_dataset(CSRDataset, csr)
+    assert len(list(read_ahead(X, 5))) == 8
+    assert X.group["data"].longest == 10 * M
+    assert X.group["data"].total == csr.nnz
 
 
 def test_backed_csc_never_holds_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import zarr
 
 from univerce.io.blocks import row_reader
-from univerce.io.ondisk import OnDisk
+from univerce.io.ondisk import OnDisk, stored
 
 X = sp.random(11, 5, density=0.5, random_state=0, format="csr", dtype=np.float32)
 
@@ -87,3 +87,14 @@ def test_a_zarr_in_another_store_travels_as_an_array(tmp_path):
     assert not isinstance(on_disk.path, str)
     assert isinstance(hash(on_disk), int), "readers are kept by on_disk"
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(on_disk)).open()[:], X.toarray())
+
+
+@pytest.mark.parametrize("name", ["cells.h5ad", "cells.zarr"])
+def test_a_lazy_csr_matrix_is_read_without_dask(directory, name, monkeypatch):
+    lazy = of_lazy("X", name)
+    monkeypatch.setattr(type(lazy), "compute", None)
+    read = row_reader(lazy, 4)
+    np.testing.assert_array_equal(read(3, 9).toarray(), X[3:9].toarray())
+    doubled = lazy * 2
+    for other in (of_lazy("dense", name), doubled, X):
+        assert stored(other) is other

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from univerce._validate import check_counts
 from univerce.inference.inputs import Inputs
-from univerce.io.blocks import iter_blocks
-from univerce.io.pipeline import Stages, ahead
+from univerce.io.blocks import read_ahead
+from univerce.io.pipeline import Stages
 
 BLOCK_ROWS = 500  # a multiple of the reference's batch of 25
 
@@ -58,7 +58,7 @@ def read_groups(
     The rows of each block and its cells by species.
     """
     stages = Stages() if stages is None else stages
-    for rows, counts in ahead(stages.timed("read", iter_blocks(inputs.X, block_rows, blocks=blocks))):
+    for rows, counts in read_ahead(inputs.X, block_rows, blocks=blocks, stages=stages):
         check_counts(counts, where=inputs.where)
         species = inputs.species[rows]
         groups = []

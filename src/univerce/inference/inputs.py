@@ -21,9 +21,8 @@ from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.genes.table import N_SPECIAL, chromosome_index, gene_table_info, n_tokens
 from univerce.inference.sentences import GenomeOrder
-from univerce.io.blocks import iter_blocks, n_blocks
+from univerce.io.blocks import n_blocks, read_ahead
 from univerce.io.ondisk import OnDisk
-from univerce.io.pipeline import ahead
 from univerce.io.workers import find_client, map_blocks, open_rows
 from univerce.model.config import SAMPLINGS, Sampling
 from univerce.model.directory import Model
@@ -134,7 +133,7 @@ class Inputs:
     def _block_digests(self) -> list[bytes]:
         matrix = None if self.client is None else OnDisk.find(self.X)
         if matrix is None:
-            return [_digest(counts) for _, counts in ahead(iter_blocks(self.X, _DIGEST_ROWS))]
+            return [_digest(counts) for _, counts in read_ahead(self.X, _DIGEST_ROWS)]
         n = n_blocks(len(self.names), _DIGEST_ROWS)
         spans = ((first, min(first + _DIGEST_SPAN, n)) for first in range(0, n, _DIGEST_SPAN))
         work = partial(_digest_span, matrix, _DIGEST_ROWS, len(self.names))
@@ -149,8 +148,11 @@ def _digest_span(matrix: OnDisk, block_rows: int, n: int, first: int, last: int)
 
 def _digest(counts: sparse.csr_matrix) -> bytes:
     sha = hashlib.sha256()
-    for part, dtype in ((counts.indptr, np.int64), (counts.indices, np.int64), (counts.data, np.float64)):
-        sha.update(part.astype(dtype).tobytes())
+    values = counts.data.astype(np.float32)
+    if not (values == counts.data).all():
+        values = counts.data.astype(np.float64)
+    for part in (counts.indptr.astype(np.int64), counts.indices.astype(np.int32), values):
+        sha.update(np.ascontiguousarray(part).data)
     return sha.digest()
 
 

@@ -25,8 +25,8 @@ from univerce.inference.encoder import Encoder
 from univerce.inference.inputs import Genes, Inputs
 from univerce.inference.load_encoder import load_encoder
 from univerce.inference.store import EmbeddingStore
-from univerce.io.blocks import iter_blocks, library
-from univerce.io.ondisk import OnDisk
+from univerce.io.blocks import iter_blocks
+from univerce.io.ondisk import OnDisk, library
 from univerce.io.workers import ONE_AT_A_TIME, map_blocks, open_rows
 from univerce.model.find import find_model
 

@@ -16,10 +16,16 @@ from anndata.abc import CSCDataset, CSRDataset
 
 from univerce._errors import reading
 from univerce.io.compressed import check_chunks, check_indices, check_pointers, check_sparse, open_parts, path_of
+from univerce.io.hdf5 import read_span
+from univerce.io.ondisk import library, stored
+from univerce.io.pipeline import Stages, ahead
 
 # Entries of a backed CSC matrix in memory at a time, and in one read.
 CSC_BUDGET = 2**26
 CSC_READ = 2**22
+# Chunks, entries and blocks of a CSR matrix on disk in one read: a chunk that two reads share is unpacked twice. Larger
+# reads of small chunks are slower, because the memory is new each time.
+_READ_CHUNKS, CSR_READ, _MOST_BLOCKS = 8, 2**22, 16
 
 _TYPE_ERROR = (
     "Cannot read rows of a {name}. Use a numpy array, a scipy sparse matrix, a dask array, an h5py or zarr array, or "
@@ -109,9 +115,59 @@ def iter_blocks(
     return ((part, read(part.start, part.stop)) for part in rows if part.start < part.stop)
 
 
+def read_ahead(
+    X: Any, block_rows: int, *, blocks: Iterable[int] | None = None, stages: Stages | None = None
+) -> Iterator[tuple[slice, sp.csr_matrix]]:
+    """Read blocks as :func:`iter_blocks`: several of them in one read from disk, and in a thread the next.
+
+    ``stages`` measures the reads as ``"read"``. Blocks of one read share its memory.
+    """
+    n, X = n_rows(X), stored(X)
+    wanted = range(n_blocks(n, block_rows)) if blocks is None else blocks
+    read = row_reader(X, block_rows)
+    runs = _runs(wanted, _blocks_in_a_read(X, block_rows))
+    reads = ((run, read(run[0] * block_rows, min((run[-1] + 1) * block_rows, n))) for run in runs)
+    for run, counts in ahead(reads if stages is None else stages.timed("read", reads)):
+        for i, k in enumerate(run):
+            rows = slice(k * block_rows, min((k + 1) * block_rows, n))
+            yield rows, counts if len(run) == 1 else _take_rows(counts, i * block_rows, rows.stop - rows.start)
+
+
+def _blocks_in_a_read(X: Any, block_rows: int) -> int:
+    if not isinstance(X, CSRDataset):
+        return 1
+    indices = X.group["indices"]
+    chunk = (getattr(indices, "chunks", None) or (0,))[0]
+    a_read = min(_READ_CHUNKS * chunk, CSR_READ)
+    return min(max(1, a_read * n_blocks(X.shape[0], block_rows) // max(1, indices.shape[0])), _MOST_BLOCKS)
+
+
+def _runs(blocks: Iterable[int], longest: int) -> Iterator[list[int]]:
+    """Consecutive blocks, at most ``longest`` at a time."""
+    run: list[int] = []
+    for k in blocks:
+        if run and (k != run[-1] + 1 or len(run) == longest):
+            yield run
+            run = []
+        run.append(k)
+    if run:
+        yield run
+
+
+def _take_rows(counts: sp.csr_matrix, first: int, n: int) -> sp.csr_matrix:
+    """Rows of a canonical matrix, without a copy."""
+    indptr = counts.indptr[first : first + n + 1]
+    entries = slice(int(indptr[0]), int(indptr[-1]))
+    parts = (counts.data[entries], counts.indices[entries], indptr - indptr[0])
+    taken = sp.csr_matrix(parts, shape=(n, counts.shape[1]), copy=False)
+    taken.has_canonical_format = True
+    return taken
+
+
 def row_reader(X: Any, block_rows: int) -> Rows:
     """Open ``X`` once and return the function that reads its rows ``[first, last)`` as canonical CSR."""
     n_rows(X)
+    X = stored(X)
     path = path_of(X)
     with reading(path, _KIND, parts=True):
         check_chunks(getattr(X, "group", X))
@@ -127,15 +183,6 @@ def row_reader(X: Any, block_rows: int) -> Rows:
 def read_all(X: Any) -> sp.csr_matrix:
     """Read a matrix that :func:`iter_blocks` reads into memory, as canonical CSR."""
     return row_reader(X, 1)(0, n_rows(X))
-
-
-def library(X: Any) -> str | None:
-    """The optional library of the array ``X``, without importing it."""
-    for cls in type(X).__mro__:
-        module = cls.__module__.split(".")[0]
-        if (module, cls.__name__) in {("h5py", "Dataset"), ("zarr", "Array"), ("dask", "Array")}:
-            return module
-    return None
 
 
 def _row_reader(X: Any, block_rows: int) -> Rows:
@@ -169,9 +216,11 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
 def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Rows:
     def read(first: int, last: int) -> sp.csr_matrix:
         begin, end = int(indptr[first]), int(indptr[last])
-        columns = indices[begin:end]
+        values, columns = (
+            read_span(part, begin, end) if library(part) == "h5py" else part[begin:end] for part in (data, indices)
+        )
         check_indices(columns, n_cols)
-        parts = (_numeric(data[begin:end]), columns, indptr[first : last + 1] - indptr[first])
+        parts = (_numeric(values), columns, indptr[first : last + 1] - indptr[first])
         return sp.csr_matrix(parts, shape=(last - first, n_cols), copy=False)
 
     return read

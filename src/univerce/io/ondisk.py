@@ -10,7 +10,14 @@ from typing import Any, Self
 import numpy as np
 from anndata.abc import CSRDataset
 
-from univerce.io.blocks import library
+
+def library(X: Any) -> str | None:
+    """The optional library of the array ``X``, without importing it."""
+    for cls in type(X).__mro__:
+        module = cls.__module__.split(".")[0]
+        if (module, cls.__name__) in {("h5py", "Dataset"), ("zarr", "Array"), ("dask", "Array")}:
+            return module
+    return None
 
 
 @dataclass(frozen=True, eq=False)  # a zarr array has no hash, and readers are cached by this object
@@ -70,6 +77,13 @@ class OnDisk:
         where, element = chunk.args
         found = cls.find(_open(str(where.resolve()), element) if isinstance(where, Path) else where)
         return found if found is not None and found.shape == tuple(X.shape) else None
+
+
+def stored(X: Any) -> Any:
+    """The CSR matrix in a file that a lazy one stands for, which is read without dask; any other matrix as it is."""
+    place = OnDisk.find(X) if library(X) == "dask" else None
+    found = X if place is None else place.open()
+    return found if isinstance(found, CSRDataset) else X
 
 
 def _open(path: Any, element: str) -> Any:

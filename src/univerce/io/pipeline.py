@@ -6,6 +6,7 @@ blocks. The threads have the settings of the caller.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,12 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def n_threads() -> int:
+    """Threads to compute with: ``OMP_NUM_THREADS``, as products use, else all processors."""
+    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(stated) if stated.isdecimal() and int(stated) else os.cpu_count() or 1
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from univerce.io.blocks import Rows, library, row_reader
+from univerce.io.blocks import Rows, row_reader
 from univerce.io.intact import read_rows
-from univerce.io.ondisk import OnDisk
+from univerce.io.ondisk import OnDisk, library
 
 READ_ROWS = 4096  # a multiple of the next, and the chunks of an atlas
 ROUNDED_ROWS = 1024

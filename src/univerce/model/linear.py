@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from scipy import sparse
 from univerce._errors import reading
 from univerce.genes.hashed import identity_signs
 from univerce.genes.table import gene_features, gene_table_info
+from univerce.io.pipeline import n_threads
 from univerce.model.config import Config
 from univerce.model.directory import Model, write_model
 from univerce.model.gene_keys import gene_keys
@@ -134,7 +134,7 @@ class Linear:
     def sums(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
         """The centered sums ``[n_cells, output_dim]``, before they are scaled to unit length."""
         # The product holds no lock. A row does not depend on the part that it is in.
-        n_parts = min(_n_threads(), 1 + len(weights.data) // _PART)
+        n_parts = min(n_threads(), 1 + len(weights.data) // _PART)
         rows = np.linspace(0, weights.shape[0], n_parts + 1).astype(int)
         parts = [weights[a:b] for a, b in pairwise(rows)] if n_parts > 1 else [weights]
         with ThreadPoolExecutor(n_parts) as pool:
@@ -257,9 +257,3 @@ def gene_weights(counts: sparse.csr_matrix, columns: np.ndarray, n_genes: int, s
     share = values.data / np.repeat(total, np.diff(values.indptr))
     weights = np.log1p(scale * share).astype(np.float32)
     return sparse.csr_matrix((weights, values.indices, values.indptr), values.shape)
-
-
-def _n_threads() -> int:
-    """Threads of a product: ``OMP_NUM_THREADS``, as other products use, else all processors."""
-    stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(stated) if stated.isdecimal() and int(stated) else os.cpu_count() or 1

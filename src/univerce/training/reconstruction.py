@@ -17,8 +17,7 @@ from univerce.genes.table import iter_token_features
 from univerce.inference.embedder import Embedder
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentences import GenomeOrder, Sentences, cell_keys
-from univerce.io.blocks import iter_blocks
-from univerce.io.pipeline import ahead
+from univerce.io.blocks import read_ahead
 from univerce.io.text import read_json
 from univerce.model.directory import CONFIG, Model
 from univerce.training.masking import mask_cells
@@ -149,7 +148,7 @@ def cell_auroc(logits: np.ndarray) -> np.ndarray:
 
 def _by_species(inputs: Inputs) -> Iterator[tuple[np.ndarray, int, sparse.csr_matrix]]:
     """Blocks of cells of one species: their rows, their species and their counts."""
-    for block, counts in ahead(iter_blocks(inputs.X, _BLOCK_ROWS)):
+    for block, counts in read_ahead(inputs.X, _BLOCK_ROWS):
         check_counts(counts, where=inputs.where)
         species = inputs.species[block]
         for k in np.unique(species):
