@@ -110,7 +110,7 @@ def write(path: Path, kind: str, chunk: int, n_cells: int) -> Path:
     adata = ad.AnnData(X, obs=pd.DataFrame(index=[f"cell {i}" for i in range(n_cells)]))
     adata.var_names = gene_names()
     if path.suffix == ".h5ad":
-        adata.write_h5ad(path)
+        adata.write_h5ad(path, compression="gzip" if ".gzip" in path.suffixes else None)
         return path
     root = zarr.open_group(path, mode="w", zarr_format=2)
     ad.io.write_elem(root, "/", adata)
@@ -124,6 +124,7 @@ def write(path: Path, kind: str, chunk: int, n_cells: int) -> Path:
 FILES = {
     "h5ad, CSR, in memory": (".h5ad", "csr", 0, "memory"),
     "h5ad, CSR, backed": (".h5ad", "csr", 0, "backed"),
+    "h5ad, CSR, gzip, backed": (".gzip.h5ad", "csr", 0, "backed"),
     "h5ad, CSC, backed": (".h5ad", "csc", 0, "backed"),
     "h5ad, CSR, lazy": (".h5ad", "csr", 0, "lazy"),
     "zarr, CSR, chunks of 16,384, lazy": (".zarr", "csr", 2**14, "lazy"),
