@@ -28,7 +28,7 @@ def main() -> None:
             stages.update(getattr(record, "stages", {}))
 
     logger = logging.getLogger("univerce")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.addHandler(Keep())
     if how == "memory":
         adata = ad.read_h5ad(cells) if cells.endswith(".h5ad") else ad.read_zarr(cells)

@@ -27,9 +27,9 @@ def _in_a_plain_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_verbosity_shows_its_messages_once_and_the_block_restores_it(capsys, monkeypatch):
     _in_a_plain_program(monkeypatch)
-    for verbosity, shown in {"error": "E", "warning": "WE", "info": "IWE", "debug": "DIWE"}.items():
+    for verbosity, shown in {"error": "E", "warning": "WE", "info": "IWE", "hint": "HIWE", "debug": "DHIWE"}.items():
         with uc.settings.override(verbosity=verbosity):
-            for level, letter in zip((10, 20, 30, 40), "DIWE", strict=True):
+            for level, letter in zip((10, 15, 20, 30, 40), "DHIWE", strict=True):
                 logger.log(level, letter)
         assert capsys.readouterr().err.split() == list(shown)
         logger.info("hidden")
@@ -109,9 +109,20 @@ def test_environment_variables_set_the_defaults(monkeypatch, tmp_path):
         Settings()
 
 
+def test_the_levels_of_scanpy_are_numbers_too(monkeypatch):
+    import scanpy as sc
+
+    for number, name in enumerate(("error", "warning", "info", "hint", "debug")):
+        uc.settings.verbosity = number
+        sc.settings.verbosity = number
+        assert uc.settings.verbosity == name == sc.settings.verbosity.name
+    monkeypatch.setenv("UNIVERCE_VERBOSITY", "3")
+    assert Settings().verbosity == "hint"
+
+
 def test_an_unknown_value_is_an_error():
     for name, value, message in (
-        ("verbosity", "loud", "verbosity='loud' is not known; use one of error, warning, info, debug"),
+        ("verbosity", "loud", "verbosity='loud' is not known; use one of error, warning, info, hint, debug"),
         ("precision", "half", "precision='half'.*float32, bfloat16"),
         ("device", "tpu", "device='tpu'.*cpu, cuda, mps"),
         ("offline", "0", "offline='0' is not known; use one of True, False"),

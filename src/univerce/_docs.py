@@ -17,6 +17,7 @@ PARAMETERS: Final = {
         "the versions. Methods defined inside a function are not cached."
     ),
     "check_space": "Require both embeddings to come from one model. Pass ``False`` for embeddings of other methods.",
+    "cmap": "Color map: a name of matplotlib, or a :class:`matplotlib.colors.Colormap`.",
     "copy": "Return a changed copy instead of changing ``adata``.",
     "figsize": "Size in inches; ``None`` fits the labels.",
     "found_key": (
@@ -51,6 +52,10 @@ PARAMETERS: Final = {
         "Column of ``obs`` with the term of each cell, or a mapping from labels of ``groupby`` to terms. Terms are\n"
         "ids, names or exact synonyms."
     ),
+    "palette": (
+        "Colors of the categories: the name of a color map, colors in their order, or a mapping from their names.\n"
+        'Overrides ``uns[f"{column}_colors"]``; without either, colors are those that scanpy chooses.'
+    ),
     "return_fig": "Return the figure.",
     "rng": "Seed or :class:`numpy.random.Generator`.",
     "sampling": (
@@ -67,6 +72,7 @@ PARAMETERS: Final = {
         "of several species. A single table also states the species. Tables of an encoder that the model was not\n"
         "trained with raise an error."
     ),
+    "title": "Title above the figure, or above ``ax``.",
     "use_rep": "Key of the embedding in ``obsm``.",
 }
 """Text of each parameter."""
@@ -85,7 +91,7 @@ BLOCKS: Final = {
     The same table.
 ``uns[key_added]["params"]``
     Parameters.""",
-    "figure": "\n".join(map(_entry, ("key", "figsize", "ax", "show", "return_fig"))),
+    "figure": "\n".join(map(_entry, ("key", "title", "figsize", "ax", "show", "return_fig"))),
     "drawn": """
 Returns
 -------

@@ -18,7 +18,10 @@ import platformdirs
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # "warning" leaves the level to Python's logging, which shows warnings by default.
-VERBOSITIES = {"error": logging.ERROR, "warning": logging.NOTSET, "info": logging.INFO, "debug": logging.DEBUG}
+HINT = (logging.INFO + logging.DEBUG) // 2  # that of scanpy
+VERBOSITIES = {
+    "error": logging.ERROR, "warning": logging.NOTSET, "info": logging.INFO, "hint": HINT, "debug": logging.DEBUG,
+}  # fmt: skip
 _KNOWN: dict[str, Any] = {
     "device": DEVICES, "precision": PRECISIONS, "verbosity": VERBOSITIES, "offline": (True, False),
     "progress": (True, False),
@@ -79,7 +82,7 @@ def _set_level(verbosity: str) -> None:
     wanted = {verbosity, *(block["verbosity"] for block in _running if "verbosity" in block)}
     most = max(wanted, key=list(VERBOSITIES).index)
     _logger.setLevel(VERBOSITIES[most])
-    if most in ("info", "debug"):
+    if most in ("info", "hint", "debug"):
         _logger.addHandler(_shown)
     else:
         _logger.removeHandler(_shown)
@@ -110,9 +113,9 @@ class Settings:
     progress
         Show progress bars (``UNIVERCE_PROGRESS``).
     verbosity
-        ``"error"``, ``"warning"``, ``"info"`` (adds choices, such as the coverage of the genes) or ``"debug"``: the
-        level of ``logging.getLogger("univerce")`` (``UNIVERCE_VERBOSITY``). Messages go to the logging of the program,
-        or to stderr if it configures none.
+        ``"error"``, ``"warning"``, ``"info"`` (adds what was done and left out), ``"hint"`` (adds details, such as the
+        coverage of the genes) or ``"debug"``, or 0 to 4 as in scanpy: the level of ``logging.getLogger("univerce")``
+        (``UNIVERCE_VERBOSITY``). Messages go to the logging of the program, or to stderr if it configures none.
 
     Examples
     --------
@@ -184,6 +187,8 @@ def _checked(name: str, value: Any) -> Any:
         check_whole(name, value, 1, allow=("auto",))
     if name == "device":
         value = str(value)  # of a torch.device
+    if name == "verbosity" and str(value) in (names := dict(zip("01234", VERBOSITIES, strict=True))):
+        value = names[str(value)]
     known = _KNOWN.get(name)
     if known is not None and (value.split(":")[0] if name == "device" else value) not in known:
         raise ValueError(f"{name}={value!r} is not known; use one of {', '.join(map(str, known))}.")

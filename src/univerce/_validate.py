@@ -28,6 +28,15 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return Path(path).expanduser()
 
 
+def check_in_memory(data: Any) -> None:
+    """Raise ``TypeError`` if ``data`` is a path, and say how to read it."""
+    if isinstance(data, str | os.PathLike):
+        raise TypeError(
+            f"{os.fspath(data)!r} is a path, and an AnnData is needed. Read it first: "
+            'adata = anndata.read_h5ad(path); with backed="r" the counts stay in the file.'
+        )
+
+
 def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
     """Get the AnnData of ``data`` and ``mod``.
 
@@ -46,6 +55,7 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
         if mod is not None:
             raise ValueError(f"mod={mod!r} chooses a modality of a MuData, but this is an AnnData; leave mod out.")
         return data
+    check_in_memory(data)
     from mudata import MuData
 
     if not isinstance(data, MuData):
@@ -59,15 +69,19 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
 
 
 def get_modalities(mod: str | None, *data: Any) -> Any:
-    """Replace each MuData by its modality; anything else, such as a path, stays.
+    """Replace each MuData by its modality; anything else, such as a path of a reference, stays.
 
     Raises
     ------
+    TypeError
+        If the first of several is a path.
     ValueError
         If ``mod`` is missing for a MuData, or given without one.
     KeyError
         If a MuData has no such modality.
     """
+    if len(data) > 1:
+        check_in_memory(data[0])
     mudata = sys.modules.get("mudata")  # imported if there is a MuData
     several = [mudata is not None and isinstance(item, mudata.MuData) for item in data]
     if mod is not None and not any(several):
@@ -77,6 +91,7 @@ def get_modalities(mod: str | None, *data: Any) -> Any:
 
 def check_adata(adata: ad.AnnData) -> None:
     """Raise ``ValueError`` if ``adata`` is empty or cell names repeat; repeated variables are added."""
+    check_in_memory(adata)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise ValueError(f"The AnnData is empty: {adata.n_obs} cells and {adata.n_vars} variables.")
     repeated = adata.obs_names[adata.obs_names.duplicated()].unique()

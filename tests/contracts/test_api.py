@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from numpydoc.docscrape import NumpyDocString
 
 import univerce as uc
@@ -34,6 +35,7 @@ FIRST = {  # first parameter of functions of atlas, bench and pl that do not act
     "bench.published": None,
     "pl.transfer_table": "scores",
 }
+TAKE_PATHS = {"bench.read_open_problems", "pp.training_set"}
 SETTINGS = {"progress", "device", "precision", "batch_size"}
 OTHER_WORDS = {"labels", "batch", "donor", "tissue", "condition"}  # ours: groupby, batch_key, donor_key, ...
 NO_VERB = r"|The|An?|Some|All|Each|What|Which|How|Whether|Data|Logit|Inverse|Calibrated|Token|\w+[^s]s"  # first words
@@ -202,6 +204,16 @@ def test_the_version_is_the_same_everywhere():
     version = re.escape(uc.__version__)
     assert re.search(rf"^version: {version}$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert re.search(rf"^## \[(Unreleased|{version})\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [n for n, f in FUNCTIONS.items() if next(iter(_parameters(f)), None) == "adata"])
+@pytest.mark.parametrize("path", ["cells.h5ad", Path("cells.h5ad")], ids=["str", "Path"])
+def test_a_path_in_place_of_the_data_is_an_error_that_says_how_to_read_it(name, path):
+    if name in TAKE_PATHS:
+        pytest.skip("takes paths")
+    required = [p.name for p in _parameters(FUNCTIONS[name]).values() if p.default is p.empty][1:]
+    with pytest.raises(TypeError, match=r"'cells.h5ad' is a path.*anndata.read_h5ad\(path\)"):
+        FUNCTIONS[name](path, **dict.fromkeys(required, "x"))
 
 
 def test_files_are_short():

@@ -8,9 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from univerce.pl._figure import DOUBLE
+
 
 def check_page(figure: Figure) -> None:
-    """Fail if text leaves the page or tick labels overlap."""
+    """Fail if a figure is wider than a page, text leaves it or tick labels overlap."""
+    assert figure.get_figwidth() <= DOUBLE + 1e-9, "wider than a page"
     figure.canvas.draw()
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):

@@ -6,10 +6,12 @@ import anndata as ad
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import univerce as uc
-from univerce.pl._figure import finish, get_axes, get_result, new_figure, style, wrap
+from tests.helpers.page import check_page
+from univerce.pl._figure import MM, category_colors, finish, get_axes, get_result, new_figure, style, wrap
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 )
 def test_a_figure_ends_as_asked(shown, own, show, return_fig, expected, n_shown):
     figure, axes = new_figure(2, 1)
-    result = finish(figure, axes, own=own, show=show, return_fig=return_fig)
+    result = finish(figure, axes, own=own, title=None, show=show, return_fig=return_fig)
     assert result is {"nothing": None, "axes": axes, "figure": figure}[expected]
     assert len(shown) == n_shown
 
@@ -68,6 +70,79 @@ def test_every_plot_names_the_function_to_call(name):
     made_by = r"uc\.bench\.run" if name.startswith("benchmark") else rf"uc\.tl\.({name}|transfer_labels)"
     with pytest.raises(KeyError, match=f"Call {made_by} first"):
         getattr(uc.pl, name)(ad.AnnData(np.ones((2, 2))), key="lost")
+
+
+def test_categories_have_the_colors_of_scanpy_of_uns_or_of_the_palette(adata_of_types):
+    import scanpy as sc
+
+    for n in (5, 15, 25, 60):
+        adata = adata_of_types(n)
+        uc.pl.embedding_grid(adata, ["X_flat"], ["type"], show=False)
+        shown = [handle.get_color() for handle in plt.gcf().axes[-1].get_legend().legend_handles]
+        sc.pl.embedding(adata, "X_flat", color="type", show=False)
+        assert shown == list(adata.uns["type_colors"])
+    colors = category_colors(["b", "a"], {"a": "red", "b": "#0000ff"})
+    assert colors == {"b": "#0000ff", "a": "#ff0000"}
+    assert category_colors(["a", "b", "c"], "viridis")["c"] == mpl.colors.to_hex(mpl.colormaps["viridis"](1.0))
+    assert category_colors(["a", "b", "c"], ["red", "blue"])["c"] == "#ff0000"
+    adata.uns["type_colors"] = ["#010203"] * 60
+    uc.pl.embedding_grid(adata, ["X_flat"], ["type"], show=False)
+    assert plt.gcf().axes[-1].get_legend().legend_handles[0].get_color() == "#010203"
+    with pytest.raises(ValueError, match="palette has no color for 'b'; its names are 'a'"):
+        category_colors(["a", "b"], {"a": "red"})
+    with pytest.raises(ValueError, match="palette='no' is not a color map"):
+        category_colors(["a"], "no")
+
+
+@pytest.fixture
+def adata_of_types():
+    def make(n: int) -> ad.AnnData:
+        rng = np.random.default_rng(0)
+        names = [f"CD8-positive, alpha-beta memory T cell, CD45RO-positive, {i:02}" for i in range(n)]
+        obs = pd.DataFrame({"type": pd.Categorical(np.array(names)[np.arange(4 * n) % n])}, map(str, range(4 * n)))
+        return ad.AnnData(obs=obs, obsm={"X_flat": rng.normal(size=(4 * n, 2)), "X_e": rng.normal(size=(4 * n, 4))})
+
+    return make
+
+
+@pytest.mark.parametrize("n", [5, 25, 50])
+def test_many_long_names_fit_a_page(adata_of_types, n):
+    adata = adata_of_types(n)
+    reference = adata[:, :].copy()
+    uc.tl.centroid_alignment(
+        adata, reference, groupby="type", use_rep="X_e", baseline=None, min_cells=1, check_space=False, n_permutations=9
+    )
+    uc.tl.silhouette_by_type(adata, groupby="type", use_reps=["X_e", "X_flat"])
+    uc.tl.dendrogram(adata, "type", use_rep="X_e", min_cells=1)
+    figures = (
+        uc.pl.embedding_grid(adata, ["X_flat", "X_flat"], ["type"], return_fig=True),
+        uc.pl.centroid_alignment(adata, view="types", return_fig=True),
+        uc.pl.silhouette_by_type(adata, return_fig=True),
+        uc.pl.dendrogram(adata, return_fig=True),
+    )
+    for figure in figures:
+        check_page(figure)
+        assert figure.get_figheight() < 250 * MM
+
+
+def test_a_title_stands_above_the_figure_or_above_the_axes_of_the_caller(adata_of_types):
+    adata = adata_of_types(5)
+    uc.tl.silhouette_by_type(adata, groupby="type", use_reps=["X_e"])
+    assert uc.pl.silhouette_by_type(adata, title="mine", return_fig=True).get_suptitle() == "mine"
+    _, ax = plt.subplots()
+    uc.pl.silhouette_by_type(adata, title="mine", ax=ax)
+    assert ax.get_title("left") == "mine" or ax.get_title() == "mine"
+
+
+def test_numbers_have_a_color_bar_and_missing_labels_are_gray(adata_of_types):
+    adata = adata_of_types(5)
+    adata.obs["score"] = np.arange(20.0)
+    adata.obs.loc["3", "type"] = np.nan
+    axes = uc.pl.embedding_grid(adata, ["X_flat"], ["score", "type"], cmap="magma", show=False)
+    drawn = axes[0, 0].collections[0]
+    assert drawn.get_cmap().name == "magma"
+    assert sorted(drawn.get_array()) == list(range(20))
+    assert plt.gcf().axes[-1].get_legend().get_texts()[-1].get_text() == "NA"
 
 
 def test_wrapping_loses_no_word():

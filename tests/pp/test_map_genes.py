@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import warnings
 from pathlib import Path
 
@@ -107,7 +106,7 @@ def test_the_well_known_column_that_covers_most_counts_is_found_and_reported(cap
     adata.var["gene_ids"] = ["ENSG00000167286", "x", "x", "x", "x"]
     adata.var["Feature_Name"] = NAMES
     adata.var["my_names"] = NAMES
-    with caplog.at_level(logging.INFO, logger="univerce"):
+    with caplog.at_level("DEBUG", logger="univerce"):
         uc.pp.map_genes(adata, species="human")
     assert adata.var["uce_gene"].tolist() == IDS
     assert adata.uns["uce_gene"]["human"]["gene_key"] == "Feature_Name"

@@ -268,7 +268,7 @@ def test_the_result_survives_a_file(cells, expected, tiny_model, tmp_path, caplo
         np.testing.assert_array_equal(back.obsm["X_uce"], expected)
         params = back.uns["univerce"]["X_uce"]
         assert {**params, "species": list(params["species"])} == cells.uns["univerce"]["X_uce"]
-        assert back.obs["X_uce_missing"].tolist() == [False] * N
+        assert list(back.obs) == list(cells.obs)
         uc.tl.check_same_space(cells, back)
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="univerce"):
@@ -284,11 +284,24 @@ def test_only_the_keys_of_the_result_are_new(cells, expected, tiny_model):
     assert uc.tl.uce_embed(cells, model=tiny_model, key_added="here") is None
     for adata in (copied, cells):
         np.testing.assert_array_equal(adata.obsm["here"], expected)
-        assert (list(adata.obsm), list(adata.obs)) == (["here"], ["here_missing", "here_space"])
+        assert (list(adata.obsm), list(adata.obs)) == (["here"], ["here_space"])
         assert list(adata.uns) == ["organism", "univerce"]
         assert (adata.X != before.X).nnz == 0
         assert adata.var.equals(before.var)
         assert list(adata.obs_names) == list(before.obs_names)
+
+
+def test_one_line_says_what_happened(with_empty, tiny_model, caplog):
+    with_empty.var_names = [*with_empty.var_names[:-1], "no gene"]
+    with caplog.at_level(logging.INFO, logger="univerce"), pytest.warns(UserWarning, match="2 of 30 cells"):
+        uc.tl.uce_embed(with_empty, model=tiny_model)
+    (line,) = caplog.messages
+    n, share = with_empty.n_vars, with_empty.uns["univerce"]["X_uce"]["fraction_counts_mapped"]["human"]
+    assert line.startswith("30 cells embedded with ")
+    assert f"2 without an embedding; {n - 1} of {n} variables are genes of human, with {share:.1%} of the" in line
+    filled = with_empty[FILLED].copy()
+    uc.tl.uce_embed(filled, model=tiny_model)
+    assert "X_uce_missing" not in filled.obs, "left from the call before"
 
 
 def test_cells_without_a_count_in_any_gene_keep_their_row(with_empty, tiny_model):

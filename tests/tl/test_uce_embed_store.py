@@ -216,7 +216,7 @@ def test_official_padding_is_the_same_in_a_store(cells, tiny_model, tmp_path, mo
 
 
 def test_the_log_holds_the_seconds_of_each_stage(cells, tiny_model, tmp_path, caplog):
-    with caplog.at_level("INFO", logger="univerce"):
+    with caplog.at_level("DEBUG", logger="univerce"):
         uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "s.zarr")
     (record,) = [r for r in caplog.records if hasattr(r, "stages")]
     assert set(record.stages) == {"read", "tokenize", "forward", "write", "all"}

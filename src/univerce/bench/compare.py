@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._validate import as_seed, check_whole
+from univerce._validate import as_seed, check_in_memory, check_whole
 from univerce.bench._bootstrap import CELLS, MIN_UNITS, read_units
 from univerce.bench._embedding_scores import BY_TYPE
 from univerce.bench._paired import paired_f1, paired_means, paired_totals
@@ -85,6 +85,7 @@ def compare(
     >>> pairs.loc["kNN accuracy", "winner"], float(pairs.loc["kNN accuracy", "superiority"])
     ('PCA', 1.0)
     """
+    check_in_memory(adata)
     if key not in adata.uns or f"{key}_cells" not in adata.obsm:
         raise KeyError(
             f"adata.uns[{key!r}] is not a benchmark; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. Call "

@@ -68,9 +68,9 @@ def degrade(
     >>> uc.bench.degrade(adata, "few_cells", groupby="cell_type").n_obs
     115
     """
+    check_adata(adata)
     if how not in get_args(How):
         raise ValueError(f"how={how!r} is not known; use one of {', '.join(get_args(How))}.")
-    check_adata(adata)
     seed, x = as_seed(rng), sp.csr_matrix(get_counts(adata, layer), copy=True)
     rows, columns = np.arange(adata.n_obs), np.arange(adata.n_vars)
     names = adata.obs_names.astype(str).to_numpy(dtype=object)

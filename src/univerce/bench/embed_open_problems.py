@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 
+from univerce._validate import check_in_memory
 from univerce.bench._method import Method
 from univerce.bench._runs import checked
 from univerce.bench.method import method as named
@@ -48,6 +49,7 @@ def embed_open_problems(
     >>> uc.bench.embed_open_problems(dataset, "PCA").obsm["X_emb"].shape
     (700, 50)
     """
+    check_in_memory(adata)
     chosen = method if isinstance(method, Method) else named(method)
     data = read_open_problems(adata)
     groupby = "cell_type" if "cell_type" in data.obs else None

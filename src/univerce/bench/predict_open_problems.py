@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._validate import check_in_memory
 from univerce.bench._counts import get_counts
 from univerce.bench._method import Method
 from univerce.bench._query_and_reference import embed_sides, make_sides
@@ -62,6 +63,7 @@ def predict_open_problems(
     >>> bool((found.obs["label_pred"] == test.obs["label"]).mean() > 0.7)
     True
     """
+    check_in_memory(adata)
     chosen = method if isinstance(method, Method) else named(method)
     query, known = _as_counts(adata, "adata"), _as_counts(reference, "reference", label=True)
     query.obs[_LABEL] = pd.Categorical([None] * query.n_obs)

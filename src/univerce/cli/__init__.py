@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in args:
         args.parser.print_help()
         return 0
-    wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "info"} if args.verbose else {})
+    wanted = ({"progress": False} if args.quiet else {}) | ({"verbosity": "hint"} if args.verbose else {})
     wanted |= {name: vars(args)[name] for name in ("device", "precision", "batch_size") if vars(args).get(name)}
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:

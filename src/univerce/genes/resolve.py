@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._settings import HINT
 from univerce._validate import check_counts, get_column, get_counts, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
@@ -84,7 +85,7 @@ def resolve_genes(
             left_out=_left_out(others, counts[i]),
         )
         report.check(mapping.names)
-        logger.info("%s", report)
+        logger.log(HINT, "%s", report)
         rows = np.full(X.shape[1], -1, dtype=np.int32)
         rows[others == ""] = mapping.rows
         resolved[species] = ResolvedGenes(table, rows, report)

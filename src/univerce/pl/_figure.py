@@ -1,15 +1,19 @@
-"""Shared by all plots: paper sizes, a style, colors for color-blind readers, and the handling of axes and figures."""
+"""Shared by all plots: paper sizes, a style, colors, and the handling of axes and figures."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
+from univerce._validate import check_in_memory
+
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 MM: Final = 1 / 25.4  # a millimeter in inches
@@ -47,6 +51,8 @@ _STYLE: Final[dict[Any, Any]] = {
     "legend.fontsize": 6.5,
     "legend.frameon": False,
     "legend.handlelength": 1.2,
+    "figure.titlesize": 7,
+    "figure.titleweight": "bold",
     "figure.dpi": 150,
     "savefig.dpi": 300,
     "pdf.fonttype": 42,  # text stays text in a vector graphic
@@ -79,21 +85,32 @@ def get_axes(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
 
 
 def get_panels(
-    ax: Axes | None, size: tuple[float, float], n: int, *, below: bool = False, **subplots: Any
+    ax: Axes | None, size: tuple[float, float], n: int, *, columns: int = 3, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """``n`` panels side by side (or ``below`` each other) in a new figure, or the axes of the caller for one."""
+    """``n`` panels in rows of ``columns`` in a new figure, or the axes of the caller for one."""
     if ax is None:
-        rows, columns = (n, 1) if below else (1, n)
-        figure, axes = new_figure(*size, nrows=rows, ncols=columns, squeeze=False, **subplots)
-        return figure, list(axes.ravel())
+        columns = min(n, columns)
+        figure, axes = new_figure(*size, nrows=-(-n // columns), ncols=columns, squeeze=False, **subplots)
+        for unused in axes.ravel()[n:]:
+            unused.remove()
+        return figure, list(axes.ravel()[:n])
     if n > 1:
         raise ValueError(f"ax= takes one panel, but there are {n}. Choose one, or leave ax out.")
     figure, ax = get_axes(ax, *size)
     return figure, [ax]
 
 
-def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fig: bool) -> Any:
-    """Return the figure with ``return_fig``; else show it (by default if it is ``own``), or return its axes."""
+def finish(figure: Figure, axes: Any, *, own: bool, title: str | None, show: bool | None, return_fig: bool) -> Any:
+    """Return the figure with ``return_fig``; else show it (by default if it is ``own``), or return its axes.
+
+    The title stands above all panels and legends of a figure that is ``own``, or above the axes of the caller.
+    """
+    if title is not None and own:
+        figure.suptitle(title)
+    elif title is not None:
+        legend = axes.get_legend()  # above the axes
+        height = 0 if legend is None else legend.get_window_extent().height * 72 / figure.dpi
+        axes.set_title(title, pad=6 + height)
     if return_fig:
         return figure
     if show if show is not None else own:
@@ -110,6 +127,7 @@ def finish(figure: Figure, axes: Any, *, own: bool, show: bool | None, return_fi
 
 def get_result(adata: ad.AnnData, key: str, *, made_by: str, needs: Iterable[str] = ()) -> Mapping[str, Any]:
     """Read the result of an analysis from ``uns``; ``KeyError`` names the function to call first."""
+    check_in_memory(adata)
     found = adata.uns.get(key)
     if not isinstance(found, Mapping) or not set(needs) <= set(found):
         state = "does not exist" if found is None else f"is not a result of {made_by}"
@@ -125,7 +143,53 @@ def wrap(labels: Iterable[object], width: int = 32) -> list[str]:
     return [textwrap.fill(str(label), width, break_on_hyphens=True) or str(label) for label in labels]
 
 
-def category_looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Color of each category, and a marker that differs between those of one color."""
-    n = len(PALETTE)
-    return {name: {"color": PALETTE[i % n], "marker": MARKERS[i // n % len(MARKERS)]} for i, name in enumerate(names)}
+def category_colors(
+    names: Sequence[str], palette: str | Sequence[str] | Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Color of each category: those of scanpy by default, or of a palette that scanpy takes.
+
+    ``palette`` is the name of a color map, colors in the order of the categories, or a mapping from them.
+    """
+    import matplotlib as mpl
+    import scanpy as sc
+    from matplotlib.colors import to_hex
+
+    n = len(names)
+    if isinstance(palette, Mapping):
+        if missing := [name for name in names if name not in palette]:
+            raise ValueError(f"palette has no color for {missing[0]!r}; its names are {', '.join(map(repr, palette))}.")
+        colors: Sequence[Any] = [palette[name] for name in names]
+    elif isinstance(palette, str):
+        if palette not in mpl.colormaps:
+            raise ValueError(f"palette={palette!r} is not a color map of matplotlib, such as 'tab20' or 'viridis'.")
+        colors = [mpl.colormaps[palette](i / max(n - 1, 1)) for i in range(n)]
+    elif palette is None:  # as scanpy chooses
+        cycle = mpl.rcParams["axes.prop_cycle"].by_key().get("color", [])
+        known = (cycle, sc.pl.palettes.default_20, sc.pl.palettes.default_28, sc.pl.palettes.default_102)
+        colors = next((colors for colors in known if len(colors) >= n), ["grey"])
+    else:
+        colors = list(palette) or ["grey"]
+    return {name: to_hex(colors[i % len(colors)], keep_alpha=True) for i, name in enumerate(names)}
+
+
+def column_colors(
+    adata: ad.AnnData, column: str, values: pd.Categorical, palette: str | Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Color of each category of a column of ``obs``: of ``palette``, else of ``uns["{column}_colors"]``."""
+    names = list(map(str, values.categories))
+    stated = list(map(str, adata.uns.get(f"{column}_colors", ())))
+    colors = category_colors(names, stated if palette is None and len(stated) >= len(names) else palette)
+    return {name: colors[name] for name in map(str, values.remove_unused_categories().categories)}
+
+
+def text_color(background: Sequence[float]) -> str:
+    """Black or white, whichever is legible on a color."""
+    red, green, blue = background[:3]
+    return "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+
+
+def get_cmap(cmap: str | Colormap | None, default: str) -> Colormap:
+    """Color map of a name, or the default; ``ValueError`` for an unknown name."""
+    import matplotlib as mpl
+
+    return mpl.colormaps.get_cmap(default if cmap is None else cmap)

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import BASELINE, MARKERS, PALETTE, wrap
-from univerce.pl._parts import add_legend, set_rows
+from univerce.pl._figure import BASELINE, MARKERS, MM, PALETTE
+from univerce.pl._parts import Labels, add_legend, fit_labels, named, row_width, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROW, _AROUND, _ENTRY = 0.17, 0.55, 0.14
+_ROW, _AROUND, _ENTRY = 3.4 * MM, 16 * MM, 3.6 * MM
 
 
-def points_height(table: pd.DataFrame) -> float:
-    """Height in inches of the rows, the axis below and the legend above."""
-    lines = sum(1 + 0.6 * text.count("\n") for text in wrap(table.index))
-    return _AROUND + _ROW * max(lines, 2) + _ENTRY * (1 + table.shape[1])
+def points_size(table: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches of the rows, the axis below and the legend above."""
+    labels = _labels(table)
+    return row_width(labels), _AROUND + max(labels.extent, 2 * _ROW) + _ENTRY * (1 + table.shape[1])
 
 
 def draw_points(
@@ -33,15 +33,20 @@ def draw_points(
     """
     table = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index]
     y = np.arange(len(table))
+    label_of = dict(zip(table.columns, named([names[column] for column in table.columns]), strict=True))
     ax.hlines(y, table.min(axis=1), table.max(axis=1), color=BASELINE, linewidth=0.8, zorder=1)
     for i, column in enumerate(table.columns):
         place = y + 0.16 * (i - (table.shape[1] - 1) / 2)  # slightly apart, so that none hides another
         ax.plot(
-            table[column], place, linestyle="none", marker=MARKERS[i % len(MARKERS)], label=names[column],
+            table[column], place, linestyle="none", marker=MARKERS[i % len(MARKERS)], label=label_of[column],
             color=PALETTE[i % len(PALETTE)], markersize=4, markeredgewidth=0.3, markeredgecolor="white",
         )  # fmt: skip
     if chance is not None:
         ax.plot(chance.reindex(table.index), y, "k|", markersize=5, markeredgewidth=0.8, label="random order")
-    set_rows(ax, table.index)
+    set_rows(ax, _labels(table))
     ax.set_xlabel(label, loc="right")  # may extend over the names of the types
     add_legend(ax)
+
+
+def _labels(table: pd.DataFrame) -> Labels:
+    return fit_labels(table.index, least=_ROW)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import BASELINE, MATCH, wrap
-from univerce.pl._parts import add_legend, set_rows
+from univerce.pl._figure import BASELINE, MATCH, MM
+from univerce.pl._parts import Labels, add_legend, fit_labels, mark, row_width, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROW, _AROUND = 0.19, 1.15
+_AROUND = 26 * MM
 
 
 class Series(NamedTuple):
@@ -32,9 +32,15 @@ def by_representation(scores: pd.DataFrame) -> list[Series]:
     return [Series(str(name), part, color) for (name, part), color in zip(parts, (MATCH, BASELINE), strict=False)]
 
 
-def shares_height(series: Sequence[Series], names: Sequence[str]) -> float:
-    """Height in inches of the bars, the axis below and the legend above."""
-    return _AROUND + _ROW * sum(max(len(series), 1.3, 0.7 * (1 + text.count("\n"))) for text in wrap(names))
+def shares_size(series: Sequence[Series], names: Sequence[str]) -> tuple[float, float]:
+    """Width and height in inches of the bars, the axis below and the legend above."""
+    labels = _labels(series, names)
+    return row_width(labels, 55 * MM), _AROUND + labels.extent
+
+
+def _labels(series: Sequence[Series], names: Sequence[str]) -> Labels:
+    least = 0.4 * MM * (fit_labels(names).size - 0.5) * (0.25 + len(series))  # a number beside each bar
+    return fit_labels(names, least=least)
 
 
 def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, label: str, chance: str) -> None:
@@ -42,9 +48,9 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
 
     Each of ``names`` has a bar of every series. ``chance`` is the entry in the legend.
     """
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    labels = _labels(series, names)
     height = 0.8 / len(series)
     for i, (_, table, color) in enumerate(series):
         y = np.arange(len(names)) - 0.4 + (i + 0.5) * height
@@ -57,11 +63,11 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
         ends = np.nanmax([np.zeros(len(y)), share, middle, high], axis=0)
         for end, place, hits, n in zip(ends, y, table["hits"], table["n"], strict=True):
             text = f"{int(hits)} / {int(n)}"
-            ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=6)
-    set_rows(ax, names)
+            ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=labels.size - 0.5)
+    set_rows(ax, labels)
     ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100])
     ax.set_xlabel(label, loc="right")  # may extend over the names
-    handles: list[Line2D | Patch] = [Patch(color=color, label=name) for name, _, color in series]
+    handles: list[Any] = [Patch(color=color, label=name) for name, _, color in series]
     if any(table["chance"].notna().any() for _, table, _ in series):
-        handles.append(Line2D([], [], color="black", linewidth=0.8, marker="|", markersize=4, label=chance))
+        handles.append(mark(chance, color="black", linestyle="-", linewidth=0.8, marker="|", markersize=4))
     add_legend(ax, handles=handles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pandas as pd
 from univerce._device import choose_device
 from univerce._docs import document
 from univerce._keys import X_UCE
+from univerce._settings import HINT
 from univerce._validate import check_key, check_writable, get_modality
 from univerce.embeddings.space import space_column
 from univerce.genes.species_of import SpeciesLike
@@ -100,7 +102,8 @@ def uce_embed(
     ``obsm[key_added]``
         ``[n_obs, output_dim]`` float32 of unit length; NaN for cells without counts in genes of the model.
     ``obs[f"{key_added}_missing"]``
-        Whether a cell has no embedding; a warning reports how many have no counts, or none in genes of the model.
+        Whether a cell has no embedding, if any has none; a warning reports how many have no counts, or none in genes
+        of the model.
     ``obs[f"{key_added}_space"]``
         Model and gene tables of each cell, which stay with it through :func:`anndata.concat`.
     ``uns["univerce"][key_added]``
@@ -123,7 +126,15 @@ def uce_embed(
     >>> uc.tl.uce_embed(adata, "human")
     >>> adata.obsm["X_uce"].shape
     (20, 128)
+
+    A plot, as with any embedding of scanpy:
+
+    >>> import scanpy as sc
+    >>> sc.pp.neighbors(adata, use_rep="X_uce")  # doctest: +SKIP
+    >>> sc.tl.umap(adata)  # doctest: +SKIP
+    >>> sc.pl.umap(adata, color="cell_type")  # doctest: +SKIP
     """
+    began = time.perf_counter()
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r} is not known; use one of {', '.join(PADDINGS)}.")
     check_key(key_added)
@@ -167,16 +178,21 @@ def uce_embed(
 
     if values is not None:
         inputs.adata.obsm[key_added] = values
-        inputs.adata.obs[f"{key_added}_missing"] = missing
+        inputs.adata.obs.drop(columns=f"{key_added}_missing", errors="ignore", inplace=True)
+        if missing.any():
+            inputs.adata.obs[f"{key_added}_missing"] = missing
         inputs.space.write(inputs.adata, key_added)
     elif target is not None:
         if not target.is_complete:
-            obs = {f"{key_added}_missing": missing, space_column(key_added): inputs.space.column(len(missing))}
+            obs = {f"{key_added}_missing": missing} if missing.any() else {}
+            obs |= {space_column(key_added): inputs.space.column(len(missing))}
             target.finish(inputs.params, pd.DataFrame(obs, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
     if inputs.client is None:
-        logger.info("Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}})
-    _report(inputs, missing, n_pooled, key_added)
+        logger.log(
+            HINT, "Stages, which overlap: %s.", stages, extra={"stages": stages.seconds | {"all": stages.total()}}
+        )
+    _report(inputs, missing, n_pooled, key_added, seconds=time.perf_counter() - began)
     return data if copy else None
 
 
@@ -213,7 +229,17 @@ def _collect(
     return values, missing, n_pooled
 
 
-def _report(inputs: Inputs, missing: np.ndarray, n_pooled: int, key: str) -> None:
+def _report(inputs: Inputs, missing: np.ndarray, n_pooled: int, key: str, *, seconds: float) -> None:
+    shares = inputs.params["fraction_counts_mapped"]
+    found = (
+        f"{(genes.rows >= 0).sum():,} of {len(genes.rows):,} variables are genes of {species}, with {share:.1%} of the "
+        "counts"
+        for genes, (species, share) in zip(inputs.genes, shares.items(), strict=True)
+    )
+    logger.info(
+        "%s cells embedded with %s in %.1f s, %s without an embedding; %s.", f"{len(missing):,}",
+        inputs.model.config.model_id, seconds, f"{missing.sum():,}", "; ".join(found),
+    )  # fmt: skip
     if n_pooled:
         logger.warning(
             "%d cells have genes on more chromosomes or scaffolds than fit a sentence; the smallest were pooled.",

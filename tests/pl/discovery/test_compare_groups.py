@@ -33,7 +33,9 @@ def test_points_are_the_shares_of_the_donors(adata):
     ax = uc.pl.compare_groups(adata, view="donors", show=False)
     donors = adata.uns["compare_groups"]["donors"]
     names = ["control", *adata.uns["compare_groups"]["abundance"]["condition"][1:]]
-    assert [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()] == [f"{name} (3 donors)" for name in names]
+    assert [t.get_text().replace("\n", " ") for t in ax.get_yticklabels()] == [
+        f"{name} (3\N{NO-BREAK SPACE}donors)" for name in names
+    ]
     for y, (line, name) in enumerate(zip(ax.lines, names, strict=True)):
         np.testing.assert_allclose(line.get_xdata(), np.sort(100 * donors.loc[donors["condition"] == name, "share"]))
         assert (np.abs(line.get_ydata() - y) < 0.5).all()
@@ -69,7 +71,7 @@ def test_chosen_genes_keep_their_order(adata):
 def test_without_donors_the_largest_changes_are_drawn_hollow(adata):
     uc.tl.compare_groups(adata, condition_key="condition", control="control")
     donors, genes = uc.pl.compare_groups(adata, n_genes=4, show=False)
-    assert donors.get_yticklabels()[0].get_text().replace("\n", " ") == "control (90 cells)"
+    assert donors.get_yticklabels()[0].get_text().replace("\n", " ") == "control (90\N{NO-BREAK SPACE}cells)"
     table = adata.uns["compare_groups"]["table"]
     largest = table.set_index("gene")["log2_fold_change"].abs().groupby(level=0).max().nlargest(4)
     assert {t.get_text() for t in genes.get_yticklabels()} == set(largest.index)

@@ -40,10 +40,11 @@ def test_place_size_and_color_of_a_dot_are_those_of_the_table(adata, value):
     }
     table = means[(means["n_cells"] > 0)].dropna(subset=[value or "toward"])
     assert set(drawn) == set(zip(table["deletion"], table["group"], strict=True))
+    full = max(size for size, _ in drawn.values()) / (table["n_expressing"] / table["n_cells"]).max()
     for _, row in table.iterrows():
         size, color = drawn[row["deletion"], row["group"]]
         assert color == pytest.approx(row[value or "toward"])
-        assert size == pytest.approx(40 * row["n_expressing"] / row["n_cells"])
+        assert size == pytest.approx(full * row["n_expressing"] / row["n_cells"])
     low, high = dots.get_clim()
     assert low == (-high if value is None else 0)
     assert high == pytest.approx(np.abs(table[value or "toward"]).max())

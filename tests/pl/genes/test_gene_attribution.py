@@ -31,7 +31,7 @@ def test_bars_are_the_largest_means_and_lines_the_quartiles(adata):
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], mean[largest], rtol=1e-5)
     segments = np.array(ax.collections[0].get_segments())[:, :, 0].T
     np.testing.assert_allclose(segments, np.quantile(mine[:, largest], [0.25, 0.75], axis=0), rtol=1e-5)
-    assert ax.get_title("left") == "T (10 cells)"
+    assert ax.get_title("left") == "T (10\N{NO-BREAK SPACE}cells)"
 
 
 def test_groups_are_drawn_side_by_side(adata):

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from univerce.pl._figure import MATCH, MISMATCH, wrap
+from univerce.pl._figure import MATCH, MISMATCH, MM
+from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, mark, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
+_CELL = 4.6 * MM
 _MARKS: dict[str, dict[str, Any]] = {
     "same": {"marker": "o", "color": MATCH, "label": "nearest: same type"},
     "match": {
@@ -23,46 +26,50 @@ _MARKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def draw_heatmap(ax: Axes, pairs: pd.DataFrame, name: str) -> None:
+def heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches of the heat map with all its labels."""
+    labels = fit_grid(pairs["query"].unique(), pairs["reference"].unique(), cell=_CELL)
+    return grid_size(labels, above=11 * MM)
+
+
+def draw_heatmap(ax: Axes, pairs: pd.DataFrame, name: str, cmap: str | Colormap | None) -> None:
     """Draw the pairs of one representation, named ``name``."""
+    import matplotlib as mpl
     from matplotlib.colors import LinearSegmentedColormap
 
     distance = pairs.pivot_table("distance", "query", "reference", aggfunc="mean", observed=True)
     rows, columns, n_shared = _order(distance)
-    grays = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"]).with_extremes(bad="#F3EFE6")
-    image = ax.imshow(distance.loc[rows, columns].to_numpy(float), cmap=grays, aspect="auto", interpolation="none")
-    ax.set_xticks(range(len(columns)), wrap(columns), rotation=90)
-    ax.set_yticks(range(len(rows)), wrap(rows))
-    ax.set(xlabel="Reference", ylabel="Query")
-    ax.tick_params(length=0)
+    grays = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"])
+    colors = (grays if cmap is None else mpl.colormaps.get_cmap(cmap)).with_extremes(bad="#F3EFE6")
+    image = ax.imshow(distance.loc[rows, columns].to_numpy(float), cmap=colors, aspect="auto", interpolation="none")
+    row_labels, column_labels = fit_grid(rows, columns, cell=_CELL)
+    set_rows(ax, row_labels)
+    set_columns(ax, column_labels)
+    ax.set(xlabel="Reference", ylabel="Query", ylim=(len(rows) - 0.5, -0.5))
     ax.spines[["top", "right"]].set_visible(True)
     for draw_line, labels in ((ax.axhline, rows), (ax.axvline, columns)):
         if 0 < n_shared < len(labels):
             draw_line(n_shared - 0.5, color="black", linewidth=0.6)
-    _draw_marks(ax, pairs, rows, columns)
-    colors = ax.figure.colorbar(image, ax=ax, shrink=0.6, aspect=30, pad=0.02)
-    colors.set_label(f"Distance of centroids, {name}")
-    colors.outline.set_linewidth(0.4)
+    _draw_marks(ax, pairs, rows, columns, row_labels.pitch / MM)
+    add_colorbar(ax, image, f"Distance of centroids, {name}", height=body_height(row_labels))
 
 
-def _draw_marks(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[str]) -> None:
+def _draw_marks(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[str], pitch: float) -> None:
     """Mark the nearest type of the reference, with a size by its share of tissues, and the same type."""
-    from matplotlib.lines import Line2D
-
+    full = min(4.5, 2 * pitch)  # points
     least = pairs.groupby(["tissue", "query"], observed=True)["rank_cross"].transform("min")
     nearest = pairs[pairs["rank_cross"] == least].groupby(["query", "reference"], observed=True).size()
     n_tissues = pairs.groupby("query", observed=True)["tissue"].nunique()
     place = {label: x for x, label in enumerate(columns)}
     for query, reference, n in nearest.reset_index().itertuples(index=False):
         kind = "same" if query == reference else "other" if query in place else "absent"
-        size = 1.5 + 3 * n / n_tissues[query]
+        size = full * (1 + 2 * n / n_tissues[query]) / 3
         ax.plot(place[reference], rows.index(query), linestyle="none", **_MARKS[kind] | {"markersize": size})
     for y, row in enumerate(rows):
         if row in place:
-            ax.plot(place[row], y, linestyle="none", **_MARKS["match"])
-    handles = [Line2D([], [], linestyle="none", **{"markersize": 4.5} | mark) for mark in _MARKS.values()]
-    # may extend over the names of the rows
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.02, 1), ncols=2, columnspacing=1, handletextpad=0.2)
+            ax.plot(place[row], y, linestyle="none", **_MARKS["match"] | {"markersize": 1.45 * full})
+    handles = [mark(**{"markersize": 4.5} | look) for look in _MARKS.values()]
+    add_legend(ax, handles=handles, ncols=2, columnspacing=1, handletextpad=0.2)
 
 
 def _order(distance: pd.DataFrame) -> tuple[list[str], list[str], int]:

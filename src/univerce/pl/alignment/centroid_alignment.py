@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import anndata as ad
@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce.pl._figure import DOUBLE, MM, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl._shares import Series, by_representation, draw_shares, shares_height
-from univerce.pl.alignment._heatmap import draw_heatmap
+from univerce.pl._figure import DOUBLE, finish, get_axes, get_result, style
+from univerce.pl._shares import Series, by_representation, draw_shares, shares_size
+from univerce.pl.alignment._heatmap import draw_heatmap, heatmap_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 View = Literal["both", "types", "scores"]
-_LINE = 2.9 * MM
 _AMONG = {"either": "of both data sets", "cross": "of the reference"}
 
 
@@ -33,6 +33,8 @@ def centroid_alignment(
     score: Literal["either", "cross"] = "either",
     k: int | None = None,
     key: str = "centroid_alignment",
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -59,7 +61,7 @@ def centroid_alignment(
         Tissue of the heat map; ``None`` for all of them.
     score, k
         Score of the bars of each tissue; ``None`` is the largest ``k``. Without tissues, all scores are drawn.
-    %(figure)s
+    %(cmap, figure)s
     %(drawn)s
     ValueError
         If ``view``, ``representation``, ``tissue_name``, ``score`` or ``k`` is not in the result, or ``ax`` is given
@@ -69,9 +71,9 @@ def centroid_alignment(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
+    >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> _ = uc.tl.centroid_alignment(query, reference, use_rep="X_toy", check_space=False)
+    >>> _ = uc.tl.centroid_alignment(query, reference)
     >>> axes = uc.pl.centroid_alignment(query, show=False)
     >>> len(axes)
     2
@@ -91,20 +93,19 @@ def centroid_alignment(
     series, names, label = _bars(scores, score, k)
 
     with style():
-        types_size = _heatmap_size(pairs)
-        scores_size = (SINGLE if view == "scores" else 75 * MM, shares_height(series, names))
+        sizes = {"types": heatmap_size(pairs), "scores": shares_size(series, names)}
         if view == "both":
-            page = max(DOUBLE, types_size[0] + scores_size[0])
-            size = figsize or (page, max(types_size[1], scores_size[1]))
-            figure, axes = _side_by_side(size, [page - scores_size[0], scores_size[0]], scores_size[1])
+            figure, axes = _side_by_side(list(sizes.values()), figsize)
         else:
-            figure, one = get_axes(ax, *(figsize or (types_size if view == "types" else scores_size)))
+            figure, one = get_axes(ax, *(figsize or sizes[view]))
             axes = np.array([one])
         if view != "scores":
-            draw_heatmap(axes[0], pairs, name)
+            draw_heatmap(axes[0], pairs, name, cmap)
         if view != "types":
             draw_shares(axes[-1], series, names, label=label, chance="shuffled types")
-        return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
+        return finish(
+            figure, axes if view == "both" else axes[0], own=ax is None, title=title, show=show, return_fig=return_fig
+        )
 
 
 def _choose(value: Any, among: Iterable[Any], name: str) -> Any:
@@ -127,25 +128,20 @@ def _bars(scores: pd.DataFrame, score: str, k: int) -> tuple[list[Series], list[
     return by_representation(scores), list(dict.fromkeys(names)), label
 
 
-def _heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:
-    """Width and height of the heat map with all its labels."""
-    query, reference = (_label_size(pairs[side].unique()) for side in ("query", "reference"))
-    return max(query[1] + reference[0] + 25 * MM, SINGLE), reference[1] + max(query[0], 36 * MM) + 22 * MM
-
-
-def _label_size(labels: Iterable[object]) -> tuple[float, float]:
-    """Inches across the lines of all labels, and along the longest line."""
-    lines = [label.split("\n") for label in wrap(labels)]
-    most = max((len(label) for label in lines), default=1)
-    return len(lines) * most * _LINE, max((len(line) for label in lines for line in label), default=0) * 1.25 * MM
-
-
-def _side_by_side(size: tuple[float, float], widths: list[float], height: float) -> tuple[Figure, np.ndarray]:
-    """Create a figure of two independent parts, the right one at the top with the given height."""
+def _side_by_side(parts: Sequence[tuple[float, float]], size: tuple[float, float] | None) -> tuple[Figure, np.ndarray]:
+    """Create a figure of two independent parts: side by side if they fit a page, else below each other."""
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=size, layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=widths)[0]
-    if size[1] > height:
-        right = right.subfigures(2, 1, squeeze=False, height_ratios=[height, size[1] - height])[0, 0]
-    return figure, np.array([left.subplots(), right.subplots()])
+    (left, upper), (right, lower) = parts
+    beside = left + right <= DOUBLE
+    figure = plt.figure(
+        figsize=size or ((left + right, max(upper, lower)) if beside else (max(left, right), upper + lower)),
+        layout="constrained",
+    )
+    if beside:
+        first, second = figure.subfigures(1, 2, squeeze=False, width_ratios=[left, right])[0]
+        if lower < upper:
+            second = second.subfigures(2, 1, squeeze=False, height_ratios=[lower, upper - lower])[0, 0]
+    else:
+        first, second = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper, lower])[:, 0]
+    return figure, np.array([first.subplots(), second.subplots()])

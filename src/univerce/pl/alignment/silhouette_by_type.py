@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._points import draw_points, points_height
+from univerce.pl._figure import CHANCE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ def silhouette_by_type(
     adata: ad.AnnData,
     *,
     key: str = "silhouette_by_type",
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -39,11 +40,12 @@ def silhouette_by_type(
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_cycle"] = adata.obs[["S_score", "G2M_score"]].to_numpy()
-    >>> adata.obsm["X_noise"] = adata.obsm["X_cycle"][::-1]
-    >>> _ = uc.tl.silhouette_by_type(adata, groupby="phase", use_reps=["X_cycle", "X_noise"])
+    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_pca"] = sc.pp.pca(sc.pp.log1p(adata.X.astype("float32")), n_comps=50)
+    >>> _ = uc.tl.silhouette_by_type(adata, use_reps=["X_uce", "X_pca"])
     >>> uc.pl.silhouette_by_type(adata, show=False)
     <Axes: ...>
     """
@@ -51,8 +53,8 @@ def silhouette_by_type(
     won = found["summary"].set_index("use_rep")["share_won"]
     table = found["table"].pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        figure, axes = get_axes(ax, *(figsize or points_size(table)))
         axes.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
         names = {name: f"{name}: wins {100 * share:.0f} %" for name, share in won.items()}
         draw_points(axes, table, names, label="Mean silhouette, scaled to [0, 1]")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

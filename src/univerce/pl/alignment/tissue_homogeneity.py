@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import by_representation, draw_shares, shares_height
+from univerce.pl._figure import finish, get_axes, get_result, style
+from univerce.pl._shares import by_representation, draw_shares, shares_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ def tissue_homogeneity(
     by: Literal["type", "tissue"] = "type",
     k: int | None = None,
     key: str = "tissue_homogeneity",
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -49,8 +50,8 @@ def tissue_homogeneity(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    >>> _ = uc.tl.tissue_homogeneity(adata, tissue_key="phase", use_rep="X_toy")
+    >>> uc.tl.uce_embed(adata)
+    >>> _ = uc.tl.tissue_homogeneity(adata, tissue_key="phase")
     >>> uc.pl.tissue_homogeneity(adata, show=False)
     <Axes: ...>
     """
@@ -65,7 +66,7 @@ def tissue_homogeneity(
     names = list(dict.fromkeys(table["name"].astype(str)))
     series = by_representation(table)
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
+        figure, axes = get_axes(ax, *(figsize or shares_size(series, names)))
         label = f"Centroids with the same type of another\ntissue in the top {k} (%)"
         draw_shares(axes, series, names, label=label, chance="shuffled types")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

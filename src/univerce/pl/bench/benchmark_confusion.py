@@ -8,13 +8,15 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_result, style, wrap
+from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style, text_color
+from univerce.pl._parts import add_colorbar, body_height, fit_grid, grid_size, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_CELL, _AROUND = 5 * MM, 38 * MM
+_CELL, _NARROW = 5 * MM, 3.5 * MM  # numbers do not fit narrow cells
 
 
 @document
@@ -23,6 +25,8 @@ def benchmark_confusion(
     method: str,
     *,
     key: str = "benchmark",
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -38,7 +42,7 @@ def benchmark_confusion(
         Annotated data, after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
     method
         Name of the method.
-    %(figure)s
+    %(cmap, figure)s
     %(drawn)s
     ValueError
         If the method has no labels across batches.
@@ -65,20 +69,21 @@ def benchmark_confusion(
     sizes = counts.sum(axis=1)
     share = counts.div(sizes, axis=0)
     with style():
-        size = (_AROUND + len(types) * _CELL + 12 * MM, _AROUND + len(share) * _CELL)
-        figure, axes = get_axes(ax, *(figsize or size))
-        axes.imshow(share, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+        rows, columns = fit_grid(share.index, types, cell=_CELL)
+        figure, axes = get_axes(ax, *(figsize or grid_size((rows, columns))))
+        image = axes.imshow(share, cmap=get_cmap(cmap, SEQUENTIAL), vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(share.to_numpy()):
-            if value >= 0.005:
-                text, color = f"{value:.2f}".replace("0.", "."), "black" if value > 0.6 else "white"
+            if value >= 0.005 and columns.pitch > _NARROW:
+                text, color = f"{value:.2f}".replace("0.", "."), text_color(image.to_rgba(value))
                 axes.text(column, row, text, ha="center", va="center", size=5, color=color)
         for row, n in enumerate(sizes):
-            axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=5.5)
-        axes.set_xticks(range(len(types)), wrap(types, 60), rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(share)), wrap(share.index, 24))
-        axes.tick_params(length=0)
+            axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=rows.size - 0.5)
+        set_rows(axes, rows)
+        set_columns(axes, columns)
+        axes.set_ylim(len(share) - 0.5, -0.5)
         axes.spines[:].set_visible(False)
         axes.set(xlabel="Predicted", ylabel="Type")
         right = float(np.sum([counts.loc[t, t] for t in counts.index]) / counts.to_numpy().sum())
         axes.set_title(f"{method}: {right:.0%} correct")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        add_colorbar(axes, image, "Share of the type", height=body_height(rows))
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

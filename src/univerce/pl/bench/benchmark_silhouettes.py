@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._points import draw_points, points_height
+from univerce.pl._figure import CHANCE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ def benchmark_silhouettes(
     adata: ad.AnnData,
     key: str = "benchmark",
     *,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -58,8 +59,8 @@ def benchmark_silhouettes(
         )
     table = mine.pivot_table(index="group", columns="method", values="value", sort=False)[list(won.index)]
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE * 1.25, points_height(table))))
+        figure, axes = get_axes(ax, *(figsize or points_size(table)))
         axes.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
         names = {name: f"{name}: wins {100 * share:.0f} %" for name, share in won.items()}
         draw_points(axes, table, names, label="Mean silhouette, scaled to [0, 1]")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

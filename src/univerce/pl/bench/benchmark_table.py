@@ -10,11 +10,26 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce.pl._figure import BASELINE, DOUBLE, MATCH, MM, SEQUENTIAL, finish, get_axes, get_result, style
+from univerce.pl._figure import (
+    BASELINE,
+    DOUBLE,
+    MATCH,
+    MM,
+    SEQUENTIAL,
+    SINGLE,
+    finish,
+    get_axes,
+    get_cmap,
+    get_result,
+    style,
+    text_color,
+)
+from univerce.pl._parts import mark
 from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked, trained_on
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 COLUMNS: Final = {
@@ -33,7 +48,7 @@ _SHORT = {
     "scGraph Corr-Weighted": "scGraph",
 }
 _WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
-_ROW, _AROUND = 5.2 * MM, 34 * MM
+_ROW, _COLUMN, _AROUND = 5.2 * MM, 9 * MM, 40 * MM
 
 
 @document
@@ -43,6 +58,8 @@ def benchmark_table(
     *,
     sort_by: str = "Total",
     metrics: Sequence[str] | None = None,
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -63,7 +80,7 @@ def benchmark_table(
         Metric to sort by; if it was not computed (one batch), the accuracy of neighbors.
     metrics
         Metrics to draw; ``None`` for all.
-    %(figsize, ax, show, return_fig)s
+    %(cmap, title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
         If a metric was not computed.
@@ -87,8 +104,10 @@ def benchmark_table(
     order = ranked(mean[by], control)
     n_methods = sum(not control.get(name, False) for name in order)
     with style():
-        figure, axes = get_axes(ax, *(figsize or (DOUBLE, _AROUND + (len(order) + 0.5) * _ROW)))
-        x = _places(kinds)
+        x, colors = _places(kinds), get_cmap(cmap, SEQUENTIAL)
+        longest = max(map(len, names.values()))
+        width = min(DOUBLE, 1.2 * MM * longest + _COLUMN * (max(x.values()) + 3))
+        figure, axes = get_axes(ax, *(figsize or (max(SINGLE, width), _AROUND + (len(order) + 0.5) * _ROW)))
         for row, name in enumerate(order):
             y = row + 0.4 * (row >= n_methods)
             axes.text(-0.6, y, names[name], ha="right", va="center", style="italic" if control.get(name) else "normal")
@@ -102,18 +121,20 @@ def benchmark_table(
                 elif column in _BARS:
                     _draw_bar(axes, x[column], y, value, deviation)
                 else:
-                    _draw_disc(axes, x[column], y, value, mean[column])
+                    _draw_disc(axes, x[column], y, value, mean[column], colors)
         _head(axes, kinds, x)
         last = len(order) - 1 + 0.4 * (n_methods < len(order))
         if 0 < n_methods < len(order):
             axes.axhline(n_methods - 0.3, color=BASELINE, linewidth=0.6, xmin=0)
         axes.set(xlim=(-0.7, max(x.values()) + 1.1), ylim=(last + 0.6, -0.7), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
+        if not _BARS.issuperset(columns):
+            _add_scale(axes, colors)
         axes.annotate(
-            _caption(found["params"], spread, names, found["runs"]), (0, 0), (0, -3), xycoords="axes fraction",
+            _caption(found["params"], spread, names, found["runs"]), (0, 0), (0, -14), xycoords="axes fraction",
             textcoords="offset points", va="top", size=5.5, color="#444444", wrap=True,
         )  # fmt: skip
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
 def _kinds(mean: pd.DataFrame, metrics: Sequence[str] | None) -> dict[str, list[str]]:
@@ -145,14 +166,22 @@ def _draw_bar(ax: Axes, x: float, y: float, value: float, spread: float) -> None
     ax.text(left + 0.95, y, text, ha="left", va="center", size=5.5)
 
 
-def _draw_disc(ax: Axes, x: float, y: float, value: float, column: pd.Series) -> None:
-    import matplotlib as mpl
-
+def _draw_disc(ax: Axes, x: float, y: float, value: float, column: pd.Series, colors: Colormap) -> None:
     low, high = column.min(), column.max()
     share = 0.5 if high <= low else (value - low) / (high - low)
-    ax.plot(x, y, "o", markersize=10.5, color=mpl.colormaps[SEQUENTIAL](share), markeredgewidth=0)
+    ax.plot(x, y, "o", markersize=10.5, color=colors(share), markeredgewidth=0)
     text = f"{value:.2f}".replace("0.", ".")
-    ax.text(x, y, text, ha="center", va="center", size=5.5, color="white" if share < 0.6 else "black")
+    ax.text(x, y, text, ha="center", va="center", size=5.5, color=text_color(colors(share)))
+
+
+def _add_scale(ax: Axes, colors: Colormap) -> None:
+    """Say what the colors of the discs are, below the table."""
+    look: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+    handles = [mark(name, color=colors(x), **look) for name, x in (("lowest", 0.0), ("highest of a column", 1.0))]
+    ax.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0, 0), borderaxespad=0, ncols=2, columnspacing=1,
+        handletextpad=0.2, fontsize=5.5,
+    )  # fmt: skip
 
 
 def _head(ax: Axes, kinds: dict[str, list[str]], x: dict[str, float]) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, style, wrap
+from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, get_cmap, style, text_color, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_ROW, _AROUND = 5.2 * MM, 26 * MM
+_ROW, _COLUMN, _LEFT, _AROUND = 5.2 * MM, 22 * MM, 55 * MM, 26 * MM
 
 
 @document
 def transfer_table(
-    scores: pd.DataFrame,
+    scores: pd.DataFrame | Mapping[str, pd.DataFrame],
     *,
     metric: str = "logistic accuracy",
     published: pd.DataFrame | None = None,
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -35,12 +39,13 @@ def transfer_table(
     Parameters
     ----------
     scores
-        Scores of :func:`univerce.bench.run_transfer`, concatenated, with the names of the pairs in a column ``pair``.
+        Scores of :func:`univerce.bench.run_transfer`, or a mapping from the names of the pairs to them. Concatenated
+        scores have the names in a column ``pair``.
     metric
         Score to draw.
     published
         Rows of :func:`univerce.bench.published`.
-    %(figsize, ax, show, return_fig)s
+    %(cmap, title, figsize, ax, show, return_fig)s
 
     Returns
     -------
@@ -57,9 +62,13 @@ def transfer_table(
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> scores = uc.bench.run_transfer(query, reference, groupby="cell_type", methods=["PCA", "HVG"])
-    >>> uc.pl.transfer_table(scores.assign(pair="halves"), show=False)
+    >>> uc.pl.transfer_table({"second half to first": scores}, show=False)
     <Axes: ...>
     """
+    if isinstance(scores, Mapping):
+        scores = pd.concat([table.assign(pair=name) for name, table in scores.items()])
+    elif "pair" not in scores:
+        scores = scores.assign(pair="query")
     mine = scores[(scores["metric"] == metric) & (scores["group"] == "all")]
     if mine.empty:
         known = ", ".join(map(repr, scores["metric"].unique()))
@@ -69,16 +78,18 @@ def transfer_table(
     below = [] if published is None else list(published.itertuples(index=False))
     n_rows = len(wide) + len(below) + (1.2 if below else 0)
     with style():
-        import matplotlib as mpl
+        from matplotlib.patches import Rectangle
 
-        figure, axes = get_axes(ax, *(figsize or (DOUBLE, _AROUND + n_rows * _ROW)))
+        colors = get_cmap(cmap, SEQUENTIAL)
+        width = DOUBLE if below else min(DOUBLE, _LEFT + wide.shape[1] * _COLUMN)
+        figure, axes = get_axes(ax, *(figsize or (width, _AROUND + n_rows * _ROW)))
         for (row, column), value in np.ndenumerate(wide.to_numpy(float)):
             if np.isnan(value):
                 axes.text(column, row, "–", ha="center", va="center", color=BASELINE)
                 continue
-            color = mpl.colormaps[SEQUENTIAL](np.clip(value, 0, 1))
-            axes.add_patch(mpl.patches.Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=color, linewidth=0))
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color="black" if value > 0.6 else "white")
+            color = colors(float(np.clip(value, 0, 1)))
+            axes.add_patch(Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=color, linewidth=0))
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=text_color(color))
         labels = list(wide.index)
         places = list(np.arange(len(wide), dtype=float))
         if below:
@@ -97,4 +108,4 @@ def transfer_table(
         axes.spines[:].set_visible(False)
         axes.set(xlim=(-0.5, wide.shape[1] - 0.5), ylim=(n_rows - 0.4, -0.6))
         axes.set_xlabel(f"{metric}, mean over seeds")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

@@ -12,8 +12,20 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._validate import check_whole
-from univerce.pl._figure import BASELINE, DOUBLE, MARKERS, MM, PALETTE, SINGLE, finish, get_panels, get_result, style
-from univerce.pl._parts import add_legend, set_rows
+from univerce.pl._figure import (
+    BASELINE,
+    DOUBLE,
+    MARKERS,
+    MM,
+    PALETTE,
+    SINGLE,
+    finish,
+    get_panels,
+    get_result,
+    style,
+    wrap,
+)
+from univerce.pl._parts import add_legend, fit_labels, mark, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +43,7 @@ def compare_groups(
     view: View = "both",
     genes: Sequence[str] | None = None,
     n_genes: int = 20,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -54,7 +67,7 @@ def compare_groups(
         changes), highest fold change first.
     n_genes
         Number of these genes.
-    %(figsize, ax, show, return_fig)s
+    %(title, figsize, ax, show, return_fig)s
     %(drawn)s
         Also if a gene was not compared.
     ValueError
@@ -91,7 +104,7 @@ def compare_groups(
                 _draw_donors(panel, result["donors"], result["abundance"], least)
             else:
                 _draw_genes(panel, changes, result["params"])
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
 def _changes(table: pd.DataFrame, genes: Sequence[str] | None, n: int) -> pd.DataFrame:
@@ -122,7 +135,10 @@ def _draw_donors(ax: Axes, donors: pd.DataFrame, abundance: pd.DataFrame, n_rows
     ax.hlines(rows, 100 * (means - errors), 100 * (means + errors), color="black", linewidth=0.8)
     of = "donors" if len(donors) else "cells"
     numbers = zip(abundance["condition"], abundance[f"n_{of}"], strict=True)
-    set_rows(ax, [f"{name} ({n:,} {of})" for name, n in numbers], n_rows=max(n_rows, len(rows)), width=20)
+    labels = fit_labels([f"{name} ({n:,}\N{NO-BREAK SPACE}{of})" for name, n in numbers], width=24)
+    set_rows(ax, labels, n_rows=max(n_rows, len(rows)))
+    bar = mark("mean with standard error", color="black", linestyle="-", marker="|", markersize=7)
+    add_legend(ax, handles=[mark(of[:-1], color=PALETTE[0], marker="o", markersize=3.5), bar] if len(donors) else [bar])
     ax.set_xlim(-0.02 * right, 1.4 * right)
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= min(100, 1.4 * right)])
     ax.set_xlabel("Found cells of a donor (%)" if len(donors) else "Found cells (%)", loc="right")
@@ -139,8 +155,8 @@ def _draw_genes(ax: Axes, changes: pd.DataFrame, params: Mapping[str, Any]) -> N
         ax.hlines(place, 0, value, color=look["color"], linewidth=0.6, alpha=0.5)
         for which, face in ((significant, look["color"]), (~significant, "white")):
             ax.plot(value[which], place[which], linestyle="none", markerfacecolor=face, markeredgewidth=0.7, **look)
-        ax.plot([], [], linestyle="none", label=str(group), **look)
-    set_rows(ax, changes.index, italic=True)
+        ax.plot([], [], linestyle="none", label=wrap([group], 60)[0], **look)
+    set_rows(ax, fit_labels(changes.index), italic=True)
     meaning = "filled: adjusted p-value below 0.05" if params["donor_key"] else "cells without donors: no test"
     ax.set_xlabel(f"log2 fold change against {params['control']}\n{meaning}", loc="right")
     add_legend(ax)

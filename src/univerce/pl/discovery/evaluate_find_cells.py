@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import SINGLE, finish, get_axes, get_result, style
-from univerce.pl._points import draw_points, points_height
+from univerce.pl._figure import finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ def evaluate_find_cells(
     adata: ad.AnnData,
     key: str = "evaluate_find_cells",
     *,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -51,8 +52,8 @@ def evaluate_find_cells(
     table = scores.pivot(index="type", columns="use_rep", values="average_precision")[keys]
     chance = scores.drop_duplicates("type").set_index("type")["prevalence"]
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        figure, axes = get_axes(ax, *(figsize or points_size(table)))
         names = {name: f"{name}: {mean:.2f}" for name, mean in table.mean().items()}
         draw_points(axes, table, names, label="Average precision\nof finding the hidden type", chance=chance)
         axes.set_xlim(-0.02, 1.02)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import CHANCE, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._points import draw_points, points_height
+from univerce.pl._figure import CHANCE, finish, get_axes, get_result, style
+from univerce.pl._points import draw_points, points_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ def evaluate_ood_score(
     adata: ad.AnnData,
     key: str = "ood_evaluation",
     *,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -39,10 +40,12 @@ def evaluate_ood_score(
 
     Examples
     --------
+    >>> import scanpy as sc
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_cycle"] = adata.obs[["S_score", "G2M_score"]].to_numpy()
-    >>> _ = uc.tl.evaluate_ood_score(adata, groupby="phase", use_reps="X_cycle")
+    >>> uc.tl.uce_embed(adata)
+    >>> adata.obsm["X_pca"] = sc.pp.pca(sc.pp.log1p(adata.X.astype("float32")), n_comps=50)
+    >>> _ = uc.tl.evaluate_ood_score(adata, use_reps=["X_uce", "X_pca"])
     >>> uc.pl.evaluate_ood_score(adata, show=False)
     <Axes: ...>
     """
@@ -53,7 +56,7 @@ def evaluate_ood_score(
         name: f"{name}: mean {row['auroc']:.2f}, {100 * row['flagged']:.0f} % flagged" for name, row in means.iterrows()
     }
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, points_height(table))))
+        figure, axes = get_axes(ax, *(figsize or points_size(table)))
         axes.axvline(0.5, color=CHANCE, linewidth=0.8, zorder=0)
         draw_points(axes, table, names, label="AUROC of cells of a held-out type")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

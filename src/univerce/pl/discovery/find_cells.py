@@ -10,14 +10,14 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._validate import check_whole
-from univerce.pl._figure import BASELINE, CHANCE, DOUBLE, MATCH, MM, SINGLE, finish, get_panels, get_result, style, wrap
-from univerce.pl._parts import set_rows
+from univerce.pl._figure import BASELINE, CHANCE, DOUBLE, MATCH, MM, finish, get_panels, get_result, style, wrap
+from univerce.pl._parts import fit_labels, row_width, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW, _LINE, _AROUND = 4.2 * MM, 2.8 * MM, 22 * MM
+_ROW, _AROUND = 3.6 * MM, 27 * MM
 _MIN_ROWS = 3
 
 
@@ -28,6 +28,7 @@ def find_cells(
     *,
     by: str | None = None,
     n_top: int = 20,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -48,7 +49,7 @@ def find_cells(
         Column that cells were counted by; ``None`` plots all of them side by side.
     n_top
         Most rows of a column; the title states if there are more.
-    %(figsize, ax, show, return_fig)s
+    %(title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
         If cells were not counted by ``by``, or by any column, or ``ax`` is given for several.
@@ -59,7 +60,7 @@ def find_cells(
     >>> cells = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(cells)
     >>> adata, known = cells[::2].copy(), cells[1::2].copy()
-    >>> uc.tl.find_cells(adata, known, groupby="cell_type", groups="Dendritic", abundance_by="phase")
+    >>> uc.tl.find_cells(adata, known, groupby="cell_type", groups="Dendritic", abundance_by="cell_type")
     >>> uc.pl.find_cells(adata, show=False)
     <Axes: ...>
     """
@@ -74,18 +75,21 @@ def find_cells(
         raise ValueError(f"by={by!r} was not counted by; choose from {available}.")
     parts = columns if by is None else {by: columns[by]}
     n_rows = max(_MIN_ROWS, *(min(len(part), n_top) for part in parts.values()))
-    n_lines = max(label.count("\n") + 1 for part in parts.values() for label in wrap(part["group"].iloc[:n_top]))
-    height = n_rows * (_ROW + (n_lines - 1) * _LINE) + _AROUND
+    narrow = 24 if len(parts) > 2 else 32 if len(parts) > 1 else None
+    labels = [fit_labels(part["group"].iloc[:n_top], least=_ROW, width=narrow) for part in parts.values()]
     false_rate = float(result["scores"]["false_positive_rate_high"])
     with style():
-        size = figsize or (SINGLE if len(parts) == 1 else DOUBLE, height)
-        figure, axes = get_panels(ax, size, len(parts))
-        for panel, (name, part) in zip(axes, parts.items(), strict=True):
-            _draw(panel, name, part, n_top, n_rows, false_rate)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        n_below = -(-len(parts) // 3)
+        height = n_below * (n_rows * max(fitted.pitch for fitted in labels) + _AROUND)
+        width = row_width(labels[0], 50 * MM) if len(parts) == 1 else DOUBLE
+        figure, axes = get_panels(ax, figsize or (width, height), len(parts))
+        for panel, fitted, (name, part) in zip(axes, labels, parts.items(), strict=True):
+            _draw(panel, name, part, n_top, false_rate)
+            set_rows(panel, fitted, n_rows=n_rows)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
-def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, false_rate: float) -> None:
+def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, false_rate: float) -> None:
     top = table.iloc[:n_top]
     y = np.arange(len(top))
     share, low, high = (100 * top[column].to_numpy(float) for column in ("share", "low", "high"))
@@ -96,8 +100,7 @@ def _draw(ax: Axes, name: str, table: pd.DataFrame, n_top: int, n_rows: int, fal
     for row, end, n_found, n_cells in zip(y, np.nan_to_num(high), top["n_found"], top["n_cells"], strict=True):
         text = f"{int(n_found):,} / {int(n_cells):,}" if n_cells else "no embedding"
         ax.annotate(text, (end, row), (3, 0), textcoords="offset points", va="center", size=6)
-    set_rows(ax, top["group"], n_rows=n_rows)
     ax.set_xlim(0, 1.35 * right)
-    ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false_rate:.2g} % or less without any")
+    ax.set_xlabel(f"Cells found (%)\ndashed: {100 * false_rate:.2g} % or less without any", loc="right")
     ax.set_xticks([tick for tick in ax.get_xticks() if tick <= min(100, 1.35 * right)])
-    ax.set_title(name + (f" (first {len(top)} of {len(table)})" if len(table) > len(top) else ""))
+    ax.set_title(wrap([name + (f" (first {len(top)} of {len(table)})" if len(table) > len(top) else "")])[0])

@@ -11,14 +11,15 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._validate import check_whole
-from univerce.pl._figure import CHANCE, DIVERGING, DOUBLE, MM, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl._parts import add_colorbar
+from univerce.pl._figure import CHANCE, DIVERGING, MM, finish, get_axes, get_cmap, get_result, style
+from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, mark, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_CELL, _LINE, _LEFT, _AROUND, _LEAST, _LETTER = 4.2 * MM, 3 * MM, 55 * MM, 14 * MM, 28 * MM, 1.3 * MM
+_CELL = 4.2 * MM
 _SIGNIFICANT = 0.05
 
 
@@ -30,6 +31,8 @@ def marker_fold_changes(
     genes: Sequence[str] | None = None,
     n_genes: int = 30,
     limit: float | None = None,
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -54,7 +57,7 @@ def marker_fold_changes(
     limit
         Fold change at the ends of the colors; ``None`` is the 98th percentile of the absolute values. Triangles at the
         color bar mark values beyond.
-    %(figsize, ax, show, return_fig)s
+    %(cmap, title, figsize, ax, show, return_fig)s
     %(drawn)s
         Also if a gene was not compared.
     ValueError
@@ -85,34 +88,39 @@ def marker_fold_changes(
         raise ValueError(f"limit={limit!r} must be above 0.")
     n_sets, n_columns = values.shape
     with style():
-        import matplotlib as mpl
-
-        rows = wrap(_names(data_sets))
-        row_height = max(1.3 * _CELL, _LINE * (1 + max(label.count("\n") for label in rows)))
-        height = max(n_sets * row_height, _LEAST) + _LETTER * max(map(len, chosen)) + _AROUND
-        size = (min(max(SINGLE, n_columns * _CELL + _LEFT), 2 * DOUBLE), height)
-        figure, axes = get_axes(ax, *(figsize or size))
-        colors = mpl.colormaps[DIVERGING].with_extremes(bad=CHANCE)
+        labels = rows, columns = fit_grid(_names(data_sets), chosen, cell=_CELL)
+        figure, axes = get_axes(ax, *(figsize or grid_size(labels, above=10 * MM)))
+        colors = get_cmap(cmap, DIVERGING).with_extremes(bad=CHANCE)
         image = axes.imshow(
             np.ma.masked_invalid(values), cmap=colors, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
         )
         row, column = np.nonzero(adjusted < _SIGNIFICANT)
         dark = np.abs(values[row, column]) > 0.6 * limit
-        axes.scatter(column, row, s=4, c=np.where(dark, "white", "black"), linewidths=0)
+        axes.scatter(column, row, s=min(4, columns.pitch / MM), c=np.where(dark, "white", "black"), linewidths=0)
         for i, status in enumerate(data_sets["status"].astype(str)):
             if status != "ok":
-                axes.text((n_columns - 1) / 2, i, status, ha="center", va="center", size=6, color="#333333")
-        axes.set_xticks(range(n_columns), chosen, rotation=90, fontstyle="italic")
-        axes.set_yticks(range(n_sets), rows)
+                axes.text((n_columns - 1) / 2, i, status, ha="center", va="center", size=rows.size, color="#333333")
+        set_rows(axes, rows)
+        set_columns(axes, columns, italic=True)
+        axes.set_ylim(n_sets - 0.5, -0.5)
         axes.set_xticks(np.arange(n_columns + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(n_sets + 1) - 0.5, minor=True)
         axes.tick_params(which="both", length=0)
         axes.grid(which="minor", color="white", linewidth=0.5)
         axes.spines[:].set_visible(False)
+        _add_legend(axes, dots=len(row) > 0, gray=not np.isfinite(values).all())
         beyond = np.nanmin(values, initial=0) < -limit, np.nanmax(values, initial=0) > limit
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-        add_colorbar(axes, image, "log2 fold change\nof found cells", extend=extend)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        add_colorbar(axes, image, "log2 fold change\nof found cells", height=body_height(rows), extend=extend)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
+
+
+def _add_legend(ax: Axes, *, dots: bool, gray: bool) -> None:
+    """Say what dots and gray cells are, if there are any."""
+    handles = [mark("adjusted p-value below 0.05", marker="o", markersize=2, color="black")] if dots else []
+    handles += [mark("too few counts", marker="s", markersize=5, color=CHANCE)] if gray else []
+    if handles:
+        add_legend(ax, handles=handles, handletextpad=0.2)
 
 
 def _choose(table: pd.DataFrame, n: int) -> list[str]:

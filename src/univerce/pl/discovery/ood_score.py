@@ -21,6 +21,7 @@ def ood_score(
     adata: ad.AnnData,
     key: str = "ood",
     *,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -66,4 +67,4 @@ def ood_score(
         k = int(result["params"]["n_neighbors"])
         axes.set(xlabel=f"Distance to the k-th nearest reference cell, k = {k}", ylabel="Cells (%)")
         add_legend(axes, ncols=2, columnspacing=1)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

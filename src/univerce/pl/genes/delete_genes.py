@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 import anndata as ad
 
 from univerce._docs import document
-from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style, wrap
-from univerce.pl._parts import add_colorbar, add_legend
+from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style
+from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 Value = Literal["cosine_shift_expressing", "cosine_shift", "euclidean_shift", "toward"]
-_CELL, _LEFT, _AROUND, _CHARACTER = 5 * MM, 52 * MM, 18 * MM, 1.3 * MM
-_DOT = 40.0
+_CELL = 4.2 * MM
 _LABELS = {
     "cosine_shift_expressing": "Mean shift (1 - cosine)\nof expressing cells",
     "cosine_shift": "Mean shift (1 - cosine)\nof all cells",
@@ -30,6 +30,8 @@ def delete_genes(
     key: str = "deleted",
     *,
     value: Value | None = None,
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -45,7 +47,7 @@ def delete_genes(
     value
         Column of the table to color by; ``None`` is ``"toward"`` if there is a direction, else
         ``"cosine_shift_expressing"``.
-    %(figsize, ax, show, return_fig)s
+    %(cmap, title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
         If ``value`` is not in the table.
@@ -69,26 +71,27 @@ def delete_genes(
     dots = table.assign(share=share)[share.notna() & table[value].notna()]
     x, y = (dots[name].astype(str).map(at.index) for name, at in (("deletion", columns), ("group", rows)))
     limit = float(dots[value].abs().max()) if dots[value].any() else 1.0
-    lines = sum(1 + 0.6 * text.count("\n") for text in wrap(rows))
+    labels = fit_grid(rows, columns, cell=_CELL)
+    largest = (0.8 * labels[1].pitch * 72) ** 2  # square points
     with style():
-        below = _CHARACTER * max(map(len, columns))
-        size = (max(SINGLE, len(columns) * _CELL + _LEFT), max(lines * _CELL, 25 * MM) + below + _AROUND)
-        figure, axes = get_axes(ax, *(figsize or size))
+        figure, axes = get_axes(ax, *(figsize or grid_size(labels, above=12 * MM)))
         toward = value == "toward"
         image = axes.scatter(
-            x, y, s=_DOT * dots["share"], c=dots[value].astype(float), linewidths=0.3, edgecolors="black",
-            cmap=DIVERGING if toward else f"{SEQUENTIAL}_r", vmin=-limit if toward else 0, vmax=limit, clip_on=False,
+            x, y, s=largest * dots["share"], c=dots[value].astype(float), linewidths=0.3, edgecolors="black",
+            cmap=get_cmap(cmap, DIVERGING if toward else f"{SEQUENTIAL}_r"), vmin=-limit if toward else 0, vmax=limit,
+            clip_on=False,
         )  # fmt: skip
-        axes.set_xticks(range(len(columns)), columns, rotation=90, fontstyle="italic")
-        axes.set_yticks(range(len(rows)), wrap(rows))
-        axes.tick_params(length=0)
-        axes.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(rows) - 0.4, -0.6))
+        set_rows(axes, labels[0])
+        set_columns(axes, labels[1], italic=True)
+        axes.set_xlim(-0.6, len(columns) - 0.4)
         axes.grid(color="#EEEEEE", linewidth=0.6)
         axes.spines[:].set_visible(False)
         direction = f"Mean change of the cosine\nwith {result['params']['toward'] or 'the direction'}"
-        add_colorbar(axes, image, _LABELS.get(value, direction))
+        add_colorbar(axes, image, _LABELS.get(value, direction), height=body_height(labels[0]))
         for percent in (10, 50, 100):
-            axes.scatter([], [], s=_DOT * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent)
+            axes.scatter(
+                [], [], s=largest * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent
+            )
         legend = {"title": "Expressing cells (%)", "title_fontsize": 6.5, "columnspacing": 0.8, "handletextpad": 0.2}
         add_legend(axes, ncols=3, **legend)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

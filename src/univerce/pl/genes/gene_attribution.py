@@ -12,13 +12,13 @@ import pandas as pd
 from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import DOUBLE, MATCH, MISMATCH, MM, SINGLE, finish, get_panels, get_result, style, wrap
-from univerce.pl._parts import set_rows
+from univerce.pl._parts import fit_labels, mark, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW, _AROUND = 3.6 * MM, 24 * MM
+_ROW, _AROUND, _LEGEND = 3.2 * MM, 17 * MM, 13 * MM
 
 
 @document
@@ -28,6 +28,7 @@ def gene_attribution(
     *,
     groups: str | Sequence[str] | None = None,
     n_genes: int = 20,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -47,7 +48,7 @@ def gene_attribution(
         A group, or several side by side; ``None`` is the group that the direction leads to, or the first.
     n_genes
         Genes of each group.
-    %(figsize, ax, show, return_fig)s
+    %(title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
         If a group is unknown or has no cells, ``n_genes`` is below 1, or ``ax`` is given for several groups.
@@ -69,19 +70,35 @@ def gene_attribution(
     wanted = [default] if groups is None else [str(group) for group in np.atleast_1d(groups)]
     if unknown := [group for group in wanted if group not in tables]:
         raise ValueError(f"There are no cells of {unknown[0]!r}; choose from {', '.join(map(repr, tables))}.")
-    width = SINGLE if len(wanted) == 1 else DOUBLE / 3 * max(3, len(wanted))
+    width, n_below = SINGLE if len(wanted) == 1 else DOUBLE, -(-len(wanted) // 3)
     name = "a direction" if toward == "vector" else toward
     with style():
-        size = figsize or (width, _ROW * min(n_genes, adata.n_vars) + _AROUND)
+        size = figsize or (width, n_below * (_ROW * min(n_genes, adata.n_vars) + _AROUND) + _LEGEND)
         figure, axes = get_panels(ax, size, len(wanted))
         for panel, group in zip(axes, wanted, strict=True):
             groupby = str(result["params"]["groupby"])
             mine = adata.obs[groupby].astype(str) == group if groupby else np.ones(adata.n_obs, bool)
             _draw(panel, adata[np.asarray(mine)], tables[group], n_genes)
-            panel.set_title("\n".join(wrap([f"{group} ({int(tables[group]['n_cells'].iloc[0]):,} cells)"])))
-            panel.set_xlabel("Attributed cosine,\n" + "\n".join(wrap([f"toward {name}"])), loc="right")
+            panel.set_title(wrap([f"{group} ({int(tables[group]['n_cells'].iloc[0]):,}\N{NO-BREAK SPACE}cells)"])[0])
+            panel.set_xlabel("Attributed cosine", loc="right")
             panel.locator_params(axis="x", nbins=5 if len(wanted) == 1 else 3)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        _add_legend(axes[0] if ax is not None else figure, name)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
+
+
+def _add_legend(where: Figure | Axes, name: str) -> None:
+    """Say what bars and lines are, below the panels."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=MATCH, label=wrap([f"toward {name}"], 40)[0]),
+        Patch(color=MISMATCH, label="away from it"),
+        mark("interquartile range of the cells", color="black", linestyle="-", linewidth=0.7),
+    ]
+    place = (
+        {"loc": "upper left", "bbox_to_anchor": (0, -0.1)} if hasattr(where, "plot") else {"loc": "outside lower left"}
+    )
+    where.legend(handles=handles, **place)
 
 
 def _draw(ax: Axes, cells: ad.AnnData, means: pd.DataFrame, n: int) -> None:
@@ -92,5 +109,5 @@ def _draw(ax: Axes, cells: ad.AnnData, means: pd.DataFrame, n: int) -> None:
     ax.barh(y, mean, color=np.where(mean > 0, MATCH, MISMATCH), height=0.72)
     ax.hlines(y, low, high, color="black", linewidth=0.7)
     ax.axvline(0, color="black", linewidth=0.6)
-    set_rows(ax, top["gene"], italic=True)
+    set_rows(ax, fit_labels(top["gene"]), italic=True)
     ax.spines["left"].set_visible(False)

@@ -39,6 +39,7 @@ def label_transfer(
     key: str,
     *,
     view: View = "both",
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -106,7 +107,9 @@ def label_transfer(
         if view != "reliability":
             params = found["params"]
             _draw_risk_coverage(axes[-1], found["risk_coverage"], params, found["scores"], _kept(adata, key, params))
-        return finish(figure, axes if view == "both" else axes[0], own=ax is None, show=show, return_fig=return_fig)
+        return finish(
+            figure, axes if view == "both" else axes[0], own=ax is None, title=title, show=show, return_fig=return_fig
+        )
 
 
 def _draw_reliability(ax: Axes, table: pd.DataFrame, scores: Any) -> None:

@@ -8,10 +8,11 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import CHANCE, MATCH, MM, SINGLE, category_looks, finish, get_panels, get_result, style, wrap
+from univerce.pl._figure import CHANCE, MATCH, MM, category_colors, finish, get_panels, get_result, style, wrap
+from univerce.pl._parts import Labels, fit_labels, mark, row_width
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 _VIEWS = ("both", "tree", "ari")
 _LINE = 2.9 * MM
-_MAX_TERMS = 8  # one color each
+_MAX_TERMS = 10  # clearly different colors
+_MAX_TICKS = 7
 
 
 @document
@@ -29,6 +31,8 @@ def dendrogram(
     view: Literal["both", "tree", "ari"] | None = None,
     depth: int | None = None,
     key: str = "uce_dendrogram",
+    palette: str | Sequence[str] | Mapping[str, str] | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -37,7 +41,7 @@ def dendrogram(
     """Plot the tree of cell types, and its agreement with an ontology.
 
     The tree grows from the left; the position of a merge is its distance. With an ontology, a mark at each leaf shows
-    the term of the type at ``depth``, by color and, beyond eight terms, by shape. The second part is the adjusted Rand
+    the term of the type at ``depth``. The second part is the adjusted Rand
     index at each depth, with the 95 % interval of shuffled types.
 
     Parameters
@@ -47,10 +51,13 @@ def dendrogram(
     view
         ``"tree"``, ``"ari"`` or ``"both"``; ``None`` is both if an ontology was compared and ``ax`` is not given.
     depth
-        Depth of the ontology for the marks; ``None`` is the deepest one with at most eight terms.
+        Depth of the ontology for the marks; ``None`` is the deepest one with at most ten terms.
     key
         Key of the result in ``uns``. That of :func:`scanpy.tl.dendrogram` is drawn too.
-    %(figsize, ax, show, return_fig)s
+    palette
+        Colors of the terms: the name of a color map, colors in their order, or a mapping from their names; ``None``
+        are those that scanpy chooses.
+    %(title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
         If ``view`` is unknown or needs an ontology, ``depth`` is not in the result, or ``ax`` is given for both views.
@@ -59,10 +66,21 @@ def dendrogram(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    >>> uc.tl.dendrogram(adata, "cell_type", use_rep="X_toy")
-    >>> uc.pl.dendrogram(adata, show=False)
-    <Axes: xlabel='Distance'>
+    >>> uc.tl.uce_embed(adata)
+    >>> types = {
+    ...     "CD14+ Monocyte": "CL:0001054",
+    ...     "CD19+ B": "CL:0000236",
+    ...     "CD4+/CD25 T Reg": "CL:0000792",
+    ...     "CD4+/CD45RO+ Memory": "CL:0000897",
+    ...     "CD56+ NK": "CL:0000623",
+    ...     "CD8+ Cytotoxic T": "CL:0000794",
+    ...     "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
+    ...     "Dendritic": "CL:0000451",
+    ... }
+    >>> uc.tl.dendrogram(adata, "cell_type", ontology="CL", ontology_ids=types)
+    >>> axes = uc.pl.dendrogram(adata, show=False)
+    >>> len(axes)
+    2
     """
     found = get_result(adata, key, made_by="uc.tl.dendrogram", needs=("dendrogram_info", "categories_ordered"))
     table: pd.DataFrame | None = found.get("table")
@@ -78,17 +96,20 @@ def dendrogram(
     terms = None if table is None else _terms_at(table, found["terms"], depth)
 
     with style():
-        labels = wrap(found["categories_ordered"])
-        height = len(labels) * max(label.count("\n") + 1 for label in labels) * _LINE + 12 * MM
-        height += 0 if terms is None else (terms.nunique() + 1) // 2 * _LINE
-        heights = {"tree": [height], "ari": [42 * MM], "both": [height, 38 * MM]}[view]
-        size = figsize or (SINGLE, sum(heights))
-        figure, axes = get_panels(ax, size, len(heights), below=True, height_ratios=heights)
+        labels = fit_labels(found["categories_ordered"], least=3 * MM)
+        n_entries = 0 if terms is None else terms.nunique() + 1
+        width = row_width(labels, 70 * MM)
+        ncols = 1 if terms is None else max(1, int(width / (MM * (6 + 1.2 * max(map(len, terms.dropna()), default=0)))))
+        height = labels.extent + 17 * MM + -(-n_entries // ncols) * _LINE
+        heights = {"tree": [height], "ari": [42 * MM], "both": [height, 40 * MM]}[view]
+        size = figsize or (width, sum(heights))
+        figure, axes = get_panels(ax, size, len(heights), columns=1, height_ratios=heights)
         if view != "ari":
-            _draw_tree(axes[0], found, labels, terms)
+            _draw_tree(axes[0], found, labels)
+            _add_terms(axes[0], found, terms, palette, ncols)
         if table is not None and view != "tree":
             _draw_ari(axes[-1], table)
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
 def _terms_at(table: pd.DataFrame, terms: pd.DataFrame, depth: int | None) -> pd.Series:
@@ -101,32 +122,41 @@ def _terms_at(table: pd.DataFrame, terms: pd.DataFrame, depth: int | None) -> pd
     return terms[str(depth)].astype(str).rename(f"Ontology, depth {depth}")
 
 
-def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: list[str], terms: pd.Series | None) -> None:
-    from matplotlib.lines import Line2D
-
+def _draw_tree(ax: Axes, found: Mapping[str, Any], labels: Labels) -> None:
     info = found["dendrogram_info"]
     for places, heights in zip(np.array(info["icoord"]), np.array(info["dcoord"]), strict=True):
         ax.plot(heights, places, color="#555555", linewidth=0.8, solid_capstyle="projecting")
-    at = np.arange(5, 10 * len(labels), 10)
+    at = np.arange(5, 10 * len(labels.texts), 10)
     top = float(np.max(info["dcoord"])) or 1.0  # all types at one point
     ax.set_xlim(1.03 * top, -0.04 * top)
-    ax.set_ylim(10 * len(labels), 0)
+    ax.set_ylim(10 * len(labels.texts), 0)
     ax.yaxis.tick_right()
-    ax.set_yticks(at, labels)
+    ax.set_yticks(at, labels.texts, size=labels.size)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("1 - correlation" if "metric" not in found else "Distance")
+
+
+def _add_terms(
+    ax: Axes,
+    found: Mapping[str, Any],
+    terms: pd.Series | None,
+    palette: str | Sequence[str] | Mapping[str, str] | None,
+    ncols: int,
+) -> None:
+    """Mark the term of each leaf."""
     if terms is None:
         return
-    looks = category_looks(dict.fromkeys(terms.reindex(found["categories_ordered"]).dropna()))
-    marks: dict[str, Any] = {"linestyle": "none", "markersize": 4.5, "clip_on": False}
-    for y, name in zip(at, found["categories_ordered"], strict=True):
+    names = found["categories_ordered"]
+    colors = category_colors(list(dict.fromkeys(terms.reindex(names).dropna())), palette)
+    look: dict[str, Any] = {"marker": "o", "markersize": 4, "clip_on": False}
+    for i, name in enumerate(names):
         if name in terms.index:
-            ax.plot(0, y, zorder=3, **marks, **looks[terms[name]])
-    handles = [Line2D([], [], label="\n".join(wrap([term])), **marks, **look) for term, look in looks.items()]
+            ax.plot(0, 10 * i + 5, zorder=3, linestyle="none", color=colors[terms[name]], **look)
+    handles = [mark(wrap([term], 70)[0], color=color, **look) for term, color in colors.items()]
     ax.legend(
         handles=handles, title=terms.name, title_fontsize=7, alignment="left", loc="lower left",
-        bbox_to_anchor=(-0.02, 1), ncols=2, columnspacing=1, handletextpad=0.2,
+        bbox_to_anchor=(-0.02, 1), ncols=ncols, columnspacing=1, handletextpad=0.2,
     )  # fmt: skip
 
 
@@ -135,7 +165,9 @@ def _draw_ari(ax: Axes, table: pd.DataFrame) -> None:
     if table["chance"].notna().all():
         ax.fill_between(x, table["chance_low"], table["chance_high"], color=CHANCE, linewidth=0, label="shuffled types")
     ax.plot(x, table["ari"], color=MATCH, marker="o", markersize=3.5, label="tree and ontology")
-    ax.set_xticks(x, [f"{d}\n({n})" for d, n in zip(table["depth"], table["n_clusters"], strict=True)])
+    ticks = [f"{d}\n({n})" for d, n in zip(table["depth"], table["n_clusters"], strict=True)]
+    step = -(-len(x) // _MAX_TICKS)
+    ax.set_xticks(x[::step], ticks[::step])
     ax.set_xlim(-0.4, len(table) - 0.6)
     ax.set_ylim(min(-0.3, np.nanmin(table[["ari", "chance_low"]].to_numpy()) - 0.05), 1.05)
     ax.set_xlabel("Depth of the ontology (number of terms)", loc="left")

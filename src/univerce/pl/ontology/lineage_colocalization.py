@@ -8,8 +8,8 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import MATCH, PALETTE, SINGLE, finish, get_axes, get_result, style
-from univerce.pl._shares import Series, draw_shares, shares_height
+from univerce.pl._figure import MATCH, PALETTE, finish, get_axes, get_result, style
+from univerce.pl._shares import Series, draw_shares, shares_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ def lineage_colocalization(
     adata: ad.AnnData,
     *,
     key: str = "lineage_colocalization",
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -40,18 +41,21 @@ def lineage_colocalization(
 
     Examples
     --------
-    >>> import networkx as nx
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    >>> ontology = nx.DiGraph([("monocyte", "myeloid"), ("DC", "myeloid"), ("B", "lymphoid"), ("T", "lymphoid")])
-    >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
-    >>> ontology.graph |= {"alternative": {}, "obsolete": {}}
-    >>> ids = {"CD14+ Monocyte": "monocyte", "Dendritic": "DC", "CD19+ B": "B", "CD8+ Cytotoxic T": "T"}
-    >>> lineages = {"lymphoid": "lymphoid", "myeloid": "myeloid"}
-    >>> _ = uc.tl.lineage_colocalization(
-    ...     adata, lineages=lineages, ontology=ontology, ontology_ids=ids, use_rep="X_toy"
-    ... )
+    >>> uc.tl.uce_embed(adata)
+    >>> types = {
+    ...     "CD14+ Monocyte": "CL:0001054",
+    ...     "CD19+ B": "CL:0000236",
+    ...     "CD4+/CD25 T Reg": "CL:0000792",
+    ...     "CD4+/CD45RO+ Memory": "CL:0000897",
+    ...     "CD56+ NK": "CL:0000623",
+    ...     "CD8+ Cytotoxic T": "CL:0000794",
+    ...     "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
+    ...     "Dendritic": "CL:0000451",
+    ... }
+    >>> lineages = {"lymphoid": "CL:0000542", "myeloid": "CL:0000766"}
+    >>> _ = uc.tl.lineage_colocalization(adata, lineages=lineages, ontology="CL", ontology_ids=types)
     >>> uc.pl.lineage_colocalization(adata, show=False)
     <Axes: ...>
     """
@@ -63,6 +67,6 @@ def lineage_colocalization(
     series = [Series("nearest type", scores, MATCH), Series("classifier, type left out", predicted, PALETTE[4])]
     names = scores["lineage"].astype(str).tolist()
     with style():
-        figure, axes = get_axes(ax, *(figsize or (SINGLE, shares_height(series, names))))
+        figure, axes = get_axes(ax, *(figsize or shares_size(series, names)))
         draw_shares(axes, series, names, label="Types assigned to their lineage (%)", chance="chance")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

@@ -8,11 +8,12 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import MM, SEQUENTIAL, SINGLE, finish, get_axes, get_result, style
+from univerce.pl._figure import MM, SEQUENTIAL, SINGLE, finish, get_axes, get_cmap, get_result, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _OVERLAP = 1.6
@@ -23,6 +24,8 @@ def ontology_distance(
     adata: ad.AnnData,
     *,
     key: str = "ontology_distance",
+    cmap: str | Colormap | None = None,
+    title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
@@ -37,31 +40,33 @@ def ontology_distance(
     ----------
     adata
         Annotated data, after :func:`univerce.tl.ontology_distance`.
-    %(figure)s
+    %(cmap, figure)s
     %(drawn)s
 
     Examples
     --------
-    >>> import matplotlib.pyplot as plt
-    >>> import networkx as nx
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> adata.obsm["X_toy"] = adata.obs[["percent_mito", "S_score", "G2M_score"]].to_numpy()
-    >>> ontology = nx.DiGraph([("monocyte", "cell"), ("lymphocyte", "cell"), ("B", "lymphocyte"), ("T", "lymphocyte")])
-    >>> nx.set_node_attributes(ontology, {term: {"name": term, "synonyms": ()} for term in ontology})
-    >>> ontology.graph |= {"alternative": {}, "obsolete": {}}
-    >>> ids = {"CD14+ Monocyte": "monocyte", "CD19+ B": "B", "CD8+ Cytotoxic T": "T"}
-    >>> _ = uc.tl.ontology_distance(adata, ontology=ontology, ontology_ids=ids, use_rep="X_toy", n_pairs=2000)
+    >>> uc.tl.uce_embed(adata)
+    >>> types = {
+    ...     "CD14+ Monocyte": "CL:0001054",
+    ...     "CD19+ B": "CL:0000236",
+    ...     "CD4+/CD25 T Reg": "CL:0000792",
+    ...     "CD4+/CD45RO+ Memory": "CL:0000897",
+    ...     "CD56+ NK": "CL:0000623",
+    ...     "CD8+ Cytotoxic T": "CL:0000794",
+    ...     "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
+    ...     "Dendritic": "CL:0000451",
+    ... }
+    >>> _ = uc.tl.ontology_distance(adata, ontology="CL", ontology_ids=types, n_pairs=10_000)
     >>> uc.pl.ontology_distance(adata, show=False)
     <Axes: ...>
     """
     found = get_result(adata, key, made_by="uc.tl.ontology_distance", needs=("table", "density", "params"))
     table, densities = found["table"], found["density"]
     with style():
-        import matplotlib as mpl
-
         figure, axes = get_axes(ax, *(figsize or (1.2 * SINGLE, (len(table) + 1) * 7 * MM + 14 * MM)))
-        colors = mpl.colormaps[SEQUENTIAL](np.linspace(0.1, 0.95, len(table)))
+        colors = get_cmap(cmap, SEQUENTIAL)(np.linspace(0.1, 0.95, len(table)))
         front = len(table) + 1
         x = densities["x"].to_numpy(dtype=float)
         for (_, row), color, y in zip(table.iterrows(), colors, range(len(table)), strict=True):
@@ -79,12 +84,12 @@ def ontology_distance(
         axes.set_xlim(x[0], x[-1])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set(xlabel=f"Distance in {found['params']['use_rep']}", ylabel="Distance in the ontology")
+        axes.set(xlabel=f"Distance in {found['params']['use_rep']} (tick: median)", ylabel="Distance in the ontology")
         of_types = f"types {found['spearman_types']:.2f}" + (
             "" if np.isnan(p := found["p_value"]) else f" (p = {p:.2g})"
         )
         axes.set_title(f"Spearman: cells {found['spearman']:.2f}, {of_types}", weight="normal")
-        return finish(figure, axes, own=ax is None, show=show, return_fig=return_fig)
+        return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
 def _write_columns(ax: Axes, y: float, texts: tuple[str, str, str], weight: str = "normal") -> None:
