@@ -60,6 +60,7 @@ def label_transfer(
         The ``key_added`` of that call.
     view
         ``"reliability"``, ``"risk_coverage"`` or ``"both"``.
+    %(title)s
     figsize
         Inches; ``None`` is the width of a page, or of a column for one view.
     ax
