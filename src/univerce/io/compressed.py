@@ -75,13 +75,29 @@ def check_indices(indices: np.ndarray, n: int) -> None:
 
 def missing_chunks(array: Any) -> int:
     """Number of chunks, or of shards of chunks, of an array on disk that were never written."""
-    stored = getattr(array, "shards", None) or getattr(array, "chunks", None)
-    if stored is None:
+    if hasattr(array, "nchunks_initialized"):  # zarr; releases differ in whether they count chunks or shards
+        if array.shards is None:
+            return int(array.nchunks - array.nchunks_initialized)
+        return _n_parts(array, array.shards) - len(_files(array)) if _is_local(array) else 0
+    if getattr(array, "chunks", None) is None or not hasattr(array, "id"):
         return 0
-    expected = math.prod(-(-size // part) for size, part in zip(array.shape, stored, strict=True))
-    if hasattr(array, "nchunks_initialized"):  # zarr: chunks of a shard beyond the end of the array are counted, too
-        return int(expected - array.nchunks_initialized // max(1, _shard_size(array)))
-    return expected - int(array.id.get_num_chunks()) if hasattr(array, "id") else 0
+    return _n_parts(array, array.chunks) - int(array.id.get_num_chunks())
+
+
+def _n_parts(array: Any, part: tuple[int, ...]) -> int:
+    return math.prod(-(-size // length) for size, length in zip(array.shape, part, strict=True))
+
+
+def _is_local(node: Any) -> bool:
+    from zarr.storage import LocalStore
+
+    return isinstance(getattr(node, "store", None), LocalStore)
+
+
+def _files(array: Any) -> list[Path]:
+    """Files of the chunks of a local zarr array."""
+    found = (array.store.root / array.path).rglob("*")
+    return [file for file in found if file.name[0] != "." and file.name != "zarr.json" and file.is_file()]
 
 
 def path_of(X: Any) -> str | None:
@@ -99,29 +115,22 @@ def check_chunks(node: Any) -> None:
     numcodecs follows the size in the header of Blosc, which anndata writes by default, beyond the end of the chunk:
     what lies there in memory would be counts, or the process crashes.
     """
-    from zarr.storage import LocalStore
-
-    if not isinstance(getattr(node, "store", None), LocalStore):
+    if not _is_local(node):
         return
     if not hasattr(node, "compressors"):
         for _, array in node.arrays():
             check_chunks(array)
     elif node.compressors and "Blosc" in type(node.compressors[-1]).__name__:
-        for file in (node.store.root / node.path).rglob("*"):
-            if file.name[0] != "." and file.name != "zarr.json" and file.is_file():
-                _check_blosc(file, node)
-
-
-def _shard_size(array: Any) -> int:
-    """Number of chunks in a file of a zarr array; 0 if each has a file of its own."""
-    return 0 if array.shards is None else math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+        for file in _files(node):
+            _check_blosc(file, node)
 
 
 def _check_blosc(file: Path, array: Any) -> None:
     size = file.stat().st_size
     places = np.array([[0, size]], dtype="<u8")
     with file.open("rb") as content:
-        if n_chunks := _shard_size(array):  # a shard lists their places, with a checksum
+        if array.shards is not None:  # a file lists the places of its chunks, with a checksum
+            n_chunks = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
             at_end = array.metadata.codecs[0].index_location.value == "end"
             content.seek(max(0, size - 16 * n_chunks - 4) if at_end else 0)
             places = np.frombuffer(content.read(16 * n_chunks), "<u8").reshape(-1, 2)
