@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from huggingface_hub import ModelCardData
 
@@ -59,10 +62,10 @@ def model_card(name: str) -> str:
     license: cc-by-4.0
     ...
     """
-    models = list_models().set_index("name")
-    if name not in models.index:
-        raise ValueError(f"There is no model {name!r} on record; the names are {', '.join(models.index)}.")
-    model = models.loc[name]
+    models = {row["name"]: row for row in list_models().to_dict("records")}
+    if name not in models:
+        raise ValueError(f"There is no model {name!r} on record; the names are {', '.join(models)}.")
+    model = models[name]
     licenses = [hub for stated, hub in _LICENSES.items() if model["license"].startswith(stated)]
     data = ModelCardData(
         base_model=model["repository"] or None,
@@ -74,7 +77,7 @@ def model_card(name: str) -> str:
     return f"---\n{data.to_yaml()}\n---\n{_text(name, model)}"
 
 
-def _text(name: str, model: pd.Series) -> str:
+def _text(name: str, model: Mapping[Any, Any]) -> str:
     about = _ABOUT.get(name) or _ABOUT[model["family"]]
     facts = "\n".join(f"| {fact} | {value} |" for fact, value in _facts(name, model).items())
     return f"""
@@ -104,7 +107,7 @@ Rosen et al. *Universal cell embedding provides a foundation model for cell biol
 """
 
 
-def _facts(name: str, model: pd.Series) -> dict[str, object]:
+def _facts(name: str, model: Mapping[Any, Any]) -> dict[str, object]:
     facts = {
         "family": model["family"],
         "layers × width": "" if pd.isna(model["layers"]) else f"{model['layers']} × {model['width']:,}",
