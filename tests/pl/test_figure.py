@@ -72,6 +72,7 @@ def test_every_plot_names_the_function_to_call(name):
         getattr(uc.pl, name)(ad.AnnData(np.ones((2, 2))), key="lost")
 
 
+@pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning")  # of scanpy
 def test_categories_have_the_colors_of_scanpy_of_uns_or_of_the_palette(adata_of_types):
     import scanpy as sc
 

@@ -169,7 +169,7 @@ def category_colors(
         colors = next((colors for colors in known if len(colors) >= n), ["grey"])
     else:
         colors = list(palette) or ["grey"]
-    return {name: to_hex(colors[i % len(colors)], keep_alpha=True) for i, name in enumerate(names)}
+    return {name: to_hex(colors[i % len(colors)]) for i, name in enumerate(names)}
 
 
 def column_colors(
