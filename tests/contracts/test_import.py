@@ -48,8 +48,8 @@ import univerce as uc
 cells = ad.AnnData(np.ones((2, 3), dtype="float32"), var=pd.DataFrame(index=["CD3E", "INS", "GCG"]))
 uc.tl.uce_embed(cells, species="human")
 """
-    # The compiler of torch alone takes more than a second to import.
-    unused = ("sympy", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")
+    # The compiler of torch alone takes more than a second to import, scipy.stats half a second.
+    unused = ("sympy", "scipy.stats", "scanpy", "sklearn", "matplotlib.pyplot", "mudata", "requests")
     assert _loaded(embed, ("torch", *unused)) == []  # the bundled model is linear
     sentences = embed.replace('species="human"', 'species="human", model="uce-tiny"')
     assert _loaded(sentences, ("torch._dynamo", *unused)) == []

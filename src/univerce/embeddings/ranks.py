@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.spatial.distance import cdist
-from scipy.stats import rankdata
 
 from univerce._validate import check_whole
 
@@ -37,6 +35,8 @@ class Ranks:
 
 def distances(a: np.ndarray, b: np.ndarray, metric: str = "euclidean") -> np.ndarray:
     """``[n_a, n_b]`` distances in double precision, exactly 0 for equal rows."""
+    from scipy.spatial.distance import cdist  # slow to import, as scipy.stats
+
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     check_metric(metric)
     if metric == "cosine":
@@ -69,6 +69,8 @@ def rank_reference(query: np.ndarray, reference: np.ndarray, metric: str = "eucl
 
 
 def _rank_rows(values: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
     return np.asarray(rankdata(values, method="max", axis=1), dtype=np.int64) if values.size else values.astype(int)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from scipy import sparse
 from scipy.special import logit
-from scipy.stats import rankdata
 
 from univerce._validate import check_counts
 from univerce.genes.table import iter_token_features
@@ -141,6 +140,8 @@ def cell_loss(logits: np.ndarray) -> np.ndarray:
 
 def cell_auroc(logits: np.ndarray) -> np.ndarray:
     """``[n]`` probability that an expressed gene of a cell has a higher logit than one that is not expressed."""
+    from scipy.stats import rankdata
+
     half = logits.shape[1] // 2
     ranks = rankdata(logits, axis=1)[:, :half].sum(axis=1)
     return np.asarray((ranks - half * (half + 1) / 2) / half**2)

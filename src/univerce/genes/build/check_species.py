@@ -9,7 +9,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
 
 from univerce.genes.build.feature_report import feature_report
 from univerce.genes.bundled_names import bundled_names
@@ -116,6 +115,8 @@ def check_species(
     >>> report.suspicions[0]
     "The names fit human better: ..."
     """
+    from scipy.stats import binom  # slow to import
+
     validate_table(table)
     info = gene_table_info(table)
     species, encoder = str(info["species"]), str(info["encoder"])
