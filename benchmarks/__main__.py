@@ -11,9 +11,9 @@ from pathlib import Path
 from benchmarks.measurement import Run
 
 NAMES = (
-    "tokenizer", "mini", "four_layer", "workers", "scale", "growth", "draws", "atlas", "esm2", "gpu", "quality",
-    "transfer", "species", "ablations", "robustness", "outliers", "coverage", "selection", "label_statistics",
-    "label_fit", "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
+    "tokenizer", "mini", "four_layer", "forward_profile", "workers", "scale", "growth", "draws", "atlas", "esm2",
+    "gpu", "quality", "transfer", "species", "ablations", "robustness", "outliers", "coverage", "selection",
+    "label_statistics", "label_fit", "discovery_statistics", "statistics", "servers", "memory", "data_types", "kills",
 )  # fmt: skip
 # only if named: they write files of the package, or 20 GB, or take half an hour
 BUILDS = (
