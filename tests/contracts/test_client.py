@@ -118,23 +118,13 @@ def test_an_atlas_that_was_opened_is_as_good_as_its_path(atlas, client):
     check_same(search(query(), open_anndata(atlas), client=client), search(query(), open_anndata(atlas)))
 
 
-@pytest.mark.parametrize("method", ["ivf", "hnsw"])
+@pytest.mark.parametrize("method", ["ivf", "hnsw", "compressed"])
 def test_workers_read_the_index_from_its_file(method, atlas, client, tmp_path, monkeypatch):
     options = {"method": method, "index": tmp_path / "atlas.faiss", "target_recall": 0.8}
     here = search(query(n=1100), atlas, **options)  # more than one block
     assert here.uns["atlas"]["params"]["recall"] >= 0.8
-    monkeypatch.setattr(_index.NeighborIndex, "search", searched_for_tuning(_index.NeighborIndex.search))
+    monkeypatch.setattr(_index.NeighborIndex, "search", lambda *_, **__: pytest.fail("this process must not search"))
     check_same(search(query(n=1100), atlas, client=client, **options), here)
-
-
-def searched_for_tuning(search: Any) -> Any:
-    """A search that may be of the sample, which has no missing rows, but not of the cells."""
-
-    def watched(self: Any, query: Any, k: int, **options: Any) -> Any:
-        assert np.isfinite(query[:]).all(), "this process must not search"
-        return search(self, query, k, **options)
-
-    return watched
 
 
 def test_workers_refuse_the_index_of_another_atlas(atlas, client, tmp_path):
@@ -142,9 +132,19 @@ def test_workers_refuse_the_index_of_another_atlas(atlas, client, tmp_path):
     search(query(), atlas, method="ivf", index=path)
     digest = embedding_digest(open_anndata(atlas).obsm["X_uce"])
     some = query().obsm["X_uce"]
-    _index.search_on_workers(client, some, K, path=path, kind="ivf", digest=digest, effort=1)
+    index = _index.read_index(path, kind="ivf", digest=digest)
+    index.search_on_workers(client, some, K, path=path, digest=digest, effort=1)
     with pytest.raises(ValueError, match="on the worker is missing or of another atlas; all workers must see"):
-        _index.search_on_workers(client, some, K, path=path, kind="ivf", digest="0" * 64, effort=1)
+        index.search_on_workers(client, some, K, path=path, digest="0" * 64, effort=1)
+
+
+@pytest.mark.parametrize("method", ["exact", "ivf", "compressed"])
+def test_workers_search_only_where_asked(method, atlas, client, tmp_path):
+    options: dict[str, Any] = {"where": {"cell_type": ["type 1", "type 4"]}, "metric": "correlation", "method": method}
+    options |= {} if method == "exact" else {"index": tmp_path / "i", "target_recall": 0.9}
+    here = search(query(), atlas, **options)
+    assert set(here.obs["atlas_label"].dropna()) == {"type 1", "type 4"}
+    check_same(search(query(), atlas, client=client, **options), here)
 
 
 def test_workers_refuse_another_atlas_at_the_path(atlas, client, monkeypatch):
@@ -220,9 +220,10 @@ def labeled(seed: int = 0, times: int = 1) -> ad.AnnData:
     return made
 
 
-@pytest.mark.parametrize("method", ["logistic", "centroid", "knn", "ivf"])
+@pytest.mark.parametrize("method", ["logistic", "centroid", "knn", "ivf", "compressed"])
 def test_workers_predict_the_same_labels(method, client, tmp_path):
-    options = {"method": "knn", "knn_options": {"search": "ivf"}} if method == "ivf" else {"method": method}
+    index = method in ("ivf", "compressed")
+    options = {"method": "knn", "knn_options": {"search": method}} if index else {"method": method}
     reference, adata = labeled(), labeled(1, 30)
     here = transferred(reference, adata.copy(), **options)
     assert here.obs["t"].isna().sum() == 2

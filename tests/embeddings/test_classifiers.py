@@ -64,7 +64,7 @@ def test_nearest_neighbors_vote_as_those_of_scikit_learn():
     np.testing.assert_array_equal(found.argmax(axis=1), oracle.argmax(axis=1))
 
 
-@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+@pytest.mark.parametrize("search", ["ivf", "hnsw", "compressed"])
 def test_an_index_votes_as_all_cells_do_where_it_finds_them(search):
     x, y = cells(4, n=600)
     new, _ = cells(4, n=200, seed=1)
@@ -89,7 +89,7 @@ def test_neighbors_that_an_index_misses_have_no_vote(monkeypatch):
     np.testing.assert_allclose(np.exp(found.log_proba(x[:2])), [votes / votes.sum(), [0.5, 0.5]])
 
 
-@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+@pytest.mark.parametrize("search", ["ivf", "hnsw", "compressed"])
 def test_an_index_is_tuned_for_cells_of_another_place(search):
     """Cells between the clusters of the index need more effort than cells of the index."""
     rng = np.random.default_rng(0)

@@ -87,7 +87,7 @@ def test_an_atlas_on_disk_gives_the_same_as_one_in_memory(adata, atlas, tmp_path
     assert mine.uns["atlas"]["params"] == theirs.uns["atlas"]["params"] | {"atlas": str(path)}
 
 
-@pytest.mark.parametrize("method", ["exact", "ivf", "hnsw"])
+@pytest.mark.parametrize("method", ["exact", "ivf", "hnsw", "compressed"])
 def test_the_result_can_be_written_and_read(adata, atlas, tmp_path, method):
     adata.obsm["X_uce"][3] = np.nan
     out = search(adata, atlas, method=method, key_added="near")
@@ -98,7 +98,7 @@ def test_the_result_can_be_written_and_read(adata, atlas, tmp_path, method):
     assert back.uns["near"]["params"] == out.uns["near"]["params"]
 
 
-@pytest.mark.parametrize("method", ["exact", "ivf"])
+@pytest.mark.parametrize("method", ["exact", "ivf", "compressed"])
 def test_cells_without_an_embedding_have_no_neighbors_and_are_none(adata, atlas, method, caplog):
     adata.obsm["X_uce"][[2, 70]] = np.nan
     atlas.obsm["X_uce"][100:150] = np.nan
@@ -149,7 +149,7 @@ def test_cells_that_are_in_the_atlas_are_noticed(adata, atlas, caplog, dtype):
     assert search(adata, atlas).uns["atlas"]["params"]["n_in_atlas"] == 0
 
 
-@pytest.mark.parametrize("method", ["ivf", "hnsw"])
+@pytest.mark.parametrize("method", ["ivf", "hnsw", "compressed"])
 def test_an_index_reports_the_recall_it_was_asked_for(adata, atlas, method):
     exact = search(adata, atlas, n_neighbors=10).obsm["atlas_indices"]
     out = search(adata, atlas, n_neighbors=10, method=method, target_recall=0.9)
@@ -177,12 +177,18 @@ def test_an_index_is_kept_and_built_again_when_the_atlas_changes(adata, atlas, t
     atlas.obsm["X_uce"][0, 0] += 1
     search(adata, atlas, method="ivf", index=path)
     search(adata, atlas, method="hnsw", index=path)
-    assert built == ["ivf", "ivf", "hnsw"]
+    search(adata, atlas, method="compressed", index=path)
+    search(adata, atlas, method="compressed", index=path, metric="cosine")
+    assert built == ["ivf", "ivf", "hnsw", "compressed", "compressed"]
+    again = search(adata, atlas, method="compressed", index=path, metric="cosine")
+    assert len(built) == 5
+    assert [file.name for file in tmp_path.iterdir()] == ["atlas.faiss"]
+    assert again.uns["atlas"]["params"]["metric"] == "cosine"
 
 
 def test_the_order_of_the_cells_changes_nothing(adata, atlas):
     order = np.random.default_rng(0).permutation(80)
-    for method in ("exact", "ivf"):
+    for method in ("exact", "ivf", "compressed"):
         mine, theirs = search(adata, atlas, method=method)[order], search(adata[order], atlas, method=method)
         np.testing.assert_array_equal(mine.obsm["atlas_indices"], theirs.obsm["atlas_indices"])
         pd.testing.assert_frame_equal(mine.obs, theirs.obs)
@@ -214,10 +220,73 @@ def test_another_space_is_refused_unless_unchecked(adata, atlas):
         search(adata, other, check_space=False)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "correlation"])
+@pytest.mark.parametrize("method", ["exact", "ivf", "compressed"])
+def test_distances_are_those_of_scikit_learn_for_each_metric(adata, atlas, metric, method):
+    atlas.obsm["X_uce"][7] = 0
+    out = search(adata, atlas, n_neighbors=15, metric=metric, method=method, target_recall=1.0)
+    kept = np.delete(np.arange(900), 7)
+    reference, query = (a.obsm["X_uce"].astype(float) for a in (atlas[kept], adata))
+    oracle = NearestNeighbors(n_neighbors=15, algorithm="brute", metric=metric).fit(reference)
+    distances, indices = oracle.kneighbors(query)
+    assert out.uns["atlas"]["params"].get("recall", 1) == 1
+    np.testing.assert_array_equal(out.obsm["atlas_indices"], kept[indices])
+    np.testing.assert_allclose(out.obsm["atlas_distances"], distances, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "ivf", "hnsw", "compressed"])
+def test_neighbors_are_sought_only_where_asked(adata, atlas, method, tmp_path):
+    rng = np.random.default_rng(5)
+    atlas.obs["tissue"] = pd.Categorical(rng.choice(["lung", "gut", "skin"], 900))
+    atlas.obs["stage"] = rng.choice([1.0, 2.0, np.nan], 900)
+    where = {"tissue": ["lung", "gut"], "stage": 2}
+    kept = np.flatnonzero(atlas.obs["tissue"].isin(["lung", "gut"]) & (atlas.obs["stage"] == 2))
+    options = {"n_neighbors": 20, "method": method, "target_recall": 1.0}
+    options |= {} if method == "exact" else {"index": tmp_path / "i"}
+    out, expected = search(adata, atlas, where=where, **options), search(adata, atlas[kept], n_neighbors=20)
+    np.testing.assert_array_equal(out.obsm["atlas_indices"], kept[expected.obsm["atlas_indices"]])
+    np.testing.assert_array_equal(out.obs["atlas_label"].astype(str), expected.obs["atlas_label"].astype(str))
+    params = out.uns["atlas"]["params"]
+    assert params["where"] == '{"tissue": ["lung", "gut"], "stage": 2}'
+    assert params["n_searched"] == len(kept)
+    out.write_h5ad(tmp_path / "out.h5ad")
+    assert ad.read_h5ad(tmp_path / "out.h5ad").uns["atlas"]["params"] == params
+
+
+@pytest.mark.parametrize(
+    "where, error, message",
+    [
+        (
+            {"tissue": "lungs"},
+            ValueError,
+            r"'lungs' in atlas\.obs\['tissue'\]; its values are: 'gut', 'lung'\.",
+        ),
+        ({"tissue": ["lung", "x"]}, ValueError, "no cell has 'x'"),
+        ({"organ": "lung"}, KeyError, r"atlas\.obs\['organ'\] does not exist; its columns are: 'cell_type', 'tissue'"),
+        ({"tissue": "lung"}, ValueError, "30 neighbors .* where={'tissue': 'lung'} keeps 20 cells .* at most 20"),
+        ({"tissue": []}, ValueError, "keeps 0 cells"),
+        ("tissue == 'lung'", TypeError, "where must map columns of atlas.obs to values, not be a str"),
+    ],
+)
+def test_what_cannot_be_sought_is_named(adata, atlas, where, error, message):
+    atlas.obs["tissue"] = np.repeat(["lung", "gut"], [20, 880])
+    with pytest.raises(error, match=message):
+        search(adata, atlas, n_neighbors=30, where=where)
+
+
+def test_too_few_embeddings_where_asked_are_an_error(adata, atlas):
+    atlas.obs["tissue"] = np.repeat(["lung", "gut"], [40, 860])
+    atlas.obsm["X_uce"][5:20] = np.nan
+    for method in ("exact", "ivf", "compressed"):
+        with pytest.raises(ValueError, match="30 neighbors were asked for and the reference has 25 embeddings"):
+            search(adata, atlas, n_neighbors=30, where={"tissue": "lung"}, method=method)
+
+
 @pytest.mark.parametrize(
     "options, error, message",
     [
         ({"method": "flat"}, ValueError, "method='flat' is not known"),
+        ({"metric": "l1"}, ValueError, "metric='l1' is not known; use one of 'euclidean', 'cosine', 'correlation'"),
         ({"index": "i.faiss"}, ValueError, "method='exact' has none"),
         ({"n_neighbors": 901}, ValueError, "901 neighbors .* 900 embeddings"),
         ({"n_neighbors": 901, "method": "ivf"}, ValueError, "901 neighbors"),

@@ -92,10 +92,10 @@ class Cells:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """``[n]`` cells with an embedding: no NaN or infinity, and under the cosine not all zero."""
+        """``[n]`` cells with an embedding: finite, for the cosine not all zero, for the correlation not constant."""
         known = np.ones(len(self), dtype=bool)
         parts = ((rows,) for rows in blocks_of_rows(len(self), BLOCK_ROWS))
-        work = partial(_known, self.metric == "cosine")
+        work = partial(_known, self.metric)
         for rows, found in map_rows(work, self.values, parts, client=self.client, name="known_cells"):
             known[rows] = found
         return known
@@ -138,5 +138,10 @@ def _take(block: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return block[rows]
 
 
-def _known(cosine: bool, block: np.ndarray) -> np.ndarray:
-    return np.isfinite(block).all(axis=1) & (block.any(axis=1) if cosine else True)
+def _known(metric: str, block: np.ndarray) -> np.ndarray:
+    known = np.isfinite(block).all(axis=1)
+    if metric == "cosine":
+        known &= block.any(axis=1)
+    elif metric == "correlation":
+        known &= block.max(axis=1) != block.min(axis=1)
+    return known

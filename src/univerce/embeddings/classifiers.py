@@ -19,7 +19,7 @@ from univerce.embeddings._logistic import center_and_spread, fit_blocks, fit_who
 from univerce.embeddings.index import NeighborIndex, build_index, import_faiss, tune
 from univerce.embeddings.neighbors import exact_neighbors
 
-Search = Literal["exact", "ivf", "hnsw"]
+Search = Literal["exact", "ivf", "hnsw", "compressed"]
 
 TUNED_ON = 256
 """Cells of a query that set the effort of a search."""
@@ -173,7 +173,8 @@ class Neighbors:
 
     @cached_property
     def _index(self) -> NeighborIndex:
-        return build_index(self.cells, "hnsw" if self.search == "hnsw" else "ivf")
+        kind: Any = self.search
+        return build_index(self.cells, kind)
 
 
 CLASSIFIERS: dict[str, type[Logistic] | type[Centroids] | type[Neighbors]] = {

@@ -5,100 +5,149 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+import scipy.sparse as sp
 
 from univerce._validate import as_path
 from univerce.embeddings.cells import Cells
-from univerce.embeddings.neighbors import BLOCK_ROWS, recall, too_few
+from univerce.embeddings.neighbors import BLOCK_ROWS, QUERY_ROWS, Metric, prepare, recall, rerank, too_few
+from univerce.io.arrays import read_arrays, write_arrays
 from univerce.io.atomic import replacing
+from univerce.io.intact import read_rows
+from univerce.io.ondisk import OnDisk
 from univerce.io.seal import is_intact, seal
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
 
 logger = logging.getLogger("univerce")
-IndexKind = Literal["ivf", "hnsw"]
+IndexKind = Literal["ivf", "hnsw", "compressed"]
 
-_ROWS_PER_LIST = 64  # rows that train each list of an inverted file
+_ROWS_PER_LIST = {"ivf": 64, "compressed": 32}  # rows that train each list of an inverted file
+_FINER = 4  # times as many lists in a compressed index, of which a search needs a smaller part
+_COMPONENTS = 256
+_TRAIN_ROWS, _ROUNDS = 2**16, 8  # of the components and ranges, and of the lists, of a compressed index
+_CANDIDATES = 4  # compared exactly, for each neighbor
 _HNSW_LINKS = 32
+_PART_ROWS = 2**18  # of the codes in a file of an unfinished build
 _FORMAT = "univerce-index-2"
 _READING = threading.Lock()  # in a worker: an index is read once
 
 
 @dataclass(frozen=True)
 class NeighborIndex:
-    """A faiss index of the Euclidean distance over the known rows of an embedding."""
+    """A faiss index over the known rows of an embedding."""
 
     index: Any
     kind: IndexKind
     rows: np.ndarray
     """``[n_known]`` row of the embedding for every entry of the index."""
+    metric: Metric = "euclidean"
+    reference: Any = None
+    """The embedding, whose rows decide among the candidates of a compressed index."""
 
     @property
     def max_effort(self) -> int:
         """Effort beyond which a search does not improve."""
-        return max(self.index.nlist if self.kind == "ivf" else len(self.rows), 1)
+        return max(len(self.rows) if self.kind == "hnsw" else _lists(self.index).nlist, 1)
 
-    def search(self, query: Any, k: int, *, effort: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, query: Any, k: int, *, effort: int = 16, only: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Find indices and distances ``[n, k]`` as :func:`~univerce.embeddings.neighbors.exact_neighbors`.
 
         Some neighbors may be missed; -1 and NaN where fewer than ``k`` were found. ``effort`` is the number of lists to
         search (``nprobe``) or of nodes to keep (``efSearch``, at least ``k``).
         """
-        if k > len(self.rows):
-            raise ValueError(too_few(k, len(self.rows)))
-        return _search_blocks(partial(_search_block, self, k, effort), query, k)
+        self._require(k, only)
+        parts = None
+        if self.kind == "compressed":  # a block reads most of the embedding
+            parts = ((rows,) for rows in blocks_of_rows(query.shape[0], QUERY_ROWS))
+        return _search_blocks(partial(_search, self, k, effort, only), query, k, parts)
+
+    def candidates(self, query: np.ndarray, k: int, *, effort: int, only: np.ndarray | None = None) -> np.ndarray:
+        """Rows ``[n, m]`` among which :meth:`search` finds the ``k`` nearest of a few queries."""
+        self._require(k, only)
+        return _find(self, k, effort, only, query)[0]
+
+    def search_on_workers(
+        self, client: Any, query: Any, k: int, *, path: Path | str, digest: str, effort: int,
+        only: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """As :meth:`search`, on workers that read this index from its file, and the embedding."""
+        self._require(k, only)
+        there = str(as_path(path).resolve()), self.kind, self.metric, digest, OnDisk.find(self.reference)
+        return _search_blocks(partial(_search_stored, *there, k, effort, only), query, k, None, client)
+
+    def _require(self, k: int, only: np.ndarray | None) -> None:
+        n = len(self.rows) if only is None else int(only[self.rows].sum())
+        if k > n:
+            raise ValueError(too_few(k, n))
 
 
-def search_on_workers(
-    client: Any, query: Any, k: int, *, path: Path | str, kind: IndexKind, digest: str, effort: int
+def _search_blocks(
+    work: Any, query: Any, k: int, parts: Any = None, client: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Search as :meth:`NeighborIndex.search`, on workers that read the index from its file."""
-    work = partial(_search_stored, str(as_path(path).resolve()), kind, digest, k, effort)
-    return _search_blocks(work, query, k, client)
-
-
-def _search_blocks(work: Any, query: Any, k: int, client: Any = None) -> tuple[np.ndarray, np.ndarray]:
     indices = np.empty((query.shape[0], k), dtype=np.int64)
     distances = np.empty((query.shape[0], k), dtype=np.float32)
-    for rows, found in map_rows(work, query, client=client, name="search_atlas"):
+    for rows, found in map_rows(work, query, parts, client=client, name="search_atlas"):
         indices[rows], distances[rows] = found
     return indices, distances
 
 
-def _search_block(index: NeighborIndex, k: int, effort: int, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _search(
+    index: NeighborIndex, k: int, effort: int, only: np.ndarray | None, block: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    indices, distances = _find(index, k, effort, only, block)
+    if index.kind == "compressed":
+        return rerank(block, index.reference, indices, k, metric=index.metric)
+    return indices, distances
+
+
+def _find(
+    index: NeighborIndex, k: int, effort: int, only: np.ndarray | None, block: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows ``[n, m]`` and distances as faiss finds them: ``m`` is ``k``, or more if codes are all that it knows."""
     faiss = import_faiss()
-    if index.kind == "ivf":
-        parameters = faiss.SearchParametersIVF(nprobe=min(effort, index.max_effort))
+    # Selects entries, by bits.
+    chosen = {} if only is None else {"sel": faiss.IDSelectorBitmap(np.packbits(only[index.rows], bitorder="little"))}
+    if index.kind == "hnsw":
+        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k), **chosen)
     else:
-        parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k))
+        parameters = faiss.SearchParametersIVF(nprobe=min(effort, index.max_effort), **chosen)
+    if index.kind == "compressed":
+        parameters, k = faiss.SearchParametersPreTransform(index_params=parameters), _CANDIDATES * k
     indices = np.full((len(block), k), -1, dtype=np.int64)
     distances = np.full((len(block), k), np.nan, dtype=np.float32)
     for part in blocks_of_rows(len(block), ROUNDED_ROWS):  # the number of queries decides how faiss rounds
-        known = np.isfinite(block[part]).all(axis=1)
-        squares, entries = index.index.search(np.ascontiguousarray(block[part][known]), k, params=parameters)
+        queries = prepare(block[part], index.metric)
+        known = np.isfinite(queries).all(axis=1)
+        squares, entries = index.index.search(np.ascontiguousarray(queries[known]), k, params=parameters)
         found = entries >= 0
         indices[part][known] = np.where(found, index.rows[entries], -1)
-        distances[part][known] = np.where(found, np.sqrt(np.maximum(squares, 0)), np.nan)
+        squares = np.where(found, np.maximum(squares, 0), np.nan)
+        distances[part][known] = np.sqrt(squares) if index.metric == "euclidean" else squares / 2
     return indices, distances
 
 
 def _search_stored(
-    path: str, kind: IndexKind, digest: str, k: int, effort: int, block: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    path: str, kind: IndexKind, metric: Metric, digest: str, reference: OnDisk | None, k: int, effort: int,
+    only: np.ndarray | None, block: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     with _READING:
-        index = _read_once(path, kind, digest)
-    return index.search(block, k, effort=effort)
+        index = _read_once(path, kind, metric, digest)
+    return _search(replace(index, reference=reference and reference.open()), k, effort, only, block)
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: str, kind: IndexKind, digest: str) -> NeighborIndex:
-    index = read_index(path, kind=kind, digest=digest)
+def _read_once(path: str, kind: IndexKind, metric: Metric, digest: str) -> NeighborIndex:
+    index = read_index(path, kind=kind, metric=metric, digest=digest)
     if index is None:
         raise ValueError(
             f"The index at {path} on the worker is missing or of another atlas; all workers must see the same files."
@@ -107,42 +156,53 @@ def _read_once(path: str, kind: IndexKind, digest: str) -> NeighborIndex:
 
 
 def build_index(
-    reference: Any, kind: IndexKind, *, seed: int = 0, done: Callable[[int], object] | None = None
+    reference: Any,
+    kind: IndexKind,
+    *,
+    metric: Metric = "euclidean",
+    seed: int = 0,
+    parts: Path | None = None,
+    done: Callable[[int], object] | None = None,
 ) -> NeighborIndex:
-    """Build a faiss index of an embedding ``[n_reference, n_dims]``, which is read in blocks.
-
-    float16 is kept as float16, anything else as float32. Training the lists takes at most a sixteenth of a float32 copy
-    of the embedding in memory.
+    """Build a faiss index of an embedding ``[n_reference, n_dims]``, or of ``Cells``, which is read in blocks.
 
     ``"ivf"`` is an inverted file of about the square root of ``n_reference`` lists. ``"hnsw"`` is a graph, faster to
-    search, slower to build, and different in every build with several threads. ``done`` is called with the number of
-    added rows, for a progress bar.
+    search, slower to build, and different in every build with several threads. Both hold the values: float16 as float16
+    under the Euclidean distance, anything else as float32. ``"compressed"`` is an inverted file of four times as many
+    lists, of 4-bit codes of the first 256 principal components. Training takes at most a sixteenth of a float32 copy of
+    the embedding in memory, of a compressed index an eighth, from a million rows on.
+
+    ``parts`` is a directory for the codes of a compressed index, from which an interrupted build goes on; the result
+    is the same. ``done`` is called with the number of added rows, for a progress bar.
     """
     faiss = import_faiss()
-    if kind not in ("ivf", "hnsw"):
-        raise ValueError(f"kind={kind!r} is not known; use 'ivf' or 'hnsw'.")
-    cells = Cells(reference)
+    if kind not in get_args(IndexKind):
+        raise ValueError(f"kind={kind!r} is not known; use one of {', '.join(map(repr, get_args(IndexKind)))}.")
+    cells = reference if isinstance(reference, Cells) else Cells(reference, metric=metric)
     rows = np.flatnonzero(cells.known)
     if len(rows) == 0:
         raise ValueError("The reference has no embeddings; there is nothing to search.")
-    d, half = cells.n_dims, reference.dtype == np.float16
-    if kind == "hnsw":
-        sq = faiss.ScalarQuantizer.QT_fp16
-        index = faiss.IndexHNSWSQ(d, sq, _HNSW_LINKS) if half else faiss.IndexHNSWFlat(d, _HNSW_LINKS)
-        index.is_trained = True  # float16 needs no ranges
-    else:
-        index = _train_lists(faiss, cells, rows, half, seed)
-    for block_rows, block in cells.blocks(BLOCK_ROWS):
-        index.add(block[np.isfinite(block).all(axis=1)])
+    half = cells.values.dtype == np.float16 and metric == "euclidean"
+    if kind == "compressed":
+        return NeighborIndex(_compress(faiss, cells, rows, seed, parts, done), kind, rows, metric, cells.values)
+    index = _new_graph(faiss, cells.n_dims, half) if kind == "hnsw" else _new_lists(faiss, cells, rows, half, seed)
+    for block in blocks_of_rows(len(cells), BLOCK_ROWS):
+        index.add(_known_rows(cells, block))
         if done is not None:
-            done(block_rows.stop - block_rows.start)
-    return NeighborIndex(index, kind, rows)
+            done(block.stop - block.start)
+    return NeighborIndex(index, kind, rows, metric)
 
 
-def _train_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: int) -> Any:
+def _new_graph(faiss: Any, d: int, half: bool) -> Any:
+    sq = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexHNSWSQ(d, sq, _HNSW_LINKS) if half else faiss.IndexHNSWFlat(d, _HNSW_LINKS)
+    index.is_trained = True  # float16 needs no ranges
+    return index
+
+
+def _new_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: int) -> Any:
     n_lists = max(1, math.isqrt(len(rows)))
-    chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _ROWS_PER_LIST * n_lists), replace=False)
-    chosen.sort()
+    sample = _sample(cells, rows, "ivf", n_lists, seed)
     quantizer = faiss.IndexFlatL2(cells.n_dims)
     if half:
         sq = faiss.ScalarQuantizer.QT_fp16
@@ -152,11 +212,105 @@ def _train_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: i
         index = faiss.IndexIVFFlat(quantizer, cells.n_dims, n_lists, faiss.METRIC_L2)
     index.cp.seed = seed % 2**31
     index.cp.min_points_per_centroid = 1
-    index.train(cells.rows(chosen))
+    index.train(sample)
     return index
 
 
-def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) -> tuple[int, float]:
+def _new_codes(faiss: Any, cells: Cells, rows: np.ndarray, seed: int) -> Any:
+    d, n_lists = min(_COMPONENTS, cells.n_dims), min(len(rows), _FINER * math.isqrt(len(rows)))
+    sample = _sample(cells, rows, "compressed", n_lists, seed)
+    step = -(-len(sample) // _TRAIN_ROWS)
+    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample[::step], rowvar=False, ddof=0, dtype=np.float64)))
+    components = faiss.LinearTransform(cells.n_dims, d)
+    faiss.copy_array_to_vector(vectors[:, : -d - 1 : -1].T.astype(np.float32).ravel(), components.A)
+    components.is_trained = True
+    sample = sample @ _matrix(faiss, components).T
+    quantizer = faiss.IndexFlatL2(d)
+    quantizer.add(_centers(sample, n_lists, seed))
+    index = faiss.IndexIVFScalarQuantizer(quantizer, d, n_lists, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_L2)
+    index.train(np.ascontiguousarray(sample[::step]))  # of the ranges only: the lists are there
+    return faiss.IndexPreTransform(components, index)
+
+
+def _matrix(faiss: Any, components: Any) -> np.ndarray:
+    return faiss.vector_to_array(components.A).reshape(components.d_out, components.d_in)
+
+
+def _centers(sample: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Centers ``[n, d]`` of k-means; products of numpy are several times faster than those of faiss."""
+    centers = np.random.default_rng(seed).choice(sample, n, replace=False)
+    for _ in range(_ROUNDS):
+        nearest = _nearest(sample, centers)
+        member = sp.csr_matrix(
+            (np.ones(len(sample), np.float32), nearest, np.arange(len(sample) + 1)), (len(sample), n)
+        )
+        size = np.bincount(nearest, minlength=n)[:, None]
+        centers = np.where(size > 0, (member.T @ sample) / np.maximum(size, 1), centers).astype(np.float32)
+    return centers
+
+
+def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """``[n]`` nearest center of each row."""
+    half, nearest = 0.5 * np.square(centers).sum(axis=1), np.empty(len(values), dtype=np.int64)
+    for rows in blocks_of_rows(len(values), ROUNDED_ROWS):
+        nearest[rows] = (values[rows] @ centers.T - half).argmax(axis=1)
+    return nearest
+
+
+def _sample(cells: Cells, rows: np.ndarray, kind: str, n_lists: int, seed: int) -> np.ndarray:
+    """Some known rows, to train the lists."""
+    chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _ROWS_PER_LIST[kind] * n_lists), replace=False)
+    chosen.sort()
+    return prepare(cells.rows(chosen), cells.metric)
+
+
+def _known_rows(cells: Cells, block: slice) -> np.ndarray:
+    values = prepare(read_rows(cells.values, block), cells.metric)
+    return values[cells.known[block]]
+
+
+def _compress(faiss: Any, cells: Cells, rows: np.ndarray, seed: int, parts: Path | None, done: Any) -> Any:
+    trained = None if parts is None else read_arrays(parts / "trained.npz")
+    if trained is None:
+        trained = {"index": faiss.serialize_index(_new_codes(faiss, cells, rows, seed))}
+        if parts is not None:
+            write_arrays(parts / "trained.npz", **trained)
+    index = faiss.deserialize_index(trained["index"])
+    lists, matrix = _lists(index), _matrix(faiss, faiss.downcast_VectorTransform(index.chain.at(0)))
+    centers = faiss.downcast_index(lists.quantizer).reconstruct_n(0, lists.nlist)
+    for part in blocks_of_rows(len(cells), _PART_ROWS):
+        file = None if parts is None else parts / f"{part.start}.npz"
+        saved = None if file is None else read_arrays(file)
+        if saved is None:
+            starts = range(part.start, part.stop, BLOCK_ROWS)
+            blocks = (_known_rows(cells, slice(i, min(i + BLOCK_ROWS, part.stop))) for i in starts)
+            saved = {"codes": np.concatenate([_encode(faiss, lists, block @ matrix.T, centers) for block in blocks])}
+            if file is not None:
+                write_arrays(file, **saved)
+        lists.add_sa_codes(saved["codes"], None)
+        if done is not None:
+            done(part.stop - part.start)
+    index.ntotal = lists.ntotal
+    return index
+
+
+def _encode(faiss: Any, lists: Any, values: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """``[n, n_bytes]`` list and code of each row."""
+    codes, nearest = np.zeros((len(values), lists.sa_code_size()), dtype=np.uint8), _nearest(values, centers)
+    if len(values):
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        lists.encode_vectors(len(values), *map(faiss.swig_ptr, (values, nearest, codes)), True)
+    return codes
+
+
+def _lists(index: Any) -> Any:
+    """The inverted file of an index."""
+    return import_faiss().extract_index_ivf(index)
+
+
+def tune(
+    index: NeighborIndex, query: np.ndarray, exact: np.ndarray, *, target: float, only: np.ndarray | None = None
+) -> tuple[int, float]:
     """Find the least effort with a recall of ``target``, and its recall.
 
     Effort is doubled until it suffices, then bisected, as if more effort never found less. If the target is out of
@@ -164,7 +318,7 @@ def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) 
     """
 
     def share(effort: int) -> float:
-        return recall(index.search(query, exact.shape[1], effort=effort)[0], exact)
+        return recall(index.candidates(query, exact.shape[1], effort=effort, only=only), exact)
 
     low, high = 0, 1
     while (found := share(high)) < target and high < index.max_effort:
@@ -181,7 +335,13 @@ def tune(index: NeighborIndex, query: Any, exact: np.ndarray, *, target: float) 
 def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
     """Write an index and the digest of its embedding."""
     faiss = import_faiss()
-    header = {"format": _FORMAT, "kind": index.kind, "digest": digest, "n_rows": len(index.rows)}
+    header = {
+        "format": _FORMAT,
+        "kind": index.kind,
+        "metric": index.metric,
+        "digest": digest,
+        "n_rows": len(index.rows),
+    }
     with replacing(path) as part:
         with part.open("wb") as file:
             file.write(json.dumps(header).encode() + b"\n")
@@ -190,8 +350,12 @@ def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
         seal(part)
 
 
-def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborIndex | None:
-    """Read an index; ``None`` if the file does not exist, is damaged, or holds another kind or digest.
+def read_index(
+    path: Path | str, *, kind: IndexKind, digest: str, metric: Metric = "euclidean", reference: Any = None
+) -> NeighborIndex | None:
+    """Read an index; ``None`` if the file does not exist, is damaged, or holds another kind, metric or digest.
+
+    A compressed index is mapped into memory, except on Windows; ``reference`` is its embedding.
 
     Raises
     ------
@@ -209,13 +373,27 @@ def read_index(path: Path | str, *, kind: IndexKind, digest: str) -> NeighborInd
             header = None
         if not isinstance(header, dict) or header.get("format") != _FORMAT:
             raise ValueError(f"{path} exists and is not an index of an embedding. Choose another file.")
-        if (header["kind"], header["digest"]) != (kind, digest):
+        if [header.get(key) for key in ("kind", "metric", "digest")] != [kind, metric, digest]:
             return None
         if not is_intact(path):
             logger.warning("The index %s is damaged and is built again.", path)
             return None
         rows = np.frombuffer(file.read(8 * header["n_rows"]), dtype="<i8").astype(np.int64)
-        return NeighborIndex(faiss.read_index(faiss.PyCallbackIOReader(file.read)), kind, rows)
+        if kind == "compressed" and sys.platform != "win32":
+            index = _map_index(faiss, path, file.tell())
+        else:
+            index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
+        return NeighborIndex(index, kind, rows, metric, reference if kind == "compressed" else None)
+
+
+def _map_index(faiss: Any, path: Path, offset: int) -> Any:
+    """Read an inverted file that begins within a file; its lists are read when they are searched."""
+    reader = faiss.FileIOReader(str(path))
+    skipped = np.empty(offset, dtype=np.uint8)  # the reader only moves by reading
+    reader(faiss.swig_ptr(skipped), 1, offset)
+    index = faiss.read_index(reader, faiss.IO_FLAG_MMAP)
+    faiss.downcast_InvertedLists(_lists(index).invlists).prefetch_nthread = 0  # more threads than searches use
+    return index
 
 
 def import_faiss() -> Any:

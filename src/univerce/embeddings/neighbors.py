@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numba
 import numpy as np
@@ -17,13 +17,13 @@ import numpy as np
 from univerce._validate import check_whole
 from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
-from univerce.io.workers import ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks
+from univerce.io.workers import READ_ROWS, ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks
 
-Metric = Literal["euclidean", "cosine"]
+Metric = Literal["euclidean", "cosine", "correlation"]
 
 BLOCK_ROWS = 16384
 _PART_ROWS = 65536  # of the reference in a task of a worker; a multiple of the chunks of an atlas
-_QUERY_ROWS = 65536  # queries in memory at a time; the reference is read once for each of these blocks
+QUERY_ROWS = 65536  # queries in memory at a time; the reference is read once for each of these blocks
 _PRODUCT = 2**24  # entries of one matrix product
 _UNIT = 2.0**-24  # rounding of float32
 
@@ -35,6 +35,7 @@ def exact_neighbors(
     *,
     block_rows: int = BLOCK_ROWS,
     metric: Metric = "euclidean",
+    only: np.ndarray | None = None,
     client: Any = None,
     done: Callable[[int], object] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +55,9 @@ def exact_neighbors(
         Rows of ``reference`` in memory at a time.
     metric
         ``"cosine"`` is one minus the cosine; a row of zeros has no direction and counts as missing.
+        ``"correlation"`` is one minus Pearson's correlation; a row of equal values counts as missing.
+    only
+        ``[n_reference]`` booleans, the rows of ``reference`` to search; blocks without any are not read.
     client
         A ``dask.distributed.Client`` whose workers read ``reference``, which must be on disk.
     done
@@ -74,30 +78,61 @@ def exact_neighbors(
         raise ValueError(f"The query has {query.shape[1]} columns and the reference {reference.shape[1]}.")
     if k > reference.shape[0]:
         raise ValueError(too_few(k, reference.shape[0]))
-    if metric not in ("euclidean", "cosine"):
-        raise ValueError(f"metric={metric!r} is not known; use 'euclidean' or 'cosine'.")
+    check_metric(metric)
     indices, squares = _no_neighbors(query.shape[0], k)
     if client is None:
         every = slice(0, reference.shape[0])
-        for rows in blocks_of_rows(query.shape[0], _QUERY_ROWS):
+        for rows in blocks_of_rows(query.shape[0], QUERY_ROWS):
             queries, found = read_rows(query, rows), (indices[rows], squares[rows])
-            n_known = _search(queries, reference, every, *found, block_rows=block_rows, metric=metric, done=done)
+            n_known = _search(
+                queries, reference, every, *found, block_rows=block_rows, metric=metric, only=only, done=done
+            )
             if n_known < k:
                 raise ValueError(too_few(k, n_known))
     else:
-        _collect_on_workers(client, query, reference, indices, squares, metric, done)
+        _collect_on_workers(client, query, reference, indices, squares, metric, only, done)
     return _nearest_first(indices, squares, metric)
 
 
+def rerank(
+    query: np.ndarray, reference: Any, candidates: np.ndarray, k: int, *, metric: Metric = "euclidean"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the ``k`` nearest of some rows ``[n, m]`` of ``reference`` for each row of ``query`` ``[n, n_dims]``.
+
+    Distances and order are those of :func:`exact_neighbors`. -1 is no candidate. Blocks of ``reference`` that hold
+    candidates are read once, in order.
+    """
+    q, _ = _prepare(query, metric)
+    squares = np.full(candidates.shape, np.nan)
+    order = np.argsort(candidates, axis=None, kind="stable")
+    rows = candidates.ravel()[order]
+    for block in blocks_of_rows(reference.shape[0], READ_ROWS):
+        first, last = np.searchsorted(rows, [block.start, block.stop])
+        if first < last:
+            wanted, which = np.unique(rows[first:last] - block.start, return_inverse=True)
+            r, _ = _prepare(read_rows(reference, block, None)[wanted].astype(np.float32), metric)
+            at = order[first:last]
+            _fill(q, r, at // candidates.shape[1], which, at, squares.reshape(-1))
+    indices, squares = _in_order(candidates, squares)
+    return indices[:, :k], _as_distances(squares[:, :k], metric)
+
+
+def check_metric(metric: str) -> None:
+    """Raise ``ValueError`` for an unknown metric."""
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, get_args(Metric)))}.")
+
+
 def _collect_on_workers(
-    client: Any, query: Any, reference: Any, indices: np.ndarray, squares: np.ndarray, metric: Metric, done: Any
-) -> None:
+    client: Any, query: Any, reference: Any, indices: np.ndarray, squares: np.ndarray, metric: Metric,
+    only: np.ndarray | None, done: Any,
+) -> None:  # fmt: skip
     """Fill ``indices`` and ``squares`` ``[n, k]`` from parts of the reference; a lost task costs one part."""
     stored, queries = OnDisk.find(reference), OnDisk.find(query)
     if stored is None:
         raise ValueError("client= needs a reference on disk, which its workers can read.")
     k, n_known = indices.shape[1], dict[int, int]()
-    work = partial(_collect_part, stored, queries, k, metric)
+    work = partial(_collect_part, stored, queries, k, metric, only)
     items = _tasks(client, None if queries else query, len(indices), reference.shape[0])
     for rows, part, theirs, n in map_blocks(client, work, items, name="search_atlas"):
         n_known[part.start] = n
@@ -119,11 +154,12 @@ def _tasks(client: Any, query: Any, n_query: int, n_reference: int) -> Iterator[
 
 
 def _collect_part(
-    reference: OnDisk, query: OnDisk | None, k: int, metric: Metric, rows: slice, block: np.ndarray | None, part: slice
-) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:
+    reference: OnDisk, query: OnDisk | None, k: int, metric: Metric, only: np.ndarray | None,
+    rows: slice, block: np.ndarray | None, part: slice,
+) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:  # fmt: skip
     queries = read_rows(query.open(), rows) if block is None and query is not None else block
     found = _no_neighbors(rows.stop - rows.start, k)
-    n_known = _search(np.asarray(queries), reference.open(), part, *found, metric=metric)
+    n_known = _search(np.asarray(queries), reference.open(), part, *found, metric=metric, only=only)
     return rows, part, found, n_known
 
 
@@ -141,34 +177,43 @@ def _search(
     *,
     metric: Metric,
     block_rows: int = BLOCK_ROWS,
+    only: np.ndarray | None = None,
     done: Callable[[int], object] | None = None,
 ) -> int:
     """Fill ``indices`` and ``squares`` ``[n, k]`` with the nearest of some rows of the reference, in any order.
 
     Returns the number of these rows with an embedding.
     """
-    cosine = metric == "cosine"
     tile = max(1, _PRODUCT // min(block_rows, max(rows.stop - rows.start, 1)))
-    q, q_sq = _prepare(queries, cosine)
+    q, q_sq = _prepare(queries, metric)
     n_known = 0
     for first in range(rows.start, rows.stop, block_rows):
-        values = read_rows(reference, slice(first, min(first + block_rows, rows.stop)))
-        r, r_sq = _prepare(values, cosine)
+        block = slice(first, min(first + block_rows, rows.stop))
+        places = np.arange(block.start, block.stop)
+        if only is not None:
+            places = places[only[block]]
+        values = read_rows(reference, block) if len(places) else np.empty((0, q.shape[1]), np.float32)
+        r, r_sq = _prepare(values if len(places) == len(values) else values[places - first], metric)
         n_known += int(np.isfinite(r_sq).sum())
         for start in range(0, len(q), tile):
             part = slice(start, start + tile)
             with np.errstate(over="ignore", invalid="ignore"):  # of missing rows
                 products = q[part] @ r.T
-            _collect(products, q[part], q_sq[part], r, r_sq, first, squares[part], indices[part])
+            _collect(products, q[part], q_sq[part], r, r_sq, places, squares[part], indices[part])
         if done is not None:
-            done(len(q) * len(r))
+            done(len(q) * (block.stop - block.start))
     return n_known
 
 
 def _nearest_first(indices: np.ndarray, squares: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
     """Sort neighbors and convert squares to distances in float32, NaN for no neighbor."""
     indices, squares = _in_order(indices, np.where(indices < 0, np.nan, squares))
-    return indices, (squares / 2 if metric == "cosine" else np.sqrt(squares)).astype(np.float32)
+    return indices, _as_distances(squares, metric)
+
+
+def _as_distances(squares: np.ndarray, metric: Metric) -> np.ndarray:
+    """Distances in float32 from squared distances of prepared rows."""
+    return (np.sqrt(squares) if metric == "euclidean" else squares / 2).astype(np.float32)
 
 
 def _in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,15 +222,26 @@ def _in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(squares, order, axis=1)
 
 
-def _prepare(block: np.ndarray, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, of unit length for the cosine, and their squared lengths, finite for known rows only."""
+def prepare(block: np.ndarray, metric: Metric) -> np.ndarray:
+    """Rows whose squared Euclidean distances order as those of the metric; not finite if they have no embedding.
+
+    For the cosine they have unit length, for the correlation also the mean zero; half the square is then the distance.
+    """
     rows = np.ascontiguousarray(block)
-    squares = _squares(rows)
-    if cosine:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rows = (rows / np.sqrt(squares)[:, None]).astype(np.float32)
-        squares = _squares(rows)
-    return rows, squares
+    if metric == "euclidean":
+        return rows
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if metric == "correlation":
+            constant = rows.max(axis=1) == rows.min(axis=1)
+            rows = (rows - rows.mean(axis=1, dtype=np.float64, keepdims=True)).astype(np.float32)
+            rows[constant] = np.nan  # the mean is rounded
+        return (rows / np.sqrt(_squares(rows))[:, None]).astype(np.float32)
+
+
+def _prepare(block: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """Prepared rows and their squared lengths, finite for known rows only."""
+    rows = prepare(block, metric)
+    return rows, _squares(rows)
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
@@ -208,8 +264,8 @@ def _squares(rows):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _collect(products, q, q_sq, r, r_sq, first, distances, indices):  # type: ignore[no-untyped-def]
-    """Add a block of the reference to the heaps of the nearest so far.
+def _collect(products, q, q_sq, r, r_sq, rows, distances, indices):  # type: ignore[no-untyped-def]
+    """Add rows of the reference to the heaps of the nearest so far.
 
     ``distances`` and ``indices`` ``[n, k]`` hold one heap a row, the worst pair (distance, index) on top. The float32
     product of two rows of ``d`` values is off by ``d * 2**-24 * |q| * |r|`` at most, their squared distance by
@@ -225,10 +281,17 @@ def _collect(products, q, q_sq, r, r_sq, first, distances, indices):  # type: ig
             if products[i, j] < half[j] + bound:
                 continue
             exact = _distance(q[i], r[j])
-            row = first + j
+            row = rows[j]
             if exact < distances[i, 0] or (exact == distances[i, 0] and row < indices[i, 0]):
                 _replace_worst(distances[i], indices[i], exact, row)
                 bound = 0.5 * (shrink * q_sq[i] - distances[i, 0])
+
+
+@numba.njit(nogil=True, cache=True)
+def _fill(q, r, query, row, at, squares):  # type: ignore[no-untyped-def]
+    """Squared distances of pairs: ``squares[at]`` is that of ``q[query]`` and ``r[row]``, missing if infinite."""
+    for p in range(at.shape[0]):
+        squares[at[p]] = _distance(q[query[p]], r[row[p]])
 
 
 @numba.njit(nogil=True, cache=True)

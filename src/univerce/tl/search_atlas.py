@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -14,11 +17,12 @@ from tqdm.auto import tqdm
 from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import settings
-from univerce._validate import as_seed, check_whole, check_writable, get_modalities
+from univerce._validate import as_path, as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
-from univerce.embeddings.index import NeighborIndex, build_index, read_index, search_on_workers, tune, write_index
-from univerce.embeddings.neighbors import exact_neighbors
+from univerce.embeddings.index import IndexKind, NeighborIndex, build_index, read_index, tune, write_index
+from univerce.embeddings.labels import label_names
+from univerce.embeddings.neighbors import Metric, check_metric, exact_neighbors
 from univerce.embeddings.rows import fingerprints
 from univerce.inference.subsample import shuffled_rows
 from univerce.io.files import embedding_digest, open_anndata
@@ -28,10 +32,11 @@ if TYPE_CHECKING:
     from mudata import MuData
 
 logger = logging.getLogger("univerce")
-Method = Literal["exact", "ivf", "hnsw"]
+Method = Literal["exact", "ivf", "hnsw", "compressed"]
 _SAMPLE = 256
 _CLOSE = 0.05  # of the distance to the last neighbor: rounding to float16 is less
 _SUMMARY_ENTRIES = 2**24
+_SHOWN = 20  # values in a message
 
 
 @document
@@ -42,6 +47,8 @@ def search_atlas(
     groupby: str | None = "cell_type",
     n_neighbors: int = 50,
     use_rep: str = X_UCE,
+    metric: Metric = "euclidean",
+    where: Mapping[str, Any] | None = None,
     method: Method = "exact",
     target_recall: float = 0.95,
     index: Path | str | None = None,
@@ -52,9 +59,7 @@ def search_atlas(
     client: Any = None,
     copy: bool = False,
 ) -> ad.AnnData | MuData | None:
-    """Find the nearest cells of an atlas by Euclidean distance, and their most common label.
-
-    For embeddings of unit length, as those of UCE, the order is that of the cosine.
+    """Find the nearest cells of an atlas, and their most common label.
 
     Parameters
     ----------
@@ -69,16 +74,26 @@ def search_atlas(
         Number of neighbors.
     use_rep
         Key of the embedding in ``obsm`` of both.
+    metric
+        Distance: ``"euclidean"``, ``"cosine"`` (one minus the cosine) or ``"correlation"`` (one minus Pearson's
+        correlation). Embeddings of UCE have unit length, so the first two have the same order. Rows of zeros have no
+        cosine and constant ones no correlation: they count as cells without an embedding.
+    where
+        Cells of the atlas to search, as columns of ``atlas.obs`` with the value, or a list of values, to keep:
+        ``{"tissue": "lung", "disease": ["normal", "COPD"]}``. All neighbors are among them.
     method
-        ``"exact"`` compares every cell with every cell of the atlas. ``"ivf"`` and ``"hnsw"`` search an index of faiss
-        (``pip install "univerce[faiss]"``) in memory, which misses some neighbors and pays off from about ten thousand
-        queries on a million cells. ``"ivf"`` is built in minutes and always the same; ``"hnsw"`` takes longer, and
-        differs in every build with several threads.
+        ``"exact"`` compares every cell with every cell of the atlas. The others search an index of faiss
+        (``pip install "univerce[faiss]"``), which misses some neighbors and pays off from about ten thousand queries on
+        a million cells. ``"ivf"`` and ``"hnsw"`` hold the embedding in memory. ``"ivf"`` is built in minutes and always
+        the same; ``"hnsw"`` takes longer, and differs in every build with several threads. ``"compressed"`` is for
+        atlases that do not fit: 144 bytes a cell, read from the file where they are needed, choose four candidates for
+        each neighbor, whose exact distances are computed from the embedding.
     target_recall
         Share of the exact neighbors that an index has to find, measured on a sample of at most 256 cells.
     index
-        File of the index. It is read if it belongs to this atlas (by the digest of the embedding) and method, and
-        otherwise built and written. ``None`` builds it in every call.
+        File of the index. It is read if it belongs to this atlas (by the digest of the embedding), method and metric,
+        and otherwise built and written. A build of a compressed index that was interrupted goes on; until it is done,
+        its parts are beside the file. ``None`` builds it in every call.
     key_added
         Prefix of the keys of the results.
     mod
@@ -107,18 +122,20 @@ def search_atlas(
     ``uns[key_added]["table"]``
         For each label found: ``n_cells``, mean ``share`` and mean ``distance``. Not without ``groupby``.
     ``uns[key_added]["params"]``
-        Options, seed, size and path of the atlas; for an index its ``effort`` (``nprobe`` or ``efSearch``), and its
-        ``recall`` on a sample of ``n_sampled`` cells; ``n_in_atlas`` cells that are in the atlas, too.
+        Options, seed, size and path of the atlas; ``n_searched`` cells of ``where``; for an index its ``effort``
+        (``nprobe`` or ``efSearch``), and its ``recall`` on a sample of ``n_sampled`` cells; ``n_in_atlas`` cells that
+        are in the atlas, too.
 
     Raises
     ------
     KeyError
         If an embedding, a column or the record of a space does not exist.
     ValueError
-        If the spaces or widths differ, the atlas has fewer than ``n_neighbors`` embeddings, no cell has one, an option
-        is unknown, ``index`` is another file, or ``client`` is given for an atlas in memory or an index without a file.
+        If the spaces or widths differ, the atlas or what ``where`` keeps has fewer than ``n_neighbors`` embeddings, no
+        cell has one, a value of ``where`` does not occur, an option is unknown, ``index`` is another file, or
+        ``client`` is given for an atlas in memory or an index without a file.
     TypeError
-        If ``client`` is something else.
+        If ``client`` is something else, or ``where`` no mapping.
     FileNotFoundError
         If the path does not exist.
     ImportError
@@ -133,19 +150,26 @@ def search_atlas(
     >>> uc.tl.search_atlas(adata, atlas, n_neighbors=5)
     >>> adata.obsm["atlas_indices"].shape, adata.obs["atlas_label"].dtype.name
     ((10, 5), 'category')
+
+    Only among some cells:
+
+    >>> uc.tl.search_atlas(adata, atlas, n_neighbors=3, where={"cell_type": "CD19+ B"}, metric="cosine")
+    >>> set(adata.obs["atlas_label"])
+    {'CD19+ B'}
     """
     data = adata.copy() if copy else adata
     adata, atlas = get_modalities(mod, data, atlas)
     _check_options(method, index, target_recall, client)
+    check_metric(metric)
     check_whole("n_neighbors", n_neighbors, 1)
     check_writable(adata, key_added)
     seed, client = as_seed(rng), find_client(client, None)
-    where = "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas)
-    query = Cells.read(adata, use_rep)
+    query = Cells.read(adata, use_rep, metric=metric)
     opened = atlas if isinstance(atlas, ad.AnnData) else open_anndata(atlas)
-    reference = Cells.read(opened, use_rep, name="atlas", client=client)
+    reference = Cells.read(opened, use_rep, name="atlas", metric=metric, client=client)
     query.check_comparable(reference, check_space=check_space)
     labels = None if groupby is None else reference.labels(groupby)
+    only = None if where is None else _chosen(reference, where, n_neighbors)
     if not query.known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
     if client is not None and reference.client is None:
@@ -153,37 +177,41 @@ def search_atlas(
             f"client= needs an atlas that its workers can read, but atlas.obsm[{use_rep!r}] is in memory: write the "
             "atlas with write_zarr and pass its path, or leave client= out."
         )
-    for cells, what in ((reference, "cells of the atlas"), (query, "cells")):
-        if not cells.known.all():
-            logger.info("%s of %s %s have no embedding.", f"{(~cells.known).sum():,}", f"{len(cells):,}", what)
-
     params = {
-        "use_rep": use_rep, "n_neighbors": int(n_neighbors), "method": method, "groupby": groupby or "", "seed": seed,
-        "atlas": where, "atlas_n_obs": len(reference), "univerce_version": __version__,
+        "use_rep": use_rep, "n_neighbors": int(n_neighbors), "metric": metric, "method": method,
+        "groupby": groupby or "", "seed": seed, "atlas": "AnnData" if isinstance(atlas, ad.AnnData) else str(atlas),
+        "atlas_n_obs": len(reference), "univerce_version": __version__,
     }  # fmt: skip
+    if where is not None and only is not None:
+        params |= {"where": json.dumps(where, default=list), "n_searched": int(only.sum())}
     if method == "exact":
+        n_known = int(reference.known.sum())
         n_pairs = len(query) * len(reference)
         with tqdm(total=n_pairs, unit="pair", unit_scale=True, desc="search", disable=not settings.progress) as bar:
             indices, distances = exact_neighbors(
-                query.values, reference.values, n_neighbors, client=client, done=bar.update
+                query.values, reference.values, n_neighbors, metric=metric, only=only, client=client, done=bar.update
             )
     else:
         found, digest = _get_index(reference, method, index, seed)
+        n_known = len(found.rows)
         sample = np.sort(shuffled_rows(query.names, np.flatnonzero(query.known), seed, draw=-1)[:_SAMPLE])
         some = query.rows(sample)
-        exact, _ = exact_neighbors(some, reference.values, n_neighbors, client=client)
-        effort, recall = tune(found, some, exact, target=target_recall)
+        exact, _ = exact_neighbors(some, reference.values, n_neighbors, metric=metric, only=only, client=client)
+        effort, recall = tune(found, some, exact, target=target_recall, only=only)
         if recall < target_recall:
             logger.warning(
                 "The index finds %.3f of the neighbors at best, below target_recall=%s.", recall, target_recall
             )
         if client is None or index is None:
-            indices, distances = found.search(query.values, n_neighbors, effort=effort)
+            indices, distances = found.search(query.values, n_neighbors, effort=effort, only=only)
         else:
-            indices, distances = search_on_workers(
-                client, query.values, n_neighbors, path=index, kind=found.kind, digest=digest, effort=effort
+            indices, distances = found.search_on_workers(
+                client, query.values, n_neighbors, path=index, digest=digest, effort=effort, only=only
             )
         params |= {"target_recall": float(target_recall), "recall": recall, "effort": effort, "n_sampled": len(sample)}
+    for n, cells, what in ((n_known, reference, "cells of the atlas"), (int(query.known.sum()), query, "cells")):
+        if n < len(cells):
+            logger.info("%s of %s %s have no embedding.", f"{len(cells) - n:,}", f"{len(cells):,}", what)
 
     adata.obsm[f"{key_added}_indices"], adata.obsm[f"{key_added}_distances"] = indices, distances
     adata.obs[f"{key_added}_distance"] = median = _median(distances)
@@ -203,22 +231,50 @@ def _check_options(method: str, index: Path | str | None, target_recall: float, 
     if method not in get_args(Method):
         raise ValueError(f"method={method!r} is not known; use one of {', '.join(get_args(Method))}.")
     if index is not None and method == "exact":
-        raise ValueError("index= is the file of method='ivf' or 'hnsw'; method='exact' has none. Leave it out.")
+        raise ValueError("index= is the file of an index; method='exact' has none. Leave it out.")
     if index is None and method != "exact" and client is not None:
         raise ValueError(f"client= and method={method!r}: workers read the index from a file; pass index= too.")
     if not 0 < target_recall <= 1:
         raise ValueError(f"target_recall={target_recall!r} must be above 0 and at most 1.")
 
 
-def _get_index(reference: Cells, kind: Any, path: Path | str | None, seed: int) -> tuple[NeighborIndex, str]:
+def _chosen(atlas: Cells, where: Mapping[str, Any], k: int) -> np.ndarray:
+    """``[n]`` booleans: the cells whose columns have one of the values."""
+    if not isinstance(where, Mapping):
+        raise TypeError(f"where must map columns of atlas.obs to values, not be a {type(where).__name__}.")
+    chosen = np.ones(len(atlas), dtype=bool)
+    for column, value in where.items():
+        labels = atlas.labels(column)
+        wanted = label_names(pd.Index([value] if np.ndim(value) == 0 else list(value)))
+        codes = labels.categories.get_indexer(wanted)
+        if (codes < 0).any():
+            shown = ", ".join(map(repr, labels.categories[:_SHOWN])) + ", ..." * (len(labels.categories) > _SHOWN)
+            raise ValueError(
+                f"where: no cell has {wanted[codes < 0][0]!r} in atlas.obs[{column!r}]; its values are: {shown}."
+            )
+        chosen &= np.isin(labels.codes, codes)
+    if (n := int(chosen.sum())) < k:
+        raise ValueError(
+            f"{k} neighbors were asked for and where={dict(where)!r} keeps {n} cells of the atlas; ask for at most "
+            f"{n}, or keep more."
+        )
+    return chosen
+
+
+def _get_index(reference: Cells, kind: IndexKind, path: Path | str | None, seed: int) -> tuple[NeighborIndex, str]:
     """The index, and the digest of its embedding in its file."""
+    metric, path = reference.metric, None if path is None else as_path(path)
     digest = "" if path is None else embedding_digest(reference.values)
-    found = None if path is None else read_index(path, kind=kind, digest=digest)
+    found = None
+    if path is not None:
+        found = read_index(path, kind=kind, metric=metric, digest=digest, reference=reference.values)
     if found is None:
+        parts = path and path.with_name(f".{path.name}.{digest[:16]}-{metric}-{seed}.building")
         with tqdm(total=len(reference), unit="cell", desc="index", disable=not settings.progress) as bar:
-            found = build_index(reference.values, kind, seed=seed, done=bar.update)
+            found = build_index(reference, kind, metric=metric, seed=seed, parts=parts, done=bar.update)
         if path is not None:
             write_index(path, found, digest=digest)
+            shutil.rmtree(parts, ignore_errors=True)
     return found, digest
 
 

@@ -429,7 +429,7 @@ def test_a_cell_far_from_its_label_is_novel(reference, query):
     assert 0.3 < novelty[5:].mean() < 0.7
 
 
-@pytest.mark.parametrize("search", ["ivf", "hnsw"])
+@pytest.mark.parametrize("search", ["ivf", "hnsw", "compressed"])
 def test_an_index_is_tuned_on_the_query_and_says_what_it_finds(search):
     reference, query = normal(2000, 500, 0), normal(100, 100, 1)
     query.obsm["X_toy"] *= 1.5
