@@ -18,7 +18,7 @@ NAMES = (
 # only if named: they write files of the package, or 20 GB, or take half an hour
 BUILDS = (
     "gene_tables", "gene_names", "cell_ontology", "fit", "tiny", "checkpoints", "fuzz", "damaged_files",
-    "transfer_figure",
+    "transfer_figure", "compressed",
 )  # fmt: skip
 
 

@@ -38,7 +38,16 @@ def _run(code: str, name: str, scratch: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["embedding store", "model", "checksums", "univerce embed -o .zarr --overwrite"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embedding store",
+        "model",
+        "checksums",
+        "compressed index of search_atlas",
+        "univerce embed -o .zarr --overwrite",
+    ],
+)
 def test_a_killed_writer_leaves_the_old_the_new_or_what_the_same_call_resumes(tmp_path, name):
     _run(KILL, name, tmp_path)
 

@@ -113,7 +113,7 @@ class Recorded:
 
 
 def test_rows_come_in_any_order_from_the_blocks_that_hold_them(monkeypatch):
-    monkeypatch.setattr(_cells, "_GATHER_ROWS", 10)
+    monkeypatch.setattr(_cells, "BLOCK_ROWS", 10)
     rep = Recorded(np.random.default_rng(0).normal(size=(95, 3)).astype(np.float16))
     rows = np.array([94, 3, 31, 3, 0, 39])
     cells = Cells(rep, pd.DataFrame(), None)

@@ -29,6 +29,7 @@ from univerce.genes.release.checksums import read_checksums, record_checksum
 from univerce.genes.table import read_table, write_table
 from univerce.inference.store import EmbeddingStore
 from univerce.io.files import open_anndata
+from univerce.io.seal import is_intact
 from univerce.model.directory import read_model
 from univerce.training.corpus import Corpus
 
@@ -319,6 +320,20 @@ def _read_index(directory: Path) -> Any:
     return found[0] if found else None
 
 
+def _compressed(directory: Path) -> None:
+    """Build a compressed index in parts, and use it."""
+    search = {"groupby": None, "n_neighbors": 3, "method": "compressed", "index": directory / "c"}
+    uc.tl.search_atlas(embedded(30)[:4].copy(), embedded(30), **search)
+
+
+def _read_compressed(directory: Path) -> Any:
+    file = directory / "c"
+    if not file.exists():
+        return None
+    assert is_intact(file)
+    return file.read_bytes()
+
+
 _writer("embedding store", _embed, _read_store, plain=_zarr("s.zarr"))
 _writer("embedding store with a damaged block", _embed, _read_store, prepare=_damaged_store)
 _ATLAS = partial(_atlas, "build")
@@ -342,6 +357,7 @@ _writer("checkpoint, second family", _convert_brain, _read_model, prepare=_brain
 _writer("released gene tables", _convert_tables, _read_tables, prepare=_release)
 _writer("classifier of labels", partial(_classifier, 0), _read_classifier, prepare=partial(_classifier, 1))
 _writer("index of search_atlas", partial(_index, "new"), _read_index, prepare=partial(_index, "old"))
+_writer("compressed index of search_atlas", _compressed, _read_compressed)
 _writer("cache of embeddings", _cache, _read_cache)
 _writer("cache of scores", _cache_numbers, _read_numbers, once=True)
 _writer("checksums", _checksum, _read_checksums, prepare=partial(_checksum, name="old"))

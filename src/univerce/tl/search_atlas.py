@@ -86,7 +86,7 @@ def search_atlas(
         (``pip install "univerce[faiss]"``), which misses some neighbors and pays off from about ten thousand queries on
         a million cells. ``"ivf"`` and ``"hnsw"`` hold the embedding in memory. ``"ivf"`` is built in minutes and always
         the same; ``"hnsw"`` takes longer, and differs in every build with several threads. ``"compressed"`` is for
-        atlases that do not fit: 144 bytes a cell, read from the file where they are needed, choose four candidates for
+        atlases that do not fit: 144 bytes a cell, read from the file where they are needed, choose eight candidates for
         each neighbor, whose exact distances are computed from the embedding.
     target_recall
         Share of the exact neighbors that an index has to find, measured on a sample of at most 256 cells.

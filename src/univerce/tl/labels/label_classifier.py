@@ -146,9 +146,9 @@ class LabelClassifier:
             labels at the expense of common ones. ``"query"``: estimated from the cells to predict, by EM (Saerens et
             al. 2002).
         knn_options
-            Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``: ``"exact"``, or ``"ivf"`` or ``"hnsw"``
-            for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the neighbors of cells of
-            the query. Held-out cells are always compared exactly.
+            Options of ``method="knn"``: ``n_neighbors`` (15), and ``search``: ``"exact"``, or ``"ivf"``, ``"hnsw"``
+            or ``"compressed"`` for an index of faiss (``pip install "univerce[faiss]"``), tuned to find 98 % of the
+            neighbors of cells of the query. Held-out cells are always compared exactly.
         min_cells
             Labels with fewer cells are left out; at least 2.
         max_cells
