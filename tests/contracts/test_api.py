@@ -23,7 +23,7 @@ import univerce as uc
 ROOT = Path(__file__).parents[2]
 SUBPACKAGES = [name for name in uc.__all__ if name not in ("FileError", "settings")]
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-MAX_PARAMETERS, MAX_POSITIONAL, MAX_LINES = 14, 3, 400
+MAX_PARAMETERS, MAX_POSITIONAL, MAX_LINES = 16, 3, 400
 FIRST = {  # first parameter of functions of atlas, bench and pl that do not act on one AnnData
     "atlas.append": "path",
     "atlas.build": "data",

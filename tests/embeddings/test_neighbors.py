@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
-from univerce.embeddings import index as MODULE
+from univerce.embeddings import _codes
 from univerce.embeddings.index import build_index, import_faiss, read_index, tune, write_index
 from univerce.embeddings.neighbors import exact_neighbors, recall, rerank
 
@@ -252,8 +252,8 @@ def test_small_references_are_compressed_too(n, d):
 
 
 def test_an_interrupted_build_goes_on_to_the_same_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(MODULE, "_PART_ROWS", 256)
-    monkeypatch.setattr(MODULE, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(_codes, "PART_ROWS", 256)
+    monkeypatch.setattr(_codes, "BLOCK_ROWS", 100)
     reference = clustered(2000, dtype=np.float16)
     reference[300:600] = np.nan  # a part without embeddings
 

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.sparse as sp
 
 from univerce._validate import as_path
+from univerce.embeddings._codes import compress, known_rows, sample_rows
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import BLOCK_ROWS, QUERY_ROWS, Metric, prepare, recall, rerank, too_few
-from univerce.io.arrays import read_arrays, write_arrays
 from univerce.io.atomic import replacing
-from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.seal import is_intact, seal
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
@@ -29,13 +27,9 @@ from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
 logger = logging.getLogger("univerce")
 IndexKind = Literal["ivf", "hnsw", "compressed"]
 
-_ROWS_PER_LIST = {"ivf": 64, "compressed": 32}  # rows that train each list of an inverted file
-_FINER = 4  # times as many lists in a compressed index, of which a search needs a smaller part
-_COMPONENTS = 256
-_TRAIN_ROWS, _ROUNDS = 2**16, 8  # of the components and ranges, and of the lists, of a compressed index
+_ROWS_PER_LIST = 64  # train each list of an inverted file
 _CANDIDATES = 8  # compared exactly, for each neighbor
 _HNSW_LINKS = 32
-_PART_ROWS = 2**18  # of the codes in a file of an unfinished build
 _FORMAT = "univerce-index-2"
 _READING = threading.Lock()  # in a worker: an index is read once
 
@@ -55,7 +49,7 @@ class NeighborIndex:
     @property
     def max_effort(self) -> int:
         """Effort beyond which a search does not improve."""
-        return max(len(self.rows) if self.kind == "hnsw" else _lists(self.index).nlist, 1)
+        return max(len(self.rows) if self.kind == "hnsw" else import_faiss().extract_index_ivf(self.index).nlist, 1)
 
     def search(
         self, query: Any, k: int, *, effort: int = 16, only: np.ndarray | None = None
@@ -184,10 +178,11 @@ def build_index(
         raise ValueError("The reference has no embeddings; there is nothing to search.")
     half = cells.values.dtype == np.float16 and metric == "euclidean"
     if kind == "compressed":
-        return NeighborIndex(_compress(faiss, cells, rows, seed, parts, done), kind, rows, metric, cells.values)
+        index = compress(faiss, cells, rows, seed=seed, parts=parts, done=done)
+        return NeighborIndex(index, kind, rows, metric, cells.values)
     index = _new_graph(faiss, cells.n_dims, half) if kind == "hnsw" else _new_lists(faiss, cells, rows, half, seed)
     for block in blocks_of_rows(len(cells), BLOCK_ROWS):
-        index.add(_known_rows(cells, block))
+        index.add(known_rows(cells, block))
         if done is not None:
             done(block.stop - block.start)
     return NeighborIndex(index, kind, rows, metric)
@@ -202,7 +197,7 @@ def _new_graph(faiss: Any, d: int, half: bool) -> Any:
 
 def _new_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: int) -> Any:
     n_lists = max(1, math.isqrt(len(rows)))
-    sample = _sample(cells, rows, "ivf", n_lists, seed)
+    sample = sample_rows(cells, rows, _ROWS_PER_LIST * n_lists, seed)
     quantizer = faiss.IndexFlatL2(cells.n_dims)
     if half:
         sq = faiss.ScalarQuantizer.QT_fp16
@@ -214,98 +209,6 @@ def _new_lists(faiss: Any, cells: Cells, rows: np.ndarray, half: bool, seed: int
     index.cp.min_points_per_centroid = 1
     index.train(sample)
     return index
-
-
-def _new_codes(faiss: Any, cells: Cells, rows: np.ndarray, seed: int) -> Any:
-    d, n_lists = min(_COMPONENTS, cells.n_dims), min(len(rows), _FINER * math.isqrt(len(rows)))
-    sample = _sample(cells, rows, "compressed", n_lists, seed)
-    step = -(-len(sample) // _TRAIN_ROWS)
-    _, vectors = np.linalg.eigh(np.atleast_2d(np.cov(sample[::step], rowvar=False, ddof=0, dtype=np.float64)))
-    components = faiss.LinearTransform(cells.n_dims, d)
-    faiss.copy_array_to_vector(vectors[:, : -d - 1 : -1].T.astype(np.float32).ravel(), components.A)
-    components.is_trained = True
-    sample = sample @ _matrix(faiss, components).T
-    quantizer = faiss.IndexFlatL2(d)
-    quantizer.add(_centers(sample, n_lists, seed))
-    index = faiss.IndexIVFScalarQuantizer(quantizer, d, n_lists, faiss.ScalarQuantizer.QT_4bit, faiss.METRIC_L2)
-    index.train(np.ascontiguousarray(sample[::step]))  # of the ranges only: the lists are there
-    return faiss.IndexPreTransform(components, index)
-
-
-def _matrix(faiss: Any, components: Any) -> np.ndarray:
-    return faiss.vector_to_array(components.A).reshape(components.d_out, components.d_in)
-
-
-def _centers(sample: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Centers ``[n, d]`` of k-means; products of numpy are several times faster than those of faiss."""
-    centers = np.random.default_rng(seed).choice(sample, n, replace=False)
-    for _ in range(_ROUNDS):
-        nearest = _nearest(sample, centers)
-        member = sp.csr_matrix(
-            (np.ones(len(sample), np.float32), nearest, np.arange(len(sample) + 1)), (len(sample), n)
-        )
-        size = np.bincount(nearest, minlength=n)[:, None]
-        centers = np.where(size > 0, (member.T @ sample) / np.maximum(size, 1), centers).astype(np.float32)
-    return centers
-
-
-def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """``[n]`` nearest center of each row."""
-    half, nearest = 0.5 * np.square(centers).sum(axis=1), np.empty(len(values), dtype=np.int64)
-    for rows in blocks_of_rows(len(values), ROUNDED_ROWS):
-        nearest[rows] = (values[rows] @ centers.T - half).argmax(axis=1)
-    return nearest
-
-
-def _sample(cells: Cells, rows: np.ndarray, kind: str, n_lists: int, seed: int) -> np.ndarray:
-    """Some known rows, to train the lists."""
-    chosen = np.random.default_rng(seed).choice(rows, min(len(rows), _ROWS_PER_LIST[kind] * n_lists), replace=False)
-    chosen.sort()
-    return prepare(cells.rows(chosen), cells.metric)
-
-
-def _known_rows(cells: Cells, block: slice) -> np.ndarray:
-    values = prepare(read_rows(cells.values, block), cells.metric)
-    return values[cells.known[block]]
-
-
-def _compress(faiss: Any, cells: Cells, rows: np.ndarray, seed: int, parts: Path | None, done: Any) -> Any:
-    trained = None if parts is None else read_arrays(parts / "trained.npz")
-    if trained is None:
-        trained = {"index": faiss.serialize_index(_new_codes(faiss, cells, rows, seed))}
-        if parts is not None:
-            write_arrays(parts / "trained.npz", **trained)
-    index = faiss.deserialize_index(trained["index"])
-    lists, matrix = _lists(index), _matrix(faiss, faiss.downcast_VectorTransform(index.chain.at(0)))
-    centers = faiss.downcast_index(lists.quantizer).reconstruct_n(0, lists.nlist)
-    for part in blocks_of_rows(len(cells), _PART_ROWS):
-        file = None if parts is None else parts / f"{part.start}.npz"
-        saved = None if file is None else read_arrays(file)
-        if saved is None:
-            starts = range(part.start, part.stop, BLOCK_ROWS)
-            blocks = (_known_rows(cells, slice(i, min(i + BLOCK_ROWS, part.stop))) for i in starts)
-            saved = {"codes": np.concatenate([_encode(faiss, lists, block @ matrix.T, centers) for block in blocks])}
-            if file is not None:
-                write_arrays(file, **saved)
-        lists.add_sa_codes(saved["codes"], None)
-        if done is not None:
-            done(part.stop - part.start)
-    index.ntotal = lists.ntotal
-    return index
-
-
-def _encode(faiss: Any, lists: Any, values: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    """``[n, n_bytes]`` list and code of each row."""
-    codes, nearest = np.zeros((len(values), lists.sa_code_size()), dtype=np.uint8), _nearest(values, centers)
-    if len(values):
-        values = np.ascontiguousarray(values, dtype=np.float32)
-        lists.encode_vectors(len(values), *map(faiss.swig_ptr, (values, nearest, codes)), True)
-    return codes
-
-
-def _lists(index: Any) -> Any:
-    """The inverted file of an index."""
-    return import_faiss().extract_index_ivf(index)
 
 
 def tune(
@@ -392,7 +295,9 @@ def _map_index(faiss: Any, path: Path, offset: int) -> Any:
     skipped = np.empty(offset, dtype=np.uint8)  # the reader only moves by reading
     reader(faiss.swig_ptr(skipped), 1, offset)
     index = faiss.read_index(reader, faiss.IO_FLAG_MMAP)
-    faiss.downcast_InvertedLists(_lists(index).invlists).prefetch_nthread = 0  # more threads than searches use
+    faiss.downcast_InvertedLists(
+        faiss.extract_index_ivf(index).invlists
+    ).prefetch_nthread = 0  # more threads than searches use
     return index
 
 
