@@ -52,7 +52,7 @@ class PretrainConfig:
     autocast: bool = True
     """bfloat16 products."""
     buffer_cells: int = 65536
-    """Cells of data sets on disk that are in memory at a time, all sets together: about 16 kB each."""
+    """Cells of all data sets on disk that are in memory at a time, about 16 kB each."""
     block_rows: int = 256
     """Cells of a data set on disk that are read at a time."""
     seed: int = 0
