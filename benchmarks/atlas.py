@@ -1,7 +1,7 @@
 """A generated atlas of a million cells: opening, searching, averaging and labeling from it, and its memory.
 
-``cells=``, ``queries=`` and ``labeled=``, the cells to label, change its size. ``hnsw=1`` measures that index too, which
-takes long to build.
+``cells=``, ``queries=`` and ``labeled=``, the cells to label, change its size. ``hnsw=1`` measures that index
+too, which takes long to build.
 """
 
 from __future__ import annotations
