@@ -108,7 +108,7 @@ def _build(rep: Any, file: Path, parts: Path) -> dict[str, float]:
     index = build_index(rep, "compressed", parts=parts, done=done)
     write_index(file, index, digest="generated")
     seconds = np.array(before)[:, 0]
-    part = float(np.median(seconds[1:]))  # the first is after the training
+    part = float(np.median(seconds[1:])) if len(seconds) > 1 else 0.0  # the first is after the training
     return {
         "training, CPU s": float(seconds[0]) - part,
         "encoding, CPU s": float(seconds[1:].sum()) + part,
