@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numba
 import numpy as np
 
 from univerce._validate import check_whole
+from univerce.embeddings.cells import Metric
 from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import READ_ROWS, ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks
-
-Metric = Literal["euclidean", "cosine", "correlation"]
 
 BLOCK_ROWS = 16384
 _PART_ROWS = 65536  # of the reference in a task of a worker; a multiple of the chunks of an atlas

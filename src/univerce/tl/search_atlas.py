@@ -263,18 +263,21 @@ def _chosen(atlas: Cells, where: Mapping[str, Any], k: int) -> np.ndarray:
 
 def _get_index(reference: Cells, kind: IndexKind, path: Path | str | None, seed: int) -> tuple[NeighborIndex, str]:
     """The index, and the digest of its embedding in its file."""
-    metric, path = reference.metric, None if path is None else as_path(path)
-    digest = "" if path is None else embedding_digest(reference.values)
-    found = None
-    if path is not None:
-        found = read_index(path, kind=kind, metric=metric, digest=digest, reference=reference.values)
-    if found is None:
-        parts = path and path.with_name(f".{path.name}.{digest[:16]}-{metric}-{seed}.building")
+    metric = reference.metric
+
+    def build(parts: Path | None = None) -> NeighborIndex:
         with tqdm(total=len(reference), unit="cell", desc="index", disable=not settings.progress) as bar:
-            found = build_index(reference, kind, metric=metric, seed=seed, parts=parts, done=bar.update)
-        if path is not None:
-            write_index(path, found, digest=digest)
-            shutil.rmtree(parts, ignore_errors=True)
+            return build_index(reference, kind, metric=metric, seed=seed, parts=parts, done=bar.update)
+
+    if path is None:
+        return build(), ""
+    path, digest = as_path(path), embedding_digest(reference.values)
+    found = read_index(path, kind=kind, metric=metric, digest=digest, reference=reference.values)
+    if found is None:
+        parts = path.with_name(f".{path.name}.{digest[:16]}-{metric}-{seed}.building")
+        found = build(parts)
+        write_index(path, found, digest=digest)
+        shutil.rmtree(parts, ignore_errors=True)
     return found, digest
 
 

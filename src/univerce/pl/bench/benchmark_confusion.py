@@ -74,7 +74,7 @@ def benchmark_confusion(
         image = axes.imshow(share, cmap=get_cmap(cmap, SEQUENTIAL), vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(share.to_numpy()):
             if value >= 0.005 and columns.pitch > _NARROW:
-                text, color = f"{value:.2f}".replace("0.", "."), text_color(image.to_rgba(value))
+                text, color = f"{value:.2f}".replace("0.", "."), text_color(tuple(image.to_rgba(value)))
                 axes.text(column, row, text, ha="center", va="center", size=5, color=color)
         for row, n in enumerate(sizes):
             axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=rows.size - 0.5)
