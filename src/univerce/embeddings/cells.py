@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import anndata as ad
 import numpy as np
@@ -17,8 +17,6 @@ from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import blocks_of_rows, map_rows
-
-Metric = Literal["euclidean", "cosine", "correlation"]
 
 BLOCK_ROWS = 16384
 
@@ -35,7 +33,7 @@ class Cells:
     use_rep: str = X_UCE
     name: str = "adata"
     """Name of the data in messages."""
-    metric: Metric = "euclidean"
+    metric: str = "euclidean"
     client: Any = None
     """A ``dask.distributed.Client`` whose workers read the embedding; ``None`` if it is in memory."""
 
@@ -46,7 +44,7 @@ class Cells:
         use_rep: str = X_UCE,
         *,
         name: str = "adata",
-        metric: Metric = "euclidean",
+        metric: str = "euclidean",
         client: Any = None,
     ) -> Self:
         """Read the cells of an AnnData.
@@ -140,7 +138,7 @@ def _take(block: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return block[rows]
 
 
-def _known(metric: Metric, block: np.ndarray) -> np.ndarray:
+def _known(metric: str, block: np.ndarray) -> np.ndarray:
     known = np.isfinite(block).all(axis=1)
     if metric == "cosine":
         known &= block.any(axis=1)

@@ -18,7 +18,7 @@ import numpy as np
 from univerce._validate import as_path
 from univerce.embeddings._codes import compress, known_rows, sample_rows
 from univerce.embeddings.cells import Cells
-from univerce.embeddings.neighbors import BLOCK_ROWS, QUERY_ROWS, Metric, prepare, recall, rerank, too_few
+from univerce.embeddings.neighbors import BLOCK_ROWS, QUERY_ROWS, prepare, recall, rerank, too_few
 from univerce.io.atomic import replacing
 from univerce.io.ondisk import OnDisk
 from univerce.io.seal import is_intact, seal
@@ -42,7 +42,7 @@ class NeighborIndex:
     kind: IndexKind
     rows: np.ndarray
     """``[n_known]`` row of the embedding for every entry of the index."""
-    metric: Metric = "euclidean"
+    metric: str = "euclidean"
     reference: Any = None
     """The embedding, whose rows decide among the candidates of a compressed index."""
 
@@ -131,7 +131,7 @@ def _find(
 
 
 def _search_stored(
-    path: str, kind: IndexKind, metric: Metric, digest: str, reference: OnDisk | None, k: int, effort: int,
+    path: str, kind: IndexKind, metric: str, digest: str, reference: OnDisk | None, k: int, effort: int,
     only: np.ndarray | None, block: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     with _READING:
@@ -140,7 +140,7 @@ def _search_stored(
 
 
 @lru_cache(maxsize=1)
-def _read_once(path: str, kind: IndexKind, metric: Metric, digest: str) -> NeighborIndex:
+def _read_once(path: str, kind: IndexKind, metric: str, digest: str) -> NeighborIndex:
     index = read_index(path, kind=kind, metric=metric, digest=digest)
     if index is None:
         raise ValueError(
@@ -153,7 +153,7 @@ def build_index(
     reference: Any,
     kind: IndexKind,
     *,
-    metric: Metric = "euclidean",
+    metric: str = "euclidean",
     seed: int = 0,
     parts: Path | None = None,
     done: Callable[[int], object] | None = None,
@@ -254,7 +254,7 @@ def write_index(path: Path | str, index: NeighborIndex, *, digest: str) -> None:
 
 
 def read_index(
-    path: Path | str, *, kind: IndexKind, digest: str, metric: Metric = "euclidean", reference: Any = None
+    path: Path | str, *, kind: IndexKind, digest: str, metric: str = "euclidean", reference: Any = None
 ) -> NeighborIndex | None:
     """Read an index; ``None`` if the file does not exist, is damaged, or holds another kind, metric or digest.
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numba
 import numpy as np
 
 from univerce._validate import check_whole
-from univerce.embeddings.cells import Metric
 from univerce.io.intact import read_rows
 from univerce.io.ondisk import OnDisk
 from univerce.io.workers import READ_ROWS, ROUNDED_ROWS, as_is, blocks_of_rows, map_blocks
 
+Metric = Literal["euclidean", "cosine", "correlation"]
 BLOCK_ROWS = 16384
 _PART_ROWS = 65536  # of the reference in a task of a worker; a multiple of the chunks of an atlas
 QUERY_ROWS = 65536  # queries in memory at a time; the reference is read once for each of these blocks
@@ -33,7 +33,7 @@ def exact_neighbors(
     k: int,
     *,
     block_rows: int = BLOCK_ROWS,
-    metric: Metric = "euclidean",
+    metric: str = "euclidean",
     only: np.ndarray | None = None,
     client: Any = None,
     done: Callable[[int], object] | None = None,
@@ -94,7 +94,7 @@ def exact_neighbors(
 
 
 def rerank(
-    query: np.ndarray, reference: Any, candidates: np.ndarray, k: int, *, metric: Metric = "euclidean"
+    query: np.ndarray, reference: Any, candidates: np.ndarray, k: int, *, metric: str = "euclidean"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the ``k`` nearest of some rows ``[n, m]`` of ``reference`` for each row of ``query`` ``[n, n_dims]``.
 
@@ -123,7 +123,7 @@ def check_metric(metric: str) -> None:
 
 
 def _collect_on_workers(
-    client: Any, query: Any, reference: Any, indices: np.ndarray, squares: np.ndarray, metric: Metric,
+    client: Any, query: Any, reference: Any, indices: np.ndarray, squares: np.ndarray, metric: str,
     only: np.ndarray | None, done: Any,
 ) -> None:  # fmt: skip
     """Fill ``indices`` and ``squares`` ``[n, k]`` from parts of the reference; a lost task costs one part."""
@@ -153,7 +153,7 @@ def _tasks(client: Any, query: Any, n_query: int, n_reference: int) -> Iterator[
 
 
 def _collect_part(
-    reference: OnDisk, query: OnDisk | None, k: int, metric: Metric, only: np.ndarray | None,
+    reference: OnDisk, query: OnDisk | None, k: int, metric: str, only: np.ndarray | None,
     rows: slice, block: np.ndarray | None, part: slice,
 ) -> tuple[slice, slice, tuple[np.ndarray, np.ndarray], int]:  # fmt: skip
     queries = read_rows(query.open(), rows) if block is None and query is not None else block
@@ -174,7 +174,7 @@ def _search(
     indices: np.ndarray,
     squares: np.ndarray,
     *,
-    metric: Metric,
+    metric: str,
     block_rows: int = BLOCK_ROWS,
     only: np.ndarray | None = None,
     done: Callable[[int], object] | None = None,
@@ -204,13 +204,13 @@ def _search(
     return n_known
 
 
-def _nearest_first(indices: np.ndarray, squares: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_first(indices: np.ndarray, squares: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Sort neighbors and convert squares to distances in float32, NaN for no neighbor."""
     indices, squares = _in_order(indices, np.where(indices < 0, np.nan, squares))
     return indices, _as_distances(squares, metric)
 
 
-def _as_distances(squares: np.ndarray, metric: Metric) -> np.ndarray:
+def _as_distances(squares: np.ndarray, metric: str) -> np.ndarray:
     """Distances in float32 from squared distances of prepared rows."""
     return (np.sqrt(squares) if metric == "euclidean" else squares / 2).astype(np.float32)
 
@@ -221,7 +221,7 @@ def _in_order(indices: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.
     return np.take_along_axis(indices, order, axis=1), np.take_along_axis(squares, order, axis=1)
 
 
-def prepare(block: np.ndarray, metric: Metric) -> np.ndarray:
+def prepare(block: np.ndarray, metric: str) -> np.ndarray:
     """Rows whose squared Euclidean distances order as those of the metric; not finite if they have no embedding.
 
     For the cosine they have unit length, for the correlation also the mean zero; half the square is then the distance.
@@ -237,7 +237,7 @@ def prepare(block: np.ndarray, metric: Metric) -> np.ndarray:
         return (rows / np.sqrt(_squares(rows))[:, None]).astype(np.float32)
 
 
-def _prepare(block: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+def _prepare(block: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Prepared rows and their squared lengths, finite for known rows only."""
     rows = prepare(block, metric)
     return rows, _squares(rows)

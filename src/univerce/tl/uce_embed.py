@@ -184,7 +184,7 @@ def uce_embed(
         inputs.space.write(inputs.adata, key_added)
     elif target is not None:
         if not target.is_complete:
-            obs = {f"{key_added}_missing": missing} if missing.any() else {}
+            obs: dict[str, Any] = {f"{key_added}_missing": missing} if missing.any() else {}
             obs |= {space_column(key_added): inputs.space.column(len(missing))}
             target.finish(inputs.params, pd.DataFrame(obs, index=inputs.adata.obs_names))
         logger.info("The embedding is in %s; anndata.read_zarr opens it.", target.path)
@@ -248,9 +248,9 @@ def _report(inputs: Inputs, missing: np.ndarray, n_pooled: int, key: str, *, sec
     if missing.any():
         n_missing, n_counted = int(missing.sum()), _n_with_counts(inputs, missing)
         kinds = {"without a count in any gene": n_missing - n_counted, "with counts in no gene of the model": n_counted}
-        found = " and ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        why = " and ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
         warnings.warn(
-            f"{n_missing} of {len(missing)} cells have no embedding, {found}: their rows are NaN and marked in "
+            f"{n_missing} of {len(missing)} cells have no embedding, {why}: their rows are NaN and marked in "
             f"obs['{key}_missing']. Leave them out: adata[~adata.obs['{key}_missing']].",
             stacklevel=3,
         )
