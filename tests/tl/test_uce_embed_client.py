@@ -109,7 +109,7 @@ def test_workers_write_the_same_store_and_digest_the_counts(files, tiny_model, c
     monkeypatch.setattr(inputs, "_DIGEST_SPAN", 2)
     monkeypatch.chdir(tmp_path)
     here = in_store(files, tiny_model, Path("here.zarr"))
-    monkeypatch.setattr(inputs, "iter_blocks", lambda *_: pytest.fail("this process must read no counts"))
+    monkeypatch.setattr(inputs, "read_ahead", lambda *_, **__: pytest.fail("this process must read no counts"))
     monkeypatch.setattr(engine.EmbeddingStore, "write", lambda *_: pytest.fail("this process must write no block"))
     assert in_store(files, tiny_model, Path("there.zarr"), client=client) == here
     other = backed(files).to_memory()

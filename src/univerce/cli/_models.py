@@ -14,7 +14,7 @@ _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], 
 _EXAMPLES = """
 univerce models list
 univerce models info uce-33l
-univerce models card uce-33l > README.md
+univerce models card uce-33l
 univerce models fetch uce-4l --species human mouse
 univerce models verify uce-4l
 univerce models convert hf://minwoosun/uce-100m -o uce-100m --species human

@@ -178,8 +178,7 @@ def uce_embed(
 
     if values is not None:
         inputs.adata.obsm[key_added] = values
-        inputs.adata.obs.drop(columns=f"{key_added}_missing", errors="ignore", inplace=True)
-        if missing.any():
+        if missing.any() or f"{key_added}_missing" in inputs.adata.obs:  # not that of an earlier call
             inputs.adata.obs[f"{key_added}_missing"] = missing
         inputs.space.write(inputs.adata, key_added)
     elif target is not None:

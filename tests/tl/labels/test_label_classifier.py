@@ -176,7 +176,7 @@ def test_a_reference_on_disk_is_read_in_blocks(reference, query, suffix, tmp_pat
     path = tmp_path / f"atlas.{suffix}"
     reference.uns["type_colors"] = COLORS
     getattr(reference, f"write_{suffix}")(path)
-    monkeypatch.setattr(_cells, "_GATHER_ROWS", 13)
+    monkeypatch.setattr(_cells, "BLOCK_ROWS", 13)
     found = fit(path)
     assert found.predict_proba(query).tobytes() == fit(reference).predict_proba(query).tobytes()
     assert found.classes["color"].tolist() == COLORS
