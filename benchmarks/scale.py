@@ -146,7 +146,7 @@ def files(run: Run, rows: Rows, rates: Rates, n_cells: int) -> None:
         got = json.loads(done.stdout.splitlines()[-1])
         speed, stages = n_cells / got["seconds"], got["stages"]
         if stages:
-            alone = n_cells / max(stages[s] for s in ("read", "weigh", "sum", "write"))
+            alone = n_cells / max(stages.get(s, 0) for s in ("read", "weigh", "sum", "write"))
             limit, share = f"{alone:,.0f} (slowest stage)", f"{speed / alone:.0%}"
             rows.append((f"uce-mini from {what}, cells/s", speed, limit, share))
             rows.append(("  its stage of reading alone, cells/s", n_cells / stages["read"], "", ""))
