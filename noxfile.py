@@ -113,7 +113,7 @@ def tutorials(session: nox.Session) -> None:
     notebooks = named or sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
     options = [argument for argument in session.posargs if argument not in named]
     install(session, "-e", ".[bench,dask,train]", "ipykernel", "ipywidgets", "nbclient")
-    session.run("jupyter", "execute", "--NotebookClient.record_timing=False", *options, *notebooks)
+    session.run("jupyter", "execute", *options, *notebooks)
 
 
 @nox.session
