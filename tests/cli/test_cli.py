@@ -357,7 +357,7 @@ def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny
         "--model",
         str(tiny_model),
         "--n-draws",
-        "80",
+        "160",
         "-q",
     ]
     command = [sys.executable, "-m", "univerce", "embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "o.h5ad")]

@@ -114,7 +114,8 @@ class EmbeddingStore:
                 if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                     store._create(manifest)
         _check_manifest(path, manifest)
-        store._remove_leftovers()
+        for directory in (path.absolute().parent, path, store._chunk(0).parent, path / MARKERS):
+            remove_leftovers(directory)
         return store
 
     @classmethod
@@ -207,12 +208,7 @@ class EmbeddingStore:
             raise ValueError("The index of obs_columns is not the obs_names of the store.")
         with locked(self.path):
             if not self.is_complete:
-                self._remove_leftovers()  # of workers that died
                 self._write_around(obs, {RECORDS: {self.key: dict(params)}})
-
-    def _remove_leftovers(self) -> None:
-        for directory in (self.path.absolute().parent, self.path, self._chunk(0).parent, self.path / MARKERS):
-            remove_leftovers(directory)
 
     def _write_around(self, obs: pd.DataFrame, uns: Mapping[str, Any]) -> None:
         """Write everything but the embedding: elements, then the attributes of the root, and its group at last."""
