@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 import univerce as uc
 from tests.helpers.page import check_page
@@ -144,6 +145,12 @@ def test_numbers_have_a_color_bar_and_missing_labels_are_gray(adata_of_types):
     assert drawn.get_cmap().name == "magma"
     assert sorted(drawn.get_array()) == list(range(20))
     assert plt.gcf().axes[-1].get_legend().get_texts()[-1].get_text() == "NA"
+    adata.obs["score"] = [np.nan, np.inf, *range(18)]
+    (drawn,) = uc.pl.embedding_grid(adata, ["X_flat"], ["score"], show=False)[0, 0].collections
+    assert len(drawn.get_offsets()) == 20
+    drawn.update_scalarmappable()
+    gray = (drawn.get_facecolors() == to_rgba("lightgray")).all(axis=1)
+    assert (drawn.get_clim(), gray.sum()) == ((0, 17), 2)
 
 
 def test_wrapping_loses_no_word():

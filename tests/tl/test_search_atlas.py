@@ -254,6 +254,23 @@ def test_neighbors_are_sought_only_where_asked(adata, atlas, method, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "value, recorded",
+    [
+        (np.int64(1), "1"),
+        ({2, 1}, "[1, 2]"),
+        (pd.Index([1]), "[1]"),
+        (np.array([1, 2]), "[1, 2]"),
+        ((1, 2), "[1, 2]"),
+    ],
+)
+def test_values_to_search_are_scalars_or_collections_of_any_kind(adata, atlas, value, recorded):
+    atlas.obs["stage"] = np.arange(900) % 3
+    out = search(adata, atlas, n_neighbors=20, where={"stage": value})
+    assert set(np.unique(out.obsm["atlas_indices"]) % 3) <= ({1} if "2" not in recorded else {1, 2})
+    assert out.uns["atlas"]["params"]["where"] == f'{{"stage": {recorded}}}'
+
+
+@pytest.mark.parametrize(
     "where, error, message",
     [
         (

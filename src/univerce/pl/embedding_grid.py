@@ -49,7 +49,7 @@ def embedding_grid(
     bases
         Keys in ``obsm`` with two columns each, or a mapping from titles to keys.
     color
-        Columns of ``obs``; numbers are drawn with a color bar.
+        Columns of ``obs``; numbers are drawn with a color bar. Cells without a value are light gray.
     size
         Size of a cell in square points.
     %(palette, cmap, title, figsize, show, return_fig)s
@@ -98,7 +98,8 @@ def embedding_grid(
         figure, axes, legends, width = _layout(colored, len(titles), figsize)
         for row, legend, column, (colors, values) in zip(axes, legends, columns, colored, strict=True):
             look: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True}
-            look |= {"cmap": get_cmap(cmap, SEQUENTIAL)} if colors is None else {}
+            if colors is None:
+                look |= {"cmap": get_cmap(cmap, SEQUENTIAL).with_extremes(bad=_MISSING), "plotnonfinite": True}
             for ax, key in zip(row, titles.values(), strict=True):
                 image = ax.scatter(*np.asarray(adata.obsm[key])[order].T, c=values[order], **look)
                 ax.set(xticks=[], yticks=[])
@@ -115,7 +116,8 @@ def _colored(
     """Color of each category, ``None`` for numbers, and the colors or numbers of the cells."""
     values = adata.obs[column]
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return None, values.to_numpy(float)
+        numbers = values.to_numpy(float, na_value=np.nan)
+        return None, np.where(np.isfinite(numbers), numbers, np.nan)
     codes = pd.Categorical(values)
     colors = column_colors(adata, column, codes, palette) | ({"NA": _MISSING} if values.isna().any() else {})
     return colors, values.astype(object).where(values.notna(), "NA").map(lambda name: colors[str(name)]).to_numpy()

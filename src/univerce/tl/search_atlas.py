@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import anndata as ad
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 from tqdm.auto import tqdm
 
 from univerce._docs import document
@@ -169,6 +170,7 @@ def search_atlas(
     reference = Cells.read(opened, use_rep, name="atlas", metric=metric, client=client)
     query.check_comparable(reference, check_space=check_space)
     labels = None if groupby is None else reference.labels(groupby)
+    where = None if where is None else _as_lists(where)
     only = None if where is None else _chosen(reference, where, n_neighbors)
     if not query.known.any():
         raise ValueError(f"No cell has an embedding: every row of adata.obsm[{use_rep!r}] holds NaN.")
@@ -183,7 +185,7 @@ def search_atlas(
         "atlas_n_obs": len(reference), "univerce_version": __version__,
     }  # fmt: skip
     if where is not None and only is not None:
-        params |= {"where": json.dumps(where, default=list), "n_searched": int(only.sum())}
+        params |= {"where": json.dumps(where), "n_searched": int(only.sum())}
     if method == "exact":
         n_known = int(reference.known.sum())
         n_pairs = len(query) * len(reference)
@@ -238,14 +240,20 @@ def _check_options(method: str, index: Path | str | None, target_recall: float, 
         raise ValueError(f"target_recall={target_recall!r} must be above 0 and at most 1.")
 
 
-def _chosen(atlas: Cells, where: Mapping[str, Any], k: int) -> np.ndarray:
-    """``[n]`` booleans: the cells whose columns have one of the values."""
+def _as_lists(where: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of each column as Python writes them: a scalar, or a list of any collection, of a set in order."""
     if not isinstance(where, Mapping):
         raise TypeError(f"where must map columns of atlas.obs to values, not be a {type(where).__name__}.")
+    ordered = {c: sorted(v, key=str) if isinstance(v, set | frozenset) else v for c, v in where.items()}
+    return {c: np.asarray(list(v) if is_list_like(v) else v).tolist() for c, v in ordered.items()}
+
+
+def _chosen(atlas: Cells, where: Mapping[str, Any], k: int) -> np.ndarray:
+    """``[n]`` booleans: the cells whose columns have one of the values."""
     chosen = np.ones(len(atlas), dtype=bool)
     for column, value in where.items():
         labels = atlas.labels(column)
-        wanted = label_names(pd.Index([value] if np.ndim(value) == 0 else list(value)))
+        wanted = label_names(pd.Index(value if isinstance(value, list) else [value]))
         codes = labels.categories.get_indexer(wanted)
         if (codes < 0).any():
             shown = ", ".join(map(repr, labels.categories[:_SHOWN])) + ", ..." * (len(labels.categories) > _SHOWN)
@@ -255,7 +263,7 @@ def _chosen(atlas: Cells, where: Mapping[str, Any], k: int) -> np.ndarray:
         chosen &= np.isin(labels.codes, codes)
     if (n := int(chosen.sum())) < k:
         raise ValueError(
-            f"{k} neighbors were asked for and where={dict(where)!r} keeps {n} cells of the atlas; ask for at most "
+            f"{k} neighbors were asked for and where={where!r} keeps {n} cells of the atlas; ask for at most "
             f"{n}, or keep more."
         )
     return chosen

@@ -102,3 +102,7 @@ def test_what_was_published_stands_apart_and_says_so():
     )
     with pytest.raises(ValueError, match="metric='kNN' is not among the scores"):
         uc.pl.transfer_table(scores, metric="kNN", show=False)
+    one = scores.drop(columns="pair")
+    assert texts(uc.pl.transfer_table(one, metric="centroid top 1", show=False))[0] == "0.60"
+    with pytest.raises(ValueError, match="scores are of several pairs"):
+        uc.pl.transfer_table(pd.concat([one, one]), metric="centroid top 1", show=False)

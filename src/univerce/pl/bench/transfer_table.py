@@ -54,7 +54,7 @@ def transfer_table(
     Raises
     ------
     ValueError
-        If the metric is not among the scores.
+        If the metric is not among the scores, or they are of several pairs without names.
 
     Examples
     --------
@@ -68,6 +68,10 @@ def transfer_table(
     if isinstance(scores, Mapping):
         scores = pd.concat([table.assign(pair=name) for name, table in scores.items()])
     elif "pair" not in scores:
+        if scores.duplicated(["method", "metric", "group", "seed"]).any():
+            raise ValueError(
+                "The scores are of several pairs, whose mean says nothing: pass a mapping from names to scores."
+            )
         scores = scores.assign(pair="query")
     mine = scores[(scores["metric"] == metric) & (scores["group"] == "all")]
     if mine.empty:

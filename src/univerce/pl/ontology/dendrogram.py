@@ -41,8 +41,8 @@ def dendrogram(
     """Plot the tree of cell types, and its agreement with an ontology.
 
     The tree grows from the left; the position of a merge is its distance. With an ontology, a mark at each leaf shows
-    the term of the type at ``depth``. The second part is the adjusted Rand
-    index at each depth, with the 95 % interval of shuffled types.
+    the term of the type at ``depth``. The second part is the adjusted Rand index at each depth, with the 95 % interval
+    of shuffled types.
 
     Parameters
     ----------
