@@ -79,7 +79,7 @@ def main(run: Run) -> None:
                              f"{difference:.1e}"))  # fmt: skip
                 print(*rows[-1], sep="  ", flush=True)
                 shutil.rmtree(cache)
-    header = ("family", "layout", "GB of weights", "continued at GB", "seconds to the embedding", "largest difference")
+    header = ("family", "layout", "GB of weights", "resumed at GB", "seconds until embedded", "largest difference")
     title = f"Generated checkpoints of full size, {N_CELLS} cells of {Path(CELLS).stem}"
     run.record("checkpoints", title, header, rows)
 

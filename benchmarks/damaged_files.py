@@ -24,7 +24,7 @@ _OTHERS = (
     b"\x89HDF\r\n\x1a\n" + bytes(2000), b"PK\x03\x04" + bytes(500), gzip.compress(b"\xff" * 999), b"\x80\x04N.",
     b"[]", b"3",
 )  # fmt: skip
-DAMAGES = ("empty", "cut", "bit flip", "another file", "bomb")
+DAMAGES = ("empty", "truncated", "bit flip", "another file", "decompression bomb")
 
 
 def main(run: Run) -> None:
@@ -39,7 +39,10 @@ def main(run: Run) -> None:
             failures += [f"{name}, {form.name}, {d}: {o}" for d, o in outcomes if o not in ("read", "refused")]
             rows.append((form.name, *(_told(found[damage]) for damage in DAMAGES)))
     run.record(
-        "damaged-files", "Refused with FileError and the path / tried; the others are read", ("file", *DAMAGES), rows
+        "damaged-files",
+        "Damaged files refused with a FileError / files tried; all others were read",
+        ("file", *DAMAGES),
+        rows,
     )
     for failure in failures:
         print(failure)
@@ -56,13 +59,13 @@ def damaged(form: Format) -> Iterator[tuple[str, bytes]]:
     whole, rng = form.whole, random.Random(0)
     yield "empty", b""
     for k in range(_CUTS):
-        yield "cut", whole[: 1 + k * (len(whole) - 1) // _CUTS]
+        yield "truncated", whole[: 1 + k * (len(whole) - 1) // _CUTS]
     for _ in range(_FLIPS):
         content = bytearray(whole)
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         yield "bit flip", bytes(content)
     yield from (("another file", other) for other in _OTHERS)
-    yield from (("bomb", bomb) for bomb in form.bombs)
+    yield from (("decompression bomb", bomb) for bomb in form.bombs)
 
 
 def _in_process(form: Format, directory: Path) -> list[str]:

@@ -146,7 +146,7 @@ def main(run: Run) -> None:
         found = [typed(container, dtype) for dtype in TYPES]
         rows.append((name, *found))
         wrong += [f"{name}, {dtype}: {what}" for dtype, what in zip(TYPES, found, strict=True) if " " in what]
-    title = f"Embedded within {TOLERANCE:g} of a plain computation, or refused; - where there is no such AnnData"
+    title = f"Embedded within {TOLERANCE:g} of a plain computation, or refused; - if no such AnnData exists"
     run.record("data-types", title, ("", *TYPES), rows)
     rows = []
     for name, (expected, tried) in odd(directory).items():

@@ -24,10 +24,18 @@ from benchmarks.measurement import Run
 ALPHA = 0.05
 N_SPIKED, SPIKE, DONOR_SD = 40, 1.5, 0.3
 NULL_HEADER = (
-    "function", "donors", "cells a donor", "counts", "repeats", "genes tested", "p < 0.05", "p < 0.001",
+    "function", "donors", "cells per donor", "counts", "repeats", "genes tested", "p < 0.05", "p < 0.001",
     "repeats without a gene at FDR 0.05",
 )  # fmt: skip
-POWER_HEADER = ("donors a side", "method", "repeats", "genes tested", "spiked found", "found", "false discoveries")
+POWER_HEADER = (
+    "donors per side",
+    "method",
+    "repeats",
+    "genes tested",
+    "changed genes found",
+    "genes found",
+    "false discoveries",
+)
 
 
 class Setting(NamedTuple):
@@ -97,10 +105,10 @@ def _null(cells: ad.AnnData, monocytes: ad.AnnData, repeats: int) -> tuple:
                 "marker_fold_changes" if paired else "compare_groups",
                 f"{setting.n_donors} pairs" if paired else f"{setting.n_donors} and {setting.n_donors}",
                 f"{setting.n_case} and {setting.n_control}",
-                "as measured" if setting.depth == 1 else f"{setting.depth:.0%} in the case",
+                "as measured" if setting.depth == 1 else f"{setting.depth:.0%} in cases",
                 repeats, int(np.mean([len(table) for table in tables])), f"{rate:.3f}", f"{rare:.4f}", f"{clean:.0%}",
             ))  # fmt: skip
-    return "Nothing differs: real cells dealt to donors at random", NULL_HEADER, rows
+    return "No gene differs: real cells assigned to donors at random", NULL_HEADER, rows
 
 
 def _power(cells: ad.AnnData, repeats: int) -> tuple:

@@ -28,14 +28,14 @@ from univerce.tl.ontology._pairs import draw_pairs
 from univerce.tl.ontology._steps import TypePairs, compare_steps
 from univerce.tl.ontology.graph import tree_distances
 
-HEADER = ("simulation", "measure", "this package", "before", "wanted")
+HEADER = ("simulation", "measure", "univerce", "common practice", "target")
 Row = tuple[str, str, str, str, str]
 
 
 def main(run: Run) -> None:
     n = int(run.option("repeats", "400") or 400)
     rows = [*rare_cells(n), *ranking(n), *ontology(n), *comparisons(n)]
-    title = f"Simulations under known truth, {n} repeats (fewer with 100,000 negatives and of two methods)"
+    title = f"Simulations with known truth, {n} repeats (fewer with 100,000 negatives and for two methods)"
     run.record("discovery", title, HEADER, rows)
 
 
@@ -80,7 +80,7 @@ def rare_cells(n: int) -> Iterator[Row]:
             )
             outside.append(not low[0] <= prevalence <= high[0])
         name = f"rare cells: prevalence {prevalence:g}, {n_negatives:,} negatives, {n_positives} positives"
-        yield name, f"true precision below the {precision} promised", share(missed), share(before), "<= 0.05"
+        yield name, f"true precision below the promised {precision}", share(missed), share(before), "<= 0.05"
         yield name, "precision refused", share(refused), "0", ""
         yield name, "prevalence outside of its interval", share(outside), "–", "<= 0.05"
 
@@ -107,7 +107,7 @@ def ranking(n: int) -> Iterator[Row]:
         table = abundance(of_cell, np.zeros(len(chance)), found, rates)
         by_share = table.sort_values("share", ascending=False, kind="stable")["group"].iloc[0]
         first.append((table["group"].iloc[0] == "rich", by_share == "rich"))
-    yield "42 data sets, one of them rich", "the rich one is first", *map(share, np.array(first).T), "1"
+    yield "42 data sets, one of them enriched", "the enriched one ranks first", *map(share, np.array(first).T), "1"
 
 
 def ontology(n: int) -> Iterator[Row]:
@@ -116,7 +116,7 @@ def ontology(n: int) -> Iterator[Row]:
     leaves = [str(i) for i in range(15, 31)]
     steps, distances = tree_distances(tree, leaves), np.array([0, 2, 4, 6, 8])
     up = np.array([[leaf in nx.ancestors(tree, node) | {node} for node in tree] for leaf in leaves], dtype=float)
-    for name, wanted in (("terms dealt at random", "0.05"), ("types inherit from their ancestors", "high")):
+    for name, wanted in (("terms assigned at random", "0.05"), ("types inherit from their ancestors", "high")):
         rng = np.random.default_rng(2)
         p, of_types, pairs_p = [], [], []
         for _ in range(n):

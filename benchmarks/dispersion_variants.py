@@ -22,7 +22,7 @@ from univerce.tl.discovery._deseq import LEAST_PRIOR, design_matrix, dispersion_
 from univerce.tl.discovery._pseudobulk import aggregate, filter_by_expr
 
 HEADER = (
-    "trend, distribution", "design", "comparisons", "p < 0.05", "least and most of a setting", "p < 0.001",
+    "trend, distribution", "design", "comparisons", "p < 0.05", "range over settings", "p < 0.001",
     "comparisons without a gene at FDR 0.05",
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def simulate(run: Run) -> Iterator[tuple]:
                 rng = np.random.default_rng([seed, setting.n_donors, setting.n_case, int(100 * setting.depth)])
                 dealt = deal(source, setting, rng, paired=paired)
                 rows += [("paired" if paired else "unpaired", str(setting), *row) for row in variants(dealt, paired)]
-    title = "Variants of the test where nothing differs, all settings of the first table together"
+    title = "Variants of the test where no gene differs, all settings of the first table together"
     yield title, HEADER, summarize(pd.DataFrame(rows, columns=["design", "setting", "name", "rate", "rare", "clean"]))
 
 

@@ -31,7 +31,7 @@ def main(run: Run) -> None:
     seconds = measure(UCE_4L, LENGTH)
     header = ("", *KINDS, "all")
     rows = [(name, *parts.values(), sum(parts.values())) for name, parts in seconds.items()]
-    run.record("forward-profile", f"Seconds a cell, 4 layers, sentences of {LENGTH:,} tokens", header, rows)
+    run.record("forward-profile", f"Seconds per cell, 4 layers, sentences of {LENGTH:,} tokens", header, rows)
     if run.docs is not None:
         draw(seconds, run.docs / "forward-profile.png")
 

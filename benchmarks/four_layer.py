@@ -105,7 +105,7 @@ def forward_pass(run: Run, model: Path) -> None:
         share = f"{rate / roof[precision]:.0%}"
         rows.append((precision, 1 / seconds[precision], ratio, goal, rate, roof[precision], share))
     title = f"Forward pass of 4 layers, sentences of {length} tokens"
-    header = ("", "cells/s", "x reference", "goal", "GFLOP/s", "of a product", "share")
+    header = ("", "cells/s", "x reference", "goal", "GFLOP/s", "GFLOP/s of a matrix product", "share")
     run.record("four-layers", title, header, rows)
     difference = np.abs(result["float32"][:N_REFERENCE] - result["reference"]).max()
     cosine = np.sum(result["float32"] * result["bfloat16"], axis=1)

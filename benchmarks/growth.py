@@ -27,7 +27,16 @@ EXPRESSED = 200
 MINI, SENTENCES = "uce-mini", "4 layers of width 32"
 FORMATS = {"memory": (".h5ad", "memory"), "h5ad": (".h5ad", "backed"), "zarr": (".zarr", "lazy")}
 GOAL_GB, GOAL_BYTES = 2.0, 600
-HEADER = ("", "cells", "s", "cells/s", "further cells/s", "GB opened", "GB at the peak", "bytes a further cell")
+HEADER = (
+    "",
+    "cells",
+    "seconds",
+    "cells/s",
+    "additional cells/s",
+    "GB after opening",
+    "peak GB",
+    "bytes per additional cell",
+)
 
 
 class Row(NamedTuple):

@@ -24,7 +24,7 @@ def main(run: Run) -> None:
     uc.settings.progress = False
     most, only = int(run.option("most", "60") or 60), run.option("writer", "") or ""
     rows = [_row(run, name, most) for name in WRITERS if only in name]
-    title = "Interruptions tried / held"
+    title = "Interruptions tried / survived"
     cells = [(row[0], *map(_cell, row[1:])) for row in rows]
     run.record("kill-points", title, ("writer", *_MODES, "two at once"), cells, append=bool(only))
     check(ok=all(all(held) for row in rows for held in row[1:]), goal="all held")

@@ -154,4 +154,4 @@ def main(run: Run) -> None:
         for (what, right), v in found.items()
     ]
     title = "Transferred labels in simulations with known truth, mean ± standard deviation"
-    run.record("labels", title, ("", "right", "found", "simulations"), rows)
+    run.record("labels", title, ("", "target", "measured", "simulations"), rows)

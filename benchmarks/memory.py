@@ -39,11 +39,11 @@ def main(run: Run) -> None:
     title = (
         f"{n_cells:,} cells x {n_genes:,} genes, about {1.3 * EXPRESSED:,.0f} of them in a cell, embedded by uce-mini"
     )
-    run.record("memory", title, ("", "GB on disk", "GB opened", "GB at the peak", "goal"), rows)
+    run.record("memory", title, ("", "GB on disk", "GB after opening", "peak GB", "goal"), rows)
     n_calls = run.option("calls", "200")
     growths = _child(run, "-m", "benchmarks.repeated_calls", n_calls)
     lines = [(what, 1000 * growth, 1000 * GOAL_GROWTH) for what, growth in growths.items()]
-    title = f"Resident memory after {n_calls} calls beyond that after the first tenth of them"
+    title = f"Growth of resident memory over {n_calls} calls, after the first tenth of them"
     run.record("memory", title, ("", "MB", "goal"), lines, append=True)
     check(ok=all(row[3] <= GOAL_GB for row in rows), goal=f"{GOAL_GB} GB at the peak")
     check(ok=all(growth <= GOAL_GROWTH for growth in growths.values()), goal=f"growth of {1000 * GOAL_GROWTH} MB")

@@ -40,8 +40,8 @@ def main(run: Run) -> None:
     n_types = table.groupby("set")["type"].nunique()
     run.record(
         f"outliers-{kind}",
-        f"Each of {n_types.sum()} types of {len(n_types)} sets held out, {MAX_CELLS} cells a set, means of the sets, "
-        f"{splits} split{'s' * (splits > 1)}",
+        f"Each of {n_types.sum()} types of {len(n_types)} sets held out, {MAX_CELLS} cells per set, means over the sets"
+        f", {splits} split{'s' * (splits > 1)}",
         ("representation, score", "AUROC", "held-out type flagged at 5 %", "other cells flagged"),
         [
             (f"{rep}, {score}", *(_text(row[m]) for m in ("auroc", "flagged", "false")))

@@ -29,7 +29,7 @@ def main(run: Run) -> None:
     n_cells = table.drop_duplicates(["set", "how"]).groupby("how")["n_cells"].sum()
     run.record(
         "robustness",
-        f"Labels of a held-out batch, means of {table['set'].nunique()} sets; {n_cells['as they are']:,} cells, "
+        f"Labels in a held-out batch, means over {table['set'].nunique()} sets; {n_cells['as they are']:,} cells, "
         f"{n_cells['few_cells']:,} of few_cells, {n_cells['imbalance']:,} of imbalance",
         ("score, method", *ways),
         [

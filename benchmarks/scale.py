@@ -149,13 +149,13 @@ def files(run: Run, rows: Rows, rates: Rates, n_cells: int) -> None:
             alone = n_cells / max(stages.get(s, 0) for s in ("read", "weigh", "sum", "write"))
             limit, share = f"{alone:,.0f} (slowest stage)", f"{speed / alone:.0%}"
             rows.append((f"uce-mini from {what}, cells/s", speed, limit, share))
-            rows.append(("  its stage of reading alone, cells/s", n_cells / stages["read"], "", ""))
+            rows.append(("  reading stage alone, cells/s", n_cells / stages["read"], "", ""))
         else:
             rows.append((f"uce-mini from {what}, cells/s", speed, "", ""))
         peaks[what] = got["peak"]
         if how == "lazy" and chunk == 2**20:
             rates["uce-mini"], rates["read"] = speed, n_cells / stages["read"]
     rows.extend(
-        (f"peak of memory from {what}, GB", peak, "<= 2", "") for what, peak in peaks.items() if "dask" not in what
+        (f"peak memory from {what}, GB", peak, "<= 2", "") for what, peak in peaks.items() if "dask" not in what
     )
     check(ok=max(peak for what, peak in peaks.items() if "memory" not in what) <= 2, goal="peaks of 2 GB")

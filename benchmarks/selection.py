@@ -195,4 +195,4 @@ def show(run: Run, scores: pd.DataFrame, names: list[str], first: str) -> None:
         if name != first:
             text += [f" ({m:+.3f} ± {sd:.3f})" for m, sd in zip(apart.mean(), apart.std(), strict=True)]
         rows.append((name, *text.where(folds.loc[name].notna().any(), "")))
-    run.record("selection", f"Left-out thirds of the training sets, {len(apart)} folds", ("", *KINDS), rows)
+    run.record("selection", f"Training sets left out in turn (thirds), {len(apart)} folds", ("", *KINDS), rows)

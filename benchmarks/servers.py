@@ -14,7 +14,7 @@ from univerce.genes.release.fetch import fetch
 def main(run: Run) -> None:
     """Fetch a small file from a server of each behavior."""
     rows = [(name, *_tried(run, name, behavior)) for name, behavior in BEHAVIORS.items()]
-    header = ("the server", "requests", "seconds waited", "outcome")
+    header = ("server", "requests", "seconds waited", "outcome")
     run.record("servers", "A file of 0.4 MB from a server on this machine", header, rows)
 
 

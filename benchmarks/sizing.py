@@ -32,16 +32,16 @@ def sizing(rates: dict[str, float]) -> str:
     rows = [
         ("core hours of reading", core_hours(rates["read"])),
         ("core hours of tokenizing", core_hours(rates["tokenize"])),
-        ("core hours of `uce-mini`, all of the call", core_hours(rates["uce-mini"], rates["threads"])),
+        ("core hours of `uce-mini`, whole call", core_hours(rates["uce-mini"], rates["threads"])),
         ("core hours of `uce-4l` in bfloat16", core_hours(rates["forward uce-4l bfloat16"], rates["threads"])),
         ("core hours of `uce-33l` in bfloat16", core_hours(rates["forward uce-33l bfloat16"], rates["threads"])),
-        (f"GB of counts as CSR, {GENES_A_CELL:,} genes a cell, uncompressed", gigabytes(GENES_A_CELL * CSR_BYTES)),
+        (f"GB of counts as CSR, {GENES_A_CELL:,} genes per cell, uncompressed", gigabytes(GENES_A_CELL * CSR_BYTES)),
         *(
             (f"GB of the embedding of {name}, {what}", gigabytes(width * size))
             for name, width in (("`uce-mini`", mini.output_dim), ("the released models", UCE_4L.output_dim))
             for what, size in (("float32, as `store=` writes it", 4), ("float16, as an atlas holds it", 2))
         ),
-        (f"files of a store, two for {BLOCK_ROWS} cells", [f"{2 * n // BLOCK_ROWS:,}" for n in SIZES.values()]),
+        (f"files of a store, two per {BLOCK_ROWS} cells", [f"{2 * n // BLOCK_ROWS:,}" for n in SIZES.values()]),
         ("GB of an `ivf` index of the released models, in memory", gigabytes(UCE_4L.output_dim * 4 + 8)),
     ]
     head = ["| cells |" + "|".join(f" {name} " for name in SIZES) + "|", "|---|" + "---:|" * len(SIZES)]

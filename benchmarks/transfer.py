@@ -34,8 +34,8 @@ from univerce.tl.labels.transfer_labels import transfer_labels
 ACCURACY = SET = 0.9
 LINEAR = "linear"
 MEASURES = [
-    "accuracy", "macro-F1", "hierarchical F1", "ECE", f"coverage of {SET:.0%} sets", "labels in a set",
-    f"rejected for {ACCURACY:.0%} accuracy", "accuracy of the others",
+    "accuracy", "macro-F1", "hierarchical F1", "ECE", f"coverage of {SET:.0%} sets", "labels per set",
+    f"rejected for {ACCURACY:.0%} accuracy", "accuracy of the rest",
 ]  # fmt: skip
 
 
@@ -162,9 +162,8 @@ def main(run: Run) -> None:
 def show(run: Run, scores: pd.DataFrame, classifier: str) -> None:
     """The means of all transfers and of each kind, and each transfer."""
     n, seeds = scores["set"].nunique(), scores["seed"].nunique()
-    title = (
-        f"Labels by {classifier} in {n} directions between two data sets, {seeds} seed{'s' * (seeds > 1)} of the folds"
-    )
+    folds = f"{seeds} seed{'s' * (seeds > 1)} of the folds"
+    title = f"Labels by method={classifier!r} in {n} transfers between two data sets, {folds}"
     parts = [scores.assign(set="all")] + [scores.assign(set=scores["kind"])] * (scores["kind"].nunique() > 1)
     tables = {
         f"transfer-{classifier}": (pd.concat(parts), title),
@@ -177,7 +176,7 @@ def show(run: Run, scores: pd.DataFrame, classifier: str) -> None:
             (f"{where}, {how}", *map(_text, row))
             for (where, how), row in zip(cells.index, cells.to_numpy(), strict=True)
         ]
-        run.record(name, caption, ("transfer, cells as", *MEASURES), lines)
+        run.record(name, caption, ("transfer, representation", *MEASURES), lines)
 
 
 def _text(value: float) -> str:

@@ -17,20 +17,20 @@ def write(run: Run, model: str, scores: Mapping[str, pd.DataFrame]) -> None:
     """Print the tables, and write them to ``quality.md`` of the documentation, one below the other."""
     bundled = {task: s[s["seed"] < 1] for task, s in scores.items()}
     methods = [model, BAG, PCA, PROJECTED, EXPRESSION]
-    run.record(FILE, "Accuracy of 15 neighbors", ("", *methods), overview(bundled, "kNN accuracy", methods))
+    run.record(FILE, "Accuracy of 15 nearest neighbors", ("", *methods), overview(bundled, "kNN accuracy", methods))
     columns = [model, CENTERED, BAG, PCA]
     rows = integration(bundled["integration"], columns)
     run.record(FILE, "scIB, three sets with batches", ("", *columns), rows, append=True)
     with_lines = [*methods, STRONG]
     run.record(
-        FILE, "Accuracy of a logistic regression", ("", *with_lines),
+        FILE, "Accuracy of logistic regression", ("", *with_lines),
         overview(bundled, "logistic accuracy", with_lines), append=True,
     )  # fmt: skip
     for measure, title, columns in (
-        ("kNN accuracy", "Accuracy of 15 neighbors within each set", [model, BAG, PCA, EXPRESSION]),
+        ("kNN accuracy", "Accuracy of 15 nearest neighbors within each set", [model, BAG, PCA, EXPRESSION]),
         (
             "logistic accuracy",
-            "Accuracy of a logistic regression within each set",
+            "Accuracy of logistic regression within each set",
             [model, BAG, PCA, EXPRESSION, STRONG],
         ),
     ):
@@ -40,7 +40,7 @@ def write(run: Run, model: str, scores: Mapping[str, pd.DataFrame]) -> None:
     genes.loc["**mean**"] = genes.mean()
     rows = [(name, *(f"{x:,.0f}" if x > 1 else f"{x:.3f}" for x in row)) for name, row in genes.iterrows()]
     run.record(
-        FILE, "AUROC over the cells of one gene, by predicted expression", ("", *genes.columns), rows, append=True
+        FILE, "AUROC of predicted expression for each gene, over the cells", ("", *genes.columns), rows, append=True
     )
     if scores["within_set"]["seed"].max() > 0:
         run.record(FILE, *seeds(scores, model), append=True)
