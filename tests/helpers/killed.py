@@ -72,7 +72,8 @@ def kill_everywhere(
     known = {read: (read(old), read(whole)) for read in (writer.plain, writer.read) if read is not None}
     assert all(new not in (None, before) for before, new in known.values()), f"{writer.name} wrote nothing"
     outcomes = []
-    for n in range(0, n_changes + 1, 1 if most is None else max(1, n_changes // most)):
+    every = 1 if most is None else max(1, n_changes // most)
+    for n in (*range(0, n_changes, every), n_changes):  # at last a call that is not killed
         directory = _copy(template, scratch / f"{n}")
         _in_child(lambda d=directory: writer.write(d), before=n, directory=directory, power=power, inside=inside)
         state = _state(writer, directory, known)

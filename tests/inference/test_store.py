@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import zarr
 
 from tests.helpers.files import contents
 from univerce.inference.store import MANIFEST, EmbeddingStore
+from univerce.io.atomic import scratch
 
 ROOT = Path(__file__).parents[2]
 N, DIM, ROWS = 23, 6, 5
@@ -121,6 +123,32 @@ def test_a_damaged_or_missing_chunk_or_marker_is_written_again(tmp_path: Path) -
     assert opened(tmp_path / "s").missing() == [0, 4]
     fill(opened(tmp_path / "s"))
     assert contents(tmp_path / "s") == before
+    shutil.rmtree(tmp_path / "s" / "univerce-blocks")
+    fill(opened(tmp_path / "s"))
+    assert contents(tmp_path / "s") == before
+
+
+def test_what_a_dead_worker_left_among_the_blocks_is_gone_when_the_store_is_finished(tmp_path: Path) -> None:
+    store = opened(tmp_path / "s")
+    fill(store)
+    code = """
+import os, sys
+from univerce.io.atomic import scratch
+with scratch(sys.argv[1]) as chunk, scratch(sys.argv[2]):
+    (chunk / "1.0").write_bytes(b"half")
+    os._exit(0)  # as if killed
+"""
+    blocks = [tmp_path / "s" / "obsm" / "X_uce" / "1.0", tmp_path / "s" / "univerce-blocks" / "1.sha256"]
+    subprocess.run([sys.executable, "-c", code, *map(str, blocks)], check=True)
+    assert [len(list(block.parent.glob(".*.part"))) for block in blocks] == [1, 1]
+    with scratch(blocks[0]) as mine:
+        store.finish({"seed": 0})
+        assert mine.is_dir(), "of a writer that lives"
+    whole = opened(tmp_path / "whole")
+    fill(whole)
+    whole.finish({"seed": 0})
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert not list(tmp_path.rglob(".*.part"))
 
 
 def test_a_store_of_other_inputs_is_refused_with_what_differs(tmp_path: Path) -> None:

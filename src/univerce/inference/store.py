@@ -114,8 +114,9 @@ class EmbeddingStore:
                 if not path.exists() or (path.is_dir() and not any(path.iterdir())):
                     store._create(manifest)
         _check_manifest(path, manifest)
-        for directory in (path.absolute().parent, path, store._chunk(0).parent, path / MARKERS):
+        for directory in (path.absolute().parent, path):
             remove_leftovers(directory)
+        store._remove_leftovers()
         return store
 
     @classmethod
@@ -207,8 +208,14 @@ class EmbeddingStore:
         if not obs.index.astype(str).equals(self.obs_names):
             raise ValueError("The index of obs_columns is not the obs_names of the store.")
         with locked(self.path):
+            self._remove_leftovers()  # of workers that died meanwhile
             if not self.is_complete:
                 self._write_around(obs, {RECORDS: {self.key: dict(params)}})
+
+    def _remove_leftovers(self) -> None:
+        """Remove what dead writers of blocks left."""
+        for directory in (self._chunk(0).parent, self.path / MARKERS):
+            remove_leftovers(directory)
 
     def _write_around(self, obs: pd.DataFrame, uns: Mapping[str, Any]) -> None:
         """Write everything but the embedding: elements, then the attributes of the root, and its group at last."""

@@ -48,8 +48,7 @@ def locked(path: Path | str, *, seconds: float | None = None) -> Iterator[None]:
         try:
             _put_back(target)
             for directory in (target.parent, target):
-                if directory.is_dir():
-                    remove_leftovers(directory)
+                remove_leftovers(directory)
             yield
         finally:
             mine.discard(target)
@@ -128,8 +127,8 @@ def recover(path: Path | str) -> None:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what dead writers left in a directory."""
-    for entry in list(os.scandir(directory)):
+    """Remove what dead writers left in a directory, if it is there."""
+    for entry in list(os.scandir(directory)) if directory.is_dir() else ():
         if entry.name.startswith(".") and entry.name.endswith(_LOCK):
             remove_unheld(Path(entry.path))
         if (match := _PART.fullmatch(entry.name)) is None:
