@@ -105,17 +105,26 @@ def broken(body: bytes = BODY, cut: int = 1000, *, headers: Sequence[tuple[str, 
     return answer(body[:cut], length=len(body), headers=headers)
 
 
-def dripping(body: bytes = BODY, pause: float = 0.1) -> Answer:
+def dripping(body: bytes = BODY, status: int = 200, pause: float = 0.1) -> Answer:
     """State the length of ``body`` and send a byte now and then."""
 
     def send(handler: Any) -> None:
-        answer(b"", length=len(body))(handler)
+        answer(b"", status, length=len(body))(handler)
         with suppress(OSError):  # the other side closes
             for byte in body[: int(SLOW / pause)]:
                 handler.wfile.write(bytes([byte]))
                 time.sleep(pause)
 
     return send
+
+
+def slow_headers(handler: Any, pause: float = 0.1) -> None:
+    """Send the headers a byte now and then."""
+    with suppress(OSError):
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\nServer: ")
+        for _ in range(int(SLOW / pause)):
+            handler.wfile.write(b"x")
+            time.sleep(pause)
 
 
 def chunked(body: bytes = BODY, cut: int | None = None) -> Answer:
@@ -225,6 +234,9 @@ BEHAVIORS: dict[str, Behavior] = {
         lambda: [answer(b"", 202, headers=[("x-amzn-waf-action", "challenge")])], "answered 202 Accepted with nothing"
     ),
     "403 with a page": Behavior(lambda: [answer(PAGE, 403)], "403 Forbidden with a web page.*request blocked"),
+    "403 with a page, a byte now and then": Behavior(
+        lambda: [dripping(PAGE, 403)], "403 Forbidden with a .*that begins with b'<!D"
+    ),
     "404": Behavior(lambda: [answer(b"", 404)], "answered 404 Not Found with nothing"),
     "a page with status 200": Behavior(lambda: [answer(PAGE)], rf"{len(PAGE)} bytes instead of .* web page .*blocked"),
     "a page of the right length": Behavior(
@@ -269,6 +281,13 @@ BEHAVIORS: dict[str, Behavior] = {
         lambda: [dripping()], "the connection broke 3 times, .*bytes came in", ranges=(None,) * 3, waits=(0, 0)
     ),
     "sends a byte now and then once": Behavior(lambda: [dripping(), answer()], ranges=(None, None), waits=(0,)),
+    "sends its headers a byte now and then": Behavior(
+        lambda: [slow_headers], "the connection broke 3 times, .*no whole answer within", ranges=(None,) * 3,
+        waits=(0, 0),
+    ),
+    "sends its headers a byte now and then once": Behavior(
+        lambda: [slow_headers, answer()], ranges=(None, None), waits=(0,)
+    ),
     "does not answer": Behavior(
         lambda: [lambda _: threading.Event().wait(SLOW)], "the connection broke 3 times, .*timed out",
         ranges=(None,) * 3, waits=(0, 0),

@@ -7,6 +7,8 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("univerce")
 
-_TIMEOUT = 30.0  # seconds without a byte, or without a chunk
+_TIMEOUT = 30.0  # seconds without a byte, or without a chunk; headers have twice as long
 _CHUNK = 2**16  # bytes; less is no progress
+_SEEN = 512  # bytes of an answer that is not the file
 _SHORT = 5.0  # seconds to wait without a word
 
 
@@ -80,7 +83,7 @@ class Part:
                 if failed == retry.ATTEMPTS:
                     raise FetchError(f"{error}, {failed} times") from error
             except (
-                requests.ConnectionError, requests.Timeout, urllib3.exceptions.ProtocolError,
+                requests.ConnectionError, requests.Timeout, TimeoutError, urllib3.exceptions.ProtocolError,
                 urllib3.exceptions.ReadTimeoutError,
             ) as error:  # fmt: skip
                 broke, failed = broke + 1, 1 if self._have() >= had + _CHUNK else failed + 1
@@ -117,7 +120,8 @@ class Part:
         headers = {"Accept-Encoding": "identity"}
         if have := self._have():
             headers |= {"Range": f"bytes={have}-", "If-Range": self._note()}
-        with requests.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        get = partial(requests.get, self.url, headers=headers, stream=True, timeout=_TIMEOUT)
+        with retry.within(2 * _TIMEOUT, get) as response:
             self._accept(response)
             size = self._end or self.asset.size
             bar = tqdm(
@@ -157,12 +161,8 @@ class Part:
         start = have if status == 206 else 0
         problem, self._end = self._refusal(response, start)
         if problem:
-            try:
-                seen = describe(next(response.iter_content(512), b""))
-            except requests.RequestException:
-                seen = "an answer that breaks off"
+            message = f"{problem} {describe(_beginning(response))}"
             response.close()
-            message = f"{problem} {seen}"
             raise _Busy(message, answer) if retry.is_passing(status, answer) else FetchError(message)
         if not start:
             self.path.write_bytes(b"")
@@ -208,6 +208,20 @@ class Part:
     def _have(self) -> int:
         """Bytes that can be continued: the server must have named their version."""
         return self.path.stat().st_size if self._note() and self.path.exists() else 0
+
+
+def _beginning(response: Response) -> bytes:
+    """First bytes of an answer, as far as they come in time."""
+    import requests
+    import urllib3.exceptions
+
+    seen = b""
+    with suppress(requests.RequestException, urllib3.exceptions.HTTPError):
+        for part in _parts(response):
+            seen += part
+            if len(seen) >= _SEEN:
+                break
+    return seen[:_SEEN]
 
 
 def _parts(response: Response) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +16,7 @@ from univerce.genes.release.content import find_problem
 from univerce.genes.release.download import FetchError, Part
 from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
 from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
+from univerce.genes.release.retry import within
 from univerce.io.atomic import locked
 
 logger = logging.getLogger("univerce")
@@ -182,10 +183,11 @@ def _figshare_files() -> Mapping[int, str]:
     import requests
 
     try:
-        answer = requests.get(FIGSHARE_FILES, params={"page_size": 100}, timeout=10)
+        get = partial(requests.get, FIGSHARE_FILES, params={"page_size": 100}, timeout=10)
+        answer = within(30, get)
         answer.raise_for_status()
         return {int(file["id"]): f"md5:{file['computed_md5']}" for file in answer.json() if file.get("computed_md5")}
-    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logger.info("figshare does not tell its checksums: %s", error)
         return {}
 

@@ -1,10 +1,16 @@
-"""When a server is asked again."""
+"""When a server is asked again, and when it is given up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextvars import copy_context
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ATTEMPTS = 3
 """Failures in a row, without progress between them, that end a download."""
@@ -30,3 +36,29 @@ def pause_before(attempt: int, headers: Mapping[str, str] | None = None) -> floa
     except (ValueError, TypeError):  # none, or neither a number nor a date
         return PAUSE * 2 ** (attempt - 1)
     return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+
+
+def within(seconds: float, work: Callable[[], T], progress: Callable[[], object] = lambda: None) -> T:
+    """Do ``work`` that other timeouts do not bound, such as headers that arrive byte by byte.
+
+    ``TimeoutError`` if it takes so long, or if ``progress`` is the same before and after such a time. The work then
+    goes on in a thread that nobody waits for, until the server closes the connection.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    before = object()
+    while (now := progress()) != before:
+        before = now
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            if future.done():  # of the work
+                raise
+    raise TimeoutError(f"no whole answer within {seconds:g} seconds")
