@@ -200,6 +200,26 @@ def test_out_of_memory_may_come_late(network, table, genes, monkeypatch, officia
     assert sizes == sorted(sizes, reverse=True), "each try takes smaller batches"
 
 
+def test_out_of_memory_while_results_are_joined(network, table, genes, monkeypatch):
+    s, done, sizes = drawn(genes), [], []
+    e = embedder(network, table, batch_size=24)
+    expected = e.embed(s)
+    asynchronous(e, monkeypatch)
+    join = torch.cat
+
+    def full(parts: list[torch.Tensor]) -> torch.Tensor:
+        sizes.append(max(map(len, parts)))
+        if sizes[-1] > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return join(parts)
+
+    monkeypatch.setattr(torch, "cat", full)
+    np.testing.assert_allclose(e.embed(s, done=done.append), expected, atol=1e-6)
+    assert sum(done) == N
+    assert sizes[0] > 3
+    assert sizes == sorted(sizes, reverse=True), "each try takes smaller batches"
+
+
 def test_an_asynchronous_device_gets_a_block_in_one_copy_and_is_waited_for_once(network, table, genes, monkeypatch):
     s = drawn(genes)
     expected = embedder(network, table).embed(s)

@@ -85,7 +85,13 @@ class Embedder:
         lengths = self._move(sentences.lengths[order]) if self.official else None
 
         def run() -> Callable[[], np.ndarray]:
-            return self._fetch(self._embed_groups(ids, lengths, shapes, done))
+            while True:
+                parts = self._embed_groups(ids, lengths, shapes, done)
+                try:
+                    return self._fetch(parts)
+                except RuntimeError as error:  # no memory to join them
+                    parts.clear()
+                    self._halve(error, *max(shapes))
 
         fetched = run()
 
