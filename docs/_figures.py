@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import doctest
 import inspect
+import re
 import tempfile
 import warnings
 from pathlib import Path
 
 import matplotlib as mpl
+from PIL import Image
 
 import univerce as uc
 
 GENERATED = Path(__file__).parent / "generated"
 FIGURES = GENERATED / "figures"
+DPI = 200
 BREAK = "\u200b"  # where a long name may break
 PLOTS = {"transfer_labels": "label_transfer", "uce_embed": "embedding_grid"}
 """Plots of results whose function has another name."""
@@ -82,7 +85,7 @@ def draw() -> None:
             warnings.catch_warnings(action="ignore"),  # of figures that are not shown
         ):
             exec(code, {})
-        plt.gcf().savefig(path, dpi=200, bbox_inches="tight" if name in FURTHER else None)
+        plt.gcf().savefig(path, dpi=DPI, bbox_inches="tight" if name in FURTHER else None)
         plt.close("all")
 
 
@@ -112,14 +115,31 @@ def insert(app: object, what: str, name: str, obj: object, options: object, line
             "",
             *code,
             "",
-            f".. image:: figures/{function}.png",
+            *_image(function, f"result of univerce.tl.{function}"),
             "",
         ]
-    if plot not in uc.pl.__all__:
-        return
-    image = ["", f".. image:: figures/{plot}.png", f"   :alt: example of univerce.pl.{plot}", ""]
-    if subpackage == "univerce.pl" and plot == function:
+    image = ["", *_image(plot, f"example of univerce.pl.{plot}"), ""] if plot in uc.pl.__all__ else []
+    links = _related(name.removeprefix("univerce."), plot) if what in ("function", "class") else []
+    also = ["", ".. seealso::", "", f"   {', '.join(links)}"] if links else []
+    if subpackage == "univerce.pl":
         end = lines.index("") if "" in lines else len(lines)
         lines[end:end] = image
-    elif subpackage == "univerce.tl":
-        lines += ["", ".. seealso::", "", f"   :func:`univerce.pl.{plot}`", *image]
+        lines += [*also, ""]
+    else:
+        lines += [*also, *image]
+
+
+def _related(name: str, plot: str) -> list[str]:
+    """Links to the plot of an analysis, and to the other functions of its topic in ``api.md``."""
+    api = (Path(__file__).parent / "api.md").read_text()
+    topics = [re.findall(r"^   ((?:pp|tl|pl|atlas)\.\w+)$", topic, re.MULTILINE) for topic in api.split("\n## ")]
+    topic = next((topic for topic in topics if name in topic), [])
+    found = [other for other in topic if other != name and (not other.startswith("pl.") or other == f"pl.{plot}")]
+    return [f":obj:`univerce.{other}`" for other in sorted(found, key=lambda other: not other.startswith("pl."))]
+
+
+def _image(name: str, alt: str) -> list[str]:
+    """An image of the size of the figure, enlarged by a tenth."""
+    width = round(1.1 * Image.open(FIGURES / f"{name}.png").width * 96 / DPI)
+    options = [f".. image:: figures/{name}.png", f"   :alt: {alt}", f"   :width: {width}px"]
+    return [".. container:: scrolling", "", *(f"   {line}" for line in options)]

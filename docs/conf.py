@@ -116,10 +116,18 @@ def _is_inside(node: nodes.Node, kinds: object) -> bool:
     return False
 
 
+def _keep_together(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep a mean and its standard deviation on one line of a table."""
+    for text in list(doctree.findall(nodes.Text)):
+        if " ± " in text and not _is_inside(text, nodes.literal_block):
+            text.parent.replace(text, nodes.Text(text.replace(" ± ", "\u00a0±\u00a0")))
+
+
 def setup(app: Sphinx) -> None:
     import _figures
 
     _figures.draw()
     _figures.write_gallery()
     app.connect("autodoc-process-docstring", _figures.insert)
+    app.connect("doctree-read", _keep_together)
     app.connect("doctree-resolved", _link_names)
