@@ -67,7 +67,8 @@ def _check_threads() -> None:
         _process = os.getpid()
     if _process != os.getpid() and torch.get_num_threads() > 1:
         logger.warning(
-            "This process was forked from one that used torch, and computes with one thread; spawn it for more."
+            "This process was forked from one that used torch, and computes with one thread. Start it with spawn "
+            "to use more."
         )
         torch.set_num_threads(1)
 

@@ -9,16 +9,16 @@ from typing import Any, Final, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 PARAMETERS: Final = {
-    "adata": "Annotated data.",
-    "ax": "Axes to draw into.",
+    "adata": "Annotated data matrix.",
+    "ax": "Axes to draw into; ``None`` creates a figure.",
     "batch_key": "Column of ``obs`` with the batches.",
     "cache": (
-        "Directory for embeddings, by the hash of the data, the method, its code, options and weights, the seed and\n"
-        "the versions. Methods defined inside a function are not cached."
+        "Directory in which embeddings are stored. They are reused if the data, the method with its code, options and\n"
+        "weights, the seed and the versions are the same. Methods defined inside a function are not cached."
     ),
-    "check_space": "Require both embeddings to come from one model. Pass ``False`` for embeddings of other methods.",
+    "check_space": "Check that both embeddings come from the same model. ``False`` is for embeddings of other methods.",
     "cmap": "Color map: a name of matplotlib, or a :class:`matplotlib.colors.Colormap`.",
-    "copy": "Return a changed copy instead of changing ``adata``.",
+    "copy": "Return a copy instead of writing to ``adata``.",
     "figsize": "Size in inches; ``None`` fits the labels.",
     "found_key": (
         "Boolean column of ``obs`` with the found cells, as written by :func:`univerce.tl.find_cells`. Cells without\n"
@@ -30,19 +30,19 @@ PARAMETERS: Final = {
         "(``feature_name``, ``gene_symbols``, ...), and reports the column that matched the most counts."
     ),
     "groupby": "Column of ``obs`` with the cell types.",
-    "key": "Key of the result in ``uns``.",
-    "key_added": "Key in ``uns``.",
+    "key": "Key of the result in ``uns``: the ``key_added`` of the call that computed it.",
+    "key_added": "Key of the result in ``uns``.",
     "layer": "Layer with the counts; ``None`` for ``X``.",
     "metric": '``"euclidean"`` or ``"cosine"``. With ``"cosine"``, cells of zeros count as missing.',
     "min_cells": "Leave out groups with fewer cells.",
-    "mod": "Modality, if ``adata`` is a MuData.",
+    "mod": "Modality to use, if ``adata`` is a MuData.",
     "model": (
         '``None`` for the bundled ``"uce-mini"`` (learning, tests, a first look); ``"uce-tiny"``, a small\n'
         'demonstration of the network of the paper; ``"uce-33l"``, ``"uce-4l"`` or another name of\n'
         ':func:`univerce.model.list_models`, or ``"hf://owner/name[@revision]"``, for a public checkpoint, which is\n'
         "downloaded and converted at first use; or a directory."
     ),
-    "n_bootstrap": "Resamples for 95 % intervals; 0 for none.",
+    "n_bootstrap": "Number of resamples for 95 % intervals; 0 skips the intervals.",
     "n_permutations": "Number of permutations; 0 skips the comparison with chance.",
     "ontology": (
         '``"CL"`` for the Cell Ontology that is included, the path of an OBO file, or the graph of\n'
@@ -54,15 +54,15 @@ PARAMETERS: Final = {
     ),
     "palette": (
         "Colors of the categories: the name of a color map, colors in their order, or a mapping from their names.\n"
-        'Overrides ``uns[f"{column}_colors"]``; without either, colors are those that scanpy chooses.'
+        'Overrides ``uns[f"{column}_colors"]``; without either, the colors are those of scanpy.'
     ),
-    "return_fig": "Return the figure.",
+    "return_fig": "Return the figure instead of its axes, and do not show it.",
     "rng": "Seed or :class:`numpy.random.Generator`.",
     "sampling": (
         '``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` for\n'
         "the default of the model."
     ),
-    "seeds": "Seeds of the stochastic methods; the others run once.",
+    "seeds": "Seeds of the stochastic methods; deterministic methods run once.",
     "show": "Show the figure; ``None`` shows it unless ``ax`` is given.",
     "species": (
         'Species of the cells (``"human"``, ``"Mus musculus"``, ``"NCBITaxon:7955"``, ...) or the column of ``obs``\n'
@@ -90,7 +90,7 @@ BLOCKS: Final = {
     "written": """``uns[key_added]["table"]``
     The same table.
 ``uns[key_added]["params"]``
-    Parameters.""",
+    Parameters of the call.""",
     "figure": "\n".join(map(_entry, ("key", "title", "figsize", "ax", "show", "return_fig"))),
     "drawn": """
 Returns

@@ -26,7 +26,7 @@ def table(adata: ad.AnnData | MuData, key: str, *, mod: str | None = None) -> pd
     key
         Key of the result in ``uns``, the ``key_added`` of the call.
     mod
-        Modality of a MuData.
+        Modality with the result, if ``adata`` is a MuData.
 
     Returns
     -------

@@ -292,7 +292,7 @@ def test_a_repository_that_holds_no_checkpoint_is_named(hub, tmp_path):
     with pytest.raises(ValueError, match=r"hf://maker/empty@.* holds no UCE checkpoint"):
         uc.model.find_model("hf://maker/empty")
     hub.repositories["maker/bert"] = {"model.safetensors": save({"bert.weight": torch.ones(2)})}
-    with pytest.raises(ValueError, match=r"hf://maker/bert@.* is no UCE checkpoint: its tensors are bert\.weight"):
+    with pytest.raises(ValueError, match=r"hf://maker/bert@.* is not a UCE checkpoint: its tensors are bert\.weight"):
         uc.model.find_model("hf://maker/bert")
     with pytest.raises(ValueError, match="There is no UCE checkpoint at"):
         uc.model.convert_checkpoint(tmp_path, tmp_path / "model")

@@ -35,21 +35,21 @@ def append(
 ) -> ad.AnnData:
     """Append data sets to an atlas.
 
-    The new atlas is written next to the old one and then replaces it, so the disk needs room for both. Processes that
-    have the atlas open keep reading the same cells, whose rows do not change. Errors are those of
-    :func:`univerce.atlas.build`, and the following.
+    The new atlas is written next to the old one and then replaces it, so the disk needs space for both. Processes that
+    have the atlas open keep reading the same cells, whose rows do not change. In addition to the errors below, those of
+    :func:`univerce.atlas.build` are raised.
 
     Parameters
     ----------
     path
-        Atlas of :func:`univerce.atlas.build`.
+        Directory of an atlas that :func:`univerce.atlas.build` wrote.
     data, groupby, obs_keys, model, species, layer, gene_key, max_cells_per_dataset, min_counts, rng
         As for :func:`univerce.atlas.build`. The key of the embedding is that of the atlas. The names of the data sets
         must be new.
     coarse_map
         As for :func:`univerce.atlas.build`; ``None`` takes that of the atlas, if any.
     check_space
-        As for :func:`univerce.atlas.build`. With ``False`` the atlas records no space afterwards.
+        As for :func:`univerce.atlas.build`. With ``False``, the atlas no longer records a space.
 
     Returns
     -------

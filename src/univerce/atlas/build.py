@@ -33,16 +33,16 @@ def build(
     check_space: bool = True,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Build an atlas of many data sets: the embedding and annotation of a subsample of their cells.
+    """Build an atlas from many data sets: the embedding and annotation of a subsample of their cells.
 
-    An atlas is an AnnData on disk without expression, the reference of a search, a label transfer or a comparison of
-    centroids. As in Rosen et al. 2026, cells with few counts are left out and at most 10,000 cells of a data set are
-    kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10 cells. This
-    is not done here, because the embedding of a cell would depend on the other cells.
+    An atlas is an AnnData on disk without expression. It can be the reference of a search, of a label transfer or of a
+    comparison of centroids. As in Rosen et al. 2026, cells with few counts are left out and at most 10,000 cells of a
+    data set are kept, chosen by the hash of the seed and their names. The paper also leaves out genes in fewer than 10
+    cells. This is not done here, because the embedding of a cell would depend on the other cells.
 
-    The chosen cells of data sets without ``obsm[use_rep]`` are embedded, one data set in memory at a time. All inputs
-    are checked first, and ``path`` appears once the atlas is complete. If this takes many hours, build the atlas from
-    some data sets and :func:`univerce.atlas.append` the others.
+    The chosen cells of data sets without ``obsm[use_rep]`` are embedded, with one data set in memory at a time. All
+    inputs are checked first, and ``path`` appears only once the atlas is complete. If this takes many hours, build the
+    atlas from some of the data sets and add the others with :func:`univerce.atlas.append`.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def build(
         Further columns of ``obs`` to keep. If the names differ, a mapping from the column of the atlas to the column of
         ``obs``, or to a mapping as for ``groupby``.
     coarse_map
-        Mapping from cell types to coarser ones. Types that are not in it have no coarse type and are logged.
+        Mapping from cell types to coarser ones. Types that it does not contain have no coarse type and are logged.
     use_rep
         Key of the embedding in ``obsm``, in the data sets and in the atlas.
     model
@@ -75,8 +75,8 @@ def build(
         Cells with fewer counts are left out; ``None`` keeps them. Not applied to data sets with an embedding and
         without counts, which is logged and recorded in ``uns``.
     check_space
-        Require that all embeddings come from one model. ``False`` is for embeddings of other methods, which every data
-        set must have.
+        Check that all embeddings come from the same model. ``False`` is for embeddings of other methods, which every
+        data set must already have.
     rng
         Seed or generator of the subsample and the embedding.
 
@@ -88,7 +88,7 @@ def build(
         ``[n_obs, n_dims]`` float16. Cells without an embedding are left out.
     ``obs``
         ``data_set``, ``obs_name`` and ``row`` (of the cell in its data set), ``cell_type``, ``obs_keys``, ``species``
-        and ``coarse_type``. Missing is NaN.
+        and ``coarse_type``; NaN if missing.
     ``uns["univerce_atlas"]["data_sets"]``
         A row for each data set: its source, the numbers of cells left out and kept, and the model of its embedding.
     ``uns["univerce"][use_rep]``

@@ -16,15 +16,15 @@ def open(path: Path | str, *, lazy: bool = True) -> ad.AnnData:  # noqa: A001
     Parameters
     ----------
     path
-        Atlas of :func:`univerce.atlas.build`.
+        Directory of an atlas that :func:`univerce.atlas.build` wrote.
     lazy
-        Keep the embedding on disk as a :class:`zarr.Array`, which ``uc.tl`` reads in blocks. ``atlas[rows]`` reads
-        those rows. Call ``to_memory()`` in place of ``copy()``.
+        Keep the embedding on disk as a :class:`zarr.Array`, which ``uc.tl`` reads in blocks. ``atlas[rows]`` reads only
+        those rows. Call ``to_memory()`` instead of ``copy()``.
 
     Returns
     -------
-    AnnData ``[n_obs, 0]``: ``obs`` and ``uns`` in memory, the embedding float16 in ``obsm``, no expression. It is for
-    reading; changes stay in memory.
+    AnnData ``[n_obs, 0]`` without expression: ``obs`` and ``uns`` in memory, the float16 embedding in
+    ``obsm``. Changes are not written to disk.
 
     Raises
     ------

@@ -30,8 +30,8 @@ def read_precomputed(
     """Read published UCE embeddings, for search, centroids, label transfer and atlases.
 
     The Integrated Mega-scale Atlas of the authors and the embeddings of the CELLxGENE Census come from the 33-layer
-    network (Rosen et al. 2026). The files do not record this, so the space is the one that ``model`` states: embeddings
-    of that model are comparable with them, all others are refused.
+    network (Rosen et al. 2026). The files do not record the model, so ``model`` states the space: embeddings of that
+    model can be compared with them, all others raise an error.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def read_precomputed(
         Cells of the Census to read, with their ``soma_joinid`` as column or index, such as ``obs`` of
         ``cellxgene_census.get_anndata``.
     use_rep
-        Key of the embedding.
+        Key in ``obsm`` of the embedding to read and to write.
 
     Returns
     -------

@@ -24,7 +24,7 @@ def subset(
     Parameters
     ----------
     atlas
-        The atlas, or its path.
+        The atlas of :func:`univerce.atlas.open`, or its path.
     where
         Cells to keep: an expression of the columns of ``obs`` for :meth:`pandas.DataFrame.query`, such as
         ``"tissue == 'lung' and species == 'human'"``, or ``[n_obs]`` booleans.

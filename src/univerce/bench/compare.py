@@ -38,7 +38,7 @@ def compare(
 
     Scores vary far more between donors than between cells of one donor. Donors are therefore resampled with all their
     cells, jointly for both methods, together with the seeds of each method. A winner is named if the interval excludes
-    0, which for equally good methods happens in about 5 % of comparisons.
+    0, which happens in about 5 % of comparisons of equally good methods.
 
     With fewer than five donors or batches their spread cannot be estimated: cells are resampled, the interval holds for
     these donors only, and no winner is named. The totals of scIB are compared by the scores without each donor or batch
@@ -50,13 +50,13 @@ def compare(
     adata
         AnnData after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
     a, b
-        Names of two methods.
+        Names of the two methods, as in the column ``method`` of the scores.
     key
-        Its ``key_added``.
+        Key of the benchmark in ``uns``: the ``key_added`` of the call that computed it.
     donor_key
         Column of ``obs`` with the donors or batches; ``None`` takes the ``unit`` of the benchmark.
     n_bootstrap
-        Number of resamples.
+        Number of times that donors or cells are resampled.
     %(rng)s
 
     Returns

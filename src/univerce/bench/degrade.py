@@ -35,14 +35,14 @@ def degrade(
     Parameters
     ----------
     adata
-        Cells with raw counts.
+        Annotated data matrix with raw counts.
     how
         ``"half_counts"``: each molecule is kept with probability one half (binomial thinning). ``"gene_panel"``: the
         300 most variable genes, as in a spatial panel. ``"few_cells"``: a tenth of the cells of each type, at least 10
         where possible. ``"imbalance"``: the types, in random order, keep from all to a twentieth of their cells, at
         least 10.
     groupby
-        Column of ``obs`` with the types, needed for the last two; cells without one are left out.
+        Column of ``obs`` with the types, needed for the last two; cells without a type are left out.
     %(layer)s
     rng
         Seed or generator. Draws depend on cell names, not on their order.

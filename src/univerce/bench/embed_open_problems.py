@@ -26,7 +26,7 @@ def embed_open_problems(
     method_id
         Name of the component; ``None`` for the name of the method.
     rng
-        Seed.
+        Seed of stochastic methods.
 
     Returns
     -------

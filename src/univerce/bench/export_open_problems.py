@@ -34,7 +34,7 @@ def export_open_problems(
     Parameters
     ----------
     adata
-        Cells with raw counts.
+        Annotated data matrix with raw counts.
     batch_key, groupby
         Columns of ``obs`` with the batch and the type; no value may be missing.
     species, dataset_id

@@ -19,7 +19,7 @@ def method(
     Parameters
     ----------
     name
-        A name from :func:`univerce.bench.list_methods`.
+        Name of a built-in method, see :func:`univerce.bench.list_methods`.
     rename
         Name in the tables, such as ``"UCE 33 layers"``.
     pretrained_on

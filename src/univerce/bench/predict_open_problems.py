@@ -27,15 +27,15 @@ def predict_open_problems(
     Parameters
     ----------
     adata
-        Test data, without labels.
+        Test data of the task, without labels.
     reference
-        Training data, with ``obs["label"]``.
+        Training data of the task, with labels in ``obs["label"]``.
     method
         Name from :func:`univerce.bench.list_methods`, or a :class:`univerce.bench.Method`.
     method_id
         Name of the component; ``None`` for the name of the method.
     rng
-        Seed.
+        Seed of stochastic methods.
 
     Returns
     -------

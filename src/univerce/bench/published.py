@@ -24,7 +24,9 @@ _CENTROIDS = (
 
 
 def published() -> pd.DataFrame:
-    """Tabulate the results that Rosen et al. published for UCE and other methods, on other data than here.
+    """Return the results that Rosen et al. published for UCE and other methods.
+
+    They were measured on other data than those of this documentation.
 
     Returns
     -------

@@ -50,12 +50,13 @@ def run(
 ) -> pd.DataFrame:
     """Embed the cells with several methods, and score all embeddings on the same cells.
 
-    Failed methods are reported with the reason. Cells are scored if they have a type with at least ``min_cells`` cells,
-    a batch, and an embedding by every method. The scores are
+    If a method fails, the reason is reported and the others continue. Cells are scored if they have a type with at
+    least ``min_cells`` cells, a batch, and an embedding by every method. The scores are
 
     - scIB (Luecken et al. 2022) by ``scib_metrics``, not scaled between methods: bio conservation, batch correction and
       their total;
-    - scGraph (Wang et al. 2024): do the types lie to each other as in the expression of batches of 100 cells or more;
+    - scGraph (Wang et al. 2024): whether the distances between types agree with those in the expression of batches of
+      100 cells or more;
     - the silhouette of each type, scaled to [0, 1], and the share of the types that a method wins;
     - the accuracy, macro-F1 and accuracy of the best three of 15 nearest neighbors in five folds;
     - the same of neighbors and logistic regression in a held-out batch;
@@ -69,14 +70,14 @@ def run(
     Parameters
     ----------
     adata
-        Cells with raw counts.
+        Annotated data matrix with raw counts.
     %(groupby, batch_key)s
     donor_key
         Column of ``obs`` with the donors, which are resampled for the intervals; ``None`` resamples the batches.
     methods
         Names from :func:`univerce.bench.list_methods`, keys of ``obsm``, and :class:`univerce.bench.Method`.
     features
-        ``"all"`` genes, or the 2,000 genes of ``"open_problems"``, variable in most batches.
+        ``"all"`` uses all genes, ``"open_problems"`` the 2,000 genes that are variable in most batches.
     %(layer, seeds, min_cells)s
     scib
         Compute the scIB scores, which take most of the time. ``"intervals"`` also computes them without each donor or

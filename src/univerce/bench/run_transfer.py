@@ -48,7 +48,7 @@ def run_transfer(
 ) -> pd.DataFrame:
     """Transfer labels from a reference to a query of any species with several methods, and score them.
 
-    A method that knows the genes of every species (UCE) embeds query and reference separately, with all genes. Other
+    A method that can read the genes of any species (UCE) embeds query and reference separately, with all genes. Other
     methods get both as one data set, with the batches ``"query"`` and ``"reference"`` and the genes whose names match
     one-to-one, ignoring case. No method sees the labels of the query.
 
@@ -60,9 +60,9 @@ def run_transfer(
     Parameters
     ----------
     adata
-        The query, with raw counts.
+        The query, with raw counts; results are written to it.
     reference
-        The reference, with raw counts. Its ``obsm`` gets embeddings, too.
+        The reference, with raw counts. Embeddings are also written to its ``obsm``.
     groupby
         Column of ``obs`` in both with the cell types.
     donor_key
@@ -80,7 +80,7 @@ def run_transfer(
     gene_key
         Column of ``var`` in both with gene names; ``None`` for ``var_names``.
     seeds
-        Seeds of the methods that depend on one; the others run once. The first is that of the resamples, too.
+        Seeds of the stochastic methods; deterministic methods run once. The first seed is also that of the resamples.
     min_cells
         Types with fewer cells in the reference are not used.
     %(n_bootstrap, cache, key_added)s

@@ -15,7 +15,7 @@ univerce assets fetch species_chrom.csv species_offsets.pkl
 
 def add(commands: Any) -> None:
     """Add the commands."""
-    assets = add_group(commands, "assets", "The files of the release of 2023.", _EXAMPLES)
+    assets = add_group(commands, "assets", "The files that the authors released in 2023.", _EXAMPLES)
     add_command(assets, "list", _list_assets, "List the released files, and which of them are cached.")
     text = "Download released files into the cache."
     fetch = add_command(assets, "fetch", _fetch_assets, text, resumed=RESUMED)

@@ -26,13 +26,13 @@ def check_input(path: Path) -> None:
         if path.suffix != ".zarr" and not _mtx.find_matrix(path):
             inside = sorted(file.name for file in path.iterdir() if file.suffix in _SUFFIXES or _mtx.find_matrix(file))
             raise ValueError(
-                f"The directory {path} holds no matrix.mtx and is no .zarr."
+                f"The directory {path} contains no matrix.mtx and is not a .zarr."
                 + (f" Name what is in it: {', '.join(inside)}." if inside else "")
             )
     elif path.suffix == ".gz" and not path.name.endswith(".mtx.gz"):
         raise ValueError(f"{path} is compressed: run `gunzip -k {path}` first.")
     elif path.suffix not in _SUFFIXES and not path.name.endswith((".mtx", ".mtx.gz")):
-        raise ValueError(f"{path} is no file of cells: {FORMATS}.")
+        raise ValueError(f"{path} is not a file of cells: {FORMATS}.")
 
 
 def read(path: Path, *, backed: bool = False) -> ad.AnnData | MuData:

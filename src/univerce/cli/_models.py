@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     """Add the commands."""
     models = add_group(commands, "models", "The public UCE checkpoints.", _EXAMPLES)
     add_command(models, "list", _list, "List the models, and which of them are cached.")
-    info = add_command(models, "info", _info, "Show what is on record about a model.")
+    info = add_command(models, "info", _info, "Show the record of a model: source, license, sizes and species.")
     card = add_command(models, "card", _card, "Write the model card of a model, in the format of the Hugging Face hub.")
     for command in (info, card):
         command.add_argument("name", metavar="NAME", help="a name that `univerce models list` lists")

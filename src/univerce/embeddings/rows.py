@@ -38,7 +38,7 @@ def count_shared(query: Cells, reference: Cells) -> int:
     n_shared = int(np.isin(mine[query.known], theirs).sum())
     if n_shared:
         logger.warning(
-            "%s of %s cells are in the reference, too, and look like it for that reason. Leave them out of one of "
+            "%s of %s cells are also in the reference, which makes them look like it. Leave them out of one of "
             "the two.", f"{n_shared:,}", f"{len(query):,}",
         )  # fmt: skip
     return n_shared

@@ -30,7 +30,7 @@ def load_table(species: str, *, model: str | Path = BUNDLED_MODEL) -> ad.AnnData
     Parameters
     ----------
     species
-        A name that :func:`available_species` lists.
+        Name of the species, as listed by :func:`available_species`.
     model
         ``"uce-mini"`` or ``"uce-tiny"``, whose tables are bundled; a name or ``hf://owner/name`` of a public
         checkpoint, see :func:`univerce.model.list_models`, whose tables are converted at first use from its files
@@ -74,7 +74,7 @@ def available_species(model: str | Path = BUNDLED_MODEL) -> list[str]:
     Parameters
     ----------
     model
-        See :func:`load_table`.
+        Name or directory of the model, as for :func:`load_table`.
 
     Returns
     -------

@@ -35,7 +35,7 @@ def from_orthologs(orthologs: pd.DataFrame | Path | str, table: ad.AnnData, *, s
     table
         Gene table of the known species, such as ``load_table("mouse")``.
     species
-        Name of the new species.
+        Name of the new species, recorded in the table.
 
     Returns
     -------

@@ -267,7 +267,7 @@ def read_table(path: Path | str) -> ad.AnnData:
     Parameters
     ----------
     path
-        ``*.h5ad`` or ``*.zarr.zip`` file.
+        Path of the table, ``*.h5ad`` or ``*.zarr.zip``.
 
     Returns
     -------

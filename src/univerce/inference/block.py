@@ -43,7 +43,7 @@ class Block:
         """Raise ``ValueError`` if a cell with counts has values that are not finite."""
         if bad := int((~np.isfinite(self.values[~self.missing])).any(axis=1).sum()):
             raise ValueError(
-                f"The model gives values that are not finite for {bad} of the cells {self.rows.start} to "
+                f"The model returns values that are not finite for {bad} of the cells {self.rows.start} to "
                 f"{self.rows.stop - 1}: its weights overflow. Try uc.settings.precision = 'float32'."
             )
 

@@ -37,7 +37,7 @@ class _Bounded(io.RawIOBase):
         data = self._stream.read1(len(buffer))
         self._left -= len(data)
         if self._left < 0:
-            raise FileError(f"{self._path} unpacks to more than {_MOST} times its size; it is no text.")
+            raise FileError(f"{self._path} unpacks to more than {_MOST} times its size; it is not a text file.")
         buffer[: len(data)] = data
         return len(data)
 
@@ -64,7 +64,9 @@ def text_lines(path: Path) -> Iterator[str]:
             while line := file.readline(LONGEST_LINE):
                 number += 1
                 if len(line) == LONGEST_LINE:
-                    raise FileError(f"{path}, line {number}: more than {LONGEST_LINE:,} characters; it is no text.")
+                    raise FileError(
+                        f"{path}, line {number}: more than {LONGEST_LINE:,} characters; it is not a text file."
+                    )
                 yield line
     except Exception as error:
         with reading(path, f"text after line {number}"):

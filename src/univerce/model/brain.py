@@ -29,7 +29,7 @@ class UCEBrain(SentenceNetwork):
     Parameters
     ----------
     config
-        The shape of the network.
+        The architecture of the network.
 
     Examples
     --------

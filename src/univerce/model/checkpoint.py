@@ -45,7 +45,7 @@ def load_network(model: Model) -> UCE:
     Parameters
     ----------
     model
-        From :func:`find_model`.
+        The model on disk, as :func:`find_model` returns it.
 
     Returns
     -------

@@ -44,7 +44,7 @@ def convert_checkpoint(
     source
         A file, a directory, a name that :func:`list_models` lists, or ``"hf://owner/name[@revision]"``.
     out_dir
-        The directory to write.
+        The model directory to write; it must not hold a model.
     config
         The architecture; by default that of the checkpoint.
     species

@@ -126,7 +126,7 @@ class Linear:
         sums = self.sums(weights, vectors)
         length = np.linalg.norm(sums, axis=1, keepdims=True)
         if not np.isfinite(length).all():
-            raise ValueError("The model gives values that are not finite: counts or weights overflow.")
+            raise ValueError("The model returns values that are not finite: counts or weights overflow.")
         out = np.divide(sums, length, out=np.full_like(sums, np.nan), where=length > 0)
         out[np.diff(weights.indptr) == 0] = np.nan
         return out

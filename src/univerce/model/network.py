@@ -23,7 +23,7 @@ class UCE(SentenceNetwork):
     Parameters
     ----------
     config
-        The shape of the network.
+        The architecture of the network.
 
     Examples
     --------

@@ -31,10 +31,10 @@ def center(
 ) -> AnnData | MuData | None:
     """Subtract the mean embedding of the data set, or of each batch, and scale cells to unit length again.
 
-    Removes what all cells of a data set share (laboratory, depth, species). Use it to cluster a data set that the model
-    hardly knows; elsewhere it changes little. The result is no longer universal: each cell depends on the others, and
-    differences in composition are removed with the batch. Do not use it for label transfer or search, which become
-    worse, or if batches have different cell types.
+    Removes what all cells of a data set share (laboratory, depth, species). Use it to cluster a data set from a species
+    or protocol that the model hardly knows; elsewhere it changes little. The result is no longer universal: each cell
+    depends on the others, and differences in composition are removed together with the batch. Do not use it for label
+    transfer or search, where it lowers accuracy, or if batches have different cell types.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def center(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obsm[key_added]``
         ``[n_obs, n_dims]`` float32 of unit length; NaN for cells without an embedding, or without a batch.
     ``uns["univerce"][key_added]``, ``obs[f"{key_added}_space"]``
-        The record of ``use_rep`` under another model name and digest: centered embeddings are a space of their own,
-        which no function mixes with the universal one.
+        The record of ``use_rep`` with another model name and digest, because centered embeddings form a separate space,
+        which no function mixes with the original one.
 
     Raises
     ------

@@ -31,7 +31,7 @@ def map_genes(
     key_added: str = UCE_GENE,
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Map variables to the genes of a model, and report the fraction of counts covered.
+    """Map variables to the genes of a model, and report the fraction of the counts that is covered.
 
     Symbols and Ensembl, FlyBase or WormBase identifiers are recognized, also mixed, and so are previous symbols and
     aliases of human and mouse genes, in the data or in the table; :func:`univerce.genes.map_names` has the rules. Case,
@@ -48,12 +48,12 @@ def map_genes(
         AnnData with raw counts, or MuData.
     %(species, model, mod, layer, gene_key)s
     key_added
-        Key of the results.
+        Column of ``var`` with the genes, and key of the report in ``uns``.
     %(copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``var[key_added]``
         ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column

@@ -36,8 +36,8 @@ def shuffle_counts(
 ) -> ad.AnnData:
     """Permute the counts of each cell over the genes of a model, as in Rosen et al. 2026.
 
-    Shuffled cells have the depth and sparsity of real cells, but no cell type expresses such genes. Embed them to test
-    whether a score such as :func:`univerce.tl.ood_score` separates them from real cells.
+    Shuffled cells have the depth and sparsity of real cells, but no cell type expresses such a combination of genes.
+    Embed them to test whether a score such as :func:`univerce.tl.ood_score` separates them from real cells.
 
     Parameters
     ----------

@@ -59,16 +59,16 @@ def uce_tokenize(
         Seed or generator. The sentence of a cell depends on it and on the name of the cell.
     %(sampling)s
     key_added
-        Key of the results.
+        Key of the sentences in ``obsm``, and of their parameters in ``uns``.
     %(copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obsm[key_added]``
-        ``[n_obs, longest sentence]`` int32 token ids of the gene table, 0 (PAD) beyond a sentence's end: 1-3 are LEFT,
-        RIGHT and CLS, 4 + i the i-th gene, 4 + n_genes + k the k-th chromosome.
+        ``[n_obs, longest sentence]`` int32 token ids of the gene table, padded with 0 (PAD): 1-3 are LEFT, RIGHT and
+        CLS, 4 + i the i-th gene, 4 + n_genes + k the k-th chromosome.
     ``obs[f"{key_added}_length"]``
         Number of tokens; 0 for a cell without a count in any gene.
     ``uns[key_added]["params"]``

@@ -20,15 +20,15 @@ def check_same_space(
     """Check that two embeddings share a space, and raise an error if not.
 
     Embeddings share a space if they come from the same model and, for every shared species, from the same gene table.
-    Seed, sampling, padding and precision may differ. Only what :func:`univerce.tl.uce_embed` recorded is read, not the
-    values.
+    Seed, sampling, padding and precision may differ. The check reads the records of :func:`univerce.tl.uce_embed`, not
+    the values.
 
     Parameters
     ----------
     adata, other
         AnnData that :func:`univerce.tl.uce_embed` has written to.
     mod
-        Modality, of each that is a MuData.
+        Modality to use of each input that is a MuData.
     use_rep
         Key of the embedding in ``obsm`` of both.
 

@@ -38,16 +38,16 @@ def reconstruction_loss(
     key_added: str = "reconstruction_loss",
     copy: bool = False,
 ) -> AnnData | MuData | None:
-    """Score the model on each cell by the objective it was trained with (Rosen et al. 2026, Methods).
+    """Compute the training loss of the model for each cell (Rosen et al. 2026, Methods).
 
     Some expressed genes of a cell are hidden, the rest is embedded, and the expression head predicts which genes the
     cell expresses, among the hidden genes and as many without a count. The loss is the mean binary cross-entropy. The
     choice of genes depends on ``rng`` and the name of the cell, so the loss of a cell does not depend on other cells,
     except for models trained with gene frequencies, which are computed from these cells.
 
-    A loss near ln 2 = 0.693 is a guess: weights, vocabulary and tokens do not belong together, or the model does not
-    know the species; see :func:`univerce.model.verify`. The second baseline is the fraction of other cells that express
-    each gene, which is hard to beat in data of one cell type.
+    A loss near ln 2 = 0.693 is no better than chance: weights, vocabulary and tokens do not belong together, or the
+    model does not know the species; see :func:`univerce.model.verify`. The second baseline is the fraction of other
+    cells that express each gene, which is hard to beat in data of one cell type.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def reconstruction_loss(
         fewer.
     %(rng)s
     key_added
-        Key of the results.
+        Column of ``obs`` with the losses, and key of the table in ``uns``.
     %(copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obs[key_added]``
         Loss of each cell; NaN for cells with fewer than two expressed genes or a count in every gene.

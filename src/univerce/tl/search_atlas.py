@@ -65,14 +65,14 @@ def search_atlas(
     Parameters
     ----------
     adata
-        Cells with an embedding.
+        Cells with an embedding, the queries of the search.
     atlas
         Cells to search: an AnnData with an embedding, such as that of :func:`univerce.tl.centroids`, or the path of a
         ``.zarr`` or ``.h5ad``, such as that of :func:`univerce.atlas.build`, which is read in blocks.
     groupby
         Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count in the shares.
     n_neighbors
-        Number of neighbors.
+        Number of nearest cells of the atlas to find for each cell.
     use_rep
         Key of the embedding in ``obsm`` of both.
     metric
@@ -80,8 +80,8 @@ def search_atlas(
         correlation). Embeddings of UCE have unit length, so the first two have the same order. Rows of zeros have no
         cosine and constant ones no correlation: they count as cells without an embedding.
     where
-        Cells of the atlas to search, as columns of ``atlas.obs`` with the value, or a list of values, to keep:
-        ``{"tissue": "lung", "disease": ["normal", "COPD"]}``. All neighbors are among them.
+        Restricts the search to cells of the atlas with these values: a mapping from columns of ``atlas.obs`` to a value
+        or a list of values, such as ``{"tissue": "lung", "disease": ["normal", "COPD"]}``.
     method
         ``"exact"`` compares every cell with every cell of the atlas. The others search an index of faiss
         (``pip install "univerce[faiss]"``), which misses some neighbors and pays off from about ten thousand queries on
@@ -93,12 +93,12 @@ def search_atlas(
         Share of the exact neighbors that an index has to find, measured on a sample of at most 256 cells.
     index
         File of the index. It is read if it belongs to this atlas (by the digest of the embedding), method and metric,
-        and otherwise built and written. A build of a compressed index that was interrupted goes on; until it is done,
-        its parts are beside the file. ``None`` builds it in every call.
+        and otherwise built and written. An interrupted build of a compressed index resumes; until it is complete, its
+        parts are next to the file. ``None`` builds the index in every call.
     key_added
         Prefix of the keys of the results.
     mod
-        Modality, of each that is a MuData.
+        Modality to use of each input that is a MuData.
     %(check_space)s
     rng
         Seed or generator of the sample and the index.
@@ -109,7 +109,7 @@ def search_atlas(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obsm[f"{key_added}_indices"]``
         ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first, ties by row; -1 for a cell without an
@@ -124,8 +124,8 @@ def search_atlas(
         For each label found: ``n_cells``, mean ``share`` and mean ``distance``. Not without ``groupby``.
     ``uns[key_added]["params"]``
         Options, seed, size and path of the atlas; ``n_searched`` cells of ``where``; for an index its ``effort``
-        (``nprobe`` or ``efSearch``), and its ``recall`` on a sample of ``n_sampled`` cells; ``n_in_atlas`` cells that
-        are in the atlas, too.
+        (``nprobe`` or ``efSearch``), and its ``recall`` on a sample of ``n_sampled`` cells; ``n_in_atlas``, the number
+        of cells that are also in the atlas.
 
     Raises
     ------

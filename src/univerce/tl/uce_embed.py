@@ -58,7 +58,7 @@ def uce_embed(
 ) -> AnnData | MuData | None:
     """Embed every cell with a Universal Cell Embedding model (Rosen et al. 2026).
 
-    Each cell becomes a sentence of its expressed genes, which a transformer reads; see
+    A cell is represented by a sentence of its expressed genes, which a transformer reads; see
     :func:`univerce.pp.uce_tokenize`. The bundled ``"uce-mini"`` is linear instead: it sums one vector per gene over all
     genes of a cell, without sampling. The embedding of a cell depends on its counts, its name and ``rng``, never on the
     other cells, their order or the batch. ``univerce.settings`` chooses device, precision and batch size.
@@ -73,11 +73,11 @@ def uce_embed(
         Seed or :class:`numpy.random.Generator`; without effect on linear models.
     sampling
         ``"multinomial"`` (the paper) or ``"systematic"`` (same expected counts, far less variance); ``None`` is the
-        model's. An error for linear models, as are ``n_draws`` and ``padding``.
+        default of the model. Linear models raise an error for ``sampling``, ``n_draws`` and ``padding``.
     n_draws
         Sentences per cell; their embeddings are averaged and scaled to unit length.
     key_added
-        Key of the results.
+        Key of the embedding in ``obsm``, and prefix of the columns in ``obs``.
     padding
         ``"masked"`` ignores pads. ``"official"`` reproduces the reference implementation, which pads 25 consecutive
         rows to the longest and attends to the pads, so that an embedding depends on the neighboring rows. Rows without
@@ -85,27 +85,28 @@ def uce_embed(
         reproduce the reference, embed one species at a time and first filter as it does: genes in fewer than 10 cells,
         then cells with fewer than 25 genes.
     store
-        Directory of a zarr store. Blocks are written there instead of ``obsm`` as they finish; the same call resumes
-        an interrupted one. ``anndata.read_zarr(store)`` opens the result.
+        Directory of a zarr store to write the embedding to, instead of ``obsm``. Blocks are written as they finish, so
+        that repeating the call resumes an interrupted one. ``anndata.read_zarr(store)`` opens the result.
     client
-        A ``dask.distributed.Client``: its workers read and embed the blocks, and write them to ``store``, in files that
-        all of them see. They need univerce and the model at the same paths; gene tables in ``species`` are sent to
+        A ``dask.distributed.Client``, whose workers read and embed the blocks and write them to ``store``; all of them
+        must see the files. They need univerce and the model at the same paths; gene tables in ``species`` are sent to
         them. ``None`` computes in this process, or with the active client if the counts are a dask array. The result is
         identical to that of a call without workers and with as many threads as a worker has.
     copy
-        Return a changed copy. Not together with ``store``, which never changes ``adata``.
+        Return a copy instead of writing to ``adata``. Not available with ``store``, which never writes to ``adata``.
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields of ``adata``, or of ``store``:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields of ``adata``, or of
+    ``store``:
 
     ``obsm[key_added]``
         ``[n_obs, output_dim]`` float32 of unit length; NaN for cells without counts in genes of the model.
     ``obs[f"{key_added}_missing"]``
-        Whether a cell has no embedding, if any has none; a warning reports how many have no counts, or none in genes
-        of the model.
+        Whether a cell lacks an embedding; written only if a cell does. A warning reports how many cells have no counts,
+        or none in genes of the model.
     ``obs[f"{key_added}_space"]``
-        Model and gene tables of each cell, which stay with it through :func:`anndata.concat`.
+        Model and gene tables of each cell. The column survives :func:`anndata.concat`.
     ``uns["univerce"][key_added]``
         Model and its digest, species, digests of the gene tables, share of the counts that are mapped, precision,
         version; for sentences seed, sampling, draws and padding.

@@ -96,7 +96,7 @@ def test_one_cell_of_one_is_not_first_and_the_prevalence_is_in_its_interval(atla
     assert table.loc["alone", "share"] == 1
     assert table.index.tolist() == ["all", "large", "alone"]
     assert table.loc["all", "prevalence_low"] <= 20 / 400 <= table.loc["all", "prevalence_high"]
-    assert "assume a prevalence of 0.3, but the cells found say" in caplog.text
+    assert "assume a prevalence of 0.3, but the found cells suggest" in caplog.text
 
 
 def test_negatives_beyond_max_cells_are_held_out_as_well(atlas, known):

@@ -85,7 +85,7 @@ def test_cells_that_are_in_the_reference_are_noticed(adata, reference, caplog):
     reference.obsm["X_toy"][0] = np.nan
     both = ad.concat([adata, reference[:40].copy()], uns_merge="first", index_unique="-")
     assert score(both, reference).uns["ood"]["params"]["n_in_reference"] == 39
-    assert "39 of 130 cells are in the reference" in caplog.text
+    assert "39 of 130 cells are also in the reference" in caplog.text
     assert score(adata, reference).uns["ood"]["params"]["n_in_reference"] == 0
 
 

@@ -65,7 +65,7 @@ def build_species(
     their sorted names, and their tokens are seeded by the taxonomy identifier, so codes and tokens of other species
     never change. Interrupted runs resume: finished blocks stay on disk.
 
-    Without ``out`` the table goes into the cache, where every model trained with the encoder finds it:
+    Without ``out`` the table is written to the cache, where every model trained with this encoder finds it:
     ``uc.tl.uce_embed(adata, species="chicken", model=...)``.
 
     Parameters
@@ -81,14 +81,14 @@ def build_species(
     encoder
         An ESM2 checkpoint by name or directory (see :class:`univerce.genes.ESM2`), a file of vectors (see
         :class:`univerce.genes.Precomputed`), a fitted :class:`univerce.genes.TextEncoder`, or an object with ``reads``,
-        ``name``, ``dim`` and ``encode(proteins)``. Models refuse tables of another encoder.
+        ``name``, ``dim`` and ``encode(proteins)``. Models raise an error for tables of another encoder.
     annotation
         Genes with positions: GTF, GFF3, or a file for :func:`univerce.genes.read_annotation`. Overrides the headers.
     isoforms
         ``"mean"`` over all proteins of a gene, as in the released tables; ``"longest"``; or ``"canonical"`` according
         to ``annotation``, else the longest.
     adata
-        A data set of the species, to report the coverage of its names and counts.
+        A data set of the species whose coverage (names and counts) is reported.
     like
         Gene table of the same encoder to take the special tokens from; by default a bundled or cached one, otherwise
         they are drawn at random. Those of the released models exist only in their tables.
@@ -102,7 +102,7 @@ def build_species(
     out
         Path for the table, ``*.h5ad`` or ``*.zarr.zip``, instead of the cache.
     overwrite
-        Replace an existing table.
+        Replace the table if it exists; otherwise an existing table raises an error.
 
     Returns
     -------

@@ -80,7 +80,7 @@ def check_species(
     table
         Gene table, see :func:`build_species`.
     adata
-        A data set of the species, to compute the coverage of its names and counts.
+        A data set of the species whose coverage (names and counts) is computed.
     gene_key
         Column of ``adata.var`` with the gene names; ``None`` is ``var_names``.
     references

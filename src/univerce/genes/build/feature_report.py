@@ -41,9 +41,9 @@ def feature_report(
 ) -> pd.DataFrame:
     """Measure how well gene features capture orthologs, identities and families, by their cosines.
 
-    Orthologs and families are defined by symbols. This is crude, and favors encoders that read symbols, such as
-    :class:`univerce.genes.TextEncoder`. Compare encoders of the same kind, and look at all columns: if all features are
-    alike, families are coherent but genes are not separate.
+    Orthologs and families are defined by symbols. This is only approximate, and favors encoders that read symbols, such
+    as :class:`univerce.genes.TextEncoder`. Compare encoders of the same kind, and look at all columns: if all features
+    are alike, families are coherent but genes are not separate.
 
     Parameters
     ----------

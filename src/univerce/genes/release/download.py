@@ -133,7 +133,7 @@ class Part:
                     self._write(part)
                     bar.update(len(part))
         if (size := self.path.stat().st_size) < self._end:  # a range may be answered in part
-            raise requests.ConnectionError(f"the answer ended after {size} of {self._end} bytes")
+            raise requests.ConnectionError(f"the response ended after {size} of {self._end} bytes")
 
     def _write(self, part: bytes) -> None:
         """Append to the file, up to one part more than it can have."""

@@ -188,7 +188,7 @@ def _figshare_files() -> Mapping[int, str]:
         answer.raise_for_status()
         return {int(file["id"]): f"md5:{file['computed_md5']}" for file in answer.json() if file.get("computed_md5")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.info("figshare does not tell its checksums: %s", error)
+        logger.info("figshare did not state its checksums: %s", error)
         return {}
 
 

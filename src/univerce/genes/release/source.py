@@ -88,7 +88,7 @@ class Source:
             return BRAIN
         if any(name.startswith("transformer_encoder.") for name in names):
             return PAPER
-        raise ValueError(f"{self.name} is no UCE checkpoint: its tensors are {', '.join(sorted(names)[:5])}, ...")
+        raise ValueError(f"{self.name} is not a UCE checkpoint: its tensors are {', '.join(sorted(names)[:5])}, ...")
 
     def table(self) -> Tensor:
         """Open the token table; ``ValueError`` if the checkpoint has none."""

@@ -34,7 +34,7 @@ def silhouette_by_type(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.silhouette_by_type`.
+        Annotated data matrix, after :func:`univerce.tl.silhouette_by_type`.
     %(figure)s
     %(drawn)s
 

@@ -36,7 +36,7 @@ def tissue_homogeneity(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.tissue_homogeneity`.
+        Annotated data matrix, after :func:`univerce.tl.tissue_homogeneity`.
     by
         Draw bars for each ``"type"`` or each ``"tissue"``, below those of all.
     k

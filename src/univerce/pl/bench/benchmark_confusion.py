@@ -39,9 +39,9 @@ def benchmark_confusion(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
+        Annotated data matrix, after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
     method
-        Name of the method.
+        Name of the method, as in the scores.
     %(cmap, figure)s
     %(drawn)s
     ValueError

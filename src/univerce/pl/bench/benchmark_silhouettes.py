@@ -34,7 +34,7 @@ def benchmark_silhouettes(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.bench.run`.
+        Annotated data matrix, after :func:`univerce.bench.run`.
     %(figure)s
     %(drawn)s
     ValueError

@@ -68,13 +68,13 @@ def benchmark_table(
     """Plot the scores of each method as scIB does: a disc for each metric, a bar for each total.
 
     Numbers are means over the seeds, with the standard deviation for totals. Colors are scaled within a column. Methods
-    are sorted, with controls below; ``*`` marks methods that saw the labels, ``†`` those that were trained on the data
-    sets that are named.
+    are sorted, with controls at the bottom. ``*`` marks methods that saw the labels, ``†`` methods that were trained on
+    the data sets that are listed.
 
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.bench.run`.
+        Annotated data matrix, after :func:`univerce.bench.run`.
     %(key)s
     sort_by
         Metric to sort by; if it was not computed (one batch), the accuracy of neighbors.

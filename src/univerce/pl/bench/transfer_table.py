@@ -34,7 +34,8 @@ def transfer_table(
 ) -> Figure | Axes | None:
     """Plot one score of every method for each pair of data sets, as means over the seeds.
 
-    Published scores are below a line, in gray italics. They are of other data and not comparable with the rows above.
+    Published scores are shown below a line, in gray italics. They were measured on other data and cannot be compared
+    with the rows above.
 
     Parameters
     ----------
@@ -42,9 +43,9 @@ def transfer_table(
         Scores of :func:`univerce.bench.run_transfer`, or a mapping from the names of the pairs to them. Concatenated
         scores have the names in a column ``pair``.
     metric
-        Score to draw.
+        Score to plot, such as ``"logistic accuracy"``.
     published
-        Rows of :func:`univerce.bench.published`.
+        Published scores to add: rows of :func:`univerce.bench.published`.
     %(cmap, title, figsize, ax, show, return_fig)s
 
     Returns
@@ -70,7 +71,7 @@ def transfer_table(
     elif "pair" not in scores:
         if scores.duplicated(["method", "metric", "group", "seed"]).any():
             raise ValueError(
-                "The scores are of several pairs, whose mean says nothing: pass a mapping from names to scores."
+                "The scores are of several pairs, whose mean has no meaning: pass a mapping from names to scores."
             )
         scores = scores.assign(pair="query")
     mine = scores[(scores["metric"] == metric) & (scores["group"] == "all")]

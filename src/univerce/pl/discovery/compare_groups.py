@@ -58,7 +58,7 @@ def compare_groups(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.compare_groups`.
+        Annotated data matrix, after :func:`univerce.tl.compare_groups`.
     %(key)s
     view
         ``"donors"``, ``"genes"``, or ``"both"`` side by side.
@@ -66,7 +66,7 @@ def compare_groups(
         Genes to plot, in this order; ``None`` takes those with the lowest p-values (without a test, the largest fold
         changes), highest fold change first.
     n_genes
-        Number of these genes.
+        Number of genes that are chosen if ``genes`` is ``None``.
     %(title, figsize, ax, show, return_fig)s
     %(drawn)s
         Also if a gene was not compared.

@@ -34,7 +34,7 @@ def evaluate_find_cells(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.evaluate_find_cells`.
+        Annotated data matrix, after :func:`univerce.tl.evaluate_find_cells`.
     %(figure)s
     %(drawn)s
 

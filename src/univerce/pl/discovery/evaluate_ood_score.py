@@ -34,7 +34,7 @@ def evaluate_ood_score(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.evaluate_ood_score`.
+        Annotated data matrix, after :func:`univerce.tl.evaluate_ood_score`.
     %(figure)s
     %(drawn)s
 

@@ -43,7 +43,7 @@ def find_cells(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.find_cells`.
+        Annotated data matrix, after :func:`univerce.tl.find_cells`.
     %(key)s
     by
         Column that cells were counted by; ``None`` plots all of them side by side.

@@ -47,13 +47,13 @@ def marker_fold_changes(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.marker_fold_changes`.
+        Annotated data matrix, after :func:`univerce.tl.marker_fold_changes`.
     %(key)s
     genes
         Genes to plot; ``None`` takes those that are higher in the found cells of most data sets (adjusted p-value below
         0.05, then the sum of the fold changes).
     n_genes
-        Number of these genes.
+        Number of genes that are chosen if ``genes`` is ``None``.
     limit
         Fold change at the ends of the colors; ``None`` is the 98th percentile of the absolute values. Triangles at the
         color bar mark values beyond.

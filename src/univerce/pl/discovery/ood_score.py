@@ -34,7 +34,7 @@ def ood_score(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.ood_score`.
+        Annotated data matrix, after :func:`univerce.tl.ood_score`.
     %(figure)s
     %(drawn)s
 

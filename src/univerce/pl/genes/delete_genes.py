@@ -37,12 +37,14 @@ def delete_genes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | None:
-    """Plot a dot per group of cells and deletion: size is the share of expressing cells, color the shift without them.
+    """Plot the shift of each group of cells for each deletion, as dots.
+
+    The size of a dot is the share of the cells that express a deleted gene, the color the mean shift of these cells.
 
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.delete_genes`.
+        Annotated data matrix, after :func:`univerce.tl.delete_genes`.
     %(key)s
     value
         Column of the table to color by; ``None`` is ``"toward"`` if there is a direction, else

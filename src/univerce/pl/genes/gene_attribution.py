@@ -47,7 +47,7 @@ def gene_attribution(
     groups
         A group, or several side by side; ``None`` is the group that the direction leads to, or the first.
     n_genes
-        Genes of each group.
+        Number of genes to plot for each group.
     %(title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError

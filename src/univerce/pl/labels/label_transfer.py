@@ -45,24 +45,25 @@ def label_transfer(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> Figure | Axes | np.ndarray | None:
-    """Draw the reliability of confidences, and the accuracy against the share of labeled cells.
+    """Plot the reliability of confidences, and the accuracy by the share of labeled cells.
 
-    Both are of held-out cells of the reference, at the assumed shares of the labels. In the reliability diagram, a disc
-    is a bin of calibrated confidence with its 95 % interval (Wilson); on the dashed line confidence equals accuracy.
-    The bars are the share of cells in each bin. The risk-coverage curve is the accuracy if only the most confident
-    cells get a label. The diamond is the threshold, the dotted line the share of labeled cells of ``adata``.
+    Both are computed on held-out cells of the reference, at the assumed shares of the labels. In the reliability
+    diagram, a disc is a bin of calibrated confidence with its 95 % interval (Wilson); on the dashed line confidence
+    equals accuracy. The bars are the share of cells in each bin. The risk-coverage curve is the accuracy if only the
+    most confident cells get a label. The diamond is the threshold, the dotted line the share of labeled cells of
+    ``adata``.
 
     Parameters
     ----------
     adata
-        AnnData after :func:`univerce.tl.transfer_labels`.
+        Annotated data matrix, after :func:`univerce.tl.transfer_labels`.
     key
-        The ``key_added`` of that call.
+        The ``key_added`` of that call, such as ``"cell_type_transferred"``.
     view
-        ``"reliability"``, ``"risk_coverage"`` or ``"both"``.
+        ``"reliability"``, ``"risk_coverage"``, or ``"both"`` side by side.
     %(title)s
     figsize
-        Inches; ``None`` is the width of a page, or of a column for one view.
+        Size in inches; ``None`` is the width of a page, or of a column for one view.
     ax
         Axes to draw into, for one view.
     %(show, return_fig)s

@@ -40,14 +40,14 @@ def dendrogram(
 ) -> Figure | Axes | np.ndarray | None:
     """Plot the tree of cell types, and its agreement with an ontology.
 
-    The tree grows from the left; the position of a merge is its distance. With an ontology, a mark at each leaf shows
-    the term of the type at ``depth``. The second part is the adjusted Rand index at each depth, with the 95 % interval
+    The root is on the left, and the position of a merge is its distance. With an ontology, a mark at each leaf shows
+    the term of the type at ``depth``. The second panel is the adjusted Rand index at each depth, with the 95 % interval
     of shuffled types.
 
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.dendrogram`.
+        Annotated data matrix, after :func:`univerce.tl.dendrogram`.
     view
         ``"tree"``, ``"ari"`` or ``"both"``; ``None`` is both if an ontology was compared and ``ax`` is not given.
     depth

@@ -35,7 +35,7 @@ def lineage_colocalization(
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.lineage_colocalization`.
+        Annotated data matrix, after :func:`univerce.tl.lineage_colocalization`.
     %(figure)s
     %(drawn)s
 

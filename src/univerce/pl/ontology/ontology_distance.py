@@ -33,13 +33,14 @@ def ontology_distance(
 ) -> Figure | Axes | None:
     """Plot the density of the distances of pairs of cells in the embedding, as a ridge per ontology distance.
 
-    The tick under a ridge is the median. The columns are the number of pairs, and Cohen's d with its interval and the
-    one-sided p-value of the step from the distance above; types are the unit of both. All ridges have the same height.
+    The tick under a ridge is the median. The columns show the number of pairs, and Cohen's d with its interval and the
+    one-sided p-value of the step from the distance above; both treat types as the unit. All ridges have the same
+    height.
 
     Parameters
     ----------
     adata
-        Annotated data, after :func:`univerce.tl.ontology_distance`.
+        Annotated data matrix, after :func:`univerce.tl.ontology_distance`.
     %(cmap, figure)s
     %(drawn)s
 

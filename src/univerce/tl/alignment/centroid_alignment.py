@@ -42,7 +42,7 @@ def centroid_alignment(
     rng: int | np.random.Generator = 0,
     key_added: str = "centroid_alignment",
 ) -> pd.DataFrame:
-    """Count cell types whose centroid is close to that of the same type in a reference.
+    """Count the cell types whose centroid is close to that of the same type in a reference.
 
     A centroid is the mean embedding of the cells of a type, within a tissue if ``tissue_key`` is given; each tissue is
     then compared with the same tissue of the reference. Types of only one data set are not scored, but their centroids
@@ -64,7 +64,7 @@ def centroid_alignment(
     adata
         Query; results are written into its ``uns``.
     reference
-        Reference, not changed.
+        Labeled data to compare with; not changed.
     groupby
         Column of ``obs``, in both, with the cell types or their ontology ids. Types match if their labels are equal.
     tissue_key

@@ -32,8 +32,8 @@ def centroids(
 ) -> ad.AnnData:
     """Compute the centroid of every group of cells, such as every cell type of every tissue (Rosen et al. 2026).
 
-    A centroid is the mean of the embeddings of its cells, not scaled to unit length. Every function that takes cells
-    also takes the result, with ``min_cells=1``.
+    A centroid is the mean of the embeddings of its cells, not scaled to unit length. Functions that take cells also
+    take the centroids, with ``min_cells=1``.
 
     The embedding may be stored on disk: it is read once, in blocks, and summed in double precision. The result equals
     that of :func:`scanpy.get.aggregate`.
@@ -41,15 +41,15 @@ def centroids(
     Parameters
     ----------
     adata
-        Annotated data, not changed.
+        Cells with an embedding, or an atlas; not changed.
     groupby
-        Column of ``obs``, or several; every combination that occurs is a group.
+        Column of ``obs``, or several; each combination of labels that occurs is a group.
     %(mod, use_rep, min_cells)s
 
     Returns
     -------
-    A new AnnData ``[n_groups, n_dims]``, sorted by the labels; ``adata`` is not changed. Cells that
-    lack a label or an embedding are in no group; their number is logged.
+    A new AnnData ``[n_groups, n_dims]``, sorted by the labels; ``adata`` is not changed. Cells without
+    a label or an embedding are left out, and their number is logged.
 
     ``X`` and ``obsm[use_rep]``
         Mean embedding, float32.

@@ -48,8 +48,8 @@ def silhouette_by_type(
         Keys of the embeddings in ``obsm``.
     %(metric)s
     max_cells
-        Subsample larger data to this number of cells, equally from each type where possible. Time grows with its
-        square.
+        Subsample larger data to this number of cells, equally from each type where possible. The time grows with the
+        square of the number.
     rng
         Seed or generator. The subsample depends on cell names, not on their order.
     %(key_added)s

@@ -38,11 +38,12 @@ def tissue_homogeneity(
     rng: int | np.random.Generator = 0,
     key_added: str = "tissue_homogeneity",
 ) -> pd.DataFrame:
-    """Count cell types of a tissue with the same type of another tissue among their nearest centroids.
+    """Count the cell types that have the same type of another tissue among their nearest centroids.
 
     A centroid is the mean embedding of the cells of one type in one tissue. It is a hit if any of its ``k`` nearest
     centroids, of all types and tissues, is of the same type (Rosen et al. 2026, macrophages, ``k`` of 1 and 3). Types
-    found in one tissue only are not scored. Chance shuffles the types among the centroids of each tissue.
+    found in one tissue only are not scored. For the score by chance, types are shuffled among the centroids of each
+    tissue.
 
     Parameters
     ----------

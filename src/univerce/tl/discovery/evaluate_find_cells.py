@@ -43,7 +43,7 @@ def evaluate_find_cells(
     rng: int | np.random.Generator = 0,
     key_added: str = "evaluate_find_cells",
 ) -> pd.DataFrame:
-    """Hide each cell type in one batch, learn it from the others, and score how well it is found again.
+    """Hide each cell type in one batch, fit to the other batches, and score how well the type is found.
 
     For every type, batch and embedding a classifier is fitted as in :func:`univerce.tl.find_cells`, with the cells of
     the type in the other batches as positives, and scans the hidden batch. With counts, the principal components of
@@ -56,13 +56,13 @@ def evaluate_find_cells(
     groupby
         Column of ``obs`` with the types; cells without a label are left out.
     batch_key
-        Column of ``obs`` with the batches to hide, such as data sets or donors. ``None`` hides random halves, which
-        does not measure other data sets, where cells are harder to find.
+        Column of ``obs`` with the batches to hide, such as data sets or donors. ``None`` hides random halves. This
+        overestimates the performance in other data sets, where cells are harder to find.
     use_reps
         Key or keys of embeddings in ``obsm``.
     %(mod, layer)s
     n_comps
-        Number of principal components.
+        Number of principal components of the baseline.
     min_cells
         Types with fewer cells are left out. At least 5 cells of a type must lie inside a batch, and 5 outside.
     max_cells

@@ -44,7 +44,7 @@ def evaluate_ood_score(
 
     The cells of the other types are split into random halves. One half is the reference. Cells of the held-out type
     should score higher than those of the other half. Pass an embedding of log-normalized expression in ``use_reps`` as
-    a baseline; fitted to all cells, it has seen the held-out type.
+    a baseline. If it was fitted to all cells, it has seen the held-out type.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def evaluate_ood_score(
     use_reps
         Keys of the embeddings in ``obsm``.
     n_neighbors
-        Rank k of the neighbor.
+        Rank k of the reference cell to which the distance is measured.
     batch_key
         Column of ``obs`` with the batches. If given, batches are split instead of cells, which measures the score in a
         new batch.

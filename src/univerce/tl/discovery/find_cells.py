@@ -59,10 +59,10 @@ def find_cells(
     """Find cells like a labeled cluster in an atlas, and rank where they are abundant (Rosen et al. 2026).
 
     The paper found Norn cells this way. A logistic classifier is fitted to the cluster (positives) and all other
-    labeled cells (negatives), every cell of the atlas gets a calibrated probability, and data sets and tissues are
+    labeled cells (negatives), and every cell of the atlas gets a calibrated probability. Data sets and tissues are
     ranked by the lower confidence bound of their fraction of found cells, so that small groups do not come first.
-    Calibration and threshold come from held-out cells: those of the other folds, and all labeled cells that are not
-    used in the fit.
+    Calibration and threshold are determined on held-out cells: those of the other folds, and all labeled cells that are
+    not used in the fit.
 
     Rare types need many negatives: after 5,000 negatives without a false positive, the false positive rate may still be
     0.0007, and at a prevalence of 0.0001 most found cells may be wrong. All bounds hold for cells like the labeled
@@ -77,18 +77,18 @@ def find_cells(
         Labeled cells with an embedding: AnnData, or the path of an ``.h5ad`` or ``.zarr``.
     groupby, groups
         Column of ``positives.obs``, and its label or labels of positives. Cells with other labels are negatives, cells
-        without a label are ignored. ``None``: all cells are positives, and ``negatives`` is required.
+        without a label are ignored. With ``None`` all cells are positives, and ``negatives`` is required.
     negatives
-        Further negatives: AnnData or path.
+        Additional cells to use as negatives: AnnData or path.
     %(mod, use_rep)s
     abundance_by
         Column or columns of ``adata.obs`` to count found cells by; ``None`` takes ``data_set`` and ``tissue`` where
         they exist.
     threshold
-        Probability from which a cell is found, or ``{"precision": 0.9}`` for the lowest threshold whose precision at
-        ``prevalence`` is at least this with 95 % confidence.
+        Minimum probability of a found cell, or ``{"precision": 0.9}`` for the lowest threshold with at least this
+        precision at ``prevalence``, with 95 % confidence.
     prevalence
-        Expected share of positives in ``adata``, which probabilities and precision depend on. ``None`` takes the share
+        Expected share of positives in ``adata``, on which probabilities and precision depend. ``None`` takes the share
         among the labeled cells.
     fit_options
         Options of the fit: ``batch_key`` (column of ``obs`` whose values are held out as a whole, default ``None``),
@@ -100,7 +100,7 @@ def find_cells(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obs[f"{key_added}_score"]``
         Calibrated probability of a positive, float32; NaN for cells without an embedding.
@@ -224,7 +224,7 @@ def _check_prevalence(found: pd.Series, prevalence: float) -> None:
     low, high = found["prevalence_low"], found["prevalence_high"]
     if prevalence < low or prevalence > high:
         logger.warning(
-            "The probabilities assume a prevalence of %.2g, but the cells found say %.2g (%.2g to %.2g). "
+            "The probabilities assume a prevalence of %.2g, but the found cells suggest %.2g (%.2g to %.2g). "
             "Pass prevalence=.",
             prevalence, found["prevalence"], low, high,
         )  # fmt: skip

@@ -41,10 +41,11 @@ def ood_score(
 ) -> ad.AnnData | MuData | None:
     """Score how unlike a reference each cell is, by the distance to its k-th nearest reference cell.
 
-    The distance is calibrated on reference cells, by the distance to their own k-th nearest other cell: the p-value of
-    a cell is the share of them that lie as far out (a conformal p-value; Bates et al. 2023, equation 4). It is uniform
-    for cells like those of the reference. Cells of another laboratory lie farther out, whatever their type. For a
-    fairer comparison pass ``batch_key``, which measures the distances of reference cells to cells of other batches.
+    The distance is calibrated on reference cells, by their distance to their own k-th nearest neighbor: the p-value of
+    a cell is the share of reference cells that are as far away (a conformal p-value; Bates et al. 2023, equation 4). It
+    is uniform for cells like those of the reference. Cells from another laboratory are farther away, whatever their
+    type. For a fairer comparison pass ``batch_key``, so that the distances of reference cells are measured to cells of
+    other batches.
 
     :func:`evaluate_ood_score` measures how many cells of a type that the reference lacks are found, and
     :func:`univerce.pp.shuffle_counts` creates cells that every score should detect.
@@ -57,16 +58,17 @@ def ood_score(
         Cells to compare with: AnnData, an atlas, or the path of an ``.h5ad`` or ``.zarr``, which is read in blocks.
     %(mod, use_rep)s
     n_neighbors
-        Rank k of the neighbor.
+        Rank k of the reference cell to which the distance is measured.
     batch_key, n_calibration
-        Column of ``reference.obs`` with the data set or batch, and most reference cells, for the calibration.
+        Column of ``reference.obs`` with the data set or batch, and maximum number of reference cells, for the
+        calibration.
     key_added
         Prefix of the keys of the results.
     %(check_space, rng, copy)s
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obs[f"{key_added}_score"]``
         Euclidean distance to the k-th nearest reference cell, float32; NaN for cells without an embedding.
@@ -78,7 +80,7 @@ def ood_score(
     ``uns[key_added]["calibration"]``
         Sorted distances of reference cells.
     ``uns[key_added]["params"]``
-        Parameters, and ``n_in_reference`` cells that are in the reference, too.
+        Parameters, and ``n_in_reference``, the number of cells that are also in the reference.
 
     Raises
     ------

@@ -47,10 +47,11 @@ def delete_genes(
 ) -> ad.AnnData | MuData | None:
     """Delete genes in silico: embed every cell with and without them, and measure how far it moves.
 
-    The two embeddings of a cell are paired, so that their distance is the effect of the gene rather than sampling
-    noise. Both come from one sentence: the draws of all other genes and the order of the chromosomes stay, and only the
-    draws of the deleted gene are replaced, from the random stream of the cell. The counts of the gene become zero, so
-    that the other genes make up a larger share of the cell. A cell that does not express the gene does not move at all.
+    The two embeddings of a cell are paired, so their distance is the effect of the gene rather than sampling noise.
+    Both come from the same sentence: the draws of all other genes and the order of the chromosomes stay the same, and
+    only the draws of the deleted gene are replaced, from the random stream of the cell. The counts of the gene are set
+    to zero, so the other genes make up a larger share of the cell. A cell that does not express the gene does not move
+    at all.
 
     A shift shows that the model uses the gene, not what the gene does in the cell. Compare only deletions of similar
     size: more genes, or more abundant ones, move cells farther.
@@ -60,7 +61,7 @@ def delete_genes(
     Parameters
     ----------
     adata
-        AnnData with raw counts.
+        AnnData with raw counts, or MuData.
     genes
         Genes to delete one at a time, or a mapping from a name to genes to delete together. Symbols or identifiers as
         in :func:`univerce.pp.map_genes`.
@@ -77,7 +78,7 @@ def delete_genes(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obsm[f"{key_added}_cosine"]``, ``obsm[f"{key_added}_euclidean"]``, ``obsm[f"{key_added}_toward"]``
         ``[n_obs, n_deletions]`` DataFrames: one minus the cosine of the two embeddings of a cell, their Euclidean

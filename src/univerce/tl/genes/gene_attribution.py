@@ -37,9 +37,9 @@ def gene_attribution(
     tolerance: float = 0.01,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Attribute to each gene how far it moves each cell in a direction, by integrated gradients.
+    """Attribute the position of each cell along a direction to its genes, by integrated gradients.
 
-    A direction leads, for example, from all other cells toward T cells. The cosine of a cell's embedding with this
+    A direction points, for example, from all other cells toward T cells. The cosine of a cell's embedding with this
     direction is attributed to its genes. The gradients of the model are averaged on the straight path from a baseline,
     the average cell of ``adata``, to the cell (Sundararajan et al. 2017). For models that read sentences every gene of
     the sentence is replaced in the baseline by the mean of all drawn genes. For linear models such as ``"uce-mini"``

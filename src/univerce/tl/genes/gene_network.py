@@ -42,10 +42,11 @@ def gene_network(
     sampling: Literal["multinomial", "systematic"] | None = None,
     rng: int | np.random.Generator = 0,
 ) -> ad.AnnData:
-    """Connect genes that are similar to a model, by their features or in the context of cells.
+    """Connect genes that a model considers similar, by their features or in the context of cells.
 
-    A model reads genes as features, of their protein or of a text. The similarity of two genes is the cosine of their
-    features: it connects families and orthologs rather than genes of one pathway, and does not depend on the cells.
+    A model represents genes by features of their protein or of a text. The similarity of two genes is the cosine of
+    their features: it connects families and orthologs rather than genes of one pathway, and does not depend on the
+    cells.
 
     With ``context`` genes are compared in the sentences of the cells, by the output of the last transformer layer,
     averaged over all occurrences of a gene. This needs a model that reads sentences, such as ``"uce-tiny"``. The mean
@@ -75,8 +76,8 @@ def gene_network(
 
     Returns
     -------
-    A new AnnData of genes; ``adata`` is not changed. If two names stand for one gene the first is
-    taken.
+    A new AnnData of genes; ``adata`` is not changed. If two names stand for the same gene, the first is
+    used.
 
     ``X``
         ``[n_genes, n_dims]`` float32 vectors that are compared.

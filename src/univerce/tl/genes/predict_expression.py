@@ -49,10 +49,10 @@ def predict_expression(
     """Predict the probability that each cell expresses each gene, from the embedding.
 
     The expression head of a network (Rosen et al. 2026, Methods, "Training objective") was trained to separate genes
-    masked from a cell's sentence from genes without a count. It reads the features of a gene only, so it also predicts
-    genes that were not measured, and genes of any species with a gene table. ``"uce-mini"`` has a ridge regression for
-    every gene that three of its training sets express, under the name of the gene in human and mouse; other genes raise
-    an error.
+    masked from a cell's sentence from genes without a count. It only needs the features of a gene, so it can also
+    predict genes that were not measured, and genes of any species with a gene table. ``"uce-mini"`` has a ridge
+    regression for every gene that three of its training sets express, under the name of the gene in human and mouse;
+    other genes raise an error.
 
     ``"uce-mini"``, and networks trained with ``PretrainConfig.frequency_offset``, predict relative to the frequency of
     a gene in its data set. Without ``gene_frequency``, 0.5 means that the cell is as likely to express the gene as any

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LabelClassifier:
-    """A calibrated classifier of labels in the space of an embedding. Use :meth:`fit` to make one.
+    """A calibrated classifier of labels in the space of an embedding, created by :meth:`fit`.
 
     Examples
     --------
@@ -282,7 +282,7 @@ class LabelClassifier:
         Parameters
         ----------
         path
-            The file.
+            Path of the ``.h5ad`` that :meth:`save` wrote.
 
         Returns
         -------

@@ -33,9 +33,9 @@ def label_clusters(
 ) -> ad.AnnData | MuData | None:
     """Give each cluster the label of most of its cells, after :func:`univerce.tl.transfer_labels`.
 
-    The cells of a cluster vote with their best label, also those that are called unknown. Clusters that the reference
-    lacks have a high novelty: the share of cells that are farther from the centroid of their label than 95 % of the
-    held-out cells of that label. For cells like the reference it is 0.05.
+    The cells of a cluster vote with their best label, including those called unknown. Clusters of types that the
+    reference lacks have a high novelty: the share of cells that are farther from the centroid of their label than 95 %
+    of the held-out cells of that label. For cells like the reference it is 0.05.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def label_clusters(
     groupby
         Column of ``obs`` with the clusters.
     min_agreement
-        A cluster is ``"unknown"`` if a smaller share of its cells has the label.
+        Minimum share of the cells of a cluster with its label; other clusters are ``"unknown"``.
     %(mod)s
     key_added
         Key of the results; ``None`` is ``f"{key}_by_{groupby}"``.
@@ -54,7 +54,7 @@ def label_clusters(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obs[key_added]``
         Label of the cluster of each cell, NaN for cells without one.

@@ -28,7 +28,7 @@ def count_labels(cells: Cells, groupby: str, *, min_cells: int) -> tuple[np.ndar
     codes = np.asarray(labels.codes, dtype=np.int64)
     for what, missing in (("label", codes < 0), ("embedding", (codes >= 0) & ~cells.known)):
         if missing.any():
-            logger.warning("%s of %s reference cells have no %s: left out.", missing.sum(), len(codes), what)
+            logger.warning("%s of %s reference cells have no %s and are left out.", missing.sum(), len(codes), what)
     codes[~cells.known] = -1
     table = pd.DataFrame(
         {"n_cells": np.bincount(codes[codes >= 0], minlength=len(labels.categories))},

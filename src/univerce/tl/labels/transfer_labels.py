@@ -53,9 +53,9 @@ def transfer_labels(
 ) -> ad.AnnData | MuData | None:
     """Transfer labels from a reference by embedding, with calibrated confidences.
 
-    Held-out cells of the reference calibrate the confidences, determine the threshold or the label sets, and give the
-    reported scores. Expect less across species, tissues and technologies. Labels are assumed to be as common as in the
-    reference; ``fit_options={"prior": "query"}`` estimates their shares in the query.
+    Held-out cells of the reference are used to calibrate the confidences, to choose the threshold or the label sets,
+    and to compute the reported scores. Expect lower scores across species, tissues and technologies. Labels are assumed
+    to be as common as in the reference; ``fit_options={"prior": "query"}`` estimates their shares in the query.
 
     Parameters
     ----------
@@ -74,10 +74,11 @@ def transfer_labels(
         which 90 % of the labeled held-out cells (at least 10) are correct, ``{"coverage": 0.9}`` the highest one at
         which 90 % of them get a label. ``None`` labels every cell.
     label_set
-        Instead of a threshold: the share of the cells of each label, such as 0.9, whose set of labels holds the true
-        one (split conformal prediction). The best label is always in it. A set of one is the label of the cell; a cell
-        with more gets the smallest term of the ontology that covers them, otherwise it is unknown. The share holds for
-        cells like the held-out ones; see ``set_coverage`` below.
+        Alternative to a threshold: give each cell a set of labels that contains the true one for this share of the
+        cells of each label, such as 0.9 (split conformal prediction). The best label is always in the set. If it is the
+        only one, the cell gets that label; otherwise it gets the most specific term of the ontology that covers the
+        set, or is unknown without an ontology. The share holds for cells like the held-out ones; see ``set_coverage``
+        below.
     allowed
         Labels to choose from, such as those of the tissue; ``None`` allows all labels of the reference.
     ontology
@@ -92,7 +93,7 @@ def transfer_labels(
     key_added
         Key of the results; ``None`` is ``f"{groupby}_transferred"``.
     mod
-        Modality, of each that is a MuData.
+        Modality to use of each input that is a MuData.
     %(check_space)s
     client
         A ``dask.distributed.Client``, whose workers read a reference on disk and label blocks of ``adata``. Files must
@@ -102,7 +103,8 @@ def transfer_labels(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields, with NaN for cells without an embedding:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields, with NaN for cells
+    without an embedding:
 
     ``obs[key_added]``
         Label, ancestor or ``"unknown"``, categorical, with the colors of the reference in
@@ -112,8 +114,8 @@ def transfer_labels(
     ``obs[f"{key_added}_best"]``, ``obs[f"{key_added}_second"]``
         Best and second-best label, also of unknown cells.
     ``obs[f"{key_added}_novelty"]``
-        Share of the held-out cells of the best label that are nearer to its centroid, float32. A cell beyond all of
-        them has 1.
+        Share of the held-out cells of the best label that are nearer to its centroid, float32; 1 for a cell that is
+        farther away than all of them.
     ``obs[f"{key_added}_set"]``, ``obs[f"{key_added}_set_size"]``
         Labels in the set, separated by ``" | "``, and their number, with ``label_set``.
     ``obs[f"{key_added}_ontology_term_id"]``

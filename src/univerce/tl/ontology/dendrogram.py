@@ -67,7 +67,7 @@ def dendrogram(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``uns[key_added]``
         ``linkage``, ``dendrogram_info``, ``categories_ordered``, ``correlation_matrix`` (Pearson, of the centroids) and

@@ -47,7 +47,7 @@ def lineage_colocalization(
     rng: int | np.random.Generator = 0,
     key_added: str = "lineage_colocalization",
 ) -> pd.DataFrame:
-    r"""Count cell types whose nearest centroid is of the same lineage, such as a germ layer.
+    r"""Count the cell types whose nearest centroid is of the same lineage, such as a germ layer.
 
     A type belongs to the lineage whose term is its closest ancestor. Types of no lineage, and those equally close to
     two, are left out and logged. The Cell Ontology does not state the germ layer of adult cells, so choose the terms::
@@ -60,7 +60,7 @@ def lineage_colocalization(
 
     Rosen et al. (2026) also report the accuracy of a classifier on types left out of its training. Here it is the
     logistic regression of :func:`univerce.tl.transfer_labels`, fitted to the centroids of all other types with balanced
-    weights. It cannot predict a lineage of a single type.
+    weights. It cannot predict a lineage that has only one type.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def map_terms(
     Parameters
     ----------
     adata
-        Cells with labels.
+        Cells with labels, such as names of cell types.
     groupby
         Column of ``obs`` with the labels.
     ontology
@@ -54,7 +54,7 @@ def map_terms(
 
     Returns
     -------
-    ``None``, or the changed copy if ``copy``. Sets the following fields:
+    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
 
     ``obs[key_added]``
         Id of the term, ``"unknown"`` where there is none, as in the schema of CELLxGENE.

@@ -62,7 +62,7 @@ def ontology_distance(
         Column of ``obs`` with the labels of the mapping.
     %(mod, use_rep, metric)s
     n_pairs
-        Number of pairs to draw.
+        Number of random pairs of cells to draw.
     %(n_permutations)s
     rng
         Seed or generator. Draws depend on cell names, not on their order.
@@ -70,11 +70,11 @@ def ontology_distance(
 
     Returns
     -------
-    A row per ``ontology_distance``: ``n_pairs``, and the ``mean``, ``std``, ``q05``, ``q25``, ``median``, ``q75`` and
-    ``q95`` of the distances in the embedding. Compared with the ontology distance before: Cohen's ``d`` with its 95 %
-    bootstrap interval ``d_low`` to ``d_high`` over types, and the one-sided ``p_value`` (farther apart than before),
-    NaN if undefined. The step from distance 0 compares cells of one term with others, which does not depend on the
-    ontology, and has no p-value. Writes:
+    A row per ``ontology_distance``: ``n_pairs``, and the ``mean``, ``std``, ``q05``, ``q25``,
+    ``median``, ``q75`` and ``q95`` of the distances in the embedding. Compared with the ontology distance before:
+    Cohen's ``d`` with its 95 % bootstrap interval ``d_low`` to ``d_high`` over types, and the one-sided ``p_value``
+    (farther apart than before), NaN if undefined. The step from distance 0 compares cells of one term with other cells,
+    which does not depend on the ontology, so it has no p-value. Writes:
 
     %(written)s
     ``uns[key_added]["density"]``
