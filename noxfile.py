@@ -100,10 +100,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation in docs/_build/html, warnings as errors."""
+    """Build the documentation in docs/_build/html, warnings as errors, and check its links."""
     install(session, "-e", ".[de,ontology]", groups=("docs",))
     shutil.rmtree("docs/generated", ignore_errors=True)  # pages of removed names
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html", *session.posargs)
+    session.run("python", "docs/_links.py", "docs/_build/html")
 
 
 @nox.session
