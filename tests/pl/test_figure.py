@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.text import Text
 
 import univerce as uc
 from tests.helpers.page import check_page
 from univerce.pl._figure import MM, category_colors, finish, get_axes, get_result, new_figure, style, wrap
+from univerce.pl._parts import shorten
 
 
 @pytest.fixture
@@ -125,6 +127,37 @@ def test_many_long_names_fit_a_page(adata_of_types, n):
     for figure in figures:
         check_page(figure)
         assert figure.get_figheight() < 250 * MM
+        assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 5
+
+
+@pytest.mark.parametrize(("n", "columns"), [(100, ["type"]), (50, ["type", "other", "score"]), (1000, ["type"])])
+def test_a_grid_with_too_many_names_fits_a_page_and_counts_those_left_out(adata_of_types, n, columns):
+    adata = adata_of_types(n)
+    adata.obs["other"], adata.obs["score"] = adata.obs["type"], 1.0
+    figure = uc.pl.embedding_grid(adata, ["X_flat"], columns, return_fig=True)
+    check_page(figure)
+    assert figure.get_figheight() < 250 * MM
+    names = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
+    last = names[-1].split()
+    more = int(last[1]) if last[0] == "and" else None
+    assert (more is not None) == (n == 1000)
+    n_legends = len(columns) - ("score" in columns)
+    assert len(names) + (more - 1 if more else 0) == n * n_legends
+
+
+def test_long_names_of_methods_and_pairs_fit_a_page():
+    method = "Universal Cell Embedding with 33 layers, fine-tuned on all donors of the atlas"
+    counts = pd.DataFrame({"method": method, "seed": 0, "truth": ["B", "T"], "predicted": ["B", "B"], "n_cells": 5})
+    adata = ad.AnnData(uns={"benchmark": {"confusion": counts}})
+    check_page(uc.pl.benchmark_confusion(adata, method, return_fig=True))
+    pairs = [f"left ventricular free wall of the heart to proximal small intestine of donor {i}" for i in range(30)]
+    scores = pd.DataFrame({"pair": pairs, "method": method, "metric": "logistic accuracy", "group": "all"})
+    for n in (5, 30):
+        check_page(uc.pl.transfer_table(scores.assign(seed=0, value=0.5)[:n], return_fig=True))
+
+
+def test_a_long_text_is_shortened_in_its_middle():
+    assert [shorten("CD8-positive T cell", n) for n in (19, 12, 5)] == ["CD8-positive T cell", "CD8-po… cell", "CD…ll"]
 
 
 def test_a_title_stands_above_the_figure_or_above_the_axes_of_the_caller(adata_of_types):

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 _FEW, _MANY = 12, 25  # labels that may take several lines, that have the usual size
 _SHORT, _LONG = 32, 72  # characters of a line
 _LINE, _CHARACTER = 0.46 * MM, 0.186 * MM  # height and width at a font size of one point
-_SMALLEST = 4.0  # font size in points
-_RIGHT = 24 * MM  # of a heat map: its color bar
+_CLOSE = 0.42 * MM  # height of a line among labels of one line each
+_SMALLEST, _USUAL = 5.0, 6.5  # font sizes in points
+_RIGHT, _MARGIN = 24 * MM, 8 * MM  # right of a heat map with and without its color bar
 _BAR = 30 * MM  # length of a color bar
 
 
@@ -36,32 +37,64 @@ class Labels(NamedTuple):
         return self.pitch * len(self.texts)
 
 
+class Grid(NamedTuple):
+    """Labels of a heat map."""
+
+    rows: Labels
+    columns: Labels
+    corner: bool
+    """Whether the color bar is in the corner between the labels, else at the right."""
+
+    @property
+    def height(self) -> float:
+        """Of the body, at least that of a color bar at the right."""
+        return self.rows.extent if self.corner else max(self.rows.extent, _BAR)
+
+    def size(self, above: float = 8 * MM) -> tuple[float, float]:
+        """Width and height of the figure with a legend above."""
+        right = _MARGIN if self.corner else _RIGHT
+        width = max(SINGLE, self.rows.length + self.columns.extent + right)
+        return width, self.columns.length + self.height + above + 6 * MM
+
+
 def fit_labels(labels: Collection[object], *, least: float = 0.0, width: int | None = None) -> Labels:
     """Break a few long labels into lines; leave many on one line each, and make very many small.
 
     ``least`` is the smallest pitch, and ``width`` the characters of a line.
     """
     n = len(labels)
-    few, some, many = (_SHORT, 6.5), (_LONG, 6.5), (_LONG * 1.3, 5.0)  # of one length
+    few, some, many = (_SHORT, _USUAL), (_LONG, _USUAL), (_LONG * 1.3, _SMALLEST)  # of one length
     chosen, size = few if n <= _FEW else some if n <= _MANY else many
     return _fit(wrap(labels, width or int(chosen)), size, least)
 
 
-def fit_grid(rows: Collection[object], columns: Collection[object], *, cell: float) -> tuple[Labels, Labels]:
-    """Labels of a heat map that fits a page, of the same size for rows and columns; ``cell`` is the usual pitch."""
-    sides = [wrap(names, _SHORT if len(names) <= _FEW else int(1.3 * _LONG)) for names in (rows, columns)]
-    left, below = (_fit(texts, 1.0, 0.0) for texts in sides)
-    size = min(6.5, max(_SMALLEST, (DOUBLE - _RIGHT) / (left.length + below.extent)))
-    width = DOUBLE - _RIGHT - size * left.length
-    left, below = (_fit(texts, size, min(cell, width / max(len(texts), 1))) for texts in sides)
-    return left, below
+def fit_grid(rows: Collection[object], columns: Collection[object], *, cell: float) -> Grid:
+    """Labels of a heat map that fits a page, of the same size for rows and columns; ``cell`` is the usual pitch.
+
+    Names too long for the smallest font are shortened. With many columns the color bar is in the corner between the
+    labels of rows and columns, if it fits there.
+    """
+    n, names = max(len(columns), 1), [[str(name) for name in side] for side in (rows, columns)]
+    corner = n > _MANY and _CHARACTER * _SMALLEST * max(map(len, names[0]), default=0) > _BAR
+    space = DOUBLE - (_MARGIN if corner else _RIGHT)
+    most = max(_SHORT, int((space / _SMALLEST - _CLOSE * n) / _CHARACTER))
+    texts = [wrap(side, _SHORT) if len(side) <= _FEW else [shorten(name, most) for name in side] for side in names]
+    left, below = (_fit(side, 1.0, 0.0, _CLOSE) for side in texts)
+    size = min(max(space / (left.length + below.extent), _SMALLEST), _USUAL)
+    width = space - size * left.length
+    return Grid(*(_fit(side, size, min(cell, width / max(len(side), 1)), _CLOSE) for side in texts), corner)
 
 
-def _fit(texts: list[str], size: float, least: float) -> Labels:
+def shorten(text: str, n: int) -> str:
+    """Leave out the middle of a text of more than ``n`` characters."""
+    return text if len(text) <= n else f"{text[: n // 2]}…{text[len(text) - (n - 1) // 2 :]}"
+
+
+def _fit(texts: list[str], size: float, least: float, line: float = _LINE) -> Labels:
     lines = [text.count("\n") + 1 for text in texts]
     most = max(((a + b) / 2 for a, b in pairwise(lines)), default=max(lines, default=1))
-    longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
-    return Labels(texts, size, max(least, _LINE * size * most), _CHARACTER * size * longest)
+    longest = max((len(part) for text in texts for part in text.split("\n")), default=0)
+    return Labels(texts, size, max(least, (line if most == 1 else _LINE) * size * most), _CHARACTER * size * longest)
 
 
 def row_width(labels: Labels, body: float = 45 * MM) -> float:
@@ -86,30 +119,23 @@ def set_columns(ax: Axes, labels: Labels, *, italic: bool = False) -> None:
     ax.tick_params(axis="x", length=0)
 
 
-def grid_size(labels: tuple[Labels, Labels], *, above: float = 8 * MM) -> tuple[float, float]:
-    """Width and height of a heat map with these labels, a color bar at the right and a legend above."""
-    rows, columns = labels
-    return max(SINGLE, rows.length + columns.extent + _RIGHT), columns.length + body_height(rows) + above + 6 * MM
-
-
-def body_height(rows: Labels) -> float:
-    """Height of a heat map, at least that of its color bar."""
-    return max(rows.extent, _BAR)
-
-
 def add_legend(ax: Axes, **options: Any) -> None:
     """Add a legend above the axes, at the right; it may extend over the labels of the rows."""
     options = {"borderaxespad": 0.2, "labelspacing": 0.3} | options
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), **options)
 
 
-def add_colorbar(ax: Axes, image: Any, label: str, *, height: float, **options: Any) -> None:
-    """Add a color bar of one size, level with the top of axes of this height in inches."""
-    share = min(1.0, _BAR / height)
-    bar = ax.figure.colorbar(
-        image, ax=ax, fraction=0.05, pad=0.02, shrink=share, aspect=12, anchor=(0, 1), panchor=False, **options
-    )
-    bar.set_label("\n".join(wrap(label.split("\n"), 22)), size=6.5)
+def add_colorbar(ax: Axes, image: Any, label: str, grid: Grid, **options: Any) -> None:
+    """Add a color bar of one size, at the right and level with the top of a heat map, or in its corner."""
+    text = "\n".join(wrap(label.split("\n"), 24))
+    if grid.corner:
+        width, height = grid.columns.extent, grid.rows.extent
+        place = (-_BAR / width - 4 * MM / width, -6 * MM / height, _BAR / width, 2.5 * MM / height)
+        bar = ax.figure.colorbar(image, cax=ax.inset_axes(place), orientation="horizontal", **options)
+    else:
+        look = {"fraction": 0.05, "pad": 0.02, "shrink": min(1.0, _BAR / grid.height), "aspect": 12}
+        bar = ax.figure.colorbar(image, ax=ax, anchor=(0, 1), panchor=False, **look, **options)
+    bar.set_label(text, size=6.5)
     bar.outline.set_visible(False)
 
 

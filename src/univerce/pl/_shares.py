@@ -39,8 +39,12 @@ def shares_size(series: Sequence[Series], names: Sequence[str]) -> tuple[float, 
 
 
 def _labels(series: Sequence[Series], names: Sequence[str]) -> Labels:
-    least = 0.4 * MM * (fit_labels(names).size - 0.5) * (0.25 + len(series))  # a number beside each bar
+    least = 0.37 * MM * _number_size(fit_labels(names)) * (0.25 + len(series))  # a number beside each bar
     return fit_labels(names, least=least)
+
+
+def _number_size(labels: Labels) -> float:
+    return max(5.0, labels.size - 0.5)
 
 
 def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, label: str, chance: str) -> None:
@@ -63,7 +67,7 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
         ends = np.nanmax([np.zeros(len(y)), share, middle, high], axis=0)
         for end, place, hits, n in zip(ends, y, table["hits"], table["n"], strict=True):
             text = f"{int(hits)} / {int(n)}"
-            ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=labels.size - 0.5)
+            ax.annotate(text, (end, place), (3, 0), textcoords="offset points", va="center", size=_number_size(labels))
     set_rows(ax, labels)
     ax.set(xlim=(0, 118), xticks=[0, 25, 50, 75, 100])
     ax.set_xlabel(label, loc="right")  # may extend over the names

@@ -12,7 +12,7 @@ import pandas as pd
 from univerce._docs import document
 from univerce._validate import check_in_memory
 from univerce.pl._figure import DOUBLE, MM, SEQUENTIAL, SINGLE, column_colors, finish, get_cmap, style, wrap
-from univerce.pl._parts import mark
+from univerce.pl._parts import mark, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SIDE, _WRAP = 42 * MM, 26  # width of a legend at the side, and characters of its lines
 _LINE, _CHARACTER, _HANDLE = 2.8 * MM, 1.02 * MM, 5 * MM  # of a legend
 _TITLE = 1.45 * MM  # width of a character of a title
+_TITLES, _SHORTEST = 6 * MM, 24  # height of the title of a legend, and least characters of its entries
+_TALLEST, _LOW = 235 * MM, 35 * MM  # all panels with their legends, and the least height of a panel above a long legend
 _MISSING = "lightgray"  # as in scanpy
 
 
@@ -41,7 +43,8 @@ def embedding_grid(
 ) -> Figure | np.ndarray | None:
     """Plot two-dimensional embeddings in columns, colored by columns of ``obs`` in rows.
 
-    Categories have the colors of scanpy. Their legend is at the side, or below if it is long.
+    Categories have the colors of scanpy. Their legend is at the side, or below if it is long. To fit
+    a page, panels become smaller, names are shortened, and the last of too many names are counted.
 
     Parameters
     ----------
@@ -124,10 +127,11 @@ def _colored(
 
 
 class _Legend(NamedTuple):
-    """Place of a legend or color bar."""
+    """Place of a legend or color bar, and the entries of the legend."""
 
     ax: Axes
     below: bool
+    entries: list[str]
     columns: int
 
     def draw(self, image: Any, colors: dict[str, str] | None, column: str) -> None:
@@ -141,10 +145,11 @@ class _Legend(NamedTuple):
             bar.set_label(column)
             bar.outline.set_visible(False)
             return
-        names = colors if self.below else wrap(colors, _WRAP)
+        shown = list(colors.values())[: len(self.entries)]
+        if len(shown) < len(colors):  # the last entry counts the others
+            shown[-1] = "none"
         handles = [
-            mark(name, marker="o", markersize=3.5, color=color)
-            for name, color in zip(names, colors.values(), strict=True)
+            mark(name, marker="o", markersize=3.5, color=color) for name, color in zip(self.entries, shown, strict=True)
         ]
         legend = self.ax.legend(
             handles=handles, title=column, ncols=self.columns, loc="upper left" if self.below else "center left",
@@ -154,6 +159,18 @@ class _Legend(NamedTuple):
         legend.set_in_layout(False)  # its space is reserved
 
 
+def _fit_legend(names: Sequence[str], width: float, height: float) -> tuple[list[str], int]:
+    """Entries and columns of a legend below the panels: names are shortened, and the last left out, if too many."""
+    usual = max(1, int(width / (_HANDLE + _CHARACTER * max(map(len, names), default=1))))
+    most = max(usual, int(width / (_HANDLE + _CHARACTER * _SHORTEST)))
+    n_lines = max(3, int((height - _TITLES) / _LINE))
+    columns = next((k for k in range(usual, most) if -(-len(names) // k) <= n_lines), most)
+    shown = list(names[: columns * n_lines])
+    if len(shown) < len(names):
+        shown[-1] = f"and {len(names) - len(shown) + 1} more"
+    return [shorten(name, int((width / columns - _HANDLE) / _CHARACTER) - 2) for name in shown], columns
+
+
 def _layout(
     colored: Sequence[tuple[dict[str, str] | None, np.ndarray]], n: int, figsize: tuple[float, float] | None
 ) -> tuple[Figure, np.ndarray, list[_Legend], float]:
@@ -161,21 +178,27 @@ def _layout(
     import matplotlib.pyplot as plt
 
     lists = [list(colors or ()) for colors, _ in colored]
-    panel = min((DOUBLE - _SIDE) / n, 50 * MM)
+    n_rows, panel = len(lists), min((DOUBLE - _SIDE) / n, 50 * MM)
     tallest = max(sum(text.count("\n") + 1 for text in wrap(names, _WRAP)) for names in lists) * _LINE + 3 * MM
     below = tallest > max(panel, 45 * MM)
     if below:
-        panel = min(DOUBLE / n, SINGLE)
-        width, height = n * panel, min(panel, 70 * MM)
-        per_row = [max(1, int(width / (_HANDLE + _CHARACTER * max(map(len, names), default=1)))) for names in lists]
-        needed = [_LINE * -(-max(len(names), 3) // k) + 6 * MM for names, k in zip(lists, per_row, strict=True)]
-        total, heights = (width, len(lists) * height + sum(needed)), [x for k in needed for x in (height, k)]
+        for widest in (SINGLE, DOUBLE):  # wider, if names were left out
+            width = min(DOUBLE, n * widest)
+            height = min(width / n, 70 * MM)
+            entries = [_fit_legend(names, width, _TALLEST / n_rows - min(height, _LOW)) for names in lists]
+            if [len(shown) for shown, _ in entries] == [len(names) for names in lists]:
+                break
+        needed = [_LINE * -(-max(len(names), 3) // k) + _TITLES for names, k in entries]
+        height = max(min(height, (_TALLEST - sum(needed)) / n_rows), 15 * MM)
+        total, heights = (width, n_rows * height + sum(needed)), [x for k in needed for x in (height, k)]
         grid: dict[str, Any] = {"height_ratios": heights}
     else:
-        width, height, per_row = n * panel, max(panel, tallest), [1] * len(lists)
-        total, grid = (width + _SIDE, len(lists) * height), {"width_ratios": [panel] * n + [_SIDE]}
+        width, height = n * panel, max(min(panel, _TALLEST / n_rows), tallest)
+        entries = [(wrap(names, _WRAP), 1) for names in lists]
+        total, grid = (width + _SIDE, n_rows * height), {"width_ratios": [panel] * n + [_SIDE]}
     figure = plt.figure(figsize=figsize or (total[0], total[1] + 5 * MM), layout="constrained")
-    places = figure.add_gridspec(len(lists) * (1 + below), n + (not below), **grid)
-    axes = np.array([[figure.add_subplot(places[i * (1 + below), j]) for j in range(n)] for i in range(len(lists))])
-    sides = [figure.add_subplot(places[2 * i + 1, :] if below else places[i, n]) for i in range(len(lists))]
-    return figure, axes, [_Legend(ax, below, k) for ax, k in zip(sides, per_row, strict=True)], width
+    places = figure.add_gridspec(n_rows * (1 + below), n + (not below), **grid)
+    axes = np.array([[figure.add_subplot(places[i * (1 + below), j]) for j in range(n)] for i in range(n_rows)])
+    sides = [figure.add_subplot(places[2 * i + 1, :] if below else places[i, n]) for i in range(n_rows)]
+    legends = [_Legend(ax, below, *each) for ax, each in zip(sides, entries, strict=True)]
+    return figure, axes, legends, width

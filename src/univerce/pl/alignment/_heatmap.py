@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.pl._figure import MATCH, MISMATCH, MM
-from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, mark, set_columns, set_rows
+from univerce.pl._parts import add_colorbar, add_legend, fit_grid, mark, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +28,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 def heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:
     """Width and height in inches of the heat map with all its labels."""
-    labels = fit_grid(pairs["query"].unique(), pairs["reference"].unique(), cell=_CELL)
-    return grid_size(labels, above=11 * MM)
+    return fit_grid(pairs["query"].unique(), pairs["reference"].unique(), cell=_CELL).size(above=11 * MM)
 
 
 def draw_heatmap(ax: Axes, pairs: pd.DataFrame, name: str, cmap: str | Colormap | None) -> None:
@@ -42,16 +41,16 @@ def draw_heatmap(ax: Axes, pairs: pd.DataFrame, name: str, cmap: str | Colormap 
     grays = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"])
     colors = (grays if cmap is None else mpl.colormaps.get_cmap(cmap)).with_extremes(bad="#F3EFE6")
     image = ax.imshow(distance.loc[rows, columns].to_numpy(float), cmap=colors, aspect="auto", interpolation="none")
-    row_labels, column_labels = fit_grid(rows, columns, cell=_CELL)
-    set_rows(ax, row_labels)
-    set_columns(ax, column_labels)
+    grid = fit_grid(rows, columns, cell=_CELL)
+    set_rows(ax, grid.rows)
+    set_columns(ax, grid.columns)
     ax.set(xlabel="Reference", ylabel="Query", ylim=(len(rows) - 0.5, -0.5))
     ax.spines[["top", "right"]].set_visible(True)
     for draw_line, labels in ((ax.axhline, rows), (ax.axvline, columns)):
         if 0 < n_shared < len(labels):
             draw_line(n_shared - 0.5, color="black", linewidth=0.6)
-    _draw_marks(ax, pairs, rows, columns, row_labels.pitch / MM)
-    add_colorbar(ax, image, f"Distance of centroids, {name}", height=body_height(row_labels))
+    _draw_marks(ax, pairs, rows, columns, grid.rows.pitch / MM)
+    add_colorbar(ax, image, f"Distance of centroids, {name}", grid)
 
 
 def _draw_marks(ax: Axes, pairs: pd.DataFrame, rows: list[str], columns: list[str], pitch: float) -> None:

@@ -8,8 +8,8 @@ import anndata as ad
 import numpy as np
 
 from univerce._docs import document
-from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style, text_color
-from univerce.pl._parts import add_colorbar, body_height, fit_grid, grid_size, set_columns, set_rows
+from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style, text_color, wrap
+from univerce.pl._parts import add_colorbar, fit_grid, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CELL, _NARROW = 5 * MM, 3.5 * MM  # numbers do not fit narrow cells
+_TITLE = 1.45 * MM  # width of a character of the title
 
 
 @document
@@ -69,21 +70,22 @@ def benchmark_confusion(
     sizes = counts.sum(axis=1)
     share = counts.div(sizes, axis=0)
     with style():
-        rows, columns = fit_grid(share.index, types, cell=_CELL)
-        figure, axes = get_axes(ax, *(figsize or grid_size((rows, columns))))
+        grid = fit_grid(share.index, types, cell=_CELL)
+        right = float(np.sum([counts.loc[t, t] for t in counts.index]) / counts.to_numpy().sum())
+        (head,) = wrap([f"{method}: {right:.0%} correct"], max(24, int(grid.columns.extent / _TITLE)))
+        figure, axes = get_axes(ax, *(figsize or grid.size(above=8 * MM + 3.5 * MM * head.count("\n"))))
         image = axes.imshow(share, cmap=get_cmap(cmap, SEQUENTIAL), vmin=0, vmax=1, aspect="auto")
         for (row, column), value in np.ndenumerate(share.to_numpy()):
-            if value >= 0.005 and columns.pitch > _NARROW:
+            if value >= 0.005 and grid.columns.pitch > _NARROW:
                 text, color = f"{value:.2f}".replace("0.", "."), text_color(tuple(image.to_rgba(value)))
                 axes.text(column, row, text, ha="center", va="center", size=5, color=color)
         for row, n in enumerate(sizes):
-            axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=rows.size - 0.5)
-        set_rows(axes, rows)
-        set_columns(axes, columns)
+            axes.text(len(types) - 0.4, row, f"{n / n_runs:,.0f}", va="center", size=max(5, grid.rows.size - 0.5))
+        set_rows(axes, grid.rows)
+        set_columns(axes, grid.columns)
         axes.set_ylim(len(share) - 0.5, -0.5)
         axes.spines[:].set_visible(False)
         axes.set(xlabel="Predicted", ylabel="Type")
-        right = float(np.sum([counts.loc[t, t] for t in counts.index]) / counts.to_numpy().sum())
-        axes.set_title(f"{method}: {right:.0%} correct")
-        add_colorbar(axes, image, "Share of the type", height=body_height(rows))
+        axes.set_title(head)
+        add_colorbar(axes, image, "Share of the type", grid)
         return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)

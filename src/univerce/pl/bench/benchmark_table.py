@@ -24,7 +24,7 @@ from univerce.pl._figure import (
     style,
     text_color,
 )
-from univerce.pl._parts import mark
+from univerce.pl._parts import fit_labels, mark
 from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked, trained_on
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _SHORT = {
     "scGraph Corr-Weighted": "scGraph",
 }
 _WIDE = 2.7  # width of a total, of which a bar takes 0.9 and its number the rest
-_ROW, _COLUMN, _AROUND = 5.2 * MM, 9 * MM, 40 * MM
+_ROW, _LOW, _COLUMN, _AROUND = 5.2 * MM, 4 * MM, 9 * MM, 40 * MM
 
 
 @document
@@ -105,12 +105,13 @@ def benchmark_table(
     n_methods = sum(not control.get(name, False) for name in order)
     with style():
         x, colors = _places(kinds), get_cmap(cmap, SEQUENTIAL)
-        longest = max(map(len, names.values()))
-        width = min(DOUBLE, 1.2 * MM * longest + _COLUMN * (max(x.values()) + 3))
-        figure, axes = get_axes(ax, *(figsize or (max(SINGLE, width), _AROUND + (len(order) + 0.5) * _ROW)))
-        for row, name in enumerate(order):
+        labels = fit_labels([names[name] for name in order], least=_ROW if len(order) <= 25 else _LOW, width=36)
+        width = min(DOUBLE, labels.length + _COLUMN * (max(x.values()) + 3))
+        figure, axes = get_axes(ax, *(figsize or (max(SINGLE, width), _AROUND + (len(order) + 0.5) * labels.pitch)))
+        for row, (name, label) in enumerate(zip(order, labels.texts, strict=True)):
             y = row + 0.4 * (row >= n_methods)
-            axes.text(-0.6, y, names[name], ha="right", va="center", style="italic" if control.get(name) else "normal")
+            look = {"style": "italic"} if control.get(name) else {}
+            axes.text(-0.6, y, label, ha="right", va="center", size=labels.size, **look)
             if mean.loc[name].isna().all():
                 axes.text(x[columns[0]] - 0.4, y, "failed", va="center", color=BASELINE)
                 continue

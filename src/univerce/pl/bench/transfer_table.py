@@ -10,13 +10,16 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, get_cmap, style, text_color, wrap
+from univerce.pl._parts import fit_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_ROW, _COLUMN, _LEFT, _AROUND = 5.2 * MM, 22 * MM, 55 * MM, 26 * MM
+_COLUMN, _LEFT, _AROUND = 22 * MM, 55 * MM, 26 * MM
+_FEW: dict[str, Any] = {"least": 5.2 * MM, "width": 44}  # rows
+_MANY: dict[str, Any] = {"least": 4.2 * MM, "width": 58}
 
 
 @document
@@ -86,8 +89,9 @@ def transfer_table(
         from matplotlib.patches import Rectangle
 
         colors = get_cmap(cmap, SEQUENTIAL)
+        labels = fit_labels([*wide.index, *(row.data for row in below)], **_MANY if n_rows > 25 else _FEW)
         width = DOUBLE if below else min(DOUBLE, _LEFT + wide.shape[1] * _COLUMN)
-        figure, axes = get_axes(ax, *(figsize or (width, _AROUND + n_rows * _ROW)))
+        figure, axes = get_axes(ax, *(figsize or (width, _AROUND + n_rows * labels.pitch)))
         for (row, column), value in np.ndenumerate(wide.to_numpy(float)):
             if np.isnan(value):
                 axes.text(column, row, "–", ha="center", va="center", color=BASELINE)
@@ -95,7 +99,6 @@ def transfer_table(
             color = colors(float(np.clip(value, 0, 1)))
             axes.add_patch(Rectangle((column - 0.48, row - 0.45), 0.96, 0.9, color=color, linewidth=0))
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=text_color(color))
-        labels = list(wide.index)
         places = list(np.arange(len(wide), dtype=float))
         if below:
             at = len(wide) + 0.2
@@ -104,9 +107,8 @@ def transfer_table(
             axes.text(-0.48, at + 0.15, "Published, not measured; other data", **look)
             for i, row in enumerate(below):
                 axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", **look)
-                labels.append(str(row.data))
                 places.append(at + 1 + i)
-        axes.set_yticks(places, [wrap([label], 44)[0] for label in labels])
+        axes.set_yticks(places, labels.texts, size=labels.size)
         axes.set_xticks(range(wide.shape[1]), wrap(wide.columns, 16), rotation=35, ha="left", rotation_mode="anchor")
         axes.xaxis.tick_top()
         axes.tick_params(length=0)

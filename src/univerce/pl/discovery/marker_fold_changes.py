@@ -12,7 +12,7 @@ import pandas as pd
 from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import CHANCE, DIVERGING, MM, finish, get_axes, get_cmap, get_result, style
-from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, mark, set_columns, set_rows
+from univerce.pl._parts import add_colorbar, add_legend, fit_grid, mark, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,20 +88,22 @@ def marker_fold_changes(
         raise ValueError(f"limit={limit!r} must be above 0.")
     n_sets, n_columns = values.shape
     with style():
-        labels = rows, columns = fit_grid(_names(data_sets), chosen, cell=_CELL)
-        figure, axes = get_axes(ax, *(figsize or grid_size(labels, above=10 * MM)))
+        grid = fit_grid(_names(data_sets), chosen, cell=_CELL)
+        figure, axes = get_axes(ax, *(figsize or grid.size(above=10 * MM)))
         colors = get_cmap(cmap, DIVERGING).with_extremes(bad=CHANCE)
         image = axes.imshow(
             np.ma.masked_invalid(values), cmap=colors, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
         )
         row, column = np.nonzero(adjusted < _SIGNIFICANT)
         dark = np.abs(values[row, column]) > 0.6 * limit
-        axes.scatter(column, row, s=min(4, columns.pitch / MM), c=np.where(dark, "white", "black"), linewidths=0)
+        axes.scatter(column, row, s=min(4, grid.columns.pitch / MM), c=np.where(dark, "white", "black"), linewidths=0)
         for i, status in enumerate(data_sets["status"].astype(str)):
             if status != "ok":
-                axes.text((n_columns - 1) / 2, i, status, ha="center", va="center", size=rows.size, color="#333333")
-        set_rows(axes, rows)
-        set_columns(axes, columns, italic=True)
+                axes.text(
+                    (n_columns - 1) / 2, i, status, ha="center", va="center", size=grid.rows.size, color="#333333"
+                )
+        set_rows(axes, grid.rows)
+        set_columns(axes, grid.columns, italic=True)
         axes.set_ylim(n_sets - 0.5, -0.5)
         axes.set_xticks(np.arange(n_columns + 1) - 0.5, minor=True)
         axes.set_yticks(np.arange(n_sets + 1) - 0.5, minor=True)
@@ -111,7 +113,7 @@ def marker_fold_changes(
         _add_legend(axes, dots=len(row) > 0, gray=not np.isfinite(values).all())
         beyond = np.nanmin(values, initial=0) < -limit, np.nanmax(values, initial=0) > limit
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
-        add_colorbar(axes, image, "log2 fold change\nof found cells", height=body_height(rows), extend=extend)
+        add_colorbar(axes, image, "log2 fold change\nof found cells", grid, extend=extend)
         return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 

@@ -8,7 +8,7 @@ import anndata as ad
 
 from univerce._docs import document
 from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style
-from univerce.pl._parts import add_colorbar, add_legend, body_height, fit_grid, grid_size, set_columns, set_rows
+from univerce.pl._parts import add_colorbar, add_legend, fit_grid, set_columns, set_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,23 +73,23 @@ def delete_genes(
     dots = table.assign(share=share)[share.notna() & table[value].notna()]
     x, y = (dots[name].astype(str).map(at.index) for name, at in (("deletion", columns), ("group", rows)))
     limit = float(dots[value].abs().max()) if dots[value].any() else 1.0
-    labels = fit_grid(rows, columns, cell=_CELL)
-    largest = (0.8 * labels[1].pitch * 72) ** 2  # square points
+    grid = fit_grid(rows, columns, cell=_CELL)
+    largest = (0.8 * grid.columns.pitch * 72) ** 2  # square points
     with style():
-        figure, axes = get_axes(ax, *(figsize or grid_size(labels, above=12 * MM)))
+        figure, axes = get_axes(ax, *(figsize or grid.size(above=12 * MM)))
         toward = value == "toward"
         image = axes.scatter(
             x, y, s=largest * dots["share"], c=dots[value].astype(float), linewidths=0.3, edgecolors="black",
             cmap=get_cmap(cmap, DIVERGING if toward else f"{SEQUENTIAL}_r"), vmin=-limit if toward else 0, vmax=limit,
             clip_on=False,
         )  # fmt: skip
-        set_rows(axes, labels[0])
-        set_columns(axes, labels[1], italic=True)
+        set_rows(axes, grid.rows)
+        set_columns(axes, grid.columns, italic=True)
         axes.set_xlim(-0.6, len(columns) - 0.4)
         axes.grid(color="#EEEEEE", linewidth=0.6)
         axes.spines[:].set_visible(False)
         direction = f"Mean change of the cosine\nwith {result['params']['toward'] or 'the direction'}"
-        add_colorbar(axes, image, _LABELS.get(value, direction), height=body_height(labels[0]))
+        add_colorbar(axes, image, _LABELS.get(value, direction), grid)
         for percent in (10, 50, 100):
             axes.scatter(
                 [], [], s=largest * percent / 100, c="white", edgecolors="black", linewidths=0.3, label=percent

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_ROW, _AROUND, _LEGEND = 3.2 * MM, 17 * MM, 13 * MM
+_ROW, _AROUND, _LEGEND, _LINE = 3.2 * MM, 17 * MM, 13 * MM, 3.2 * MM
 
 
 @document
@@ -65,33 +65,36 @@ def gene_attribution(
     check_whole("n_genes", n_genes, 1)
     table = result["table"][result["table"]["n_cells"] > 0]
     tables = {str(name): part for name, part in table.groupby("group", sort=False, observed=True)}
-    toward = str(result["params"]["direction"])
-    default = toward if toward in tables else next(iter(tables), "")
+    direction = str(result["params"]["direction"])
+    default = direction if direction in tables else next(iter(tables), "")
     wanted = [default] if groups is None else [str(group) for group in np.atleast_1d(groups)]
     if unknown := [group for group in wanted if group not in tables]:
         raise ValueError(f"There are no cells of {unknown[0]!r}; choose from {', '.join(map(repr, tables))}.")
     width, n_below = SINGLE if len(wanted) == 1 else DOUBLE, -(-len(wanted) // 3)
-    name = "a direction" if toward == "vector" else toward
+    name = "a direction" if direction == "vector" else direction
+    (toward,) = wrap([f"toward {name}"], 40)
+    heads = wrap(f"{group} ({int(tables[group]['n_cells'].iloc[0]):,}\N{NO-BREAK SPACE}cells)" for group in wanted)
     with style():
-        size = figsize or (width, n_below * (_ROW * min(n_genes, adata.n_vars) + _AROUND) + _LEGEND)
+        height = _ROW * min(n_genes, adata.n_vars) + _AROUND + _LINE * max(head.count("\n") for head in heads)
+        size = figsize or (width, n_below * height + _LEGEND + _LINE * toward.count("\n"))
         figure, axes = get_panels(ax, size, len(wanted))
-        for panel, group in zip(axes, wanted, strict=True):
+        for panel, group, head in zip(axes, wanted, heads, strict=True):
             groupby = str(result["params"]["groupby"])
             mine = adata.obs[groupby].astype(str) == group if groupby else np.ones(adata.n_obs, bool)
             _draw(panel, adata[np.asarray(mine)], tables[group], n_genes)
-            panel.set_title(wrap([f"{group} ({int(tables[group]['n_cells'].iloc[0]):,}\N{NO-BREAK SPACE}cells)"])[0])
+            panel.set_title(head)
             panel.set_xlabel("Attributed cosine", loc="right")
             panel.locator_params(axis="x", nbins=5 if len(wanted) == 1 else 3)
-        _add_legend(axes[0] if ax is not None else figure, name)
+        _add_legend(axes[0] if ax is not None else figure, toward)
         return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
 
 
-def _add_legend(where: Figure | Axes, name: str) -> None:
+def _add_legend(where: Figure | Axes, toward: str) -> None:
     """Say what bars and lines are, below the panels."""
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(color=MATCH, label=wrap([f"toward {name}"], 40)[0]),
+        Patch(color=MATCH, label=toward),
         Patch(color=MISMATCH, label="away from it"),
         mark("interquartile range of the cells", color="black", linestyle="-", linewidth=0.7),
     ]
