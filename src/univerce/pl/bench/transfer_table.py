@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-_COLUMN, _LEFT, _AROUND = 22 * MM, 55 * MM, 26 * MM
+_COLUMN, _LEFT, _AROUND, _LINE = 22 * MM, 55 * MM, 26 * MM, 4 * MM
 _FEW: dict[str, Any] = {"least": 5.2 * MM, "width": 44}  # rows
 _MANY: dict[str, Any] = {"least": 4.2 * MM, "width": 58}
 
@@ -91,7 +91,9 @@ def transfer_table(
         colors = get_cmap(cmap, SEQUENTIAL)
         labels = fit_labels([*wide.index, *(row.data for row in below)], **_MANY if n_rows > 25 else _FEW)
         width = DOUBLE if below else min(DOUBLE, _LEFT + wide.shape[1] * _COLUMN)
-        figure, axes = get_axes(ax, *(figsize or (width, _AROUND + n_rows * labels.pitch)))
+        heads = wrap(wide.columns, 16)
+        height = _AROUND + _LINE * max(head.count("\n") for head in heads) + n_rows * labels.pitch
+        figure, axes = get_axes(ax, *(figsize or (width, height)))
         for (row, column), value in np.ndenumerate(wide.to_numpy(float)):
             if np.isnan(value):
                 axes.text(column, row, "–", ha="center", va="center", color=BASELINE)
@@ -109,10 +111,10 @@ def transfer_table(
                 axes.text(-0.48, at + 1 + i, f"{row.method}: {row.text}", **look)
                 places.append(at + 1 + i)
         axes.set_yticks(places, labels.texts, size=labels.size)
-        axes.set_xticks(range(wide.shape[1]), wrap(wide.columns, 16), rotation=35, ha="left", rotation_mode="anchor")
+        axes.set_xticks(range(wide.shape[1]), heads, rotation=35, ha="left", rotation_mode="anchor")
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlim=(-0.5, wide.shape[1] - 0.5), ylim=(n_rows - 0.4, -0.6))
-        axes.set_xlabel(f"{metric}, mean over seeds")
+        axes.set_xlabel(f"{metric}, mean over seeds", loc="right")
         return finish(figure, axes, own=ax is None, title=title, show=show, return_fig=return_fig)
