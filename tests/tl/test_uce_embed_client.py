@@ -12,7 +12,6 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pytest
-import torch
 
 import univerce as uc
 from tests.helpers.files import contents
@@ -33,12 +32,9 @@ N_BLOCKS = 8
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a worker
     monkeypatch.setattr(module, "BLOCK_ROWS", BLOCK)
     with uc.settings.override(progress=False):
         yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
 
 import univerce as uc
 from tests.helpers.files import contents
@@ -95,15 +94,6 @@ KILLED_AT = (0, 1, 2, 5, 9)
 
 
 @pytest.fixture
-def one_thread():
-    """As in the killed processes: sums round differently when threads share them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def killed(tiny_model, tmp_path) -> Path:
     directory = tmp_path / "killed"
     directory.mkdir()
@@ -118,7 +108,7 @@ def killed(tiny_model, tmp_path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes made by os.fork")
-def test_a_killed_call_resumes_to_the_same_bytes(cells, tiny_model, tmp_path, killed, monkeypatch, one_thread):
+def test_a_killed_call_resumes_to_the_same_bytes(cells, tiny_model, tmp_path, killed, monkeypatch):
     uc.tl.uce_embed(cells, model=tiny_model, store=tmp_path / "whole.zarr")
     embedded, embed_blocks = [], runtime.embed_blocks
 

@@ -19,6 +19,7 @@ from univerce.inference.block import Block
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentence_blocks import Drawn
 from univerce.inference.sentences import Sentences, max_sentence_length
+from univerce.inference.threads import threads_of_one_core
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.checkpoint import read_network
 from univerce.model.network import UCE
@@ -113,21 +114,32 @@ class Embedder:
         self, ids: Tensor, lengths: Tensor | None, shapes: list[tuple[int, int]], done: Callable[[int], Any] | None
     ) -> list[Tensor]:
         """Embed sentences that lie one group after the other; ``shapes`` are the rows and the width of each group."""
-        parts, begin = [], 0
+        batches, start = [], 0
         for n_rows, width in shapes:
-            end = begin + n_rows
-            while begin < end:
-                some = slice(begin, min(begin + self.batch_size, end))
-                try:
-                    cells = self._forward(ids[some, :width], None if lengths is None else lengths[some])
-                    parts.append(cells if self.asynchronous else cells.cpu())
-                except RuntimeError as error:
-                    self._halve(error, some.stop - begin, width)
-                    continue
+            end = start + n_rows
+            batches += [(slice(i, min(i + self.batch_size, end)), width) for i in range(start, end, self.batch_size)]
+            start = end
+        parts = []
+        with threads_of_one_core(self.device) as each:
+            for cells in each(lambda batch: self._embed_batch(ids, lengths, *batch), batches):
+                parts.append(cells)
                 if done is not None and not self.asynchronous:
-                    done(some.stop - begin)
-                begin = some.stop
+                    done(len(cells))
         return parts
+
+    def _embed_batch(self, ids: Tensor, lengths: Tensor | None, rows: slice, width: int) -> Tensor:
+        """Embed sentences of one group, in smaller batches if memory runs out."""
+        parts, begin = [], rows.start
+        while begin < rows.stop:
+            some = slice(begin, min(begin + self.batch_size, rows.stop))
+            try:
+                cells = self._forward(ids[some, :width], None if lengths is None else lengths[some])
+                parts.append(cells if self.asynchronous else cells.cpu())
+            except RuntimeError as error:
+                self._halve(error, some.stop - begin, width)
+                continue
+            begin = some.stop
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
         """Rows to embed together: of one length, so that there are no pads; officially 25 in file order."""
@@ -183,10 +195,15 @@ class Embedder:
         used = np.zeros(len(self._known), dtype=bool)
         used[sentences.ids] = True
         ids = np.flatnonzero(used & ~self._known)
-        for part, features in self._features(ids):
-            encoded = self.network.encode_tokens(features)[: len(part)]
-            self._encoded[self._move(part)] = encoded.float()
+        with threads_of_one_core(self.device) as each:
+            for _ in each(self._encode_some, self._features(ids)):
+                pass
         self._known[ids] = True
+
+    @torch.inference_mode()
+    def _encode_some(self, tokens: tuple[np.ndarray, Tensor]) -> None:
+        ids, features = tokens
+        self._encoded[self._move(ids)] = self.network.encode_tokens(features)[: len(ids)].float()
 
     def _features(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Tokens and their features, padded with zeros to a fixed number of rows.

@@ -91,7 +91,7 @@ def uce_embed(
         A ``dask.distributed.Client``, whose workers read and embed the blocks and write them to ``store``; all of them
         must see the files. They need univerce and the model at the same paths; gene tables in ``species`` are sent to
         them. ``None`` computes in this process, or with the active client if the counts are a dask array. The result is
-        identical to that of a call without workers and with as many threads as a worker has.
+        identical to that of a call without workers.
     copy
         Return a copy instead of writing to ``adata``. Not available with ``store``, which never writes to ``adata``.
 
