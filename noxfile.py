@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -111,10 +112,27 @@ def docs(session: nox.Session) -> None:
 def tutorials(session: nox.Session) -> None:
     """Execute the notebooks of tutorials/, or those named after ``--``; ``-- --inplace`` stores the outputs."""
     named = [argument for argument in session.posargs if argument.endswith(".ipynb")]
-    notebooks = named or sorted(str(path) for path in Path("tutorials").glob("*.ipynb"))
-    options = [argument for argument in session.posargs if argument not in named]
+    execute(session, *session.posargs, *([] if named else sorted(map(str, Path("tutorials").glob("*.ipynb")))))
+
+
+def execute(session: nox.Session, *notebooks: str) -> None:
+    """Execute notebooks."""
     install(session, "-e", ".[bench,dask,train]", "ipykernel", "ipywidgets", "nbclient")
-    session.run("jupyter", "execute", *options, *notebooks)
+    session.run("jupyter", "execute", *notebooks)
+
+
+def first_tutorials(session: nox.Session) -> None:
+    """Execute the notebooks that a new user reads."""
+    execute(session, *sorted(map(str, Path("tutorials").glob("[1-3]-*.ipynb"))))
+
+
+@nox.session
+def ci(session: nox.Session) -> None:
+    """The default sessions and the first tutorials, in one environment."""
+    for check in (tests, lint, types, docs, first_tutorials):
+        began = time.monotonic()
+        check(session)
+        session.log(f"{check.__name__} took {time.monotonic() - began:.0f} s")
 
 
 @nox.session

@@ -110,12 +110,16 @@ def scratch(path: Path | str) -> Iterator[Path]:
         directory.mkdir()
         yield directory
     except Exception as error:
-        full = (code for code in (errno.ENOSPC, errno.EDQUOT) if os.strerror(code) in str(error))
-        if (code := next(full, None)) is None:
+        if (code := full_disk(error)) is None:
             raise
         raise OSError(code, os.strerror(code), str(target)) from error
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def full_disk(error: Exception) -> int | None:
+    """Number of an error that says that the disk is full; writers of other packages raise it as any class."""
+    return next((code for code in (errno.ENOSPC, errno.EDQUOT) if os.strerror(code) in str(error)), None)
 
 
 def recover(path: Path | str) -> None:

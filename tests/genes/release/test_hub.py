@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 from tests.helpers.hub import CHALLENGE, FORBIDDEN, POINTER, Hub
+from tests.helpers.server import Server, dripping
 from univerce._settings import settings
 from univerce.genes.release.download import FetchError
 from univerce.genes.release.hub import fetch_hub_file, hub_commit, parse_hub, snapshot
@@ -165,5 +169,70 @@ fetch_hub_file({REPOSITORY!r}, "model.safetensors")
     )  # fmt: skip
     assert done.returncode == 9
     assert snapshot(REPOSITORY, hub.commit(REPOSITORY)) == ["config.json"]
+    (parts,) = settings.cache_dir.glob("hub/*/blobs")
+    assert any(part.name.endswith(".incomplete") for part in parts.iterdir())
     assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
     assert hub.fetched()[f"/{REPOSITORY}/resolve/{hub.commit(REPOSITORY)}/config.json"] == 1
+    assert len(list(parts.iterdir())) == 2
+    assert [file.name for file in parts.parents[1].iterdir() if file.name.endswith(".writing")] == []
+
+
+def test_a_full_disk_is_an_error_that_names_it_and_nothing_is_fetched_again(hub, monkeypatch):
+    asked = []
+
+    def full(*_, **__):
+        asked.append(1)
+        raise RuntimeError("Data processing error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", full)
+    with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}@.*config\.json: .*No space left .* in .*cache"):
+        fetch_hub_file(REPOSITORY, "config.json")
+    assert asked == [1]
+
+
+def test_any_other_error_of_the_client_is_a_fetch_error(hub, monkeypatch):
+    class Unknown(Exception):
+        pass
+
+    def broken(*_, **__):
+        raise Unknown("the storage")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}@.*config\.json: the storage"):
+        fetch_hub_file(REPOSITORY, "config.json")
+
+
+def test_a_list_that_comes_byte_by_byte_is_given_up(monkeypatch, tmp_path):
+    with Server() as server, settings.override(cache_dir=tmp_path, progress=False):
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(module, "_LISTING", 0.3)
+        monkeypatch.setattr("univerce.genes.release.retry.PAUSE", 0.0)
+        server.answers = defaultdict(lambda: dripping(b"{}" * 1000))
+        with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}: no whole answer within 0.3 seconds"):
+            hub_commit(REPOSITORY, None)
+
+
+def test_a_cache_behind_a_link_is_used_as_it_is(hub, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with settings.override(cache_dir=tmp_path / "link"):
+        hub.answers[STORED] = (200, [], bytes(len(WEIGHTS)))
+        with pytest.raises(FetchError, match="its checksum is"):
+            fetch_hub_file(REPOSITORY, "model.safetensors")
+        hub.answers.clear()
+        assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+    with settings.override(cache_dir=tmp_path / "disk", offline=True):
+        assert fetch_hub_file(REPOSITORY, "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_read_only_cache_serves_its_files_and_refuses_others(hub, monkeypatch):
+    fetch_hub_file(REPOSITORY, "config.json")
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(settings.cache_dir))
+
+    monkeypatch.setattr(Path, "mkdir", refused)  # root may write anywhere
+    monkeypatch.setattr(os, "open", refused)
+    assert fetch_hub_file(REPOSITORY, "config.json").read_bytes() == FILES["config.json"]
+    with pytest.raises(PermissionError, match="cache"):
+        fetch_hub_file(REPOSITORY, "model.safetensors")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +18,7 @@ from univerce.genes.release import retry
 from univerce.genes.release.checksums import file_sha256, read_checksums, record_checksum
 from univerce.genes.release.content import describe
 from univerce.genes.release.download import FetchError
+from univerce.io.atomic import full_disk, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ logger = logging.getLogger("univerce")
 T = TypeVar("T")
 _PREFIX = "hf://"
 _BLOCK = 2**20
+_LISTING = 60.0  # seconds for all of a list of files
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,7 @@ def find_hub_file(repository: str, path: str, commit: str) -> Path | None:
 
 def snapshot(repository: str, commit: str) -> list[str]:
     """List the files of a repository at a commit that were fetched before."""
-    from huggingface_hub.file_download import repo_folder_name
-
-    root = _cache() / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots" / commit
+    root = _folder(repository) / "snapshots" / commit
     return [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
 
 
@@ -111,7 +110,11 @@ def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> P
     entry = hub_files(repository, commit).get(path)
     if entry is None:
         raise FetchError(f"{_PREFIX}{repository}@{commit[:12]} has no {path}.")
-    return _repeated(lambda: _download(repository, path, commit, entry, where), where)
+    folder = _folder(repository)
+    with locked(folder):
+        for part in folder.glob("blobs/*.*.incomplete"):  # of a process that was killed: nobody continues it
+            part.unlink()
+        return _repeated(lambda: _download(repository, path, commit, entry, where), where)
 
 
 def _download(repository: str, path: str, commit: str, entry: HubEntry, where: str) -> Path:
@@ -157,7 +160,8 @@ def _listing(repository: str, revision: str | None, endpoint: str | None) -> tup
 
     where = f"{_PREFIX}{repository}" + (f"@{revision[:12]}" if revision else "")
     api = HfApi(endpoint=endpoint)
-    info = _repeated(lambda: api.model_info(repository, revision=revision, files_metadata=True), where)
+    ask = partial(api.model_info, repository, revision=revision, files_metadata=True)
+    info = _repeated(lambda: retry.within(_LISTING, ask), where)
     files = {
         each.rfilename: HubEntry(each.size or 0, each.lfs.sha256 if each.lfs else "", each.blob_id or "")
         for each in info.siblings or ()
@@ -168,32 +172,24 @@ def _listing(repository: str, revision: str | None, endpoint: str | None) -> tup
 
 
 def _repeated(work: Callable[[], T], where: str) -> T:
-    """Do what may fail in passing, again if it does; every failure of the hub or the connection is a ``FetchError``."""
+    """Do what may fail in passing, again if it does; every failure is a ``FetchError``."""
     attempt = 0
     while True:
         attempt += 1
         try:
             return work()
-        except _failures() as error:
+        except Exception as error:  # noqa: BLE001 - of the client, whose classes depend on its version
             answer = getattr(error, "response", None)
             headers = {} if answer is None else answer.headers
             pause = retry.pause_before(attempt, headers)
-            stays = answer is not None and not retry.is_passing(answer.status_code, headers)
-            reason = " ".join(str(error).split()) or type(error).__name__
+            full = full_disk(error) is not None
+            stays = full or (answer is not None and not retry.is_passing(answer.status_code, headers))
+            reason = (" ".join(str(error).split()) or type(error).__name__) + f" in {_cache()}" * full
             failure = error if isinstance(error, FetchError) else FetchError(f"{where}: {reason}")
             if stays or pause > retry.LONGEST or attempt == retry.ATTEMPTS:
                 raise failure from error.__cause__ if failure is error else error
             logger.warning("%s\nTrying again in %.0f seconds.", failure, pause)
         time.sleep(pause)
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    # a broken connection is an error of httpx or httpx2, depending on the version of huggingface_hub; a ValueError is
-    # an answer that is not JSON
-    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
-    return OSError, ValueError, HfHubHTTPError, *(client.HTTPError for client in clients)
 
 
 @contextmanager
@@ -217,3 +213,9 @@ def _endpoint() -> Any:
 
 def _cache() -> Path:
     return settings.cache_dir / "hub"
+
+
+def _folder(repository: str) -> Path:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return _cache() / repo_folder_name(repo_id=repository, repo_type="model")

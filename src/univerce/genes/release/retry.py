@@ -38,11 +38,10 @@ def pause_before(attempt: int, headers: Mapping[str, str] | None = None) -> floa
     return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
 
 
-def within(seconds: float, work: Callable[[], T], progress: Callable[[], object] = lambda: None) -> T:
+def within(seconds: float, work: Callable[[], T]) -> T:
     """Do ``work`` that other timeouts do not bound, such as headers that arrive byte by byte.
 
-    ``TimeoutError`` if it takes so long, or if ``progress`` is the same before and after such a time. The work then
-    goes on in a thread that nobody waits for, until the server closes the connection.
+    After ``TimeoutError`` it goes on in a thread that nobody waits for, until the server closes the connection.
     """
     future: Future[T] = Future()
 
@@ -53,12 +52,9 @@ def within(seconds: float, work: Callable[[], T], progress: Callable[[], object]
             future.set_exception(error)
 
     threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
-    before = object()
-    while (now := progress()) != before:
-        before = now
-        try:
-            return future.result(seconds)
-        except TimeoutError:
-            if future.done():  # of the work
-                raise
-    raise TimeoutError(f"no whole answer within {seconds:g} seconds")
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        if future.done():  # an error of the work
+            raise
+        raise TimeoutError(f"no whole answer within {seconds:g} seconds") from None
