@@ -93,6 +93,8 @@ def _prose(self: docstring.NumpyDocstring, section: str) -> list[str]:
 
 docstring.NumpyDocstring._parse_returns_section = lambda self, _: _prose(self, "returns")
 docstring.NumpyDocstring._parse_yields_section = lambda self, _: _prose(self, "yields")
+# Attributes, too: napoleon would read what precedes a colon as the type.
+docstring.NumpyDocstring._consume_inline_attribute = lambda self: ("", self._dedent(self._consume_to_end()))
 
 
 def _link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:

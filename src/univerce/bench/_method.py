@@ -49,7 +49,7 @@ class Method:
     digest: Callable[[Mapping[str, Any]], str] | None = None
     """Digest of the weights, given the options; part of the key in the cache."""
     control: bool = False
-    """A control: random numbers, shuffled cells, or the labels themselves."""
+    """Whether the method is a control, such as random numbers, shuffled cells, or the labels themselves."""
     own_genes: bool = False
     """Knows the genes of each species. Embeds two data sets separately, with all genes; other methods get both as one
     data set with the shared genes.
