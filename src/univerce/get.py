@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["table"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def table(adata: ad.AnnData | MuData, key: str, *, mod: str | None = None) -> pd.DataFrame:
     """Return the table of a result, ``uns[key]["table"]``.
 

@@ -77,6 +77,9 @@ def test_every_subpackage_is_an_attribute_and_an_unknown_name_is_an_error_that_l
     out = _python(f"import univerce as uc\nprint({code})")
     assert ast.literal_eval(out) == [f"univerce.{name}" for name in uc.__all__ if name not in ("FileError", "settings")]
     assert set(uc.__all__) <= set(dir(uc))
+    for name in set(uc.__all__) - {"FileError", "settings"}:
+        package = getattr(uc, name)
+        assert [public for public in dir(package) if not public.startswith("_")] == sorted(package.__all__)
     with pytest.raises(AttributeError, match="'nowhere'; it has FileError, atlas, bench, datasets"):
         uc.nowhere  # noqa: B018
 

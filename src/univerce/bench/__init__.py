@@ -27,3 +27,7 @@ __all__ = [
     "run",
     "run_transfer",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -35,3 +35,7 @@ __all__ = [
     "text_tables",
     "write_table",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -46,3 +46,7 @@ if not TYPE_CHECKING:
         if name in _MODULES:
             return getattr(import_module(f"univerce.{_MODULES[name]}"), name)
         raise AttributeError(f"module 'univerce.model' has no attribute {name!r}.")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -43,3 +43,7 @@ __all__ = [
     "tissue_homogeneity",
     "transfer_table",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

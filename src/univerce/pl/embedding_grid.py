@@ -87,7 +87,10 @@ def embedding_grid(
         raise ValueError("Pass at least one embedding in bases and one column of obs in color.")
     for key in titles.values():
         if key not in adata.obsm:
-            raise KeyError(f"obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}.")
+            raise KeyError(
+                f"obsm[{key!r}] does not exist; its keys are: {', '.join(map(repr, adata.obsm)) or 'none'}. "
+                "Compute two columns first, for example with sc.tl.umap(adata)."
+            )
         if adata.obsm[key].shape[1] != 2:
             raise ValueError(f"obsm[{key!r}] has {adata.obsm[key].shape[1]} columns; two are needed.")
     for column in columns:

@@ -53,3 +53,7 @@ __all__ = [
     "transfer_labels",
     "uce_embed",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -91,7 +91,7 @@ class Part:
                 if failed == retry.ATTEMPTS:
                     have = self._have()
                     raise FetchError(
-                        f"the connection broke {broke} times, the last time after {have} bytes: {error}"
+                        f"the connection broke {broke} times, the last time after {have} bytes: {_reason(error)}"
                     ) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise FetchError(str(error)) from error
@@ -236,3 +236,8 @@ def _parts(response: Response) -> Iterator[bytes]:
             began, n_bytes = time.monotonic(), 0
         elif time.monotonic() - began > _TIMEOUT:
             raise requests.Timeout(f"{n_bytes:,} bytes came in {_TIMEOUT:g} seconds")
+
+
+def _reason(error: Exception) -> object:
+    """What broke a connection, without the layers around it."""
+    return getattr(error.args[0] if error.args else None, "reason", error)
