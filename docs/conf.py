@@ -52,6 +52,8 @@ nb_merge_streams = True
 # Sphinx reads only files in its directory.
 shutil.rmtree(HERE / "tutorials", ignore_errors=True)
 shutil.copytree(HERE.parent / "tutorials", HERE / "tutorials", ignore=shutil.ignore_patterns("README.md", ".*"))
+for notebook in (HERE / "tutorials").glob("*.ipynb"):  # in a checkout the links lead to docs/
+    notebook.write_text(notebook.read_text().replace("](../docs/", "](../"))
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -109,10 +109,13 @@ def test_names_in_the_text_exist():
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"])
+FORGE = ["README.md", "tutorials/README.md", "CODE_OF_CONDUCT.md", "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", [*FORGE, *(f"tutorials/{path.name}" for path in NOTEBOOKS)])
 def test_links_of_a_page_on_a_forge_lead_somewhere(page):
     """Files exist, and their headings; Sphinx checks the links of its own pages."""
-    links = re.findall(r"\]\(([^)\s]+)", (ROOT / page).read_text())
+    links = re.findall(r"\]\(([^)\s]+)", _text(ROOT / page))
     dead = []
     for link in (link for link in links if "://" not in link):
         name, _, anchor = link.partition("#")
@@ -120,6 +123,14 @@ def test_links_of_a_page_on_a_forge_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+def _text(page: Path) -> str:
+    """Text of a page, or of the cells of a notebook that are text."""
+    if page.suffix != ".ipynb":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def _anchors(page: Path) -> set[str]:
@@ -145,3 +156,10 @@ def test_every_tutorial_is_in_the_documentation_and_shows_a_figure():
         assert not [output for output in outputs if output["output_type"] == "error"], path.name
         figures = [len(output["data"]["image/png"]) for output in outputs if "image/png" in output.get("data", {})]
         assert 0 < max(figures, default=0) < 400_000, path.name  # bytes of base64
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_cells_of_a_tutorial_are_short(path):
+    cells = [cell["source"] for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert max(map(len, cells)) <= 8
+    assert "environ" not in "".join(line for cell in cells for line in cell)

@@ -78,6 +78,13 @@ def test_a_collapse_is_logged(tmp_path, caplog, signs, warned):
     assert ("the embedding collapses" in caplog.text) == warned
 
 
+def test_a_collapse_is_logged_when_it_begins(tmp_path, caplog):
+    log, bad = Log(tmp_path, 0), ROW | {"rank": 1.5}
+    for signs in (bad, bad, ROW, bad):
+        log.write(signs)
+    assert caplog.text.count("the embedding collapses") == 2
+
+
 def test_tensorboard_gets_every_number(tmp_path, monkeypatch):
     written, made = [], []
 

@@ -109,6 +109,7 @@ class Log:
         self._path = directory / "log.csv"
         self._rows = pd.DataFrame()
         self._board: Any = None
+        self._collapsed = False  # at the last row
         if self._path.exists():
             rows = pd.read_csv(self._path, dtype=str)
             self._rows = rows[rows["step"].astype(int) <= step]
@@ -129,12 +130,14 @@ class Log:
             self._board.log_metrics(row, int(row["step"]))
             self._board.save()
         logger.info("%s", row)
-        if row["cosine"] > MAX_COSINE or row["rank"] < MIN_RANK:
+        collapses = row["cosine"] > MAX_COSINE or row["rank"] < MIN_RANK
+        if collapses and not self._collapsed:
             logger.warning(
-                "Step %d: the embedding collapses: two cells of a data set have a mean cosine of %.3f, and all cells "
-                "have an effective rank of %.1f.",
-                row["step"], row["cosine"], row["rank"],
+                "Step %d: the embedding collapses: two cells of a data set have a mean cosine of %.2f, and all cells "
+                "have an effective rank of %.0f. See cosine and rank in %s.",
+                row["step"], row["cosine"], row["rank"], self._path.name,
             )  # fmt: skip
+        self._collapsed = collapses
 
     def close(self) -> None:
         """Close the files."""

@@ -42,6 +42,7 @@ class SpeciesReport:
         lines += [
             f"  {f'nearest gene of {name} has its symbol':<38} {rate:>9.1%}  of {int(n):,}; chance {chance:.2%}"
             for name, rate, n, chance in self.orthologs.itertuples()
+            if n  # symbols to compare
         ]
         if self.coverage is not None:
             lines += [
