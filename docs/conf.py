@@ -121,10 +121,13 @@ def _is_inside(node: nodes.Node, kinds: object) -> bool:
 
 
 def _keep_together(app: Sphinx, doctree: nodes.document) -> None:
-    """Keep a mean and its standard deviation on one line of a table."""
-    for text in list(doctree.findall(nodes.Text)):
-        if " ± " in text and not _is_inside(text, nodes.literal_block):
-            text.parent.replace(text, nodes.Text(text.replace(" ± ", "\u00a0±\u00a0")))
+    """Keep numbers that belong together on one line of a table: ``0.8 ± 0.1``, ``4 and 4``, ``0.1–0.2``."""
+    for entry in doctree.findall(nodes.entry):
+        for text in list(entry.findall(nodes.Text)):
+            joined = re.sub(r"(?<=\d) (±|and|×) (?=\d)", "\u00a0\\1\u00a0", text)
+            joined = re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", joined)
+            if joined != text:
+                text.parent.replace(text, nodes.Text(joined))
 
 
 def setup(app: Sphinx) -> None:
