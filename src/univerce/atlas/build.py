@@ -100,7 +100,7 @@ def build(
         If no cell is left, two data sets have the same name, spaces differ, a data set has no cells or neither
         embedding nor counts, or an option is out of range.
     KeyError
-        If a column is missing, or an embedding that must not be computed.
+        If a column is missing, or an embedding is missing and may not be computed.
     FileExistsError
         If ``path`` exists.
     FileNotFoundError

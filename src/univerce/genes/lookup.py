@@ -60,14 +60,14 @@ def map_names(names: Iterable[object], table: ad.AnnData) -> NameMapping:
     """Map gene names to genes: symbols and Ensembl, FlyBase or WormBase identifiers, in any mixture.
 
     A name is looked up as a symbol, as an identifier, as a symbol ignoring case, as a stable identifier without its
-    version, and as a previous symbol or alias (human and mouse), whichever of names and table is older. Then without
-    the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol and an identifier in one
-    (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``, ``PSMA2.1``), and as a date
-    (``2-Sep``). Surrounding whitespace is ignored; missing and empty names match nothing.
+    version, and as a previous symbol or alias (human and mouse), whether the names or the table are older. If this
+    fails, it is looked up without the prefix of a genome (``GRCh38_CD3D``), as a column of R (``HLA.A``), as a symbol
+    and an identifier in one (``TP53_ENSG00000141510``), without the suffix of a repeated name (``TBCE-1``,
+    ``PSMA2.1``), and as a date (``2-Sep``). Surrounding whitespace is ignored; missing and empty names match nothing.
 
-    Of several genes with one symbol the one on the chromosome with most genes wins, which avoids patches and
-    alternative loci, then the first row. An alias or date of several genes matches none, and an alias (not a previous
-    symbol) of a gene that is among the names as well is not used.
+    If several genes share a symbol, the one on the chromosome with the most genes is used, which avoids patches and
+    alternative loci, and otherwise the first row. An alias or date that stands for several genes matches none of them.
+    An alias (but not a previous symbol) is not used if its gene is among the names as well.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from univerce.model.config import SAMPLINGS, SentenceConfig
 
 @dataclass(frozen=True)
 class UCEBrainConfig(SentenceConfig):
-    """Architecture and sampling of a UCE-brain network, which with the weights define an embedding space.
+    """Architecture and sampling of a UCE-brain network. Together with the weights they define an embedding space.
 
     The defaults are those of the public checkpoints of 8 layers. Numbers of tokens are not part of it: the gene tables
     of a model hold the rows of its special tokens and chromosomes, and ``token_encoder`` names their vocabulary.

@@ -107,7 +107,7 @@ class SentenceConfig(Config):
 
 @dataclass(frozen=True)
 class UCEConfig(SentenceConfig):
-    """Architecture and sampling, which with the weights define an embedding space.
+    """Architecture and sampling. Together with the weights they define an embedding space.
 
     The defaults are those of the released models (Rosen et al. 2026), which differ only in ``n_layers`` (4 and 33).
 

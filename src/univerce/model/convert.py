@@ -36,8 +36,8 @@ def convert_checkpoint(
     """Convert a public checkpoint to a model directory with its gene tables; only tensors are unpickled.
 
     The layout and the family are recognized: a state dict of torch (``4layer_model.torch``, ``pytorch_model.bin``,
-    ``model.pt``), ``model.safetensors`` or its shards, with ``config.json``, ``config.yaml`` and the list of genes
-    beside them as on the Hugging Face hub.
+    ``model.pt``), ``model.safetensors`` or its shards, with ``config.json``, ``config.yaml`` and the list of genes next
+    to them, as on the Hugging Face hub.
 
     Parameters
     ----------

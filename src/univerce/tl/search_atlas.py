@@ -67,8 +67,8 @@ def search_atlas(
     adata
         Cells with an embedding, the queries of the search.
     atlas
-        Cells to search: an AnnData with an embedding, such as that of :func:`univerce.tl.centroids`, or the path of a
-        ``.zarr`` or ``.h5ad``, such as that of :func:`univerce.atlas.build`, which is read in blocks.
+        Cells to search: an AnnData with an embedding, such as centroids of :func:`univerce.tl.centroids`, or the path
+        of a ``.zarr`` or ``.h5ad``, such as an atlas of :func:`univerce.atlas.build`, which is read in blocks.
     groupby
         Column of ``atlas.obs`` to summarize; ``None`` for none. Neighbors without a label count in the shares.
     n_neighbors

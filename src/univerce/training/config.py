@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Training configuration; the defaults are a short run of a small network.
+    """Training configuration. The defaults describe a short run of a small network.
 
     Examples
     --------

@@ -73,7 +73,7 @@ def fit_linear(sets: Sequence[TrainingSet], out_dir: Path | str, *, fit: LinearF
 
     A cell is the sum of one vector per gene. The axes separate the cells within a data set: the difference between a
     cell and the mean of its ten nearest neighbors is noise, the difference between neighborhoods signal, and the axes
-    solve the generalized eigenproblem of both. Some minutes on one core for 20,000 cells.
+    solve the generalized eigenproblem of both. The fit takes some minutes on one core for 20,000 cells.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def pretrain(
     config
         The training configuration.
     out_dir
-        Directory of ``checkpoint.pt`` and ``log.csv``; interrupted runs resume when the call is repeated.
+        Directory for ``checkpoint.pt`` and ``log.csv``. Interrupted runs resume when the call is repeated.
     devices
         Number of devices of this machine to train on. Processes that ``torchrun`` started are used instead. With
         several devices, call this under ``if __name__ == "__main__":``.

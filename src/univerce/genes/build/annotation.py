@@ -81,7 +81,7 @@ def text_tables(
     Parameters
     ----------
     annotations
-        Species to annotation, see :func:`read_annotation`.
+        Mapping from species to annotation, see :func:`read_annotation`.
     encoder
         Text encoder; it is fitted.
     source

@@ -30,8 +30,8 @@ def tissue_homogeneity(
 ) -> Figure | Axes | None:
     """Plot the share of centroids with the same type of another tissue among the nearest.
 
-    Numbers are these centroids and all whose type occurs in a second tissue. The line on a bar is the 95 % interval of
-    shuffled types, its tick their mean.
+    Numbers count these centroids, and all centroids whose type occurs in a second tissue. The line on a bar is the 95 %
+    interval of shuffled types, its tick their mean.
 
     Parameters
     ----------
