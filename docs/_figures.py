@@ -22,6 +22,7 @@ BREAK = "\u200b"  # where a long name may break
 PLOTS = {"transfer_labels": "label_transfer", "uce_embed": "embedding_grid"}
 """Plots of results whose function has another name."""
 _CELLS = """\
+import matplotlib.pyplot as plt
 import scanpy as sc
 import univerce as uc
 
@@ -35,13 +36,15 @@ FURTHER = {
 {_CELLS}query, atlas = cells[::2].copy(), cells[1::2].copy()
 uc.tl.search_atlas(query, atlas, n_neighbors=15)
 palette = dict(zip(cells.obs["cell_type"].cat.categories, sc.pl.palettes.default_20))
-sc.pl.umap(query, color=["cell_type", "atlas_label"], palette=palette, wspace=0.6)
+with plt.rc_context({{"figure.figsize": (3, 3)}}):
+    sc.pl.umap(query, color=["cell_type", "atlas_label"], palette=palette, wspace=0.9)
 """,
     "predict_expression": f"""\
 {_CELLS}genes = ["CD79A", "NKG7", "LYZ"]
 probabilities = uc.tl.predict_expression(cells, genes)
 probabilities.obsm["X_umap"] = cells.obsm["X_umap"]
-sc.pl.umap(probabilities, color=genes, vmin=0, vmax=1)
+with plt.rc_context({{"figure.figsize": (3, 3)}}):
+    sc.pl.umap(probabilities, color=genes, vmin=0, vmax=1)
 """,
     "reconstruction_loss": """\
 import scanpy as sc

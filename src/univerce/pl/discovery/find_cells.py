@@ -48,7 +48,7 @@ def find_cells(
     by
         Column that cells were counted by; ``None`` plots all of them side by side.
     n_top
-        Most rows of a column; the title states if there are more.
+        Maximum number of rows per column; the title states if there are more.
     %(title, figsize, ax, show, return_fig)s
     %(drawn)s
     ValueError
