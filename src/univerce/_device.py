@@ -16,7 +16,7 @@ logger = logging.getLogger("univerce")
 _process: int | None = None
 """The process that first used torch."""
 
-_ACTIVATIONS = 8 * 2**20
+_ACTIVATIONS = 4 * 2**20
 """CPU: bytes of a batch's activations. With fewer the weights are repacked too often, more leave the caches."""
 _CUDA_VALUES = 2**27
 """CUDA: tokens times width of a batch that keep a large GPU busy. More only take memory."""

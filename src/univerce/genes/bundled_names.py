@@ -32,8 +32,9 @@ class SpeciesNames:
     @classmethod
     def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
         written = clean_names(symbols)
-        upper = [symbol.upper() for symbol in written]
-        identifiers = {name.upper(): symbol for name, symbol in zip(clean_names(ids), upper, strict=True) if name}
+        upper = list(map(str.upper, written))
+        identifiers = dict(zip(map(str.upper, clean_names(ids)), upper, strict=True))
+        identifiers.pop("", None)
         return cls(species, frozenset(written) - {""}, frozenset(upper) - {""}, identifiers)
 
 

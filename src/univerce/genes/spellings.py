@@ -42,7 +42,9 @@ _MONTHS = {
 
 def clean_names(names: Iterable[object]) -> list[str]:
     """Convert names to stripped text; missing ones are ``""``."""
-    values = names.to_numpy(dtype=object) if isinstance(names, pd.Series | pd.Index) else names
+    values = names.to_numpy(dtype=object) if isinstance(names, pd.Series | pd.Index) else list(names)
+    if set(map(type, values)) == {str}:  # by far the fastest
+        return list(map(str.strip, values))
     return [
         value.strip()
         if isinstance(value, str)

@@ -27,7 +27,7 @@ def threads_of_one_core(device: torch.device) -> Iterator[Callable[..., Iterator
         return
     with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            yield lambda work, items: _few_at_a_time(pool, work, items, 2 * n)
+            yield lambda work, items: _few_at_a_time(pool, work, items, n + 1)
         finally:
             torch.set_num_threads(n)  # what threads of others start with
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq, minimize
 from scipy.special import log_softmax, softmax
 
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
@@ -55,6 +54,8 @@ class Calibration:
             penalty = (np.square(bias).sum() + np.square(log_slope).sum() / _SLOPE_VARIANCE) / 2
             return (penalty - log_p[cells, truth].sum()) / n, np.append(of_slope, gap.sum(axis=0) + bias) / n
 
+        from scipy.optimize import minimize  # slow to import
+
         found = minimize(loss, np.zeros(2 * n_classes), jac=True, method="L-BFGS-B")
         return cls(plain.temperature, np.exp(found.x[:n_classes]), found.x[n_classes:])
 
@@ -91,6 +92,8 @@ def fit_temperature(log_proba: np.ndarray, truth: np.ndarray) -> float:
     def excess(sharpness: float) -> float:
         best = [softmax(sharpness * block, axis=1).max(axis=1) for block in blocks]
         return float(np.concatenate(best).mean()) - (n + 1) / (n + 2)
+
+    from scipy.optimize import brentq
 
     low, high = 1 / _MAX_TEMPERATURE, 1 / _MIN_TEMPERATURE
     if slope(low) >= 0:
