@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -24,6 +22,7 @@ from tests.helpers.checkpoints import brain_files
 from tests.helpers.tiny import tiny_cells
 from tests.helpers.trained import typed_counts, write_trained
 from univerce.cli import _embed, _files, _parser, main
+from univerce.inference.store import EmbeddingStore
 
 N, DIM = 30, 8
 
@@ -347,31 +346,35 @@ print(json.dumps([status, [m for m in heavy if m in sys.modules]]))
         assert set(heavy) <= loaded
 
 
+INTERRUPTED = """
+import os, runpy, signal, sys
+from univerce.inference.store import EmbeddingStore
+
+write = EmbeddingStore.write
+
+def write_and_interrupt(*arguments):
+    write(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+
+EmbeddingStore.write = write_and_interrupt
+runpy.run_module("univerce", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny_model):
-    tiny_cells("human", 1500).write_h5ad(tmp_path / "in.h5ad")
-    store = [
-        "--store",
-        str(tmp_path / "s.zarr"),
-        "--model",
-        str(tiny_model),
-        "--n-draws",
-        "160",
-        "-q",
-    ]
-    command = [sys.executable, "-m", "univerce", "embed", str(tmp_path / "in.h5ad"), "-o", str(tmp_path / "o.h5ad")]
-    process = subprocess.Popen([*command, *store], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "s.zarr").rglob("0.0")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err.splitlines()[1:] == ["univerce: interrupted. Repeat the command to resume."]
-    assert not (tmp_path / "o.h5ad").exists()
-    assert main([*command[3:], *store]) == 0
-    assert np.isfinite(ad.read_h5ad(tmp_path / "o.h5ad").obsm["X_uce"]).all()
+def test_an_interrupted_process_ends_with_one_line_and_is_resumed(tmp_path, tiny_model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_cells("human", 600).write_h5ad("in.h5ad")  # two blocks
+    arguments = ["embed", "in.h5ad", "-o", "o.h5ad", "--store", "s.zarr", "--model", str(tiny_model), "-q"]
+    command = [sys.executable, "-c", INTERRUPTED, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[1:] == ["univerce: interrupted. Repeat the command to resume."]
+    assert not Path("o.h5ad").exists()
+    assert EmbeddingStore.attach("s.zarr").missing() == [1]
+    assert main(arguments) == 0
+    assert np.isfinite(ad.read_h5ad("o.h5ad").obsm["X_uce"]).all()
 
 
 def test_incomplete_and_unknown_arguments_exit_with_2_and_one_line(capsys):
