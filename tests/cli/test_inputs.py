@@ -126,6 +126,12 @@ def _cut(path: Path) -> None:
 DAMAGE = {
     "no genes": (lambda folder: (folder / "genes.tsv").unlink(), "matrix.mtx needs features.tsv or genes.tsv"),
     "other genes": (lambda folder: write_lines(folder / "genes.tsv", ["a"], ["b"]), "matrix.mtx is 765 x 15, but"),
+    "a matrix that fits nowhere": (
+        lambda folder: write_lines(
+            folder / "matrix.mtx", ["%%MatrixMarket matrix array real general", "900000000 900000000", "1"]
+        ),
+        "matrix.mtx is 900000000 x 900000000, but",
+    ),
     "half a matrix": (lambda folder: _cut(folder / "matrix.mtx"), "Truncated file"),
     "one level too high": (
         lambda folder: shutil.move(folder / "matrix.mtx", folder / "sub" / "matrix.mtx"), "Name what is in it: sub."

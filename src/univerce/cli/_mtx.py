@@ -25,18 +25,18 @@ def read(path: Path) -> ad.AnnData:
     import anndata as ad
     import numpy as np
     import pandas as pd
-    from scipy.io import mmread
+    from scipy.io import mminfo, mmread
 
     matrix = find_matrix(path)
     if matrix is None:
         raise ValueError(f"The directory {path} holds no matrix.mtx.")
     genes, cells = _beside(matrix, _GENES), _beside(matrix, _CELLS)
-    X = mmread(matrix)
-    if X.shape == (len(genes), len(cells)):
-        X = X.T
-    elif X.shape != (len(cells), len(genes)):
-        raise ValueError(f"{matrix} is {X.shape[0]} x {X.shape[1]}, but beside it are {len(genes)} genes and "
+    shape = mminfo(matrix)[:2]  # compared before as much memory is used
+    if shape not in ((len(genes), len(cells)), (len(cells), len(genes))):
+        raise ValueError(f"{matrix} is {shape[0]} x {shape[1]}, but beside it are {len(genes)} genes and "
                          f"{len(cells)} cells.")  # fmt: skip
+    X = mmread(matrix)
+    X = X.T if shape == (len(genes), len(cells)) else X
     X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
     if X.dtype.kind in "iu" and X.size and abs(X).max() < 2**24:
         X = X.astype(np.float32)
@@ -49,11 +49,14 @@ def _beside(matrix: Path, endings: tuple[str, ...]) -> pd.DataFrame:
     """The table of names that belongs to a matrix: of the same prefix, compressed or not."""
     import pandas as pd
 
+    from univerce.io.text import open_text
+
     stem = matrix.name.removesuffix(".gz").removesuffix(".mtx")
     stems = (stem.removesuffix("matrix") if stem.endswith("matrix") else f"{stem}.", f"{stem}_", "")
     names = [f"{start}{ending}" for start in dict.fromkeys(stems) for ending in endings]
     for name in names:
         for file in (matrix.with_name(name), matrix.with_name(f"{name}.gz")):
             if file.is_file():
-                return pd.read_csv(file, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
+                with open_text(file) as lines:
+                    return pd.read_csv(lines, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
     raise FileNotFoundError(f"{matrix} needs {' or '.join(names)} beside it, or the same with .gz.")

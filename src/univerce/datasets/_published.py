@@ -59,12 +59,12 @@ def retrieve(name: str) -> Path:
     """
     file = FILES[name]
     path = settings.cache_dir / "datasets" / name
-    here = path.is_file() and not find_problem(file, path)
-    if not here and is_offline():
+    damaged = path.is_file() and find_problem(file, path)
+    if is_offline() and (damaged or not path.is_file()):
         raise FileNotFoundError(
             f"{path} ({human_size(file.size)}) is missing, and uc.settings.offline forbids fetching it. Download "
             f"{file.urls[0]} to {path} by hand."
         )
-    if not here:
+    if damaged:
         path.unlink(missing_ok=True)
     return fetch_asset(file, path.parent)

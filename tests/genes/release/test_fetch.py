@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import univerce as uc
 from tests.helpers.server import (
     BEHAVIORS,
     BODY,
@@ -192,9 +193,10 @@ def test_a_file_copied_into_the_cache_is_checked_and_its_checksum_recorded(toy, 
     with settings.override(offline=True):
         fetch(NAME)
     assert list_assets()["sha256"].tolist() == [hashlib.sha256(BODY).hexdigest()]
-    (cache / "checksums.json").write_text("{")
-    with pytest.raises(ValueError, match=r"checksums\.json is damaged"):
-        list_assets()
+    for damaged in (b"{", b"[]", b"\xff"):
+        (cache / "checksums.json").write_bytes(damaged)
+        with pytest.raises(uc.FileError, match=r"checksums\.json .* Delete it; the checksums are recorded again"):
+            list_assets()
     (cache / "checksums.json").unlink()
     (cache / NAME).write_bytes(PAGE)
     with pytest.raises(ValueError, match=rf"toy\.pkl is not toy\.pkl: it has {len(PAGE)} bytes.*web page.*Delete it"):

@@ -177,6 +177,14 @@ fetch_hub_file({REPOSITORY!r}, "model.safetensors")
     assert [file.name for file in parts.parents[1].iterdir() if file.name.endswith(".writing")] == []
 
 
+@pytest.mark.parametrize("commit", ["", "../../elsewhere"])
+def test_a_hub_that_does_not_state_a_commit_is_refused(hub, commit):
+    hub.commits[REPOSITORY] = commit
+    with pytest.raises(FetchError, match=rf"hf://{REPOSITORY}: the hub does not state its commit, but '{commit}'"):
+        fetch_hub_file(REPOSITORY, "config.json")
+    assert not settings.cache_dir.exists()
+
+
 def test_a_full_disk_is_an_error_that_names_it_and_nothing_is_fetched_again(hub, monkeypatch):
     asked = []
 

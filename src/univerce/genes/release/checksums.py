@@ -10,8 +10,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+from univerce._errors import FileError
 from univerce._settings import settings
 from univerce.io.atomic import locked, write_whole
+from univerce.io.text import read_json
 
 logger = logging.getLogger("univerce")
 
@@ -37,11 +39,11 @@ def read_checksums() -> dict[str, str]:
     """
     path = settings.cache_dir / _CHECKSUMS
     try:
-        return json.loads(path.read_text())
+        return read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}). Delete it; the checksums are recorded again.") from error
+    except FileError as error:
+        raise FileError(f"{error} Delete it; the checksums are recorded again.") from error
 
 
 def check_digest(name: str, path: Path) -> None:

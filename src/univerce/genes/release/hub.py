@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ logger = logging.getLogger("univerce")
 
 T = TypeVar("T")
 _PREFIX = "hf://"
+_COMMIT = re.compile("[0-9a-f]{40}")
 _BLOCK = 2**20
 _LISTING = 60.0  # seconds for all of a list of files
 
@@ -61,7 +63,7 @@ def hub_commit(repository: str, revision: str | None) -> str:
 
     ``FileNotFoundError`` offline if it is not on record, ``FetchError`` if the hub does not tell it.
     """
-    if revision is not None and len(revision) == 40 and set(revision) <= set("0123456789abcdef"):
+    if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     name = f"{_PREFIX}{repository}" + (f"@{revision}" if revision else "")
     recorded = read_checksums().get(name)
@@ -166,9 +168,10 @@ def _listing(repository: str, revision: str | None, endpoint: str | None) -> tup
         each.rfilename: HubEntry(each.size or 0, each.lfs.sha256 if each.lfs else "", each.blob_id or "")
         for each in info.siblings or ()
     }
-    if not info.sha:
-        raise FetchError(f"{where}: the hub does not state its commit.")
-    return info.sha, files
+    commit = info.sha or ""
+    if not _COMMIT.fullmatch(commit):  # it becomes part of paths
+        raise FetchError(f"{where}: the hub does not state its commit, but {commit!r}.")
+    return commit, files
 
 
 def _repeated(work: Callable[[], T], where: str) -> T:
