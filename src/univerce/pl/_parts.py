@@ -82,7 +82,8 @@ def fit_grid(rows: Collection[object], columns: Collection[object], *, cell: flo
     left, below = (_fit(side, 1.0, 0.0, _CLOSE) for side in texts)
     size = min(max(space / (left.length + below.extent), _SMALLEST), _USUAL)
     width = space - size * left.length
-    return Grid(*(_fit(side, size, min(cell, width / max(len(side), 1)), _CLOSE) for side in texts), corner)
+    by_row, by_column = (_fit(side, size, min(cell, width / max(len(side), 1)), _CLOSE) for side in texts)
+    return Grid(by_row, by_column, corner)
 
 
 def shorten(text: str, n: int) -> str:
@@ -133,7 +134,7 @@ def add_colorbar(ax: Axes, image: Any, label: str, grid: Grid, **options: Any) -
         place = (-_BAR / width - 4 * MM / width, -6 * MM / height, _BAR / width, 2.5 * MM / height)
         bar = ax.figure.colorbar(image, cax=ax.inset_axes(place), orientation="horizontal", **options)
     else:
-        look = {"fraction": 0.05, "pad": 0.02, "shrink": min(1.0, _BAR / grid.height), "aspect": 12}
+        look: dict[str, Any] = {"fraction": 0.05, "pad": 0.02, "shrink": min(1.0, _BAR / grid.height), "aspect": 12}
         bar = ax.figure.colorbar(image, ax=ax, anchor=(0, 1), panchor=False, **look, **options)
     bar.set_label(text, size=6.5)
     bar.outline.set_visible(False)

@@ -110,7 +110,7 @@ def benchmark_table(
         figure, axes = get_axes(ax, *(figsize or (max(SINGLE, width), _AROUND + (len(order) + 0.5) * labels.pitch)))
         for row, (name, label) in enumerate(zip(order, labels.texts, strict=True)):
             y = row + 0.4 * (row >= n_methods)
-            look = {"style": "italic"} if control.get(name) else {}
+            look: dict[str, Any] = {"style": "italic"} if control.get(name) else {}
             axes.text(-0.6, y, label, ha="right", va="center", size=labels.size, **look)
             if mean.loc[name].isna().all():
                 axes.text(x[columns[0]] - 0.4, y, "failed", va="center", color=BASELINE)
