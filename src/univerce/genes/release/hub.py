@@ -101,7 +101,7 @@ def fetch_hub_file(repository: str, path: str, revision: str | None = None) -> P
     """Return the local path of a file; fetch it if it is not in the cache, and compare it with the hub's checksum.
 
     ``FileNotFoundError`` if it is missing and nothing may be fetched; ``FetchError`` if the hub does not serve it, or
-    what it serves is not the file.
+    what it serves is not the file; ``PermissionError`` if the cache cannot be written.
     """
     commit = hub_commit(repository, revision)
     if (found := find_hub_file(repository, path, commit)) is not None:
