@@ -89,7 +89,8 @@ def benchmark_table(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> _ = uc.bench.run(adata, groupby="cell_type", methods=["PCA", "random"], seeds=[0], scib=False)
+    >>> options = {"methods": ["UCE", "PCA", "HVG", "random"], "seeds": [0], "scib": False}
+    >>> _ = uc.bench.run(adata, groupby="cell_type", batch_key="phase", **options)
     >>> uc.pl.benchmark_table(adata, show=False)
     <Axes: ...>
     """

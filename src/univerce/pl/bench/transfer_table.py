@@ -64,9 +64,10 @@ def transfer_table(
     --------
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
-    >>> query, reference = adata[::2].copy(), adata[1::2].copy()
-    >>> scores = uc.bench.run_transfer(query, reference, groupby="cell_type", methods=["PCA", "HVG"])
-    >>> uc.pl.transfer_table({"second half to first": scores}, show=False)
+    >>> one, other = adata[::2].copy(), adata[1::2].copy()
+    >>> options = {"groupby": "cell_type", "methods": ["UCE", "PCA", "HVG"]}
+    >>> forth, back = uc.bench.run_transfer(other, one, **options), uc.bench.run_transfer(one, other, **options)
+    >>> uc.pl.transfer_table({"one half to the other": forth, "and back": back}, show=False)
     <Axes: ...>
     """
     if isinstance(scores, Mapping):

@@ -43,7 +43,7 @@ def evaluate_find_cells(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
-    >>> _ = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=100, n_comps=20)
+    >>> _ = uc.tl.evaluate_find_cells(adata, "cell_type", min_cells=50, n_comps=20)
     >>> uc.pl.evaluate_find_cells(adata, show=False)
     <Axes: ...>
     """
