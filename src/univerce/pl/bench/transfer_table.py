@@ -65,7 +65,7 @@ def transfer_table(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> one, other = adata[::2].copy(), adata[1::2].copy()
-    >>> options = {"groupby": "cell_type", "methods": ["UCE", "PCA", "HVG"]}
+    >>> options = {"groupby": "cell_type", "methods": ["UCE", "PCA", "HVG"], "seeds": [0], "n_bootstrap": 10}
     >>> forth, back = uc.bench.run_transfer(other, one, **options), uc.bench.run_transfer(one, other, **options)
     >>> uc.pl.transfer_table({"one half to the other": forth, "and back": back}, show=False)
     <Axes: ...>
