@@ -356,6 +356,7 @@ def write_and_interrupt(*arguments):
     write(*arguments)
     os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore it
 EmbeddingStore.write = write_and_interrupt
 runpy.run_module("univerce", run_name="__main__")
 """

@@ -91,10 +91,10 @@ def test_a_zarr_in_another_store_travels_as_an_array(tmp_path):
 
 @pytest.mark.parametrize("name", ["cells.h5ad", "cells.zarr"])
 def test_a_lazy_csr_matrix_is_read_without_dask(directory, name, monkeypatch):
-    lazy = of_lazy("X", name)
+    lazy, dense = of_lazy("X", name), of_lazy("dense", name)
     monkeypatch.setattr(type(lazy), "compute", None)
     read = row_reader(lazy, 4)
     np.testing.assert_array_equal(read(3, 9).toarray(), X[3:9].toarray())
     doubled = lazy * 2
-    for other in (of_lazy("dense", name), doubled, X):
+    for other in (dense, doubled, X):
         assert stored(other) is other

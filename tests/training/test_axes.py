@@ -20,7 +20,7 @@ def cells():
     rng = np.random.default_rng(0)
     kind = rng.integers(3, size=60)
     values = rng.standard_normal((3, DIM))[kind] + 0.4 * rng.standard_normal((60, DIM)) * np.linspace(0.5, 2, DIM)
-    expression = sparse.random_array((60, 2500), density=0.1, rng=rng, format="csr")
+    expression = sparse.csr_matrix(rng.random((60, 2500)) * (rng.random((60, 2500)) < 0.1))
     expression = sparse.csr_matrix(expression + sparse.csr_matrix(2 * np.eye(3)[kind] @ rng.random((3, 2500))))
     return values.astype(np.float32), expression
 
