@@ -91,8 +91,10 @@ def outcome(make: Callable[[], tuple[ad.AnnData, np.ndarray]], **options: Any) -
 
 
 def _h5ad(X: Any, directory: Path) -> ad.AnnData:
-    cells(X).write_h5ad(directory / "a.h5ad")
-    return ad.read_h5ad(directory / "a.h5ad", backed="r")
+    path = directory / "a.h5ad"
+    path.unlink(missing_ok=True)  # one that is open cannot be written
+    cells(X).write_h5ad(path)
+    return ad.read_h5ad(path, backed="r")
 
 
 def _zarr(X: Any, directory: Path, *, version: int) -> ad.AnnData:

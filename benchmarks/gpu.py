@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -295,7 +296,9 @@ def compiled(case: Case) -> Iterator[Result]:
     for layer in {id(layer): layer for layer in made.transformer_encoder.layers}.values():
         layer.compile(backend="inductor" if case.device.type == "cuda" else "eager")
     begin = time.perf_counter()
-    rate = 1 / forward_seconds(case, made, case.batch_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the compiler, about releases of Python
+        rate = 1 / forward_seconds(case, made, case.batch_size)
     note = f"{case.share(rate):.0%} of the bare product, {time.perf_counter() - begin:.0f} s with compiling"
     yield Result("", f"forward alone, compiled, batches of {case.batch_size}, cells/s", rate, note=note)
 

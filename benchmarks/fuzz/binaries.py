@@ -231,7 +231,8 @@ def anndata(directory: Path) -> Target:
         sp.csr_matrix(np.arange(12.0).reshape(4, 3)), obs=pd.DataFrame({"t": list("abab")}, list("wxyz"))
     )
     adata.obsm["X_uce"], adata.layers["d"] = np.eye(4, 2), np.arange(12.0).reshape(4, 3)
-    adata.write_zarr(directory / "a.zarr")
+    with ad.settings.override(zarr_write_format=2):
+        adata.write_zarr(directory / "a.zarr")
     adata.write_h5ad(directory / "a.h5ad")
     files = [directory / "a.h5ad", *sorted(f for f in (directory / "a.zarr").rglob("*") if f.is_file())]
     whole = [file.read_bytes() for file in files]
@@ -272,7 +273,7 @@ def cells(directory: Path) -> Target:
     """What ``univerce embed`` reads besides AnnData; the counts are read to the end."""
     import mudata
 
-    from univerce.cli._inputs import read
+    from univerce.cli._inputs import pulling_nothing, read
     from univerce.io.blocks import iter_blocks
 
     counts, names = np.arange(12).reshape(4, 3), [list("wxyz"), list("abc")]
@@ -288,7 +289,7 @@ def cells(directory: Path) -> Target:
         for key in ("id", "name", "feature_type", "genome"):
             features[key] = np.array(names[1], "S1")
     rna = ad.AnnData(X.astype("f4"), pd.DataFrame(index=names[0]), pd.DataFrame(index=names[1]))
-    with mudata.set_options(pull_on_update=False):
+    with pulling_nothing():
         mudata.MuData({"rna": rna}).write_h5mu(directory / "c.h5mu")
     entries = "".join(f"{j + 1} {i + 1} {n}\n" for (i, j), n in np.ndenumerate(counts) if n)
     text = f"%%MatrixMarket matrix coordinate integer general\n3 4 {X.nnz}\n{entries}"

@@ -11,11 +11,12 @@ import anndata as ad
 import h5py
 import numpy as np
 import pytest
-from mudata import MuData, read_h5mu, set_options
+from mudata import MuData, read_h5mu
 
 import univerce as uc
 from tests.helpers.market import market, write_lines
 from univerce.cli import _files, main
+from univerce.cli._inputs import pulling_nothing
 
 N = 15
 
@@ -65,7 +66,7 @@ def _loom(adata: ad.AnnData, folder: Path) -> Path:
 
 def _h5mu(adata: ad.AnnData, folder: Path) -> Path:
     proteins = ad.AnnData(np.ones((adata.n_obs, 2)), obs=adata.obs, var={"kind": ["a", "b"]})
-    with set_options(pull_on_update=False):
+    with pulling_nothing():
         MuData({"rna": adata, "prot": proteins}).write_h5mu(folder / "cells.h5mu")
     return folder / "cells.h5mu"
 
@@ -113,7 +114,7 @@ def test_an_h5mu_keeps_its_modalities_and_asks_for_one(cells, expected, tmp_path
     assert main(command) == 2
     assert "cells.h5mu holds the modalities rna, prot: add --mod" in capsys.readouterr().err
     assert main([*command, "--mod", "rna"]) == 0
-    with set_options(pull_on_update=False):
+    with pulling_nothing():
         mdata = read_h5mu(tmp_path / "o.h5mu")
     assert list(mdata.mod) == ["rna", "prot"]
     np.testing.assert_array_equal(mdata["rna"].obsm["X_uce"], expected)

@@ -11,11 +11,12 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-from mudata import MuData, set_options
+from mudata import MuData
 
 import univerce as uc
 from tests.helpers.market import market
 from univerce.cli import _parser, main
+from univerce.cli._inputs import pulling_nothing
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +37,7 @@ def test_the_commands_of_the_page_print_what_it_shows(tmp_path, monkeypatch, cap
     cells.write_h5ad("cells.h5ad")
     Path("filtered_feature_bc_matrix").mkdir()
     market("", ".gz")(cells, Path("filtered_feature_bc_matrix"))
-    with set_options(pull_on_update=False):
+    with pulling_nothing():
         proteins = ad.AnnData(np.ones((60, 2)), obs=cells.obs[[]], var={"kind": ["a", "b"]})
         MuData({"rna": cells, "prot": proteins}).write_h5mu("multiome.h5mu")
     shown = [re.split(r"^\$ ", block, flags=re.MULTILINE)[1:] for block in _blocks(ROOT / "docs/cli.md", "console")]

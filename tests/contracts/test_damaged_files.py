@@ -7,7 +7,7 @@ import pytest
 from benchmarks import damaged_files
 from benchmarks.fuzz.targets import TARGETS
 
-FEW = {"cut": 4, "bit flip": 12}  # all of them: python -m benchmarks damaged_files
+FEW = {"truncated": 4, "bit flip": 12}  # all of them: python -m benchmarks damaged_files
 FILES = [name for name in TARGETS if name not in ("csr", "names")]
 
 

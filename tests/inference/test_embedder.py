@@ -262,7 +262,7 @@ def test_out_of_memory_with_one_sentence_says_what_to_do(network, table, genes, 
     asked = limited(network, monkeypatch, 0, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(torch.OutOfMemoryError, match=r"memory of cpu .* one sentence of \d+ tokens.*bfloat16.*smaller"):
         embedder(network, table, batch_size=5).embed(drawn(genes))
-    assert asked[-1] == 1
+    assert 1 in asked
 
 
 def test_another_runtime_error_is_raised(network, table, genes, monkeypatch):

@@ -25,7 +25,7 @@ def score_table(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFr
             found = results[run.key()].rows + [{"kind": "cost", "metric": m, "value": v} for m, v in costs]
         rows += [{"method": run.method.name, "seed": run.seed, "group": "all", "note": ""} | row for row in found]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(n_cells=table["n_cells"].fillna(0).astype(int), unit=table["unit"].fillna(""))
+    return table.assign(n_cells=table["n_cells"].fillna(0).astype(int), unit=table["unit"].astype(object).fillna(""))
 
 
 def types_won(scores: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:

@@ -127,7 +127,7 @@ def compare(
             row = paired_totals(values, series, str(found["params"]["unit"]))
             rows.append({"metric": metric, "n_cells": int(total["n_cells"].max()), **row})
     table = pd.DataFrame(rows, columns=_COLUMNS).assign(a=a, b=b)
-    text = {"unit": table["unit"].fillna(""), "note": table["note"].fillna("")}
+    text = {name: table[name].astype(object).fillna("") for name in ("unit", "note")}
     better = np.where(table["difference"] > 0, a, b)
     certain = (table["n_units"] >= MIN_UNITS) & ((table["low"] > 0) | (table["high"] < 0))
     return table.assign(winner=np.where(certain, better, ""), n_units=table["n_units"].fillna(0).astype(int), **text)

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with settings.override(**wanted), warnings.catch_warnings():
             if not args.debug:
                 warnings.showwarning = show
-                warnings.simplefilter("ignore", FutureWarning)  # for programmers
+                for programmers in (FutureWarning, DeprecationWarning):
+                    warnings.simplefilter("ignore", programmers)
             args.run(args)
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe has read enough

@@ -52,7 +52,7 @@ def write_copy(adata: ad.AnnData, key: str, *, source: Path, path: Path) -> None
     with h5py.File(path, "r+") as file:
         for name, value in (("obs", adata.obs), ("var", adata.var), ("uns", dict(adata.uns))):
             write_elem(file, name, value)
-        write_elem(file, f"obsm/{key}", adata.obsm[key])
+        write_elem(file.require_group("obsm"), key, adata.obsm[key])
 
 
 def say(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +62,17 @@ def _read_10x(path: Path) -> ad.AnnData:
 
 
 def _read_h5mu(path: Path) -> MuData:
-    from mudata import read_h5mu, set_options
+    from mudata import read_h5mu
 
-    with set_options(pull_on_update=False):
+    with pulling_nothing():
         return read_h5mu(path)
+
+
+def pulling_nothing() -> AbstractContextManager[Any]:
+    """Modalities keep their columns, which is the default from mudata 0.4 on."""
+    import mudata
+
+    return mudata.set_options(pull_on_update=False) if hasattr(mudata, "set_options") else nullcontext()
 
 
 _READERS = {"mtx": _mtx.read, "loom": _loom.read, "10x .h5": _read_10x, "h5mu": _read_h5mu}

@@ -25,7 +25,10 @@ def read(path: Path) -> ad.AnnData:
     import anndata as ad
     import numpy as np
     import pandas as pd
-    from scipy.io import mminfo, mmread
+    import scipy.sparse as sp
+    from scipy.io import mminfo
+
+    from univerce.io.mtx import read_mtx
 
     matrix = find_matrix(path)
     if matrix is None:
@@ -35,9 +38,9 @@ def read(path: Path) -> ad.AnnData:
     if shape not in ((len(genes), len(cells)), (len(cells), len(genes))):
         raise ValueError(f"{matrix} is {shape[0]} x {shape[1]}, but beside it are {len(genes)} genes and "
                          f"{len(cells)} cells.")  # fmt: skip
-    X = mmread(matrix)
+    X = read_mtx(matrix)
     X = X.T if shape == (len(genes), len(cells)) else X
-    X = X.tocsr() if hasattr(X, "tocsr") else np.asarray(X)
+    X = sp.csr_matrix(X) if sp.issparse(X) else np.asarray(X)
     if X.dtype.kind in "iu" and X.size and abs(X).max() < 2**24:
         X = X.astype(np.float32)
     var = genes.iloc[:, :4].set_axis(["gene_ids", "symbol", "feature_types", "genome"][: genes.shape[1]], axis=1)

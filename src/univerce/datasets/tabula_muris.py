@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import anndata as ad
 import pandas as pd
-import scipy.io
 import scipy.sparse as sp
 
 from univerce.datasets._counts import whole_counts
 from univerce.datasets._published import retrieve
+from univerce.io.mtx import read_mtx
 
 _SOURCE = "Tabula Muris Consortium 2018, droplet, figshare 5968960, CC BY 4.0"
 _COLUMNS = {
@@ -81,7 +81,7 @@ def _read_channel(archive: zipfile.ZipFile, folder: str, channel: str, cells: pd
     names = pd.Index([f"{channel}_{barcode.removesuffix('-1')}" for barcode in barcodes])
     labeled = names.isin(cells.index)
     with archive.open(f"{folder}/matrix.mtx") as file:
-        counts = sp.csr_matrix(scipy.io.mmread(file).T)[labeled]
+        counts = sp.csr_matrix(read_mtx(file).T)[labeled]
     obs = cells.loc[names[labeled], list(_COLUMNS)].rename(columns=_COLUMNS).assign(channel=channel)
     obs.index.name = None
     return ad.AnnData(whole_counts(counts, folder), obs=obs, var=pd.DataFrame(index=pd.Index(genes)))

@@ -131,7 +131,8 @@ def _check_blosc(file: Path, array: Any) -> None:
     with file.open("rb") as content:
         if array.shards is not None:  # a file lists the places of its chunks, with a checksum
             n_chunks = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-            at_end = array.metadata.codecs[0].index_location.value == "end"
+            location = array.metadata.codecs[0].index_location
+            at_end = getattr(location, "value", location) == "end"  # an enumeration before zarr 3.4
             content.seek(max(0, size - 16 * n_chunks - 4) if at_end else 0)
             places = np.frombuffer(content.read(16 * n_chunks), "<u8").reshape(-1, 2)
         for start, length in places[places[:, 1] < _NO_CHUNK].tolist():

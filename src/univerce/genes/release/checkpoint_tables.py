@@ -104,7 +104,7 @@ def _special(table: Tensor, ids: SentenceIds, species: str, *, pads_are_read: bo
 def _rows(table: Tensor, tokens: np.ndarray, species: str) -> np.ndarray:
     import torch
 
-    values = table[torch.from_numpy(np.asarray(tokens, dtype=np.int64))].float().numpy()
+    values = table[torch.from_numpy(np.array(tokens, dtype=np.int64))].float().numpy()
     if not np.isfinite(values).all():
         raise ValueError(f"{species}: the token table has values that are not finite.")
     return values
