@@ -114,7 +114,7 @@ def main(run: Run) -> None:
     assert means.obs["n_cells"].sum() == types.obs["n_cells"].sum() == n_cells
     watch("subset of one type", lambda: atlas.subset(path, "cell_type == 'type 7'", scratch / "part.zarr"))
 
-    del opened, means, types
+    del means, types
     queries = cells.queries(n_queries)
     query = {"queries": n_queries}
 
