@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.fuzz.targets import TARGETS
 
-_EXAMPLES = 500  # of a seed
+_EXAMPLES = 50  # of a seed
 _LIMIT = 20.0  # seconds of CPU time of one input
 
 
