@@ -213,6 +213,7 @@ def test_any_other_error_of_the_client_is_a_fetch_error(hub, monkeypatch):
 def test_a_list_that_comes_byte_by_byte_is_given_up(monkeypatch, tmp_path):
     with Server() as server, settings.override(cache_dir=tmp_path, progress=False):
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)  # it asks another server
         monkeypatch.setattr(module, "_LISTING", 0.3)
         monkeypatch.setattr("univerce.genes.release.retry.PAUSE", 0.0)
         server.answers = defaultdict(lambda: dripping(b"{}" * 1000))
