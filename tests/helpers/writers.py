@@ -357,7 +357,7 @@ _writer("checkpoint, second family", _convert_brain, _read_model, prepare=_brain
 _writer("released gene tables", _convert_tables, _read_tables, prepare=_release)
 _writer("classifier of labels", partial(_classifier, 0), _read_classifier, prepare=partial(_classifier, 1))
 _writer("index of search_atlas", partial(_index, "new"), _read_index, prepare=partial(_index, "old"))
-_writer("compressed index of search_atlas", _compressed, _read_compressed)
+_writer("compressed index of search_atlas", _compressed, _read_compressed, once=True)
 _writer("cache of embeddings", _cache, _read_cache)
 _writer("cache of scores", _cache_numbers, _read_numbers, once=True)
 _writer("checksums", _checksum, _read_checksums, prepare=partial(_checksum, name="old"))

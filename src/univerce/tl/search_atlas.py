@@ -26,6 +26,7 @@ from univerce.embeddings.labels import label_names
 from univerce.embeddings.neighbors import Metric, check_metric, exact_neighbors
 from univerce.embeddings.rows import fingerprints
 from univerce.inference.subsample import shuffled_rows
+from univerce.io.atomic import locked
 from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.workers import blocks_of_rows, find_client
 
@@ -281,11 +282,13 @@ def _get_index(reference: Cells, kind: IndexKind, path: Path | str | None, seed:
         return build(), ""
     path, digest = as_path(path), embedding_digest(reference.values)
     found = read_index(path, kind=kind, metric=metric, digest=digest, reference=reference.values)
+    parts = path.with_name(f".{path.name}.{digest[:16]}-{metric}-{seed}.building")
     if found is None:
-        parts = path.with_name(f".{path.name}.{digest[:16]}-{metric}-{seed}.building")
         found = build(parts)
         write_index(path, found, digest=digest)
-        shutil.rmtree(parts, ignore_errors=True)
+    if parts.is_dir():  # also of a process that ended after it had written the index
+        with locked(path):
+            shutil.rmtree(parts, ignore_errors=True)
     return found, digest
 
 
