@@ -29,6 +29,7 @@ def read(path: Path) -> ad.AnnData:
     from scipy.io import mminfo
 
     from univerce.io.mtx import read_mtx
+    from univerce.io.text import open_text
 
     matrix = find_matrix(path)
     if matrix is None:
@@ -38,7 +39,8 @@ def read(path: Path) -> ad.AnnData:
     if shape not in ((len(genes), len(cells)), (len(cells), len(genes))):
         raise ValueError(f"{matrix} is {shape[0]} x {shape[1]}, but beside it are {len(genes)} genes and "
                          f"{len(cells)} cells.")  # fmt: skip
-    X = read_mtx(matrix)
+    with open_text(matrix) as text:
+        X = read_mtx(text.buffer)
     X = X.T if shape == (len(genes), len(cells)) else X
     X = sp.csr_matrix(X) if sp.issparse(X) else np.asarray(X)
     if X.dtype.kind in "iu" and X.size and abs(X).max() < 2**24:

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import io
+from typing import IO, Any
 
 from scipy.io import mmread
 
 
-def read_mtx(source: Any) -> Any:
+class _Ended(io.RawIOBase):
+    """The bytes of a stream and a line end: scipy reads beyond the end of a last line that is damaged."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._end = stream, b"\n"
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        if not data:
+            data, self._end = self._end, b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def read_mtx(stream: IO[bytes]) -> Any:
     """Read a matrix, dense or a sparse array, as scipy 1.20 will by default; before scipy 1.15 a sparse matrix."""
     options = {"spmatrix": False} if "spmatrix" in inspect.signature(mmread).parameters else {}
-    return mmread(source, **options)
+    return mmread(io.BufferedReader(_Ended(stream), 2**20), **options)
