@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -287,7 +288,7 @@ def _get_index(reference: Cells, kind: IndexKind, path: Path | str | None, seed:
         found = build(parts)
         write_index(path, found, digest=digest)
     if parts.is_dir():  # also of a process that ended after it had written the index
-        with locked(path):
+        with suppress(OSError), locked(path):  # they may be in a directory that cannot be written
             shutil.rmtree(parts, ignore_errors=True)
     return found, digest
 
