@@ -26,9 +26,8 @@ LAWS = {
     "encoding, CPU s": lambda n: n**1.5,  # each row is compared with each list
     "GB on disk": lambda n: n,
     "GB of the embedding": lambda n: n,
-    "GB in memory, build": lambda n: (
-        n**0.5
-    ),  # the sample of the training; the codes of all rows, twice when lists grow, take less
+    # The sample of the training; the codes of all rows, twice while lists grow, take less.
+    "GB in memory, build": lambda n: n**0.5,
     "GB in memory, search": lambda n: n,
     "lists searched": lambda n: n**0.5,  # the same part of all lists
     "candidates, CPU ms a query": lambda n: n**0.5,  # centers of lists, and as many more rows
