@@ -148,10 +148,10 @@ def _digest_span(matrix: OnDisk, block_rows: int, n: int, first: int, last: int)
 
 def _digest(counts: sparse.csr_matrix) -> bytes:
     sha = hashlib.sha256()
-    values = counts.data.astype(np.float32)
-    if not (values == counts.data).all():
+    values = counts.data.astype(np.float32, copy=False)
+    if values is not counts.data and not (values == counts.data).all():
         values = counts.data.astype(np.float64)
-    for part in (counts.indptr.astype(np.int64), counts.indices.astype(np.int32), values):
+    for part in (counts.indptr.astype(np.int64), counts.indices.astype(np.int32, copy=False), values):
         sha.update(np.ascontiguousarray(part).data)
     return sha.digest()
 

@@ -158,8 +158,9 @@ def _take_rows(counts: sp.csr_matrix, first: int, n: int) -> sp.csr_matrix:
     """Rows of a canonical matrix, without a copy."""
     indptr = counts.indptr[first : first + n + 1]
     entries = slice(int(indptr[0]), int(indptr[-1]))
-    parts = (counts.data[entries], counts.indices[entries], indptr - indptr[0])
-    taken = sp.csr_matrix(parts, shape=(n, counts.shape[1]), copy=False)
+    taken = sp.csr_matrix((n, counts.shape[1]), dtype=counts.dtype)
+    # set, because scipy copies parts of larger arrays
+    taken.data, taken.indices, taken.indptr = counts.data[entries], counts.indices[entries], indptr - indptr[0]
     taken.has_canonical_format = True
     return taken
 

@@ -23,22 +23,24 @@ def read_span(array: Any, begin: int, end: int) -> np.ndarray:
     size, dtype = array.chunks[0], array.dtype
     out = np.empty(end - begin, dtype=dtype)
 
-    def unpack(first: int) -> None:
-        low, high = max(begin, first), min(end, first + size)
-        skipped, raw = array.id.read_direct_chunk((first,))
-        if skipped:  # filters that this chunk did not pass
-            values = array[low:high]
-        else:
-            unpacked = _inflate(raw, size * dtype.itemsize)
-            if unpacked is None:
-                raise ValueError(f"The chunk of {array.name} at {first:,} is cut off or damaged.")
-            if shuffled:
-                unpacked = np.frombuffer(unpacked, np.uint8).reshape(dtype.itemsize, size).T.tobytes()
-            values = np.frombuffer(unpacked, dtype)[low - first : high - first]
-        out[low - begin : high - begin] = values
+    def unpack(chunks: range) -> None:
+        for first in chunks:
+            low, high = max(begin, first), min(end, first + size)
+            skipped, raw = array.id.read_direct_chunk((first,))
+            if skipped:  # filters that this chunk did not pass
+                values = array[low:high]
+            else:
+                unpacked = _inflate(raw, size * dtype.itemsize)
+                if unpacked is None:
+                    raise ValueError(f"The chunk of {array.name} at {first:,} is cut off or damaged.")
+                if shuffled:
+                    unpacked = np.frombuffer(unpacked, np.uint8).reshape(dtype.itemsize, size).T.tobytes()
+                values = np.frombuffer(unpacked, dtype)[low - first : high - first]
+            out[low - begin : high - begin] = values
 
-    with ThreadPoolExecutor(n_threads()) as pool:
-        list(pool.map(unpack, range(begin // size * size, end, size)))
+    chunks, n = range(begin // size * size, end, size), n_threads()
+    with ThreadPoolExecutor(n) as pool:
+        list(pool.map(unpack, [chunks[i::n] for i in range(n)]))
     return out
 
 
