@@ -160,7 +160,7 @@ def quality(session: nox.Session) -> None:
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """Measure speed, memory and quality (``nox -s perf -- NAME ...``), and write the tables of docs/measured."""
+    """Measure speed and memory, or what is named (``nox -s perf -- NAME ...``); write the tables of docs/measured."""
     install(session, "-e", ".[all]", groups=("test",))
     session.run("python", "-m", "benchmarks", "--docs", "docs/measured", *session.posargs)
     session.run("python", "-m", "benchmarks.sizing", "docs/measured")

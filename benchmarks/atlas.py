@@ -66,9 +66,9 @@ class Cells:
             provenance = {"format": FORMAT, "use_rep": "X_uce", "data_sets": sets}
             writer.finish({"univerce_atlas": provenance, "univerce": {"X_uce": PARAMS}})
 
-    def queries(self, n: int) -> ad.AnnData:
+    def queries(self, n: int, seed: int = 10**9) -> ad.AnnData:
         """Cells that are not in the atlas."""
-        kind, rep = self.draw(n, 10**9)
+        kind, rep = self.draw(n, seed)
         obs = pd.DataFrame({"cell_type": [f"type {k}" for k in kind]}, index=[f"query {i}" for i in range(n)])
         return ad.AnnData(obs=obs, obsm={"X_uce": rep}, uns={"univerce": {"X_uce": PARAMS}})
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
 
 class Run:
     """One call of ``python -m benchmarks``.
@@ -58,6 +56,8 @@ class Run:
         print_table(title, header, rows)
         if self.docs is None:
             return
+        import torch  # not where only memory is measured
+
         n_threads = torch.get_num_threads()
         lines = [
             f"*{title}; {n_threads} thread{'s' * (n_threads > 1)} of {_processor()}, torch {torch.__version__}.*",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 import anndata as ad
 import pytest
 
-from benchmarks.__main__ import NAMES
+from benchmarks import paired
+from benchmarks.__main__ import NAMES, ON_REQUEST
 from benchmarks.gpu import TINY, measure
 from benchmarks.labeled.sets import TRANSFERS
 from benchmarks.measurement import Run
 
 ROOT = Path(__file__).parents[2]
+needs_git = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
 
 @pytest.mark.slow
@@ -45,11 +48,42 @@ def test_the_gpu_measurement_names_what_its_time_did_not_allow(tmp_path):
 
 
 def test_every_measurement_can_be_imported_and_an_unknown_one_is_refused():
-    for name in NAMES:
+    for name in (*NAMES, *ON_REQUEST):
         assert callable(importlib.import_module(f"benchmarks.{name}").main)
     done = subprocess.run([sys.executable, "-m", "benchmarks", "nothing"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "unknown measurement 'nothing'" in done.stderr
+
+
+@needs_git
+@pytest.mark.slow
+def test_two_commits_are_compared_in_one_table_of_several_calls(tmp_path):
+    sizes = {"base": "HEAD", "turns": "1", "atlas": "2000", "dir": str(tmp_path / "kept")}
+    for word in ("centroids", "import univerce.tl"):
+        run = Run(None, tmp_path / "docs", tmp_path, sizes | {"only": word})
+        with contextlib.suppress(SystemExit):  # a ratio of busy cores
+            paired.main(run)
+    jobs = json.loads((tmp_path / "docs" / "paired.json").read_text())["jobs"]
+    assert {name: [len(turns) for turns in figures.values()] for name, figures in jobs.items()} == {
+        "import univerce.tl": [3, 3],
+        "centroids": [1, 1],
+    }
+    for seconds, cpu, peak in (turn for figures in jobs.values() for turns in figures.values() for turn in turns):
+        assert seconds > 0
+        assert cpu > 0
+        assert 0.01 < peak < 10
+    table = (tmp_path / "docs" / "paired.md").read_text()
+    assert [line.split(" | ")[0] for line in table.splitlines()[4:]] == ["| import univerce.tl", "| centroids"]
+
+
+@needs_git
+def test_a_job_that_got_slower_ends_the_comparison_and_is_named(tmp_path, monkeypatch):
+    figures = {"before": [[1.0, 1.0, 1.0]] * 3, "after": [[1.2, 1.2, 1.0], [1.0, 1.0, 2.0], [1.3, 1.3, 1.0]]}
+    monkeypatch.setattr(paired, "_measure", lambda *_: figures)
+    with pytest.raises(SystemExit, match=r"earlier speed: import univerce\.tl$"):
+        paired.main(Run(None, tmp_path / "docs", tmp_path, {"base": "HEAD", "only": "import univerce.tl"}))
+    row = (tmp_path / "docs" / "paired.md").read_text().splitlines()[-1]
+    assert row == "| import univerce.tl | 1 | 1.2 | 0.833 | 0.77-1.00 | 0.833 | 1 | 1 |"
 
 
 def test_transfers_name_labels_that_exist_and_share_types(test_data):
