@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import multiprocessing
 import os
 import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.measurement import Run
@@ -36,13 +36,20 @@ def main() -> None:
     names = [word for word in args.what if "=" not in word] or NAMES
     if unknown := set(names) - {*NAMES, *ON_REQUEST}:
         parser.error(f"unknown measurement {sorted(unknown)[0]!r}; choose from {', '.join((*NAMES, *ON_REQUEST))}")
-    with tempfile.TemporaryDirectory(prefix="univerce-benchmarks-") as scratch:
+    read, missed = set(), []
+    with (
+        tempfile.TemporaryDirectory(prefix="univerce-benchmarks-") as scratch,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool,
+    ):
         run = Run(args.data and Path(args.data).resolve(), args.docs, Path(scratch), options)
         for name in names:
-            began = time.perf_counter()
-            importlib.import_module(f"benchmarks.{name}").main(run)
-            print(f"\n{name} took {time.perf_counter() - began:,.0f} s", flush=True)
-    if unread := set(options) - run.read:
+            try:
+                read |= pool.submit(run.measure, name).result()
+            except SystemExit as error:
+                missed.append(f"{name}: {error}")
+    if missed:
+        raise SystemExit("\n".join(missed))
+    if unread := set(options) - read:
         parser.error(f"no measurement reads the option {sorted(unread)[0]!r}")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +49,13 @@ class Run:
     def option(self, name: str, default: str | None = None) -> str | None:
         self.read.add(name)
         return self.options.get(name, default)
+
+    def measure(self, name: str) -> set[str]:
+        """Run a measurement and return the options that it read."""
+        began = time.perf_counter()
+        importlib.import_module(f"benchmarks.{name}").main(self)
+        print(f"\n{name} took {time.perf_counter() - began:,.0f} s", flush=True)
+        return self.read
 
     def record(
         self, name: str, title: str, header: Sequence[str], rows: Iterable[Sequence[object]], *, append: bool = False
