@@ -1,11 +1,7 @@
-"""Start-up, memory and speed of a model of the size of uce-4l, compared with a plain forward pass."""
+"""Speed of a model of the size of uce-4l, compared with a plain forward pass."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.measurement import Run, check, print_table
+from benchmarks.measurement import Run, check
 from benchmarks.release import generated_cells, make_model
 from tests.helpers.reference import ReferenceUCE
 from univerce.genes import load_table
@@ -25,54 +21,13 @@ from univerce.model import find_model
 from univerce.model.checkpoint import read_network
 from univerce.model.config import UCE_4L, UCEConfig
 
-N_CELLS, N_TIMED, N_REFERENCE = 64, 12, 4
+N_TIMED, N_REFERENCE = 12, 4
 PRECISIONS = ("float32", "bfloat16")
 
 
 def main(run: Run) -> None:
-    """Measure a process, then the forward pass."""
-    directory = run.scratch()
-    model = make_model(directory)
-    fresh_process(run, model)
-    forward_pass(run, model)
-    shutil.rmtree(directory)
-
-
-def fresh_process(run: Run, model: Path) -> None:
-    """Embed in both precisions, which must agree."""
-    scratch = run.scratch()
-    cells = scratch / "cells.h5ad"
-    generated_cells(N_CELLS).write_h5ad(cells)
-    figures, embedding = {}, {}
-    for precision in PRECISIONS:
-        out = scratch / f"{precision}.npy"
-        command = [sys.executable, "-m", "benchmarks.embed_process", model, cells, precision, out, str(time.time())]
-        done = subprocess.run(
-            [str(c) for c in command], capture_output=True, text=True, check=True, env=run.environment
-        )
-        figures[precision] = json.loads(done.stdout)
-        embedding[precision] = np.load(out)
-    print_table(
-        f"uc.tl.uce_embed of {N_CELLS} cells in a fresh process, 4 layers",
-        ("", *PRECISIONS, "goal"),
-        [(what, *(figures[p][key] for p in PRECISIONS), goal) for what, key, goal in (
-            ("seconds until imported", "imports", ""),
-            ("seconds to the first forward pass, without encoding", "startup", "<= 4"),
-            ("seconds to the first forward pass", "first_forward", ""),
-            ("seconds of encoding tokens", "encoding", ""),
-            ("tokens encoded", "tokens", ""),
-            ("cells/s of the forward pass", "cells_per_second", ""),
-            ("GB when imported", "imported", ""),
-            ("GB at the peak", "peak", "<= 1.2"),
-        )],
-    )  # fmt: skip
-    cosine = np.sum(embedding["float32"] * embedding["bfloat16"], axis=1)
-    print(f"  cosine of the two: lowest {cosine.min():.5f}; of two cells: {_between(embedding['float32']):.3f}")
-    check(ok=cosine.min() >= 0.999, goal="bfloat16 agrees with float32")
-
-
-def forward_pass(run: Run, model: Path) -> None:
     """Compare the forward pass with the reference."""
+    model = make_model(run.scratch())
     table, cells = load_table("human", model=model), generated_cells(200)
     genes = Genes(table, np.arange(table.n_obs, dtype=np.int32))
     sentences = tokenize(cells.X, genes.rows, genes.order(), cell_keys(cells.obs_names, 0))
@@ -144,8 +99,3 @@ def product_rate(dtype: torch.dtype) -> float:
         torch.nn.functional.linear(a, b)
         seconds.append(time.perf_counter() - begin)
     return 2 * 2048 * 1280 * 5120 / min(seconds) / 1e9
-
-
-def _between(embedding: np.ndarray) -> float:
-    """Mean cosine of two different cells."""
-    return float((embedding @ embedding.T)[np.triu_indices(len(embedding), 1)].mean())

@@ -49,7 +49,7 @@ def main(run: Run) -> None:
     base = _git("rev-parse", "--short", base).decode().strip()
     directory = Path(run.option("dir") or run.scratch()).resolve()
     inputs = directory / f"{n_cells}-{n_atlas}"
-    trees = {"before": (_source(base, directory / base), inputs / base), "after": (ROOT / "src", inputs / "after")}
+    trees = {"before": (source(base, directory / base), inputs / base), "after": (ROOT / "src", inputs / "after")}
     title = f"Before: commit {base}; {n_cells:,} cells, an atlas of {n_atlas:,}; medians of turns"
     raw = None if run.docs is None else run.docs / "paired.json"
     found = json.loads(raw.read_text()) if raw is not None and raw.exists() else {}
@@ -73,8 +73,8 @@ def _git(*words: str) -> bytes:
     return subprocess.run(["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
 
 
-def _source(commit: str, directory: Path) -> Path:
-    """The sources of a commit."""
+def source(commit: str, directory: Path) -> Path:
+    """Extract the sources of a commit to a directory, unless it exists."""
     if not directory.exists():
         with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "src"))) as archive:
             archive.extractall(directory, filter="data")

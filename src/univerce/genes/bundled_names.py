@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import anndata as ad
+import numpy as np
+import pandas as pd
 import zarr
 
 from univerce.genes.release.registry import BUNDLED_TABLES, list_tables
@@ -16,13 +19,13 @@ from univerce.genes.table import gene_table_info
 
 @dataclass(frozen=True, eq=False)
 class SpeciesNames:
-    """Gene names of one species for look-up: symbols as written and in upper case, identifiers in upper case."""
+    """Gene names of one species for look-up, as hashes: the strings of all bundled species take 60 MB."""
 
     species: str
-    symbols: frozenset[str]
-    upper_symbols: frozenset[str]
-    ids: dict[str, str]
-    """Identifier to symbol in upper case."""
+    symbols: np.ndarray
+    upper_symbols: np.ndarray
+    ids: np.ndarray
+    """In upper case."""
 
     @classmethod
     def of(cls, table: ad.AnnData) -> SpeciesNames:
@@ -31,11 +34,14 @@ class SpeciesNames:
 
     @classmethod
     def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
-        written = clean_names(symbols)
-        upper = list(map(str.upper, written))
-        identifiers = dict(zip(map(str.upper, clean_names(ids)), upper, strict=True))
-        identifiers.pop("", None)
-        return cls(species, frozenset(written) - {""}, frozenset(upper) - {""}, identifiers)
+        written = [name for name in clean_names(symbols) if name]
+        identifiers = [name.upper() for name in clean_names(ids) if name]
+        return cls(species, hashes(written), hashes([name.upper() for name in written]), hashes(identifiers))
+
+
+def hashes(names: Sequence[str]) -> np.ndarray:
+    """``[n]`` uint64, the same in every process."""
+    return pd.util.hash_array(np.array(names, dtype=object), categorize=False)
 
 
 def bundled_names() -> tuple[SpeciesNames, ...]:
@@ -49,10 +55,24 @@ def bundled_names() -> tuple[SpeciesNames, ...]:
 @cache
 def names_of_species(species: str) -> SpeciesNames | None:
     """Read the names of the bundled gene table of a species, if there is one."""
+    columns = _symbols_and_ids(species)
+    return None if columns is None else SpeciesNames._build(species, *columns)
+
+
+@cache
+def symbols_by_id(species: str) -> dict[str, str]:
+    """Read the symbols of the bundled gene table of a species by their identifiers, both in upper case."""
+    columns = _symbols_and_ids(species) or ((), ())
+    symbols, ids = (map(str.upper, clean_names(column)) for column in columns)
+    known = dict(zip(ids, symbols, strict=True))
+    known.pop("", None)
+    return known
+
+
+def _symbols_and_ids(species: str) -> tuple[Any, Any] | None:
     path = list_tables(BUNDLED_TABLES).get(species)
     if path is None:
         return None
     with zarr.storage.ZipStore(path, mode="r") as store:
         table = zarr.open_group(store, mode="r")
-        symbols, ids = (ad.io.read_elem(table[f"obs/{column}"]) for column in ("symbol", "ensembl_id"))
-    return SpeciesNames._build(species, symbols, ids)
+        return ad.io.read_elem(table["obs/symbol"]), ad.io.read_elem(table["obs/ensembl_id"])

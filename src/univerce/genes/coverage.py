@@ -13,7 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.genes.bundled_names import SpeciesNames
+from univerce.genes.bundled_names import SpeciesNames, hashes
 from univerce.genes.lookup import NameMapping
 from univerce.genes.species import SPECIES
 from univerce.genes.spellings import split_genome, stable_id
@@ -219,13 +219,12 @@ def _as_written(
     upper = [name.upper() for name in names]
     ids = [stable_id(name) or name for name in upper]
     cased_names = upper != list(names) and [name.lower() for name in names] != list(names)
+    written, uppercase, identifiers = (pd.Index(hashes(keys)) for keys in (names, upper, ids))
     best: dict[str, tuple[bool, float, int]] = {}
     for known in candidates:
-        cased = cased_names and known.symbols != known.upper_symbols
-        keys, symbols = (names, known.symbols) if cased else (upper, known.upper_symbols)
-        hit = np.fromiter(
-            (k in symbols or i in known.ids for k, i in zip(keys, ids, strict=True)), dtype=bool, count=len(names)
-        )
+        cased = cased_names and not np.array_equal(known.symbols, known.upper_symbols)
+        symbol = written.isin(known.symbols) if cased else uppercase.isin(known.upper_symbols)
+        hit = symbol | identifiers.isin(known.ids)
         score = (cased, min(float(weights[hit].sum()), 1.0), int(hit.sum()))
         best[known.species] = max(best.get(known.species, score), score)
     return best

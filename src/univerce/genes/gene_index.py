@@ -10,7 +10,7 @@ from typing import NamedTuple
 import anndata as ad
 import numpy as np
 
-from univerce.genes.bundled_names import names_of_species
+from univerce.genes.bundled_names import symbols_by_id
 from univerce.genes.other_names import other_names
 from univerce.genes.spellings import clean_names, make_names, stable_id
 
@@ -104,8 +104,7 @@ class GeneIndex:
     @cached_property
     def _symbol_of_id(self) -> Mapping[str, str]:
         """Symbols of the bundled annotation, for tables without all identifiers."""
-        names = names_of_species(self.species)
-        return {} if names is None else names.ids
+        return symbols_by_id(self.species)
 
     def _kind(self, name: str) -> str:
         return "previous" if name in self._other.previous else "alias"

@@ -80,17 +80,16 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
     low = {"float32": set(), "bfloat16": _low_precision_names(network)}[precision]
     state = {name: buffer.to(device) for name, buffer in network.named_buffers()}
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-    with reading(model.weights, "a safetensors file"):
-        with safe_open(model.weights, framework="pt") as file:
-            check_names(file.keys(), shapes, model.weights)
-            for name in shapes.keys() - low:
-                weight = check_weight(file.get_tensor(name), name, shapes[name], model.weights)
-                state[name] = weight.to(device=device, dtype=torch.float32)
-        for name in low:
-            # Tensors lie in the mapped file: opened again for each, its pages are freed once it is converted.
+    with reading(model.weights, "a safetensors file"), safe_open(model.weights, framework="pt") as kept:
+        check_names(kept.keys(), shapes, model.weights)
+        for name, shape in shapes.items():
+            # A mapping of its own, freed with the pages that were read: weights that are never used take no memory.
             with safe_open(model.weights, framework="pt") as file:
-                weight = check_weight(file.get_tensor(name), name, shapes[name], model.weights)
-                state[name] = weight.to(device=device, dtype=torch.bfloat16)
+                weight = check_weight(file.get_tensor(name), name, shape, model.weights)
+                if name in low:
+                    state[name] = weight.to(device=device, dtype=torch.bfloat16)
+                else:
+                    state[name] = kept.get_tensor(name).to(device=device, dtype=torch.float32)
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(requires_grad=False).eval()
 
