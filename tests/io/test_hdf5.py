@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
+from h5py._objects import phil
 
 from univerce.io.hdf5 import read_span
 
@@ -28,6 +31,22 @@ def test_spans_are_those_of_hdf5(tmp_path, options, dtype, monkeypatch):
             found = read_span(array, begin, end)
             assert found.dtype == array.dtype
             np.testing.assert_array_equal(found, values[begin:end])
+
+
+def test_hdf5_is_called_by_one_thread_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        array = file.create_dataset("x", data=np.arange(1000), chunks=(100,), compression="gzip")
+        locked = []
+
+        def read(chunk):
+            locked.append(phil._is_owned())
+            return array.id.read_direct_chunk(chunk)
+
+        watched = SimpleNamespace(get_create_plist=array.id.get_create_plist, read_direct_chunk=read)
+        found = read_span(SimpleNamespace(id=watched, chunks=array.chunks, dtype=array.dtype), 0, 1000)
+    np.testing.assert_array_equal(found, np.arange(1000))
+    assert locked == [True] * 10
 
 
 def test_a_chunk_that_skipped_the_filter_is_read(tmp_path):

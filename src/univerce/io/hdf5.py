@@ -14,6 +14,7 @@ from univerce.io.pipeline import n_threads
 def read_span(array: Any, begin: int, end: int) -> np.ndarray:
     """Read ``array[begin:end]`` of an ``h5py.Dataset`` of one dimension; ``ValueError`` if a chunk is damaged."""
     from h5py import h5z
+    from h5py._objects import phil
 
     plist = array.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
@@ -26,7 +27,8 @@ def read_span(array: Any, begin: int, end: int) -> np.ndarray:
     def unpack(chunks: range) -> None:
         for first in chunks:
             low, high = max(begin, first), min(end, first + size)
-            skipped, raw = array.id.read_direct_chunk((first,))
+            with phil:  # HDF5 is not thread-safe; unlike other functions, this one does not take h5py's lock
+                skipped, raw = array.id.read_direct_chunk((first,))
             if skipped:  # filters that this chunk did not pass
                 values = array[low:high]
             else:
