@@ -2,7 +2,7 @@
 
 ``base=COMMIT turns=3 cells=20000 atlas=1000000``; ``only=WORD`` runs the jobs whose names hold the word and replaces
 their rows of the table, whose figures are kept in ``paired.json`` beside it. ``dir=DIR`` keeps inputs and indices (12
-GB); ``turns=0`` only makes them. Each job is run once before its first turn.
+GB); ``turns=0`` only makes them. Before its first turn a job is run with few cells.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ HEADER = (
     "", "before, s", "after, s", "before / after", "lowest-highest", "before / after, CPU", "GB before", "GB after",
 )  # fmt: skip
 SLOWEST = 0.9
-Trees = dict[str, tuple[Path, Path]]
-"""The sources, and a directory for what only they read."""
+TINY = 500, 3000  # cells, and those of an atlas, before the first turn
 Figures = dict[str, list[list[float]]]
 """By tree, for each turn: seconds, CPU seconds and peak memory."""
 
@@ -43,21 +42,20 @@ Figures = dict[str, list[list[float]]]
 def main(run: Run) -> None:
     """Measure, and write the table of all jobs measured so far."""
     base, turns, only = run.option("base"), int(run.option("turns", "3")), run.option("only", "")
-    n_cells, n_atlas = int(run.option("cells", "20000")), int(run.option("atlas", "1000000"))
+    sizes = int(run.option("cells", "20000")), int(run.option("atlas", "1000000"))
     if base is None:
         raise SystemExit("Which commit is compared? Pass base=COMMIT.")
     base = _git("rev-parse", "--short", base).decode().strip()
-    directory = Path(run.option("dir") or run.scratch()).resolve()
-    inputs = directory / f"{n_cells}-{n_atlas}"
-    trees = {"before": (source(base, directory / base), inputs / base), "after": (ROOT / "src", inputs / "after")}
-    title = f"Before: commit {base}; {n_cells:,} cells, an atlas of {n_atlas:,}; medians of turns"
+    directory = Path(run.option("dir") or run.scratch()).resolve() / base
+    trees = {"before": source(base, directory / "before"), "after": ROOT / "src"}
+    title = f"Before: commit {base}; {sizes[0]:,} cells, an atlas of {sizes[1]:,}; medians of turns"
     raw = None if run.docs is None else run.docs / "paired.json"
     found = json.loads(raw.read_text()) if raw is not None and raw.exists() else {}
     jobs: dict[str, Figures] = found["jobs"] if found.get("title") == title else {}
     for name, job in JOBS.items():
         if only in name:
-            _write_missing(inputs, job, n_cells, n_atlas)
-            if figures := _measure(name, job, turns, trees, inputs):
+            figures = _measure(name, job, turns, trees, [_write_missing(directory, job, n) for n in (TINY, sizes)])
+            if turns:
                 jobs[name] = figures
     if not jobs:
         return
@@ -81,20 +79,19 @@ def source(commit: str, directory: Path) -> Path:
     return directory / "src"
 
 
-def _measure(name: str, job: Job, turns: int, trees: Trees, inputs: Path) -> Figures | None:
+def _measure(name: str, job: Job, turns: int, trees: dict[str, Path], inputs: list[Path]) -> Figures:
     """Turns of a job, each in both trees, the order reversed in every second one."""
-    for src, kept in trees.values():
-        ready = kept / f"{name}.ready"
-        if not ready.exists():
-            _child(name, src, inputs, kept)
-            ready.touch()
+    tiny, full = inputs
+    for which, src in trees.items():
+        _child(name, src, tiny, tiny / which)  # compiles
+        if job.keeps is not None and not (full / which / job.keeps).exists():
+            _child(name, src, full, full / which)
     figures: Figures = {which: [] for which in trees}
     for turn in range(turns * job.often):
         for which in list(trees)[:: -1 if turn % 2 else 1]:
-            src, kept = trees[which]
-            figures[which].append(_child(name, src, inputs, kept))
+            figures[which].append(_child(name, trees[which], full, full / which))
             print(f"  {name}, {which}: ", *(f"{value:.3f}" for value in figures[which][-1]), flush=True)
-    return figures if turns else None
+    return figures
 
 
 def _child(name: str, src: Path, inputs: Path, kept: Path) -> list[float]:
@@ -116,8 +113,10 @@ def _row(name: str, figures: Figures) -> tuple[object, ...]:
     return name, *seconds, wall, extent, cpu, *peaks
 
 
-def _write_missing(inputs: Path, job: Job, n_cells: int, n_atlas: int) -> None:
+def _write_missing(directory: Path, job: Job, sizes: tuple[int, int]) -> Path:
     """Write the inputs of a job that do not exist, each whole or not at all."""
+    n_cells, n_atlas = sizes
+    inputs = directory / f"{n_cells}-{n_atlas}"
     cells = Cells(n_atlas)
     writers: dict[str, Callable[[Path], object]] = {
         "cells.h5ad": partial(scale.write, kind="csr", chunk=0, n_cells=n_cells),
@@ -137,6 +136,7 @@ def _write_missing(inputs: Path, job: Job, n_cells: int, n_atlas: int) -> None:
             part.parent.mkdir(parents=True)
             writers[file](part)
             part.rename(inputs / file)
+    return inputs
 
 
 def _write_network(path: Path) -> None:

@@ -27,6 +27,8 @@ class Job(NamedTuple):
     inputs: tuple[str, ...] = ()
     often: int = 1
     """Factor of the number of turns, for what takes less than a second."""
+    keeps: str | None = None
+    """File that a run leaves for the next ones."""
 
 
 def import_(out: Path, *, module: str) -> Work:
@@ -115,7 +117,9 @@ JOBS = {
     "centroids": Job(average, ("atlas.zarr",)),
     "search, exact": Job(search, ("atlas.zarr", "queries.h5ad")),
     "search, ivf of a fifth, with its build": Job(partial(search, method="ivf"), ("fifth.zarr", "queries.h5ad")),
-    "search, ivf from a file": Job(partial(search, method="ivf", keep=True), ("atlas.zarr", "queries.h5ad")),
+    "search, ivf from a file": Job(
+        partial(search, method="ivf", keep=True), ("atlas.zarr", "queries.h5ad"), keeps="ivf.index"
+    ),
     "label transfer": Job(label, ("atlas.zarr", "labeled.h5ad")),
 }  # fmt: skip
 
