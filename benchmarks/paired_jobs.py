@@ -141,7 +141,7 @@ def main() -> None:
     univerce = sys.modules["univerce"]
     assert Path(src) in Path(univerce.__file__).parents, univerce.__file__
     shutil.rmtree(out)
-    print(json.dumps(figures))
+    print(json.dumps([round(figure, 4) for figure in figures]))
 
 
 if __name__ == "__main__":
