@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from h5py._objects import phil
 
+from univerce.io import hdf5
 from univerce.io.hdf5 import read_span
 
 FILTERS = {
@@ -18,6 +20,13 @@ FILTERS = {
     "lzf, left to HDF5": {"compression": "lzf"},
     "none": {},
 }
+
+
+@pytest.fixture(params=["zlib", "isal.isal_zlib"], autouse=True)
+def unpacked_by(request, monkeypatch):
+    if request.param != "zlib":
+        pytest.importorskip("isal", reason="needs the extra gzip")
+    monkeypatch.setattr(hdf5, "zlib", importlib.import_module(request.param))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, ">i4"])
