@@ -127,7 +127,7 @@ def _write_missing(directory: Path, job: Job, sizes: tuple[int, int]) -> Path:
         "fifth.zarr": Cells(n_atlas // 5).write,
         "fifth": partial(_write_parts, cells, n_atlas // 5),
         "queries.h5ad": lambda path: cells.queries(500).write_h5ad(path),
-        "labeled.h5ad": lambda path: cells.queries(n_atlas // 10).write_h5ad(path),
+        "labeled.h5ad": lambda path: cells.queries(n_atlas // 50).write_h5ad(path),
     }
     for file in job.inputs:
         if not (inputs / file).exists():

@@ -98,7 +98,7 @@ def label(atlas: Path, cells: Path, out: Path) -> Work:
 
     import univerce as uc
 
-    options = {"fit_options": {"method": "centroid"}, "groupby": "cell_type", "key_added": "type"}
+    options = {"fit_options": {"method": "centroid", "max_cells": 200}, "groupby": "cell_type", "key_added": "type"}
     return partial(uc.tl.transfer_labels, ad.read_h5ad(cells), atlas, **options)
 
 
