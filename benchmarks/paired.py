@@ -45,6 +45,8 @@ def main(run: Run) -> None:
     sizes = int(run.option("cells", "20000")), int(run.option("atlas", "1000000"))
     if base is None:
         raise SystemExit("Which commit is compared? Pass base=COMMIT.")
+    if not any(only in name for name in JOBS):
+        raise SystemExit(f"No job is named {only!r}; choose from {'; '.join(JOBS)}.")
     base = _git("rev-parse", "--short", base).decode().strip()
     directory = Path(run.option("dir") or run.scratch()).resolve() / base
     trees = {"before": source(base, directory / "before"), "after": ROOT / "src"}
