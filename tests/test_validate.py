@@ -19,6 +19,7 @@ from univerce._validate import (
     check_adata,
     check_counts,
     check_key,
+    counts_elsewhere,
     get_column,
     get_counts,
     get_layer,
@@ -184,3 +185,52 @@ def test_a_generator_is_drawn_from_once():
     assert seed == same.integers(2**63 - 1, endpoint=True)
     assert used.bit_generator.state == same.bit_generator.state
     assert as_seed(used) != seed
+
+
+def _normalized(layers: dict[str, np.ndarray], raw: np.ndarray | None = None) -> ad.AnnData:
+    rng = np.random.default_rng(0)
+    data = ad.AnnData(np.log1p(rng.random((300, 4), np.float32)), layers=layers)
+    data.raw = None if raw is None else ad.AnnData(raw)
+    return data
+
+
+def test_the_matrices_that_may_be_counts_are_named_with_their_argument():
+    counts = np.random.default_rng(0).poisson(2.0, (300, 4)).astype(np.float32)
+    late = np.where(np.arange(300)[:, None] < 100, counts, counts + 0.5)  # of which a sample looks whole
+    others = {
+        "zeros": 0 * counts,
+        "log": np.log1p(counts),
+        "signed": counts - 1,
+        "mask": counts > 0,
+        "nan": counts * np.nan,
+    }
+    for form in FORMS:
+        layers = {name: form(layer) for name, layer in (others | {"counts": counts, "spliced": late}).items()}
+        places = r"adata.layers['counts'] and adata.layers['spliced']"
+        found = counts_elsewhere(_normalized(layers), None)
+        assert found == f"Raw counts may be in {places}: pass layer='counts' or layer='spliced'."
+        assert counts_elsewhere(_normalized(layers), "spliced").endswith(
+            "in adata.layers['counts']: pass layer='counts'."
+        )
+    in_raw = _normalized(others, raw=counts)
+    assert counts_elsewhere(in_raw, None) == "Raw counts may be in adata.raw: pass layer='raw'."
+    assert counts_elsewhere(in_raw, None, raw=False) == "Raw counts may be in adata.raw: pass adata.raw.to_adata()."
+    assert counts_elsewhere(_normalized(others, raw=np.log1p(counts)), "raw").startswith("No layer holds counts, nor")
+    in_x = ad.AnnData(counts, layers={"log": np.log1p(counts)})
+    found = counts_elsewhere(in_x, "log", argument="baseline={{'layer': {!r}}}")
+    assert found == "Raw counts may be in adata.X: pass baseline={'layer': 'X'}."
+
+
+def test_the_sample_is_read_from_files_views_and_dask_arrays(tmp_path):
+    import dask.array as da
+
+    counts = sp.csr_matrix(np.random.default_rng(0).poisson(2.0, (300, 4)).astype(np.float32))
+    for form in (sp.csr_matrix, sp.csc_matrix, sp.csr_matrix.toarray):
+        data = _normalized({"counts": form(counts)}, raw=form(counts))
+        data.write_h5ad(tmp_path / "a.h5ad")
+        backed = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
+        for one in (data, data[150:], backed, backed[150:]):
+            assert counts_elsewhere(one, None).endswith("pass layer='counts' or layer='raw'.")
+        backed.file.close()
+    lazy = _normalized({"counts": da.from_array(counts.toarray(), chunks=(70, 4))})
+    assert counts_elsewhere(lazy, None).endswith("pass layer='counts'.")

@@ -16,6 +16,9 @@ ATLAS: Final = "univerce_atlas"
 UCE_GENE: Final = "uce_gene"
 """``var`` (gene of the table behind every variable) and ``uns`` (coverage report)."""
 
+CELL_TYPE_TRANSFERRED: Final = "cell_type_transferred"
+"""``obs`` (labels) and ``uns``: result of :func:`univerce.tl.transfer_labels` for the column ``cell_type``."""
+
 UNKNOWN: Final = "unknown"
 """Label of cells below the threshold of :func:`univerce.tl.transfer_labels`."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOG1P_MAX = 20.0
 _MAX_SEED = 2**63 - 1
+_SAMPLED_CELLS = 100
 _FIX_COUNTS = (
     'Pass the raw counts: layer="counts" (or the name of the layer) if a layer holds them, layer="raw" if adata.raw '
     "does."
@@ -187,7 +189,38 @@ def layer_name(layer: str | None) -> str:
     return {None: "adata.X", "X": "adata.X", "raw": "layer='raw'"}.get(layer, f"adata.layers[{layer!r}]")
 
 
-def check_counts(block: Any, *, where: str) -> None:
+def counts_elsewhere(adata: ad.AnnData, layer: str | None, *, raw: bool = True, argument: str = "layer={!r}") -> str:
+    """Say which other matrices of ``adata`` may hold counts, by a sample of their cells, and how to pass them.
+
+    ``raw`` is whether ``layer="raw"`` is read, ``argument`` the template of the argument that chooses the layer.
+    """
+    sample = adata if adata.isbacked and adata.is_view else adata[:_SAMPLED_CELLS]  # anndata refuses a view of one
+    found = [
+        (layer_name(name), argument.format(name))
+        for name in sample.layers
+        if name not in (None, layer) and _may_be_counts(sample.layers[name])
+    ]
+    if layer not in (None, "X") and adata.X is not None and _may_be_counts(sample.X):
+        found.append(("adata.X", argument.format("X")))
+    if adata.raw is not None and not (raw and "raw" in (layer, *adata.layers)) and _may_be_counts(sample.raw.X):
+        found.append(("adata.raw", argument.format("raw") if raw else "adata.raw.to_adata()"))
+    if not found:
+        return "No layer holds counts, nor does adata.raw: start from the data before normalization."
+    places, arguments = zip(*found, strict=True)
+    return f"Raw counts may be in {' and '.join(places)}: pass {' or '.join(arguments)}."
+
+
+def _may_be_counts(matrix: Any) -> bool:
+    """Whether the first rows of a matrix hold whole numbers, none of them negative and not all zero."""
+    block = matrix[:_SAMPLED_CELLS]
+    block = block.compute() if hasattr(block, "compute") else block  # of dask
+    values = np.asarray(block.data if hasattr(block, "indptr") else block)
+    if values.dtype.kind not in "iuf" or not values.size or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= 0 and values.any() and (values == np.rint(values)).all())
+
+
+def check_counts(block: Any, *, where: str, fix: Callable[[], str] = lambda: _FIX_COUNTS) -> None:
     """Check that a block of rows holds counts: non-negative integers of any type.
 
     Parameters
@@ -196,6 +229,8 @@ def check_counts(block: Any, *, where: str) -> None:
         ``[n_rows, n_vars]``, a scipy sparse matrix or a numpy array.
     where
         Source of the block, for the message.
+    fix
+        Says what to do, if the block does not hold counts.
 
     Raises
     ------
@@ -206,18 +241,18 @@ def check_counts(block: Any, *, where: str) -> None:
     if values.size == 0 or values.dtype.kind in "bu":
         return
     if values.dtype.kind not in "if":
-        raise ValueError(f"{where} holds values of type {values.dtype}, not counts. {_FIX_COUNTS}")
+        raise ValueError(f"{where} holds values of type {values.dtype}, not counts. {fix()}")
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         n_missing = int(np.sum(~np.isfinite(values)))
         raise ValueError(
             f"{where} holds {n_missing:,} values that are missing or infinite. Counts that were not measured are not "
-            f"zeros: remove those cells or genes. {_FIX_COUNTS}"
+            f"zeros: remove those cells or genes. {fix()}"
         )
     if low < 0:
         raise ValueError(
             f"{where} holds negative values (lowest {low:.4g}), as after scaling, regression, batch correction or "
-            f"Pearson residuals. {_FIX_COUNTS}"
+            f"Pearson residuals. {fix()}"
         )
     if values.dtype.kind == "i":
         return
@@ -225,22 +260,22 @@ def check_counts(block: Any, *, where: str) -> None:
     if broken.size:
         raise ValueError(
             f"{where} holds values that are not whole, such as {broken[0]:.4g} (highest {high:.4g}). "
-            f"{_why_not_whole(block, float(high))}"
+            f"{_why_not_whole(block, float(high), fix())}"
         )
 
 
-def _why_not_whole(block: Any, high: float) -> str:
+def _why_not_whole(block: Any, high: float, fix: str) -> str:
     """Likely origin of fractions, from their range and the row sums."""
     sums = np.asarray(block.sum(axis=1), dtype=np.float64).ravel()
     sums = sums[sums > 0]
     if sums.size > 1 and np.ptp(sums) < 1e-3 * sums.mean():
-        return f"All cells sum to {sums.mean():.6g}: they look normalized per cell. {_FIX_COUNTS}"
+        return f"All cells sum to {sums.mean():.6g}: they look normalized per cell. {fix}"
     if high < _LOG1P_MAX:
-        return f"They look log-transformed (normalize_total, log1p). {_FIX_COUNTS}"
+        return f"They look log-transformed (normalize_total, log1p). {fix}"
     return (
         "They look like expected counts (RSEM, salmon, kallisto) or counts corrected for ambient RNA (SoupX, "
         "CellBender): round them, e.g. adata.layers['counts'] = adata.X.rint() for a sparse X, and pass "
-        "layer='counts'. If they are normalized instead: " + _FIX_COUNTS[0].lower() + _FIX_COUNTS[1:]
+        "layer='counts'. If they are normalized instead: " + fix[0].lower() + fix[1:]
     )
 
 

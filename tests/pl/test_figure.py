@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 import univerce as uc
 from tests.helpers.page import check_page
-from univerce.pl._figure import MM, category_colors, finish, get_axes, get_result, new_figure, style, wrap
+from univerce.pl._figure import MM, category_colors, finish, get_axes, new_figure, style, wrap
 from univerce.pl._parts import shorten
 
 
@@ -54,25 +54,6 @@ def test_the_style_ends_with_its_block():
     with style():
         assert mpl.rcParams["font.size"] == 7
     assert mpl.rcParams["font.size"] == before
-
-
-def test_a_missing_result_names_the_function_to_call():
-    adata = ad.AnnData(np.ones((2, 2)))
-    adata.uns["other"] = {"params": {}}
-    with pytest.raises(KeyError, match=r"uns\['x'\] does not exist.*'other'.*Call uc\.tl\.x first"):
-        get_result(adata, "x", made_by="uc.tl.x")
-    with pytest.raises(KeyError, match=r"is not a result of uc\.tl\.x"):
-        get_result(adata, "other", made_by="uc.tl.x", needs=["scores"])
-    assert get_result(adata, "other", made_by="uc.tl.x", needs=["params"]) == {"params": {}}
-
-
-@pytest.mark.parametrize(
-    "name", sorted(set(uc.pl.__all__) - {"benchmark_confusion", "embedding_grid", "transfer_table"})
-)
-def test_every_plot_names_the_function_to_call(name):
-    made_by = r"uc\.bench\.run" if name.startswith("benchmark") else rf"uc\.tl\.({name}|transfer_labels)"
-    with pytest.raises(KeyError, match=f"Call {made_by} first"):
-        getattr(uc.pl, name)(ad.AnnData(np.ones((2, 2))), key="lost")
 
 
 @pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning")  # of scanpy

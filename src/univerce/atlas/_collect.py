@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import anndata as ad
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 
 from univerce._keys import RECORDS
 from univerce._settings import settings
-from univerce._validate import check_counts, get_counts, layer_name
+from univerce._validate import check_counts, counts_elsewhere, get_counts, layer_name
 from univerce._version import __version__
 from univerce.atlas._options import Options, Source, pick
 from univerce.atlas._store import Writer
@@ -178,10 +179,11 @@ def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: 
         return every, True
     problem = "it has none"
     if has_counts(adata, options.layer):
+        fix = partial(counts_elsewhere, adata, options.layer)
         try:
             sums = []
             for _, block in iter_blocks(get_counts(adata, options.layer)[0], _BLOCK_ROWS):
-                check_counts(block, where=layer_name(options.layer))
+                check_counts(block, where=layer_name(options.layer), fix=fix)
                 sums.append(np.asarray(block.sum(axis=1), dtype=np.float64).ravel())
             return np.concatenate(sums) >= options.min_counts, True
         except ValueError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anndata as ad
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import check_counts, get_layer, layer_name
+from univerce._validate import check_counts, counts_elsewhere, get_layer, layer_name
 from univerce.embeddings.cells import Cells
 from univerce.io.blocks import iter_blocks
 
@@ -94,18 +95,24 @@ def embedding_means(cells: Cells, groups: Groups) -> np.ndarray:
 
 def lognorm_means(adata: ad.AnnData, layer: str | None, genes: np.ndarray, groups: Groups, name: str) -> np.ndarray:
     """Compute means ``[n_groups, n_genes]`` of log(1 + 10,000 x / sum(x)), the sum over the same genes."""
-    return group_means(lognorm_blocks(adata, layer, genes, name), groups)
+
+    def fix() -> str:
+        argument = 'baseline={{"layer": {!r}}}'
+        return f"{counts_elsewhere(adata, layer, raw=False, argument=argument)} Without counts, pass baseline=None."
+
+    return group_means(lognorm_blocks(adata, layer, genes, name, fix), groups)
 
 
 def lognorm_blocks(
-    adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str
+    adata: ad.AnnData, layer: str | None, genes: np.ndarray, name: str, fix: Callable[[], str] | None = None
 ) -> Iterator[tuple[slice, sp.csr_matrix]]:
-    """Log-normalize counts of some genes in blocks of rows; ``ValueError`` if the values are not counts."""
+    """Log-normalize counts of some genes in blocks of rows.
+
+    Raises ``ValueError`` for values that are not counts; ``fix`` says what to do, by default to pass another layer.
+    """
+    fix = fix or partial(counts_elsewhere, adata, layer, raw=False)
     for rows, block in iter_blocks(get_layer(adata, layer), _BLOCK_ROWS):
-        try:
-            check_counts(block, where=f"{name}: {layer_name(layer)}")
-        except ValueError as error:
-            raise ValueError(f"{error} Without counts, pass baseline=None.") from error
+        check_counts(block, where=f"{name}: {layer_name(layer)}", fix=fix)
         block = block[:, genes].astype(np.float64)
         total = np.asarray(block.sum(axis=1)).ravel()
         block = sp.diags(_TARGET_SUM / np.where(total > 0, total, 1)) @ block

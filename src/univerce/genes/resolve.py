@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import HINT
-from univerce._validate import check_counts, get_column, get_counts, layer_name
+from univerce._validate import check_counts, counts_elsewhere, get_column, get_counts, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
 from univerce.genes.feature_types import other_features
@@ -64,7 +65,8 @@ def resolve_genes(
     if isinstance(species_keys, str):
         cells = pd.Categorical([species_keys]).take(np.zeros(adata.n_obs, int))
     cells = cells.remove_unused_categories()
-    counts, n_cells = _sampled_counts(X, X.shape[1], np.asarray(cells.codes), len(cells.categories), layer_name(layer))
+    check = partial(check_counts, where=layer_name(layer), fix=partial(counts_elsewhere, adata, layer))
+    counts, n_cells = _sampled_counts(X, X.shape[1], np.asarray(cells.codes), len(cells.categories), check)
 
     var = var if isinstance(var, pd.DataFrame) else var.to_memory()  # of a lazy AnnData
     others = other_features(var)
@@ -93,7 +95,7 @@ def resolve_genes(
 
 
 def _sampled_counts(
-    X: Any, n_vars: int, codes: np.ndarray, n_species: int, where: str
+    X: Any, n_vars: int, codes: np.ndarray, n_species: int, check: Callable[[Any], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum counts by species ``[n_species, n_vars]`` over sampled blocks; also the number of cells ``[n_species]``."""
     wanted = set()
@@ -105,7 +107,7 @@ def _sampled_counts(
     counts = np.zeros((n_species, n_vars))
     n_cells = np.zeros(n_species, dtype=np.int64)
     for rows, block in iter_blocks(X, _BLOCK_ROWS, blocks=sorted(wanted)):
-        check_counts(block, where=where)
+        check(block)
         for species in np.unique(codes[rows]):
             mine = codes[rows] == species
             counts[species] += np.asarray(block[mine].sum(axis=0)).ravel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from univerce._validate import check_in_memory
 
@@ -125,17 +125,38 @@ def finish(figure: Figure, axes: Any, *, own: bool, title: str | None, show: boo
     return axes
 
 
-def get_result(adata: ad.AnnData, key: str, *, made_by: str, needs: Iterable[str] = ()) -> Mapping[str, Any]:
-    """Read the result of an analysis from ``uns``; ``KeyError`` names the function to call first."""
+def get_result(
+    adata: ad.AnnData, key: str, *, made_by: str, needs: Iterable[str], returned: bool = False
+) -> Mapping[str, Any]:
+    """Read the result of an analysis from ``uns``; ``KeyError`` names its other results, or the function to call.
+
+    ``needs`` are parts that together only this analysis writes; ``"table.share"`` is a column of ``"table"``. With
+    ``returned`` the result is in a new AnnData.
+    """
+    import anndata as ad
+
     check_in_memory(adata)
-    found = adata.uns.get(key)
-    if not isinstance(found, Mapping) or not set(needs) <= set(found):
-        state = "does not exist" if found is None else f"is not a result of {made_by}"
-        raise KeyError(
-            f"adata.uns[{key!r}] {state}; its keys are: {', '.join(map(repr, adata.uns)) or 'none'}. "
-            f"Call {made_by} first, or pass key=."
-        )
-    return found
+    if not isinstance(adata, ad.AnnData):
+        modalities = getattr(adata, "mod", ())  # a method of a DataFrame
+        fix = " or ".join(f"mdata[{name!r}]" for name in modalities) if isinstance(modalities, Mapping) else ""
+        raise TypeError(f"An AnnData is needed, not {type(adata).__name__}" + (f"; pass {fix}." if fix else "."))
+    if _has(adata.uns.get(key), needs):
+        return cast("Mapping[str, Any]", adata.uns[key])
+    state = f"is not a result of {made_by}" if key in adata.uns else "does not exist"
+    others = [f"key={name!r}" for name, value in adata.uns.items() if _has(value, needs)]
+    fix = f"Pass {' or '.join(others)}, written by {made_by}" if others else f"Call {made_by} first"
+    raise KeyError(f"adata.uns[{key!r}] {state}. {fix}{', and plot the AnnData that it returns' if returned else ''}.")
+
+
+def _has(found: Any, needs: Iterable[str]) -> bool:
+    """Whether a result has all parts; a part of a mapping or column of a table follows a dot."""
+    for path in needs:
+        part = found
+        for name in path.split("."):
+            if not hasattr(part, "keys") or name not in part:
+                return False
+            part = part[name]
+    return True
 
 
 def wrap(labels: Iterable[object], width: int = 32) -> list[str]:

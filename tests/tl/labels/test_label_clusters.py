@@ -62,7 +62,7 @@ def test_a_divided_cluster_is_unknown_and_results_survive_a_file(query, tmp_path
 
 
 def test_missing_columns_are_named(query):
-    with pytest.raises(KeyError, match=r"Pass as key the key_added of uc\.tl\.transfer_labels"):
+    with pytest.raises(KeyError, match=f"Pass key='{KEY}'"):
         label_clusters(query, "type", groupby="cluster")
     with pytest.raises(KeyError, match="does not exist"):
         label_clusters(query, KEY, groupby="leiden")

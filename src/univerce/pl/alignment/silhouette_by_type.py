@@ -49,7 +49,7 @@ def silhouette_by_type(
     >>> uc.pl.silhouette_by_type(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("table", "summary"))
+    found = get_result(adata, key, made_by="uc.tl.silhouette_by_type", needs=("table.silhouette", "summary"))
     won = found["summary"].set_index("use_rep")["share_won"]
     table = found["table"].pivot(index="type", columns="use_rep", values="silhouette")[list(won.index)].dropna()
     with style():

@@ -57,6 +57,8 @@ def transfer_table(
 
     Raises
     ------
+    TypeError
+        If the scores are not tables.
     ValueError
         If the metric is not among the scores, or they are of several pairs without names.
 
@@ -72,6 +74,8 @@ def transfer_table(
     """
     if isinstance(scores, Mapping):
         scores = pd.concat([table.assign(pair=name) for name, table in scores.items()])
+    elif not isinstance(scores, pd.DataFrame):
+        raise TypeError(f"scores is a {type(scores).__name__}; pass the tables that uc.bench.run_transfer returns.")
     elif "pair" not in scores:
         if scores.duplicated(["method", "metric", "group", "seed"]).any():
             raise ValueError(

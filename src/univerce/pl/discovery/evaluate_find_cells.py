@@ -47,7 +47,7 @@ def evaluate_find_cells(
     >>> uc.pl.evaluate_find_cells(adata, show=False)
     <Axes: ...>
     """
-    scores = get_result(adata, key, made_by="uc.tl.evaluate_find_cells", needs=("table", "params"))["table"]
+    scores = get_result(adata, key, made_by="uc.tl.evaluate_find_cells", needs=("table.average_precision",))["table"]
     keys = list(dict.fromkeys(scores["use_rep"].astype(str)))
     table = scores.pivot(index="type", columns="use_rep", values="average_precision")[keys]
     chance = scores.drop_duplicates("type").set_index("type")["prevalence"]

@@ -49,7 +49,7 @@ def evaluate_ood_score(
     >>> uc.pl.evaluate_ood_score(adata, show=False)
     <Axes: ...>
     """
-    found = get_result(adata, key, made_by="uc.tl.evaluate_ood_score", needs=("table", "summary"))
+    found = get_result(adata, key, made_by="uc.tl.evaluate_ood_score", needs=("table.auroc", "summary"))
     means = found["summary"].set_index("use_rep")
     table = found["table"].pivot(index="type", columns="use_rep", values="auroc")[list(means.index)]
     names = {

@@ -64,7 +64,7 @@ def find_cells(
     >>> uc.pl.find_cells(adata, show=False)
     <Axes: ...>
     """
-    result = get_result(adata, key, made_by="uc.tl.find_cells", needs=("table", "scores", "params"))
+    result = get_result(adata, key, made_by="uc.tl.find_cells", needs=("table", "scores.false_positive_rate_high"))
     check_whole("n_top", n_top, 1)
     columns = {str(name): part for name, part in result["table"].groupby("by", sort=False, observed=True)}
     columns.pop("all", None)

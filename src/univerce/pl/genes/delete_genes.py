@@ -62,7 +62,7 @@ def delete_genes(
     >>> uc.pl.delete_genes(adata, show=False)
     <Axes: ...>
     """
-    result = get_result(adata, key, made_by="uc.tl.delete_genes", needs=("table", "params"))
+    result = get_result(adata, key, made_by="uc.tl.delete_genes", needs=("table.deletion", "params"))
     table = result["table"]
     known = [name for name in get_args(Value) if name in table]
     value = value or ("toward" if "toward" in known else "cosine_shift_expressing")

@@ -61,7 +61,9 @@ def gene_attribution(
     >>> uc.pl.gene_attribution(result, show=False)
     <Axes: ...>
     """
-    result = get_result(adata, key, made_by="uc.tl.gene_attribution", needs=("table", "params"))
+    result = get_result(
+        adata, key, made_by="uc.tl.gene_attribution", needs=("table.attribution", "params"), returned=True
+    )
     check_whole("n_genes", n_genes, 1)
     table = result["table"][result["table"]["n_cells"] > 0]
     tables = {str(name): part for name, part in table.groupby("group", sort=False, observed=True)}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._keys import UNKNOWN
+from univerce._keys import CELL_TYPE_TRANSFERRED, UNKNOWN
 from univerce.pl._figure import (
     BASELINE,
     CHANCE,
@@ -36,7 +36,7 @@ _HEIGHT = 85 * MM
 @document
 def label_transfer(
     adata: ad.AnnData,
-    key: str,
+    key: str = CELL_TYPE_TRANSFERRED,
     *,
     view: View = "both",
     title: str | None = None,
@@ -58,7 +58,7 @@ def label_transfer(
     adata
         Annotated data matrix, after :func:`univerce.tl.transfer_labels`.
     key
-        The ``key_added`` of that call, such as ``"cell_type_transferred"``.
+        The ``key_added`` of that call, by default ``f"{groupby}_transferred"``.
     view
         ``"reliability"``, ``"risk_coverage"``, or ``"both"`` side by side.
     %(title)s
@@ -86,7 +86,7 @@ def label_transfer(
     >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> uc.tl.transfer_labels(query, reference, groupby="cell_type", threshold={"accuracy": 0.9})
-    >>> axes = uc.pl.label_transfer(query, "cell_type_transferred", show=False)
+    >>> axes = uc.pl.label_transfer(query, show=False)
     >>> len(axes)
     2
     """

@@ -59,7 +59,7 @@ def lineage_colocalization(
     >>> uc.pl.lineage_colocalization(adata, show=False)
     <Axes: ...>
     """
-    scores = get_result(adata, key, made_by="uc.tl.lineage_colocalization", needs=("table", "types"))["table"]
+    scores = get_result(adata, key, made_by="uc.tl.lineage_colocalization", needs=("table", "types.lineage"))["table"]
     predicted = scores[["n"]].assign(
         hits=(scores["accuracy"] * scores["n"]).round(), share=scores["accuracy"], chance=scores["majority"],
         chance_low=np.nan, chance_high=np.nan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import anndata as ad
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce._validate import check_counts, get_layer, layer_name
+from univerce._validate import check_counts, counts_elsewhere, get_layer, layer_name
 from univerce.embeddings.groups import has_counts
 from univerce.io.blocks import read_all
 
@@ -24,7 +25,7 @@ def read_counts(adata: ad.AnnData, layer: str | None) -> sp.csr_matrix:
             "from the atlas by cell name."
         )
     X = read_all(get_layer(adata, layer))
-    check_counts(X, where=layer_name(layer))
+    check_counts(X, where=layer_name(layer), fix=partial(counts_elsewhere, adata, layer, raw=False))
     if repeated := adata.var_names[adata.var_names.duplicated()].unique()[:3].tolist():
         raise ValueError(f"var_names repeat, such as {repeated}. Call adata.var_names_make_unique() first.")
     return X

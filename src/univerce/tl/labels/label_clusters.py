@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
-from univerce._keys import UNKNOWN
+from univerce._keys import CELL_TYPE_TRANSFERRED, UNKNOWN
 from univerce._validate import check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.tl.labels._options import check_share
@@ -23,7 +23,7 @@ _FAR = 0.95
 @document
 def label_clusters(
     adata: ad.AnnData | MuData,
-    key: str,
+    key: str = CELL_TYPE_TRANSFERRED,
     *,
     groupby: str,
     min_agreement: float = 0.5,
@@ -42,7 +42,8 @@ def label_clusters(
     adata
         Cells with transferred labels and clusters.
     key
-        The ``key_added`` of :func:`univerce.tl.transfer_labels`, such as ``"cell_type_transferred"``.
+        The ``key_added`` of :func:`univerce.tl.transfer_labels`, by default ``f"{groupby}_transferred"`` with its
+        ``groupby``.
     groupby
         Column of ``obs`` with the clusters.
     min_agreement
@@ -79,7 +80,7 @@ def label_clusters(
     >>> uc.tl.uce_embed(adata)
     >>> query, reference = adata[::2].copy(), adata[1::2].copy()
     >>> uc.tl.transfer_labels(query, reference, groupby="cell_type")
-    >>> uc.tl.label_clusters(query, "cell_type_transferred", groupby="louvain")
+    >>> uc.tl.label_clusters(query, groupby="louvain")
     >>> table = uc.get.table(query, "cell_type_transferred_by_louvain")
     >>> list(table.columns)
     ['n_cells', 'label', 'best', 'second', 'agreement', 'margin', 'confidence', 'novelty']
@@ -89,9 +90,11 @@ def label_clusters(
     check_writable(adata, key_added)
     check_share("min_agreement", min_agreement, min_agreement)
     if f"{key}_best" not in adata.obs:
-        raise KeyError(
-            f"adata.obs[{key + '_best'!r}] does not exist. Pass as key the key_added of uc.tl.transfer_labels."
+        others = [name for name in adata.uns if f"{name}_best" in adata.obs]
+        fix = (
+            f"Pass {' or '.join(f'key={name!r}' for name in others)}" if others else "Call uc.tl.transfer_labels first"
         )
+        raise KeyError(f"adata.obs[{key + '_best'!r}] does not exist. {fix}.")
     clusters, best = get_labels(adata.obs, groupby), get_labels(adata.obs, f"{key}_best")
     known = (clusters.codes >= 0) & (best.codes >= 0)
     if not known.any():
