@@ -19,7 +19,11 @@ def main(run: Run) -> None:
 
 
 def _tried(run: Run, name: str, behavior: Behavior) -> tuple[str, str, str]:
-    with Server() as server, registered(run.scratch(), f"{server.url}/a", **behavior.options), patience(1.0) as waits:
+    with (
+        Server() as server,
+        registered(run.scratch(), f"{server.url}/a", **behavior.options),
+        patience(behavior.patience) as waits,
+    ):
         server.answers["/a"] = in_turn(behavior.answers())
         try:
             path = fetch(NAME)

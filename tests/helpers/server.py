@@ -163,10 +163,12 @@ class Behavior:
     """Seconds before each further request, those of ``Retry-After``; the others are 0 here."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of the asset."""
+    patience: float = 30.0
+    """Seconds that a download waits for the server."""
 
 
 TAG = [("ETag", "one")]
-SLOW = 3.0  # seconds, more than the timeout of a download here
+SHORT, SLOW = 0.4, 3.0  # seconds: the patience with a slow server, and what it takes
 
 
 def _after(seconds: float) -> list[tuple[str, str]]:
@@ -271,26 +273,29 @@ BEHAVIORS: dict[str, Behavior] = {
     ),
     "stops in the middle": Behavior(
         lambda: [answer(BODY[:1000], length=len(BODY), hang=SLOW)], "the connection broke 3 times, .*timed out",
-        ranges=(None,) * 3, waits=(0, 0),
+        ranges=(None,) * 3, waits=(0, 0), patience=SHORT,
     ),
     "stops in the middle once, and continues": Behavior(
         lambda: [answer(BODY[:1000], length=len(BODY), hang=SLOW, headers=TAG), ranged()],
-        ranges=(None, "bytes=1000-"), waits=(0,),
+        ranges=(None, "bytes=1000-"), waits=(0,), patience=SHORT,
     ),
     "sends a byte now and then": Behavior(
-        lambda: [dripping()], "the connection broke 3 times, .*bytes came in", ranges=(None,) * 3, waits=(0, 0)
+        lambda: [dripping()], "the connection broke 3 times, .*bytes came in", ranges=(None,) * 3, waits=(0, 0),
+        patience=SHORT,
     ),
-    "sends a byte now and then once": Behavior(lambda: [dripping(), answer()], ranges=(None, None), waits=(0,)),
+    "sends a byte now and then once": Behavior(
+        lambda: [dripping(), answer()], ranges=(None, None), waits=(0,), patience=SHORT
+    ),
     "sends its headers a byte now and then": Behavior(
         lambda: [slow_headers], "the connection broke 3 times, .*no whole answer within", ranges=(None,) * 3,
-        waits=(0, 0),
+        waits=(0, 0), patience=SHORT,
     ),
     "sends its headers a byte now and then once": Behavior(
-        lambda: [slow_headers, answer()], ranges=(None, None), waits=(0,)
+        lambda: [slow_headers, answer()], ranges=(None, None), waits=(0,), patience=SHORT
     ),
     "does not answer": Behavior(
         lambda: [lambda _: threading.Event().wait(SLOW)], "the connection broke 3 times, .*timed out",
-        ranges=(None,) * 3, waits=(0, 0),
+        ranges=(None,) * 3, waits=(0, 0), patience=SHORT,
     ),
 }  # fmt: skip
 

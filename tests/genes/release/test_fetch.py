@@ -75,7 +75,7 @@ def test_a_file_is_fetched_once_and_its_checksum_recorded(toy, cache):
 @pytest.mark.parametrize("behavior", BEHAVIORS.values(), ids=BEHAVIORS)
 def test_a_server_gives_the_file_or_an_error_that_says_why(server, tmp_path, behavior):
     server.answers["/a"] = in_turn(behavior.answers())
-    with registered(tmp_path / "cache", f"{server.url}/a", **behavior.options), patience(0.4) as waits:
+    with registered(tmp_path / "cache", f"{server.url}/a", **behavior.options), patience(behavior.patience) as waits:
         if behavior.refused:
             with pytest.raises(FetchError, match=behavior.refused) as error:
                 fetch(NAME)
