@@ -138,3 +138,30 @@ def test_counts_in_raw_are_named_where_they_are_read():
     adata.obs["found"] = np.arange(50) < 25
     with pytest.raises(ValueError, match=r"in adata\.raw: pass adata\.raw\.to_adata\(\)\."):
         uc.tl.marker_fold_changes(adata, groupby="phase")
+
+
+EMBEDDED = {
+    name: call
+    for name, call in (ONE | TWO).items()
+    if {"use_rep", "use_reps"} & {*inspect.signature(getattr(uc.tl, name)).parameters}
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_without_an_embedding_the_error_names_its_key_and_the_function_to_call(name):
+    parameters = inspect.signature(getattr(uc.tl, name)).parameters
+    default = (parameters.get("use_rep") or parameters["use_reps"]).default
+    assert default in ("X_uce", ("X_uce",))
+    data = cells()
+    del data.obsm["X_toy"]
+    with pytest.raises(KeyError, match=r"obsm\['X_toy'\] does not exist; .* uc\.tl\.uce_embed"):
+        EMBEDDED[name](data) if name in ONE else EMBEDDED[name](data, cells(1))
+
+
+def test_found_cells_are_read_by_the_key_of_find_cells():
+    for name in ("compare_groups", "marker_fold_changes"):
+        assert default_key(getattr(uc.tl, name), "found_key") == default_key(uc.tl.find_cells, "key_added")
+        data = cells()
+        del data.obs["found"]
+        with pytest.raises(KeyError, match=r"obs\['found'\] does not exist; .* uc\.tl\.find_cells"):
+            ONE[name](data)
