@@ -82,8 +82,8 @@ def group_means(blocks: Iterable[tuple[slice, Any]], groups: Groups) -> np.ndarr
     for rows, block in blocks:
         codes = groups.codes[rows]
         member = np.flatnonzero(codes >= 0)
-        collect = sp.csr_array((np.ones(len(member)), (codes[member], np.arange(len(member)))), (n_groups, len(member)))
-        part = collect @ block[member].astype(np.float64)
+        collect = sp.csr_array((np.ones(len(member)), (codes[member], member)), (n_groups, len(codes)))
+        part = collect @ block.astype(np.float64)
         sums = sums + (part.toarray() if sp.issparse(part) else part)
     return sums / groups.table["n_cells"].to_numpy()[:, None]
 
