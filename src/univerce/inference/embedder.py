@@ -28,7 +28,7 @@ logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
 """Rows that the reference pads and embeds together; empty ones, which it never sees, count too."""
-_ENCODE_ROWS = 256
+_ENCODE_ROWS = 128
 _N_CHROMOSOMES = 25  # of most cells; the length of their sentences sets the batch size
 # Messages of torch when memory runs out without an OutOfMemoryError: MPS, the CPU, a cuBLAS workspace.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
