@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from univerce.io.pipeline import n_threads
 
-try:
-    from isal import isal_zlib as zlib  # unpacks two to three times as fast
-except ImportError:
-    import zlib
+
+def _find_zlib() -> Any:
+    with suppress(ImportError):
+        return importlib.import_module("isal.isal_zlib")  # unpacks two to three times as fast
+    return importlib.import_module("zlib")
+
+
+zlib = _find_zlib()
 
 
 def read_span(array: Any, begin: int, end: int) -> np.ndarray:
