@@ -83,7 +83,7 @@ def test_a_job_that_got_slower_ends_the_comparison_and_is_named(tmp_path, monkey
     with pytest.raises(SystemExit, match=r"earlier speed: import univerce\.tl$"):
         paired.main(Run(None, tmp_path / "docs", tmp_path, {"base": "HEAD", "only": "import univerce.tl"}))
     row = (tmp_path / "docs" / "paired.md").read_text().splitlines()[-1]
-    assert row == "| import univerce.tl | 1 | 1.2 | 0.833 | 0.77-1.00 | 0.833 | 1 | 1 |"
+    assert row == "| import univerce.tl | 1 | 1.2 | 0.833 | 0.77-1.00 | 1 | 1 |"
 
 
 def test_transfers_name_labels_that_exist_and_share_types(test_data):
