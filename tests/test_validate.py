@@ -189,7 +189,7 @@ def test_a_generator_is_drawn_from_once():
 
 def _normalized(layers: dict[str, np.ndarray], raw: np.ndarray | None = None) -> ad.AnnData:
     rng = np.random.default_rng(0)
-    data = ad.AnnData(np.log1p(rng.random((300, 4), np.float32)), layers=layers)
+    data = ad.AnnData(np.log1p(rng.random((300, 4), np.float32)), layers=dict(layers))
     data.raw = None if raw is None else ad.AnnData(raw)
     return data
 
