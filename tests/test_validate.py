@@ -215,7 +215,8 @@ def test_the_matrices_that_may_be_counts_are_named_with_their_argument():
     in_raw = _normalized(others, raw=counts)
     assert counts_elsewhere(in_raw, None) == "Raw counts may be in adata.raw: pass layer='raw'."
     assert counts_elsewhere(in_raw, None, raw=False) == "Raw counts may be in adata.raw: pass adata.raw.to_adata()."
-    assert counts_elsewhere(_normalized(others, raw=np.log1p(counts)), "raw").startswith("No layer holds counts, nor")
+    found = counts_elsewhere(_normalized(others, raw=np.log1p(counts)), "raw")
+    assert found.startswith("No layer holds counts in the first 100 cells, nor does adata.raw: start from")
     in_x = ad.AnnData(counts, layers={"log": np.log1p(counts)})
     found = counts_elsewhere(in_x, "log", argument="baseline={{'layer': {!r}}}")
     assert found == "Raw counts may be in adata.X: pass baseline={'layer': 'X'}."

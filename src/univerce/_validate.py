@@ -205,7 +205,8 @@ def counts_elsewhere(adata: ad.AnnData, layer: str | None, *, raw: bool = True, 
     if adata.raw is not None and not (raw and "raw" in (layer, *adata.layers)) and _may_be_counts(sample.raw.X):
         found.append(("adata.raw", argument.format("raw") if raw else "adata.raw.to_adata()"))
     if not found:
-        return "No layer holds counts, nor does adata.raw: start from the data before normalization."
+        sampled = f"the first {_SAMPLED_CELLS} cells"
+        return f"No layer holds counts in {sampled}, nor does adata.raw: start from the data before normalization."
     places, arguments = zip(*found, strict=True)
     return f"Raw counts may be in {' and '.join(places)}: pass {' or '.join(arguments)}."
 

@@ -83,7 +83,7 @@ def read_network(model: Model, device: torch.device | str = "cpu", precision: st
     with reading(model.weights, "a safetensors file"), safe_open(model.weights, framework="pt") as kept:
         check_names(kept.keys(), shapes, model.weights)
         for name, shape in shapes.items():
-            # A mapping of its own, freed with the pages that were read: weights that are never used take no memory.
+            # Checking reads all pages. In a separate mapping they are freed, and weights without use take no memory.
             with safe_open(model.weights, framework="pt") as file:
                 weight = check_weight(file.get_tensor(name), name, shape, model.weights)
                 if name in low:
