@@ -15,7 +15,7 @@ from torch import nn
 
 from tests.helpers.reference import ReferenceUCE, generated_state, generated_tokens
 from univerce.model import UCE, UCEConfig
-from univerce.model.layers import Layer, sinusoids
+from univerce.model.layers import Layer, pack, sinusoids
 
 TINY = UCEConfig(
     token_dim=24, d_model=20, n_heads=5, d_hidden=36, n_layers=3, output_dim=18, decoder_dim=30, gene_dim=14,
@@ -162,6 +162,45 @@ def test_bfloat16_layers_keep_the_direction(four_layers, official):
     assert embedding.dtype == torch.float32
     assert (embedding.numpy() * expected).sum(axis=1).min() > 0.99
     assert np.abs(embedding.numpy() - expected).max() > 1e-6  # it did run in bfloat16
+
+
+@pytest.mark.skipif(
+    not torch.backends.cpu.get_cpu_capability().startswith("AVX512"), reason="weights are packed for AVX-512"
+)
+def test_packed_weights_are_the_same_numbers(four_layers):
+    network = copy.deepcopy(four_layers.fast)
+    for layer in network.transformer_encoder.layers:
+        for part in (layer.self_attn, layer.linear1, layer.linear2):
+            part.to(torch.bfloat16)
+    tokens = network.encode_tokens(four_layers.features)[four_layers.ids]
+    plain = {name: weight.clone() for name, weight in network.state_dict().items()}
+
+    def embed_with_gradient():
+        leaf = tokens.clone().requires_grad_()
+        with torch.enable_grad():
+            out = network.embed(leaf, four_layers.lengths)
+            return out, *torch.autograd.grad(out[:, 0].sum(), leaf)
+
+    def embed():
+        with torch.no_grad():
+            return network.embed(tokens, four_layers.lengths)
+
+    expected, with_gradient = embed(), embed_with_gradient()
+    pack(network)
+    pack(network)  # once more: another species
+    packed = {name for name, weight in network.named_parameters() if weight.is_mkldnn}
+    products = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+    assert packed == {f"transformer_encoder.layers.{i}.{name}" for i in range(3) for name in products}
+    assert all(torch.equal(network.get_parameter(name).to_dense(), plain[name]) for name in packed)
+    torch.testing.assert_close(embed(), expected, atol=2e-3, rtol=0)  # the order of the sums may differ
+    for found, wanted in zip(embed_with_gradient(), with_gradient, strict=True):
+        assert torch.equal(found, wanted), "gradients use the same products"
+
+
+def test_float32_weights_are_not_packed(four_layers):
+    network = copy.deepcopy(four_layers.fast)
+    pack(network)
+    assert not any(weight.is_mkldnn for weight in network.parameters())
 
 
 # Recorded outputs of the reference implementation

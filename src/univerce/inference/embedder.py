@@ -22,6 +22,7 @@ from univerce.inference.sentences import Sentences, max_sentence_length
 from univerce.inference.threads import threads_of_one_core
 from univerce.io.pipeline import Stages, ahead
 from univerce.model.checkpoint import read_network
+from univerce.model.layers import pack
 from univerce.model.network import UCE
 
 logger = logging.getLogger("univerce")
@@ -48,10 +49,11 @@ def load_embedders(inputs: Inputs) -> list[Embedder]:
 class Embedder:
     """A network with the tokens of one gene table; batches have the size of the settings.
 
-    ``official`` pads as the reference does.
+    ``official`` pads as the reference does. On the CPU, bfloat16 weights of the network are packed.
     """
 
     def __init__(self, network: UCE, table: ad.AnnData, *, official: bool = False) -> None:
+        pack(network)
         self.network, self.table, self.official = network, table, official
         self.device = next(network.parameters()).device
         self.batch_size = _batch_size(network, self.device)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 relu: Callable[[Tensor], Tensor] = partial(F.relu, inplace=True)
 
+_PACKED_FOR = 1024
+"""Tokens of a sentence that weights are packed for; others are as correct."""
+
 
 def sinusoids(config: Config) -> Tensor:
     """Position table ``[max_length, 1, d_model]``, base 10,000; even columns are sines, odd ones cosines.
@@ -44,6 +47,24 @@ class PositionTable(nn.Module):
         self.register_buffer("pe", sinusoids(config))
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``F.linear``, whose weights may be packed by :func:`pack`."""
+    if not weight.is_mkldnn:
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled():
+        return F.linear(x, weight.to_dense(), bias)
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weights may be packed."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Apply the layer."""
+        return linear(input, self.weight, self.bias)
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with fused input projection, computed by ``scaled_dot_product_attention``."""
 
@@ -54,7 +75,7 @@ class SelfAttention(nn.Module):
         self.dropout = config.dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * d, d))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * d))
-        self.out_proj = nn.Linear(d, d)
+        self.out_proj = Linear(d, d)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -65,7 +86,7 @@ class SelfAttention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         if cls_only:
             return self.out_proj(self._from_first(x, bias, dropout))
-        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         q, k, v = (t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for t in (q, k, v))
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.out_proj(out.transpose(1, 2).flatten(2))
@@ -94,8 +115,8 @@ class Layer(nn.Module):
         super().__init__()
         self.activation = activation
         self.self_attn = SelfAttention(config)
-        self.linear1 = nn.Linear(config.d_model, config.d_hidden)
-        self.linear2 = nn.Linear(config.d_hidden, config.d_model)
+        self.linear1 = Linear(config.d_model, config.d_hidden)
+        self.linear2 = Linear(config.d_hidden, config.d_model)
         self.norm1 = nn.LayerNorm(config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
         self.drop = nn.Dropout(config.dropout)
@@ -127,6 +148,22 @@ class Transformer(nn.Module):
             x = layer(x, bias)
         x = self.layers[-1](x, bias, cls_only=cls_only)
         return x[:, 0] if cls_only else x
+
+
+def pack(network: nn.Module) -> None:
+    """Store bfloat16 weights in the layout of the CPU's matrix products, which else convert them every time.
+
+    Packed weights cannot be saved. The last layer computes one position and is not packed.
+    """
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    if not on_cpu or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return
+    for layers in (m.layers[:-1] for m in network.modules() if isinstance(m, Transformer)):
+        for module in (m for layer in layers for m in layer.modules()):
+            for name, weight in module.named_parameters(recurse=False):
+                if weight.ndim == 2 and weight.dtype == torch.bfloat16 and not weight.is_mkldnn:
+                    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _PACKED_FOR)
+                    setattr(module, name, nn.Parameter(packed, requires_grad=False))
 
 
 def block(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
