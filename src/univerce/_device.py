@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
-from univerce._settings import DEVICES, settings
+from univerce._settings import DEVICES, logger, settings
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger("univerce")
 
 _process: int | None = None
 """The process that first used torch."""

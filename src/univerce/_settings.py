@@ -63,29 +63,30 @@ class _Shown(logging.Handler):
             sys.stderr.write(f"{self.format(record)}\n")
 
 
-_logger, _shown = logging.getLogger("univerce"), _Shown()
+logger = logging.getLogger("univerce")
+_shown = _Shown()
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     """Whether the code that logs shows such messages; the level of the logger is that of the most verbose thread."""
     lowest = VERBOSITIES[settings.verbosity]
-    if not lowest and _shown in _logger.handlers:
+    if not lowest and _shown in logger.handlers:
         lowest = logging.getLogger().level
     return record.levelno >= lowest
 
 
-_logger.addFilter(_is_wanted)
+logger.addFilter(_is_wanted)
 
 
 def _set_level(verbosity: str) -> None:
     """Let the logger pass what this process or a block in any thread shows."""
     wanted = {verbosity, *(block["verbosity"] for block in _running if "verbosity" in block)}
     most = max(wanted, key=list(VERBOSITIES).index)
-    _logger.setLevel(VERBOSITIES[most])
+    logger.setLevel(VERBOSITIES[most])
     if most in ("info", "hint", "debug"):
-        _logger.addHandler(_shown)
+        logger.addHandler(_shown)
     else:
-        _logger.removeHandler(_shown)
+        logger.removeHandler(_shown)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import scipy.sparse as sp
 from tqdm.auto import tqdm
 
 from univerce._keys import RECORDS
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import check_counts, counts_elsewhere, get_counts, layer_name
 from univerce._version import __version__
 from univerce.atlas._options import Options, Source, pick
@@ -33,7 +32,6 @@ from univerce.io.blocks import iter_blocks
 from univerce.model.find import find_model
 from univerce.tl.uce_embed import uce_embed
 
-logger = logging.getLogger("univerce")
 _BLOCK_ROWS = 4096
 
 

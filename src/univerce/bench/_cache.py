@@ -6,7 +6,6 @@ import ast
 import hashlib
 import inspect
 import json
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._settings import logger
 from univerce.bench._method import Method
 from univerce.bench._versions import versions
 from univerce.io.arrays import read_arrays, write_arrays
-
-logger = logging.getLogger("univerce")
 
 _SHARED = ("univerce.bench.methods.", "univerce.bench._expression")
 """Modules whose code is part of the key of the methods that import them."""

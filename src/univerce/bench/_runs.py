@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import anndata as ad
 import numpy as np
 from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
 from univerce.bench._method import Method
@@ -21,7 +20,6 @@ from univerce.bench._registry import find_method
 from univerce.bench._resources import measured
 from univerce.bench._result import Result
 
-logger = logging.getLogger("univerce")
 Chosen = TypeVar("Chosen")
 
 

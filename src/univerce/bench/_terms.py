@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from univerce._settings import logger
 from univerce.bench._bootstrap import counts_interval
 from univerce.bench._metrics import pairs_of
 from univerce.embeddings.labels import get_labels
 from univerce.tl.labels.hierarchy import hierarchical_scores, label_lines
 from univerce.tl.ontology.graph import as_ontology, match_terms
-
-logger = logging.getLogger("univerce")
 
 
 def stated_lines(obs: pd.DataFrame, groupby: str, types: np.ndarray) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._settings import logger
 from univerce._validate import check_counts, counts_elsewhere, get_layer, layer_name
 from univerce.embeddings.cells import Cells
 from univerce.io.blocks import iter_blocks
@@ -22,8 +22,6 @@ LOGNORM = "lognorm"
 
 _BLOCK_ROWS = 4096
 _TARGET_SUM = 1e4
-
-logger = logging.getLogger("univerce")
 
 
 @dataclass(frozen=True, eq=False)

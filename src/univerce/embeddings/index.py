@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from univerce._settings import logger
 from univerce._validate import as_path
 from univerce.embeddings._codes import compress, known_rows, sample_rows
 from univerce.embeddings.cells import Cells
@@ -24,7 +24,6 @@ from univerce.io.ondisk import OnDisk
 from univerce.io.seal import is_intact, seal
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows, map_rows
 
-logger = logging.getLogger("univerce")
 IndexKind = Literal["ivf", "hnsw", "compressed"]
 
 _ROWS_PER_LIST = 64  # train each list of an inverted file

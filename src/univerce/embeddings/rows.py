@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
+from univerce._settings import logger
 from univerce.embeddings.cells import Cells
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
-
-logger = logging.getLogger("univerce")
 
 _SEED = 20240101
 

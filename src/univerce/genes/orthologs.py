@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import anndata as ad
@@ -10,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from univerce._errors import reading
+from univerce._settings import logger
 from univerce._validate import as_path
 from univerce.genes.lookup import map_names
 from univerce.genes.spellings import clean_names, stable_id
 from univerce.genes.table import gene_table_info, make_table, validate_table
 from univerce.io.text import open_text
 
-logger = logging.getLogger("univerce")
 _SHARED = ("special_features", "chromosome_names", "chromosome_codes", "chromosome_features")
 
 

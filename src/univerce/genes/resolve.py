@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce._settings import HINT
+from univerce._settings import HINT, logger
 from univerce._validate import check_counts, counts_elsewhere, get_column, get_counts, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
@@ -22,8 +21,6 @@ from univerce.genes.load import load_table
 from univerce.genes.lookup import map_columns
 from univerce.genes.spellings import clean_names, genome_species, split_genome, stable_id
 from univerce.io.blocks import iter_blocks, n_blocks
-
-logger = logging.getLogger("univerce")
 
 # Columns of var that often hold gene names, for variables that var_names do not name.
 GENE_COLUMNS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 from scipy import sparse
 
 from univerce._keys import UCE_SENTENCES
+from univerce._settings import logger
 from univerce.inference.block import read_groups
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentences import Sentences, cell_keys, tokenize
 from univerce.io.pipeline import Stages
-
-logger = logging.getLogger("univerce")
 
 
 @dataclass(frozen=True)

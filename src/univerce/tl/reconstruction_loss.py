@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from univerce._docs import document
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
 from univerce.inference.inputs import resolve_inputs
@@ -19,8 +18,6 @@ from univerce.inference.inputs import resolve_inputs
 if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
-
-logger = logging.getLogger("univerce")
 
 
 @document

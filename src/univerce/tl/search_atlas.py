@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_path, as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
@@ -34,7 +33,6 @@ from univerce.io.workers import blocks_of_rows, find_client
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 Method = Literal["exact", "ivf", "hnsw", "compressed"]
 _SAMPLE = 256
 _CLOSE = 0.05  # of the distance to the last neighbor: rounding to float16 is less

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pandas as pd
 from univerce._device import choose_device
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import HINT
+from univerce._settings import HINT, logger
 from univerce._validate import check_key, check_writable, get_modality
 from univerce.embeddings.space import space_column
 from univerce.genes.species_of import SpeciesLike
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 PADDINGS = ("masked", "official")
 
 

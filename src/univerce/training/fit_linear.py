@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
 from univerce.model.directory import Model
@@ -20,8 +19,6 @@ from univerce.training.axes import noise_adjusted_axes, scatter
 from univerce.training.decoder import fit_decoder
 from univerce.training.measured_cells import GeneStatistics, MeasuredCells, bags, named_genes
 from univerce.training.training_set import TrainingSet
-
-logger = logging.getLogger("univerce")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from univerce._settings import logger
 from univerce.io.atomic import replacing
 from univerce.model.network import UCE
 from univerce.training.corpus import Batch, Corpus
@@ -19,8 +19,6 @@ from univerce.training.objective import forward, targets
 
 if TYPE_CHECKING:
     from univerce.training.config import PretrainConfig
-
-logger = logging.getLogger("univerce")
 
 MAX_COSINE, MIN_RANK = 0.95, 3.0
 """Beyond these a warning says that the embedding collapses."""

@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._settings import logger
 from univerce.bench._expression import batch_names, log_normalized, variable_genes
-
-logger = logging.getLogger("univerce")
 
 LATENT = {"n_latent": 30, "n_layers": 2, "gene_likelihood": "nb"}
 """Parameters that the authors of scvi-tools use for integration."""

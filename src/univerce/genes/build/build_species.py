@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import shutil
 import warnings
@@ -17,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._errors import FileError
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_path, check_whole
 from univerce.genes.build.annotation import special_tokens, text_chromosome_tokens
 from univerce.genes.build.check_species import check_species
@@ -35,7 +34,6 @@ from univerce.genes.species import SPECIES, find_species
 from univerce.genes.table import gene_table_info, make_table, read_table, write_around, write_table
 from univerce.io.atomic import replacing
 
-logger = logging.getLogger("univerce")
 _KEY = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _DTYPES = ("float16", "float32")
 MAX_CHROMOSOMES = 255

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from univerce._settings import logger
 from univerce.genes.release.ensembl import bundled_annotation, ensembl_ids
 from univerce.genes.release.sentence_ids import SentenceIds
 from univerce.genes.release.vocabulary import read_vocabulary
@@ -19,8 +19,6 @@ from univerce.io.atomic import replacing
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-logger = logging.getLogger("univerce")
 
 _BLOCK = 64  # rows of the token table in memory at a time: 1 MB
 _SAMPLED_ROWS = 64

@@ -5,17 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import os
 from functools import lru_cache
 from pathlib import Path
 
 from univerce._errors import FileError
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce.io.atomic import locked, write_whole
 from univerce.io.text import read_json
-
-logger = logging.getLogger("univerce")
 
 _CHECKSUMS = "checksums.json"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_path
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.ensembl import bundled_annotation, ensembl_ids
@@ -31,8 +30,6 @@ from univerce.io.atomic import replacing, scratch
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-logger = logging.getLogger("univerce")
 
 CHROM_TOKEN_OFFSET = 143574
 CHROM_SEED = 23

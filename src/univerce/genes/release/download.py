@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce.genes.release import retry
 from univerce.genes.release.content import describe, find_problem, is_cut_off, wrong_size
 from univerce.genes.release.registry import Asset
@@ -20,8 +19,6 @@ from univerce.io.atomic import put
 
 if TYPE_CHECKING:
     from requests import Response
-
-logger = logging.getLogger("univerce")
 
 _TIMEOUT = 30.0  # seconds without a byte, or without a chunk; headers have twice as long
 _CHUNK = 2**16  # bytes; less is no progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce.genes.release.checksums import check_digest, read_checksums
 from univerce.genes.release.content import find_problem
 from univerce.genes.release.download import FetchError, Part
@@ -18,8 +17,6 @@ from univerce.genes.release.hub import fetch_hub_file, find_hub_file, is_offline
 from univerce.genes.release.registry import ASSETS, FIGSHARE_FILES, Asset, HubFile, asset_urls, get_asset
 from univerce.genes.release.retry import within
 from univerce.io.atomic import locked
-
-logger = logging.getLogger("univerce")
 
 
 def fetch(name: str) -> Path:

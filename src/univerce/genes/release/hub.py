@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import time
@@ -14,7 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce.genes.release import retry
 from univerce.genes.release.checksums import file_sha256, read_checksums, record_checksum
 from univerce.genes.release.content import describe
@@ -23,8 +22,6 @@ from univerce.io.atomic import full_disk, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-logger = logging.getLogger("univerce")
 
 T = TypeVar("T")
 _PREFIX = "hf://"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from univerce._settings import logger
 from univerce.genes.release.convert import convert_tables
 from univerce.genes.release.download import FetchError
 from univerce.genes.release.fetch import fetch, is_cached, require
@@ -14,8 +14,6 @@ from univerce.genes.release.registry import RELEASED_MODELS, RELEASED_SPECIES, l
 from univerce.genes.release.source import Source
 from univerce.genes.release.tensors import TABLES, open_tensors
 from univerce.io.atomic import locked
-
-logger = logging.getLogger("univerce")
 
 _ARCHIVE = "protein_embeddings.tar.gz"
 _POSITIONS = ("species_chrom.csv", "species_offsets.pkl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from univerce._errors import FileError
+from univerce._settings import logger
 from univerce.genes.species import find_species
 from univerce.io.text import read_json, whole_numbers
-
-logger = logging.getLogger("univerce")
 
 _COLUMNS = {"protein_embedding_id": "token", "chromosome_id": "chromosome_code", "location": "start"}
 

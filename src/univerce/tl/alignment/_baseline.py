@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anndata as ad
 import numpy as np
 
+from univerce._settings import logger
 from univerce.embeddings.groups import LOGNORM, Groups, has_counts, lognorm_means, shared_genes
 
-logger = logging.getLogger("univerce")
 _FEW_GENES = 0.1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._keys import X_UCE
+from univerce._settings import logger
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.labels import get_labels
@@ -19,8 +19,6 @@ from univerce.embeddings.ranks import check_metric
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-logger = logging.getLogger("univerce")
 
 
 @document

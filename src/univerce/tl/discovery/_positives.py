@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._settings import logger
 from univerce._validate import as_seed
 from univerce.embeddings.cells import BLOCK_ROWS, Cells
 from univerce.embeddings.labels import given_labels
@@ -21,7 +21,6 @@ from univerce.tl.discovery._thresholds import shift_prior
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.labels.reference import choose_cells
 
-logger = logging.getLogger("univerce")
 POSITIVE, NEGATIVE = "positive", "negative"
 FIT_OPTIONS: dict[str, Any] = {"batch_key": None, "max_cells": 5000, "n_folds": 5, "rng": 0}
 _LABEL, _BATCH = "label", "batch"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
+from univerce._settings import logger
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels, given_labels
 from univerce.tl.discovery._comparison import PAIRED, choose_design, compare
@@ -22,7 +22,6 @@ from univerce.tl.discovery._ranked import rank_genes
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 _ROUNDING = 1e-9
 
 

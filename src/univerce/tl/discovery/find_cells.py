@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
@@ -33,7 +32,6 @@ from univerce.tl.labels.label_classifier import iter_proba
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 _ABUNDANCE = ("data_set", "tissue")
 ALL = "all"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._docs import document
+from univerce._settings import logger
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.tl.discovery._comparison import compare
@@ -20,7 +20,6 @@ from univerce.tl.discovery._ranked import rank_genes
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 OK = "ok"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from univerce._docs import document
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import check_writable, get_modality
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
@@ -23,8 +22,6 @@ from univerce.tl.genes._direction import as_direction, check_direction, labels_o
 
 if TYPE_CHECKING:
     from mudata import MuData
-
-logger = logging.getLogger("univerce")
 
 
 @document

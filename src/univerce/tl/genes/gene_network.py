@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._settings import logger
 from univerce._validate import check_whole, get_modality
 from univerce.genes.load import BUNDLED_MODEL, BUNDLED_SENTENCES, available_species, load_table
 from univerce.genes.lookup import map_names
@@ -23,7 +23,6 @@ from univerce.tl.genes._genes import describe_genes, find_rows
 if TYPE_CHECKING:
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 _BLOCK = 1024
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -10,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.rows import fingerprints
 from univerce.io.workers import map_rows
@@ -18,7 +17,6 @@ from univerce.tl.labels._prepare import Prepared
 from univerce.tl.labels._rules import Decision
 from univerce.tl.labels.novelty import Novelty
 
-logger = logging.getLogger("univerce")
 Rule = Callable[[np.ndarray, np.ndarray], Decision]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from univerce._settings import logger
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import TUNED_ON, Classifier, Neighbors
 from univerce.inference.subsample import shuffled_rows
@@ -19,7 +19,6 @@ from univerce.tl.labels.prior import Prior, estimate_shares, fitted_shares, log_
 if TYPE_CHECKING:
     from univerce.tl.labels.label_classifier import LabelClassifier
 
-logger = logging.getLogger("univerce")
 _ESTIMATED_ON = 20_000
 
 

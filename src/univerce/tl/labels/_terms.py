@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from univerce._settings import logger
 from univerce.tl.labels._ancestors import Ancestors, find_ancestors
 from univerce.tl.ontology.graph import match_terms, resolve_terms
 from univerce.tl.ontology.terms import stated_terms
@@ -16,7 +16,6 @@ from univerce.tl.ontology.terms import stated_terms
 if TYPE_CHECKING:
     import networkx as nx
 
-logger = logging.getLogger("univerce")
 _ID = re.compile(r"[A-Za-z]+:\w+")
 
 

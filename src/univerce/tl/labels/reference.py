@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._settings import logger
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.labels import label_names
 from univerce.inference.subsample import shuffled_rows
 from univerce.tl.ontology.terms import stated_terms
 
-logger = logging.getLogger("univerce")
 _NO_BATCH = "\0missing"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import logger, settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import Logistic
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
     import networkx as nx
     from mudata import MuData
-
-logger = logging.getLogger("univerce")
 
 
 @document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._keys import UNKNOWN
+from univerce._settings import logger
 from univerce._validate import check_writable, get_modality
 from univerce.embeddings.labels import get_labels
 from univerce.io.cell_ontology import CELL_ONTOLOGY
@@ -20,8 +20,6 @@ from univerce.tl.ontology.graph import as_ontology, describe, match_terms
 if TYPE_CHECKING:
     import networkx as nx
     from mudata import MuData
-
-logger = logging.getLogger("univerce")
 
 
 @document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._keys import X_UCE
+from univerce._settings import logger
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.ranks import check_metric
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import networkx as nx
     from mudata import MuData
 
-logger = logging.getLogger("univerce")
 _N_BOOTSTRAP = 1000
 
 

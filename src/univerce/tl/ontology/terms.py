@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from univerce._settings import logger
 from univerce.embeddings.labels import get_labels, label_names
 from univerce.tl.ontology.graph import depths, resolve_terms
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from univerce.embeddings.groups import Groups
-
-logger = logging.getLogger("univerce")
 
 
 def stated_terms(ids: Mapping[str, str] | pd.Series) -> dict[str, str]:
