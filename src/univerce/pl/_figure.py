@@ -5,16 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
+
+import anndata as ad
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, to_hex
+from matplotlib.figure import Figure
 
 from univerce._validate import check_in_memory
-
-if TYPE_CHECKING:
-    import anndata as ad
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 MM: Final = 1 / 25.4  # a millimeter in inches
 SINGLE: Final = 85 * MM  # width of one column of a journal
@@ -62,8 +63,6 @@ _STYLE: Final[dict[Any, Any]] = {
 
 def style() -> AbstractContextManager[None]:
     """Style of the figures within a ``with`` block."""
-    import matplotlib as mpl
-
     return mpl.rc_context(_STYLE)
 
 
@@ -119,8 +118,6 @@ def finish(figure: Figure, axes: Any, *, own: bool, title: str | None, show: boo
         plt.show()
         return None
     if isinstance(axes, list):
-        import numpy as np
-
         return axes[0] if len(axes) == 1 else np.array(axes)
     return axes
 
@@ -133,8 +130,6 @@ def get_result(
     ``needs`` are parts that together only this analysis writes; ``"table.share"`` is a column of ``"table"``. With
     ``returned`` the result is in a new AnnData.
     """
-    import anndata as ad
-
     check_in_memory(adata)
     if not isinstance(adata, ad.AnnData):
         modalities = getattr(adata, "mod", ())  # a method of a DataFrame
@@ -171,9 +166,7 @@ def category_colors(
 
     ``palette`` is the name of a color map, colors in the order of the categories, or a mapping from them.
     """
-    import matplotlib as mpl
     import scanpy as sc
-    from matplotlib.colors import to_hex
 
     n = len(names)
     if isinstance(palette, Mapping):
@@ -211,6 +204,4 @@ def text_color(background: Sequence[float]) -> str:
 
 def get_cmap(cmap: str | Colormap | None, default: str) -> Colormap:
     """Color map of a name, or the default; ``ValueError`` for an unknown name."""
-    import matplotlib as mpl
-
     return mpl.colormaps.get_cmap(default if cmap is None else cmap)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from univerce.pl._figure import DOUBLE, MM, SINGLE, wrap
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _FEW, _MANY = 12, 25  # labels that may take several lines, that have the usual size
 _SHORT, _LONG = 32, 72  # characters of a line
@@ -142,8 +142,6 @@ def add_colorbar(ax: Axes, image: Any, label: str, grid: Grid, **options: Any) -
 
 def mark(label: str, **look: Any) -> Any:
     """Entry of a legend for a mark."""
-    from matplotlib.lines import Line2D
-
     return Line2D([], [], label=label, **({"linestyle": "none"} | look))
 
 

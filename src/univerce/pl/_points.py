@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from univerce.pl._figure import BASELINE, MARKERS, MM, PALETTE
 from univerce.pl._parts import Labels, add_legend, fit_labels, named, row_width, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _ROW, _AROUND, _ENTRY = 3.4 * MM, 16 * MM, 3.6 * MM
 

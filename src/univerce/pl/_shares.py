@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from univerce.pl._figure import BASELINE, MATCH, MM
 from univerce.pl._parts import Labels, add_legend, fit_labels, mark, row_width, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _AROUND = 26 * MM
 
@@ -52,8 +51,6 @@ def draw_shares(ax: Axes, series: Sequence[Series], names: Sequence[str], *, lab
 
     Each of ``names`` has a bar of every series. ``chance`` is the entry in the legend.
     """
-    from matplotlib.patches import Patch
-
     labels = _labels(series, names)
     height = 0.8 / len(series)
     for i, (_, table, color) in enumerate(series):

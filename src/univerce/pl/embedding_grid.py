@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce._validate import check_in_memory
 from univerce.pl._figure import DOUBLE, MM, SEQUENTIAL, SINGLE, column_colors, finish, get_cmap, style, wrap
 from univerce.pl._parts import mark, shorten
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 _SIDE, _WRAP = 42 * MM, 26  # width of a legend at the side, and characters of its lines
 _LINE, _CHARACTER, _HANDLE = 2.8 * MM, 1.02 * MM, 5 * MM  # of a legend

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from univerce.pl._figure import MATCH, MISMATCH, MM
 from univerce.pl._parts import add_colorbar, add_legend, fit_grid, mark, set_columns, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
 
 _CELL = 4.6 * MM
 _MARKS: dict[str, dict[str, Any]] = {
@@ -33,9 +32,6 @@ def heatmap_size(pairs: pd.DataFrame) -> tuple[float, float]:
 
 def draw_heatmap(ax: Axes, pairs: pd.DataFrame, name: str, cmap: str | Colormap | None) -> None:
     """Draw the pairs of one representation, named ``name``."""
-    import matplotlib as mpl
-    from matplotlib.colors import LinearSegmentedColormap
-
     distance = pairs.pivot_table("distance", "query", "reference", aggfunc="mean", observed=True)
     rows, columns, n_shared = _order(distance)
     grays = LinearSegmentedColormap.from_list("near", ["#8C8C8C", "#FFFFFF"])

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import DOUBLE, finish, get_axes, get_result, style
 from univerce.pl._shares import Series, by_representation, draw_shares, shares_size
 from univerce.pl.alignment._heatmap import draw_heatmap, heatmap_size
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 View = Literal["both", "types", "scores"]
 _AMONG = {"either": "of both data sets", "cross": "of the reference"}

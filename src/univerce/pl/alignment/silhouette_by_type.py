@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anndata as ad
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import CHANCE, finish, get_axes, get_result, style
 from univerce.pl._points import draw_points, points_size
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @document

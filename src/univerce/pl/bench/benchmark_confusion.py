@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anndata as ad
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style, text_color, wrap
 from univerce.pl._parts import add_colorbar, fit_grid, set_columns, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 _CELL, _NARROW = 5 * MM, 3.5 * MM  # numbers do not fit narrow cells
 _TITLE = 1.45 * MM  # width of a character of the title

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import (
@@ -26,11 +29,6 @@ from univerce.pl._figure import (
 )
 from univerce.pl._parts import fit_labels, mark
 from univerce.pl.bench._benchmark import is_control, marked, means_over_seeds, ranked, trained_on
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 COLUMNS: Final = {
     "bio conservation": ("Isolated labels", "KMeans NMI", "KMeans ARI", "Silhouette label", "cLISI"),

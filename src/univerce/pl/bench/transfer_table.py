@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from univerce._docs import document
 from univerce.pl._figure import BASELINE, DOUBLE, MM, SEQUENTIAL, finish, get_axes, get_cmap, style, text_color, wrap
 from univerce.pl._parts import fit_labels
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 _COLUMN, _LEFT, _AROUND, _LINE = 22 * MM, 55 * MM, 26 * MM, 4 * MM
 _FEW: dict[str, Any] = {"least": 5.2 * MM, "width": 44}  # rows
@@ -91,8 +90,6 @@ def transfer_table(
     below = [] if published is None else list(published.itertuples(index=False))
     n_rows = len(wide) + len(below) + (1.2 if below else 0)
     with style():
-        from matplotlib.patches import Rectangle
-
         colors = get_cmap(cmap, SEQUENTIAL)
         labels = fit_labels([*wide.index, *(row.data for row in below)], **_MANY if n_rows > 25 else _FEW)
         width = DOUBLE if below else min(DOUBLE, _LEFT + wide.shape[1] * _COLUMN)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce._validate import check_whole
@@ -26,10 +28,6 @@ from univerce.pl._figure import (
     wrap,
 )
 from univerce.pl._parts import add_legend, fit_labels, mark, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 View = Literal["both", "donors", "genes"]
 _ROW, _ENTRY, _AROUND = 4.2 * MM, 3 * MM, 24 * MM

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import BASELINE, CHANCE, DOUBLE, MATCH, MM, finish, get_panels, get_result, style, wrap
 from univerce.pl._parts import fit_labels, row_width, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _ROW, _AROUND = 3.6 * MM, 27 * MM
 _MIN_ROWS = 3

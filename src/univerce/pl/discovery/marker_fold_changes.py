@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import CHANCE, DIVERGING, MM, finish, get_axes, get_cmap, get_result, style
 from univerce.pl._parts import add_colorbar, add_legend, fit_grid, mark, set_columns, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 _CELL = 4.2 * MM
 _SIGNIFICANT = 0.05

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import anndata as ad
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import BASELINE, MATCH, SINGLE, finish, get_axes, get_result, style
 from univerce.pl._parts import add_legend
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @document

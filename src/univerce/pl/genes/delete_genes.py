@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import anndata as ad
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import DIVERGING, MM, SEQUENTIAL, finish, get_axes, get_cmap, get_result, style
 from univerce.pl._parts import add_colorbar, add_legend, fit_grid, set_columns, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
 
 Value = Literal["cosine_shift_expressing", "cosine_shift", "euclidean_shift", "toward"]
 _CELL = 4.2 * MM

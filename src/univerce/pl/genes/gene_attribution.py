@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from univerce._docs import document
 from univerce._validate import check_whole
 from univerce.pl._figure import DOUBLE, MATCH, MISMATCH, MM, SINGLE, finish, get_panels, get_result, style, wrap
 from univerce.pl._parts import fit_labels, mark, set_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _ROW, _AROUND, _LEGEND, _LINE = 3.2 * MM, 17 * MM, 13 * MM, 3.2 * MM
 
@@ -93,8 +91,6 @@ def gene_attribution(
 
 def _add_legend(where: Figure | Axes, toward: str) -> None:
     """Say what bars and lines are, below the panels."""
-    from matplotlib.patches import Patch
-
     handles = [
         Patch(color=MATCH, label=toward),
         Patch(color=MISMATCH, label="away from it"),

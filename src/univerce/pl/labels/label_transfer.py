@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce._keys import CELL_TYPE_TRANSFERRED, UNKNOWN
@@ -24,10 +26,6 @@ from univerce.pl._figure import (
     new_figure,
     style,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 View = Literal["both", "reliability", "risk_coverage"]
 _HEIGHT = 85 * MM

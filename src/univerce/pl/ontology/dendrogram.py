@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import anndata as ad
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from univerce._docs import document
 from univerce.pl._figure import CHANCE, MATCH, MM, category_colors, finish, get_panels, get_result, style, wrap
 from univerce.pl._parts import Labels, fit_labels, mark, row_width
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _VIEWS = ("both", "tree", "ari")
 _LINE = 2.9 * MM
