@@ -24,15 +24,8 @@ _CUDA_LIVE = 16
 def choose_device(device: str | None = None) -> torch.device:
     """The torch device of ``settings.device``; ``"auto"`` prefers CUDA, then MPS, then the CPU.
 
-    Parameters
-    ----------
-    device
-        Overrides the setting unless it is ``None`` or ``"auto"``.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or not available.
+    ``device`` overrides the setting unless it is ``None`` or ``"auto"``. ``ValueError`` if it is unknown or not
+    available.
     """
     import torch
 
@@ -86,14 +79,7 @@ def choose_precision(device: torch.device, d_model: int) -> str:
 def choose_batch_size(device: torch.device, d_model: int, length: int, precision: str = "float32") -> int:
     """``settings.batch_size``; ``"auto"`` fits the CPU's caches, or keeps a GPU busy in half of its free memory.
 
-    Parameters
-    ----------
-    device, precision
-        Of the network.
-    d_model
-        Width of the network.
-    length
-        Tokens in the longest sentence.
+    ``length`` is the number of tokens in the longest sentence, ``d_model`` the width of the network.
     """
     if settings.batch_size != "auto":
         return int(settings.batch_size)

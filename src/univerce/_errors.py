@@ -36,16 +36,8 @@ def reading(path: Path | str | None, kind: str, *, parts: bool = False) -> Itera
 
     A damaged file fails in as many ways as there are lines in its reader, up to ``RecursionError`` and ``MemoryError``.
     Errors of the system, such as missing permissions, and of missing packages stay. So do all errors of a matrix in
-    memory, whose ``path`` is ``None``.
-
-    Parameters
-    ----------
-    path
-        The file.
-    kind
-        What it should be, such as ``"a gene table"``.
-    parts
-        Whether a file that is missing is damage: a part of a directory that exists.
+    memory, whose ``path`` is ``None``. ``kind`` is what the file should be, such as ``"a gene table"``; with ``parts``
+    a missing file is damage, too: that of a directory that exists.
     """
     try:
         yield

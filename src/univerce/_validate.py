@@ -40,16 +40,10 @@ def check_in_memory(data: Any) -> None:
 
 
 def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
-    """Get the AnnData of ``data`` and ``mod``.
+    """Get the AnnData of ``data`` and ``mod``; ``TypeError`` if ``data`` is neither an AnnData nor a MuData.
 
-    Raises
-    ------
-    ValueError
-        If ``mod`` is missing for a MuData (the message lists the modalities) or given for an AnnData.
-    KeyError
-        If the MuData has no such modality.
-    TypeError
-        If ``data`` is neither.
+    ``ValueError`` if ``mod`` is missing for a MuData or given for an AnnData, ``KeyError`` if there is no such
+    modality.
     """
     import anndata as ad
 
@@ -73,14 +67,7 @@ def get_modality(data: Any, mod: str | None = None) -> ad.AnnData:
 def get_modalities(mod: str | None, *data: Any) -> Any:
     """Replace each MuData by its modality; anything else, such as a path of a reference, stays.
 
-    Raises
-    ------
-    TypeError
-        If the first of several is a path.
-    ValueError
-        If ``mod`` is missing for a MuData, or given without one.
-    KeyError
-        If a MuData has no such modality.
+    ``TypeError`` if the first of several is a path, otherwise errors as of :func:`get_modality`.
     """
     if len(data) > 1:
         check_in_memory(data[0])
@@ -141,12 +128,7 @@ def get_column(frame: pd.DataFrame, key: Any, *, name: str) -> pd.Series:
 def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     """Get ``adata.X`` for ``None`` and ``"X"``, otherwise the layer.
 
-    Raises
-    ------
-    KeyError
-        If the layer does not exist; the message lists the layers.
-    ValueError
-        If ``adata.X`` is empty.
+    ``KeyError`` lists the layers if it does not exist, ``ValueError`` if ``adata.X`` is empty.
     """
     layers = [name for name in adata.layers if name is not None]  # anndata 0.13 lists X under the key None
     available = ", ".join(map(repr, layers)) or "none"
@@ -168,12 +150,7 @@ def get_counts(adata: ad.AnnData, layer: str | None = None) -> tuple[Any, pd.Dat
     """Get a matrix of counts for :func:`univerce.io.blocks.iter_blocks` and ``var`` of its columns.
 
     ``"raw"`` is ``adata.raw``, unless a layer has that name. A view of a file stands for its own ``X``, which would be
-    read whole.
-
-    Raises
-    ------
-    KeyError, ValueError
-        As :func:`get_layer`.
+    read whole. Errors are those of :func:`get_layer`.
     """
     if layer == "raw" and "raw" not in adata.layers:
         if adata.raw is None:
@@ -222,21 +199,10 @@ def _may_be_counts(matrix: Any) -> bool:
 
 
 def check_counts(block: Any, *, where: str, fix: Callable[[], str] = lambda: _FIX_COUNTS) -> None:
-    """Check that a block of rows holds counts: non-negative integers of any type.
+    """Check that a block ``[n_rows, n_vars]``, sparse or dense, holds counts: non-negative integers of any type.
 
-    Parameters
-    ----------
-    block
-        ``[n_rows, n_vars]``, a scipy sparse matrix or a numpy array.
-    where
-        Source of the block, for the message.
-    fix
-        Says what to do, if the block does not hold counts.
-
-    Raises
-    ------
-    ValueError
-        If a value is missing, infinite, negative or fractional; the message states the likely cause and the fix.
+    ``ValueError`` if a value is missing, infinite, negative or fractional. The message states the source of the block
+    (``where``), the likely cause, and what to do (``fix``).
     """
     values = np.asarray(getattr(block, "data", block) if hasattr(block, "indptr") else block).ravel()
     if values.size == 0 or values.dtype.kind in "bu":
@@ -292,12 +258,7 @@ def check_whole(name: str, value: Any, least: int, *, allow: tuple[Any, ...] = (
 def as_seed(rng: Any) -> int:
     """Get a seed from 0 to 2**63 - 1 from a seed or a numpy Generator, which is drawn from once.
 
-    Raises
-    ------
-    TypeError
-        If ``rng`` is neither. ``None`` is refused: the result could not be reproduced.
-    ValueError
-        If a seed is negative or too large.
+    ``TypeError`` if ``rng`` is neither (``None`` could not be reproduced), ``ValueError`` if a seed is out of range.
     """
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(_MAX_SEED, endpoint=True))

@@ -50,12 +50,7 @@ FILES: Mapping[str, Asset] = MappingProxyType(
 def retrieve(name: str) -> Path:
     """Return the path of a file in ``<cache_dir>/datasets``; download it if it is not there, or damaged.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the file is not there and ``settings.offline`` is set.
-    FetchError
-        An ``OSError``, if no source serves it. The message quotes the answer of each.
+    ``FileNotFoundError`` if it may not be fetched, ``FetchError`` with the answer of each source if none serves it.
     """
     file = FILES[name]
     path = settings.cache_dir / "datasets" / name

@@ -51,26 +51,9 @@ def fit_blocks(
 ) -> np.ndarray:  # fmt: skip
     """Fit the same model in float32: in half the time, without arrays of cells by classes.
 
-    Parameters
-    ----------
-    x
-        ``[n, n_dims]``.
-    y
-        ``[n_kept]`` classes from 0, without gaps.
-    kept
-        ``[n_kept]`` rows of ``x``.
-    mean, scale
-        ``[n_dims]`` to subtract, and by what to divide.
-    start
-        ``[n_classes, n_dims + 1]`` to begin with; None begins with zeros.
-    tol
-        Largest absolute gradient of the mean loss at the end.
-    balanced
-        Give all classes the same weight.
-
-    Returns
-    -------
-    ``[n_classes, n_dims + 1]`` coefficients and intercepts.
+    ``x`` is ``[n, n_dims]``, of which ``kept`` ``[n_kept]`` rows have the classes ``y``, from 0 without gaps. ``mean``
+    is subtracted, ``scale`` divided by. The result, coefficients and intercepts ``[n_classes, n_dims + 1]``, is sought
+    from ``start`` (None: zeros) until no absolute gradient of the mean loss exceeds ``tol``.
     """
     from scipy.optimize import minimize
 

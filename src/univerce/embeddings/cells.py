@@ -47,14 +47,9 @@ class Cells:
         metric: str = "euclidean",
         client: Any = None,
     ) -> Self:
-        """Read the cells of an AnnData.
+        """Read the cells of an AnnData; ``KeyError`` if ``obsm[use_rep]`` does not exist.
 
-        Raises
-        ------
-        KeyError
-            If ``obsm[use_rep]`` does not exist.
-        ValueError
-            If it is not a dense matrix of numbers with at least one column, or the cells come from several spaces.
+        ``ValueError`` if it is not a dense matrix of numbers with a column, or the cells come from several spaces.
         """
         if use_rep not in adata.obsm:
             available = ", ".join(map(repr, adata.obsm)) or "none"

@@ -257,12 +257,8 @@ def read_index(
 ) -> NeighborIndex | None:
     """Read an index; ``None`` if the file does not exist, is damaged, or holds another kind, metric or digest.
 
-    A compressed index is mapped into memory, except on Windows; ``reference`` is its embedding.
-
-    Raises
-    ------
-    ValueError
-        If the file holds something else. It is not changed.
+    A compressed index is mapped into memory, except on Windows; ``reference`` is its embedding. ``ValueError`` if the
+    file holds something else, which is not changed.
     """
     faiss = import_faiss()
     path = as_path(path)

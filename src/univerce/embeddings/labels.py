@@ -17,14 +17,8 @@ def get_labels(obs: pd.DataFrame, key: str, *, name: str = "adata") -> pd.Catego
     """Read labels as text; missing labels are NaN, and unused categories are dropped.
 
     Integers read the same if pandas stores them as floats because one is missing. Missing labels that were converted to
-    text (``"nan"``, ``"<NA>"``, ``""``) are missing.
-
-    Raises
-    ------
-    KeyError
-        If the column does not exist.
-    ValueError
-        If no cell has a label, or the column holds fractions.
+    text (``"nan"``, ``"<NA>"``, ``""``) are missing. ``KeyError`` if the column does not exist, ``ValueError`` if no
+    cell has a label, or the column holds fractions.
     """
     if key not in obs:
         available = ", ".join(map(repr, obs.columns)) or "none"

@@ -38,20 +38,14 @@ def exact_neighbors(
     client: Any = None,
     done: Callable[[int], object] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the ``k`` nearest rows of ``reference`` for each row of ``query``.
+    """Find the ``k`` nearest rows of ``reference`` ``[n_reference, n_dims]`` for each row of ``query`` ``[n, n_dims]``.
 
     Products of blocks in float32 find the candidates, with a margin for their largest possible rounding error; their
     distances are then computed in float64. The result is exact, and the same for all blocks, orders of the queries and
-    numbers of threads and workers.
+    numbers of threads and workers. The reference is read in order, ``block_rows`` at a time.
 
     Parameters
     ----------
-    query, reference
-        Embeddings ``[n, n_dims]`` and ``[n_reference, n_dims]``. ``reference`` is read in order, a block at a time.
-    k
-        Number of neighbors.
-    block_rows
-        Rows of ``reference`` in memory at a time.
     metric
         ``"cosine"`` is one minus the cosine; a row of zeros has no direction and counts as missing.
         ``"correlation"`` is one minus Pearson's correlation; a row of equal values counts as missing.
@@ -65,12 +59,7 @@ def exact_neighbors(
     Returns
     -------
     Indices ``[n, k]`` int64 and distances ``[n, k]`` float32, the nearest first, equal distances by row of
-    ``reference``.
-
-    Raises
-    ------
-    ValueError
-        If ``reference`` has fewer than ``k`` embeddings, the widths differ or an option is unknown.
+    ``reference``. ``ValueError`` if it has fewer than ``k`` embeddings, the widths differ or an option is unknown.
     """
     check_whole("k", k, 1)
     if query.shape[1] != reference.shape[1]:

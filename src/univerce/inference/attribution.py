@@ -45,18 +45,10 @@ def gauss_legendre(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
 def integrated_gradients(
     network: UCE, tokens: Tensor, baseline: Tensor, direction: Tensor, *, n_steps: int = 8
 ) -> Attribution:
-    """Attribute the cosine of cells with a unit vector ``direction`` to their tokens.
+    """Attribute the cosine of cells with a unit vector ``direction`` ``[output_dim]`` to their tokens.
 
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    tokens, baseline
-        ``[cells, length, d_model]`` encoded tokens of the cells and of their baselines, position by position.
-    direction
-        ``[output_dim]`` of unit length.
-    n_steps
-        Points on the path at which the gradient is evaluated.
+    ``tokens`` and ``baseline`` ``[cells, length, d_model]`` are the encoded tokens of the cells and of their baselines,
+    position by position; the gradient is evaluated at ``n_steps`` points between them.
     """
     step = tokens - baseline
     total = torch.zeros(tokens.shape[:2], dtype=torch.float64, device=tokens.device)
@@ -105,12 +97,9 @@ class Attributor(Embedder):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attribute the cosine of cells with a unit vector ``direction`` to genes.
 
-        In the baseline every drawn gene is replaced in place by the mean of all drawn genes.
-
-        Returns
-        -------
-        ``[n_cells, n_genes]`` float64 attributions by row of the gene table, and ``[n_cells]`` cosines of the cells and
-        of their baselines; NaN for cells without a sentence.
+        In the baseline every drawn gene is replaced in place by the mean of all drawn genes. Returns ``[n_cells,
+        n_genes]`` float64 attributions by row of the gene table, and ``[n_cells]`` cosines of the cells and of their
+        baselines; NaN for cells without a sentence.
         """
         n_cells, n_genes = len(sentences.lengths), self.table.n_obs
         out = np.full((n_cells, n_genes), np.nan)

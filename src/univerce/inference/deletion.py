@@ -38,20 +38,9 @@ def delete_from_sentences(
 ) -> tuple[Sentences, np.ndarray]:
     """Delete genes from sentences drawn by :func:`univerce.inference.sentences.tokenize`, with the same options.
 
-    Parameters
-    ----------
-    sentences, counts
-        Sentences of local token ids, and the ``[n_cells, n_tokens]`` counts they were drawn from.
-    tokens
-        Token ids of the genes to delete.
-    order
-        The gene table in genome order.
-    keys
-        ``[n_cells]`` seeds of the new draws.
-
-    Returns
-    -------
-    The sentences, empty if no gene is left, and ``[n_cells]`` bool which of them changed.
+    The sentences are of local token ids, drawn from ``counts`` ``[n_cells, n_tokens]``; ``tokens`` are those of the
+    genes to delete, ``order`` is the gene table in genome order, and ``keys`` ``[n_cells]`` seed the new draws. Returns
+    the sentences, empty if no gene is left, and ``[n_cells]`` bool which of them changed.
     """
     room = max_groups(n_sample, max_length)
     ids, lengths = sentences.ids.copy(), sentences.lengths.copy()

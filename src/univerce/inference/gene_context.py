@@ -54,14 +54,8 @@ class ContextReader(Embedder):
 def mean_context(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """Average the outputs at the places of each gene, over cells of one species.
 
-    Returns
-    -------
-    ``[n_genes, d_model]`` mean of each gene, minus the mean over all drawn genes, and ``[n_genes]`` number of places.
-
-    Raises
-    ------
-    ValueError
-        If no cell has a count in a gene of the model.
+    Returns ``[n_genes, d_model]`` mean of each gene, minus the mean over all drawn genes, and ``[n_genes]`` number of
+    places; ``ValueError`` if no cell has a count in a gene of the model.
     """
     inputs.sentences()  # raises if the model reads none
     reader = ContextReader(read_network(inputs.model, choose_device()), inputs.genes[0].table)

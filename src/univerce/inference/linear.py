@@ -152,19 +152,7 @@ def mean_gradient(start: np.ndarray, step: np.ndarray, direction: np.ndarray) ->
     """Gradient of the cosine of ``z`` with a unit vector, averaged on the way from ``start`` to ``start + step``.
 
     With ``Q(t) = |start + t step|^2`` the integrals of ``t^n / Q^1.5`` and ``1 / Q^0.5`` over 0 to 1 are elementary.
-
-    Parameters
-    ----------
-    start
-        ``[dim]``.
-    step
-        ``[n_cells, dim]``.
-    direction
-        ``[dim]``.
-
-    Returns
-    -------
-    ``[n_cells, dim]`` float64.
+    ``start`` and ``direction`` are ``[dim]``, ``step`` and the result (in float64) ``[n_cells, dim]``.
     """
     a = start @ start
     b, c = step @ start, np.maximum(np.square(step).sum(axis=1), _TINY)

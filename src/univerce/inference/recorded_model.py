@@ -14,10 +14,7 @@ from univerce.model.find import find_model
 def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:
     """Find the model that made an embedding, and the name or directory to load it by.
 
-    Raises
-    ------
-    ValueError
-        If ``model`` is another model, or is not given and the recorded one is neither bundled nor public.
+    ``ValueError`` if ``model`` is another, or is not given and the recorded one is neither bundled nor public.
     """
     if model is None and space.model not in BUNDLED_MODELS and not is_public(space.model):
         raise ValueError(

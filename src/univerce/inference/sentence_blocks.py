@@ -40,20 +40,9 @@ def draw_sentences(
 ) -> Iterator[tuple[slice, list[Drawn]]]:
     """Draw the sentences of blocks of rows, while the next block is read.
 
-    Parameters
-    ----------
-    with_counts
-        Add the counts of each token.
-    sentences
-        Sentences of all cells that were drawn before.
-    blocks
-        The blocks to read; all by default.
-    stages
-        Records the seconds of ``"read"`` and ``"tokenize"``.
-
-    Yields
-    ------
-    The rows of each block and its cells by species.
+    Yields the rows of each block and its cells by species, ``with_counts`` of each token. ``sentences`` of all cells
+    may have been drawn before. ``blocks`` are those to read, by default all. ``stages`` records the seconds of
+    ``"read"`` and ``"tokenize"``.
     """
     stages = Stages() if stages is None else stages
     drawing = inputs.sentences()

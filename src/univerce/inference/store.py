@@ -195,12 +195,8 @@ class EmbeddingStore:
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
         """Complete the AnnData zarr with ``uns["univerce"][key]`` and columns of ``obs`` in the order of the store.
 
-        A store that another process completed meanwhile stays as it is.
-
-        Raises
-        ------
-        ValueError
-            If blocks are missing, or ``obs_columns`` has other cells.
+        A store that another process completed meanwhile stays as it is. ``ValueError`` if blocks are missing, or
+        ``obs_columns`` has other cells.
         """
         if missing := self.missing():
             raise ValueError(f"{len(missing)} of {self.n_blocks} blocks are missing: {missing[:5]}; write them first.")

@@ -18,22 +18,10 @@ _ACTIVATIONS = 64 * 2**20
 def expression_logits(
     network: UCE, cells: np.ndarray, features: np.ndarray, *, done: Callable[[int], Any] | None = None
 ) -> np.ndarray:
-    """Compute the logit of every pair of a cell and a gene, in blocks that bound the memory.
+    """Compute the logit of every pair of a cell and a gene ``[n_cells, n_genes]``, in blocks that bound the memory.
 
-    Parameters
-    ----------
-    network
-        From :func:`univerce.model.load_network`.
-    cells
-        ``[n_cells, output_dim]`` embeddings.
-    features
-        ``[n_genes, token_dim]`` as in the gene table.
-    done
-        Called with the number of pairs after every block.
-
-    Returns
-    -------
-    ``[n_cells, n_genes]`` float32.
+    ``cells`` are embeddings ``[n_cells, output_dim]``, ``features`` ``[n_genes, token_dim]`` those of the gene table.
+    ``done`` is called with the number of pairs after every block.
     """
     device = next(network.parameters()).device
     widest = max(parameter.shape[0] for parameter in network.parameters())

@@ -230,23 +230,11 @@ def token_features(genes: ad.AnnData, keys: list[str]) -> np.ndarray:
 
 
 def gene_weights(counts: sparse.csr_matrix, columns: np.ndarray, n_genes: int, scale: float) -> sparse.csr_matrix:
-    """Weights log(1 + scale * share of the counts) of the genes of each cell.
+    """Weights log(1 + scale * share of the counts) of the genes of each cell, ``[n_cells, n_genes]`` float32.
 
-    Parameters
-    ----------
-    counts
-        ``[n_cells, n_vars]`` counts.
-    columns
-        ``[n_vars]`` gene of each variable, -1 for none; counts of variables of one gene are added.
-    n_genes
-        Number of genes.
-    scale
-        ``LinearConfig.scale``: a small one weights genes by their share, a large one almost only by whether they are
-        expressed, which separates deep from shallow cells.
-
-    Returns
-    -------
-    ``[n_cells, n_genes]`` float32.
+    ``columns`` ``[n_vars]`` is the gene of each variable, -1 for none; counts of variables of one gene are added. A
+    small ``scale`` (``LinearConfig.scale``) weights genes by their share, a large one almost only by whether they are
+    expressed, which separates deep from shallow cells.
     """
     gene = columns[counts.indices]
     kept = (gene >= 0) & (counts.data != 0)

@@ -38,12 +38,7 @@ def nearest_cells(expression: sparse.csr_matrix) -> np.ndarray:
 def scatter(values: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scatter matrices of the noise and of all variance of one data set, ``[dim, dim]`` float64 each.
 
-    Parameters
-    ----------
-    values
-        ``[n_cells, dim]``.
-    neighbors
-        ``[n_cells, n_neighbors]`` from :func:`nearest_cells`.
+    ``values`` are ``[n_cells, dim]``, ``neighbors`` those of :func:`nearest_cells`.
     """
     n = neighbors.shape[1]
     apart = values - values[neighbors].mean(axis=1)
@@ -53,22 +48,11 @@ def scatter(values: np.ndarray, neighbors: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def noise_adjusted_axes(noise: np.ndarray, total: np.ndarray, n_axes: int, *, ridge: float, power: float) -> np.ndarray:
-    """Compute the axes with the most signal for their noise.
+    """Compute the axes with the most signal for their noise, ``[dim, n_axes]`` float32, in falling order of the ratio.
 
-    Parameters
-    ----------
-    noise, total
-        ``[dim, dim]`` sums of :func:`scatter` over data sets.
-    n_axes
-        Number of axes.
-    ridge
-        Added to the diagonal of the noise.
-    power
-        The noise of an axis with the ratio ``r`` of signal to noise is scaled to 1, the axis to ``r^power / (1 + r)``.
-
-    Returns
-    -------
-    ``[dim, n_axes]`` float32, in falling order of the ratio. Axes without signal, or beyond ``dim``, are zero.
+    ``noise`` and ``total`` are sums of :func:`scatter` over data sets; ``ridge`` is added to the diagonal of the noise.
+    The noise of an axis with the ratio ``r`` of signal to noise is scaled to 1, the axis to ``r^power / (1 + r)``. Axes
+    without signal, or beyond ``dim``, are zero.
     """
     dim = len(noise)
     floor = np.finfo(np.float64).tiny + ridge

@@ -75,17 +75,8 @@ class Corpus:
     """Data sets of several species under one vocabulary, with the training and validation cells of each.
 
     Half of the cells of a data set that is held out as a whole measure the frequencies of its genes, the others
-    validate.
-
-    Parameters
-    ----------
-    sets
-        The data sets. Cells with fewer than two expressed genes, or with a count in every measured gene, are left out:
-        there is nothing to predict.
-    model
-        How sentences are sampled.
-    config
-        Queries and masking, the validation cells, the windows over data on disk, and the seed.
+    validate. Cells with fewer than two expressed genes, or with a count in every measured gene, are left out: there is
+    nothing to predict. ``model`` says how sentences are sampled.
     """
 
     def __init__(self, sets: Sequence[TrainingSet], model: UCEConfig, config: PretrainConfig) -> None:

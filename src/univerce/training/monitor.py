@@ -33,15 +33,13 @@ def evaluate(
     *,
     batches: Mapping[int, Batch] | None = None,
 ) -> dict[str, float]:
-    """Score held-out cells.
+    """Score held-out cells: ``loss`` and ``auroc`` over all queries, as mean over data sets, and signs of collapse.
 
-    Returns
-    -------
-    ``loss``, ``auroc`` (over all queries, mean over data sets), the same of the baselines that know only a gene's
-    frequency in its data set (``frequency_``) or in all (``global_frequency_``), and ``gap_closed`` (share of the
-    frequency loss that the network saves); the same with the prefix ``unseen_`` for data sets that are held out as a
-    whole. ``cosine`` (mean over data sets of the mean cosine between two of its cells), ``cosine_any`` (between two
-    cells of any data sets) and ``rank`` (:func:`effective_rank` of all embeddings).
+    ``frequency_`` and ``global_frequency_`` are the same scores of baselines that know only a gene's frequency in its
+    data set, or in all; ``gap_closed`` is the share of the frequency loss that the network saves. ``unseen_`` are the
+    same for data sets that are held out as a whole. ``cosine`` is the mean over data sets of the mean cosine between
+    two of its cells, ``cosine_any`` that between two cells of any, ``rank`` the :func:`effective_rank` of all
+    embeddings.
     """
     batches = validation_batches(corpus, config) if batches is None else batches
     scores: dict[bool, list[list[float]]] = {False: [], True: []}

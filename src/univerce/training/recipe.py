@@ -73,12 +73,8 @@ class Recipe:
 def read_recipe(path: Path | str) -> Recipe:
     """Read a recipe; paths in it are relative to its directory.
 
-    Raises
-    ------
-    FileError
-        A ``ValueError``, if the file is not valid TOML, or an entry is missing, unknown or of another type.
-    FileNotFoundError
-        If the file or its data do not exist.
+    ``FileError`` if it is not valid TOML, or an entry is missing, unknown or of another type; ``FileNotFoundError`` if
+    the file or its data do not exist.
     """
     path = as_path(path)
     content = read_toml(path)

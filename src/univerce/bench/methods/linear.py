@@ -16,23 +16,11 @@ _BLOCK_GENES = 2000
 def linear_features(
     counts: sp.csr_matrix, labels: np.ndarray, *, n_top_genes: int = 2000, n_comps: int = 50, rng: int = 0
 ) -> np.ndarray:
-    """Features of cells for a linear classifier, fitted to the cells with a label.
+    """Features ``[n_cells, n_comps]`` float32 of cells for a linear classifier, fitted to the cells with a label.
 
     Counts are replaced by their ranks within the cell. The genes with the highest F of an analysis of variance between
-    the types are centered and scaled, and reduced to principal components.
-
-    Parameters
-    ----------
-    counts
-        ``[n_cells, n_genes]``.
-    labels
-        ``[n_cells]`` code of the type, -1 for a cell without a label.
-    n_top_genes, n_comps, rng
-        Numbers of genes and of components, or as many as there can be, and the seed of the components.
-
-    Returns
-    -------
-    ``[n_cells, n_comps]`` float32.
+    the types are centered and scaled, and reduced to principal components. ``labels`` ``[n_cells]`` are codes of the
+    types, -1 for none. There may be fewer genes and components than asked for.
     """
     from sklearn.decomposition import PCA
     from sklearn.feature_selection import f_classif

@@ -59,8 +59,7 @@ def centroid_alignment(
         Tissue of the heat map; ``None`` for all of them.
     score, k
         Score of the bars of each tissue; ``None`` is the largest ``k``. Without tissues, all scores are drawn.
-    %(cmap, figure)s
-    %(drawn)s
+    %(cmap, figure, drawn)s
     ValueError
         If ``view``, ``representation``, ``tissue_name``, ``score`` or ``k`` is not in the result, or ``ax`` is given
         for both views.

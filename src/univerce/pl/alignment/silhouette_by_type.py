@@ -31,8 +31,7 @@ def silhouette_by_type(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.silhouette_by_type`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
 
     Examples
     --------

@@ -39,8 +39,7 @@ def tissue_homogeneity(
         Draw bars for each ``"type"`` or each ``"tissue"``, below those of all.
     k
         Number of nearest centroids; ``None`` is the smallest in the result.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
     ValueError
         If ``by`` is unknown, or ``k`` is not in the result.
 

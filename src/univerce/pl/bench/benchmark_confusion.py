@@ -39,8 +39,7 @@ def benchmark_confusion(
         Annotated data matrix, after :func:`univerce.bench.run`, or the query after :func:`univerce.bench.run_transfer`.
     method
         Name of the method, as in the scores.
-    %(cmap, figure)s
-    %(drawn)s
+    %(cmap, figure, drawn)s
     ValueError
         If the method has no labels across batches.
 

@@ -31,8 +31,7 @@ def benchmark_silhouettes(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.bench.run`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
     ValueError
         If no method was scored by types.
 

@@ -78,8 +78,7 @@ def benchmark_table(
         Metric to sort by; if it was not computed (one batch), the accuracy of neighbors.
     metrics
         Metrics to draw; ``None`` for all.
-    %(cmap, title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(cmap, title, figsize, ax, show, return_fig, drawn)s
     ValueError
         If a metric was not computed.
 

@@ -65,8 +65,7 @@ def compare_groups(
         changes), highest fold change first.
     n_genes
         Number of genes that are chosen if ``genes`` is ``None``.
-    %(title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(title, figsize, ax, show, return_fig, drawn)s
         Also if a gene was not compared.
     ValueError
         If ``view`` is unknown, ``n_genes`` is below 1, or ``ax`` is given for both views.

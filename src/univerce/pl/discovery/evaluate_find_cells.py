@@ -31,8 +31,7 @@ def evaluate_find_cells(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.evaluate_find_cells`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
 
     Examples
     --------

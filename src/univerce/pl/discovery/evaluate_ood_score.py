@@ -31,8 +31,7 @@ def evaluate_ood_score(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.evaluate_ood_score`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
 
     Examples
     --------

@@ -45,8 +45,7 @@ def find_cells(
         Column that cells were counted by; ``None`` plots all of them side by side.
     n_top
         Maximum number of rows per column; the title states if there are more.
-    %(title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(title, figsize, ax, show, return_fig, drawn)s
     ValueError
         If cells were not counted by ``by``, or by any column, or ``ax`` is given for several.
 

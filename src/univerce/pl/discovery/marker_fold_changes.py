@@ -54,8 +54,7 @@ def marker_fold_changes(
     limit
         Fold change at the ends of the colors; ``None`` is the 98th percentile of the absolute values. Triangles at the
         color bar mark values beyond.
-    %(cmap, title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(cmap, title, figsize, ax, show, return_fig, drawn)s
         Also if a gene was not compared.
     ValueError
         If ``limit`` is not above zero or ``n_genes`` below 1.

@@ -31,8 +31,7 @@ def ood_score(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.ood_score`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
 
     Examples
     --------

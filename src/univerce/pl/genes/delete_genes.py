@@ -47,8 +47,7 @@ def delete_genes(
     value
         Column of the table to color by; ``None`` is ``"toward"`` if there is a direction, else
         ``"cosine_shift_expressing"``.
-    %(cmap, title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(cmap, title, figsize, ax, show, return_fig, drawn)s
     ValueError
         If ``value`` is not in the table.
 

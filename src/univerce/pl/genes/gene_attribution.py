@@ -46,8 +46,7 @@ def gene_attribution(
         A group, or several side by side; ``None`` is the group that the direction leads to, or the first.
     n_genes
         Number of genes to plot for each group.
-    %(title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(title, figsize, ax, show, return_fig, drawn)s
     ValueError
         If a group is unknown or has no cells, ``n_genes`` is below 1, or ``ax`` is given for several groups.
 

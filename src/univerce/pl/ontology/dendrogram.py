@@ -54,8 +54,7 @@ def dendrogram(
     palette
         Colors of the terms: the name of a color map, colors in their order, or a mapping from their names; ``None``
         are those that scanpy chooses.
-    %(title, figsize, ax, show, return_fig)s
-    %(drawn)s
+    %(title, figsize, ax, show, return_fig, drawn)s
     ValueError
         If ``view`` is unknown or needs an ontology, ``depth`` is not in the result, or ``ax`` is given for both views.
 

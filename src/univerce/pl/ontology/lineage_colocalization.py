@@ -32,8 +32,7 @@ def lineage_colocalization(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.lineage_colocalization`.
-    %(figure)s
-    %(drawn)s
+    %(figure, drawn)s
 
     Examples
     --------

@@ -37,8 +37,7 @@ def ontology_distance(
     ----------
     adata
         Annotated data matrix, after :func:`univerce.tl.ontology_distance`.
-    %(cmap, figure)s
-    %(drawn)s
+    %(cmap, figure, drawn)s
 
     Examples
     --------

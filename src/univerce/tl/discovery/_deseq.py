@@ -21,19 +21,10 @@ def wald_test(sums: np.ndarray, is_case: np.ndarray, pairs: np.ndarray | None = 
     too lenient for few. So the trend is :func:`dispersion_trend`, and the Wald statistic is compared with a t
     distribution.
 
-    Parameters
-    ----------
-    sums
-        ``[n_samples, n_genes]`` counts of genes that passed a filter.
-    is_case
-        ``[n_samples]`` bool.
-    pairs
-        ``[n_samples]`` donor of each sample, for a paired design.
-
-    Returns
-    -------
-    ``[n_genes]`` rows with ``log2_fold_change``, its ``standard_error``, ``score`` (the Wald statistic), ``p_value``
-    (NaN if one sample decides, by its Cook's distance) and ``p_adjusted`` (Benjamini and Hochberg).
+    ``sums`` ``[n_samples, n_genes]`` are counts of genes that passed a filter, ``is_case`` ``[n_samples]`` booleans,
+    ``pairs`` ``[n_samples]`` the donors of a paired design. The table has a row for each gene with
+    ``log2_fold_change``, its ``standard_error``, ``score`` (the Wald statistic), ``p_value`` (NaN if one sample
+    decides, by its Cook's distance) and ``p_adjusted`` (Benjamini and Hochberg).
     """
     from scipy.stats import false_discovery_control, t
 
@@ -90,14 +81,8 @@ def dispersion_trend(sums: np.ndarray, fitted: np.ndarray, n_coefficients: int) 
     """``[n_genes]`` typical dispersion of genes with similar counts.
 
     The dispersion of a gene is the excess of its squared residuals over the Poisson variance, which may be negative.
-    Means over bins of genes, without the highest and lowest tenth, are interpolated on a log scale.
-
-    Parameters
-    ----------
-    sums, fitted
-        ``[n_samples, n_genes]`` counts, and their expectation in the design.
-    n_coefficients
-        Number of coefficients of the design.
+    Means over bins of genes, without the highest and lowest tenth, are interpolated on a log scale. ``sums`` and
+    ``fitted`` ``[n_samples, n_genes]`` are counts and their expectation in a design of ``n_coefficients``.
     """
     from scipy.stats import trim_mean
 

@@ -70,14 +70,8 @@ def filter_by_expr(
     """``[n_genes]`` bool: genes with enough counts for a test, as ``filterByExpr`` of edgeR (Chen et al. 2016).
 
     A gene needs ``min_count`` counts in a sample of median size, as counts per million, in as many samples as the
-    smallest group has (above ``large_n``, a share of ``min_prop`` of the others), and ``min_total_count`` in all.
-
-    Parameters
-    ----------
-    sums
-        ``[n_samples, n_genes]`` counts.
-    groups
-        ``[n_samples]`` group of each sample.
+    smallest of the ``groups`` ``[n_samples]`` has (above ``large_n``, a share of ``min_prop`` of the others), and
+    ``min_total_count`` in all. ``sums`` are ``[n_samples, n_genes]`` counts.
     """
     size = sums.sum(axis=1, keepdims=True)
     n = np.unique(groups, return_counts=True)[1].min()

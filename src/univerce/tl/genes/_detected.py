@@ -14,18 +14,11 @@ _BLOCK_ROWS = 4096
 
 
 def score_genes(adata: ad.AnnData, table: ad.AnnData, rows: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
-    """Scores of the genes at the ``rows`` ``[n_genes]`` of a table.
+    """Scores of the genes at the ``rows`` ``[n_genes]`` of a table; cells with NaN in ``predicted`` do not count.
 
-    Parameters
-    ----------
-    predicted
-        ``[n_obs, n_genes]``; cells with NaN do not count.
-
-    Returns
-    -------
-    ``share`` of the cells with a count of each gene, ``auroc`` between cells with and without, 0.5 for chance, and
-    ``auroc_depth``, that of the number of genes of a cell. NaN for genes that were not measured or that all cells or
-    none have, and without counts.
+    They are the ``share`` of the cells with a count of each gene, ``auroc`` between cells with and without, 0.5 for
+    chance, and ``auroc_depth``, that of the number of genes of a cell. NaN for genes that were not measured or that all
+    cells or none have, and without counts.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -27,18 +27,9 @@ def hierarchical_scores(
 ) -> dict[str, float]:
     """Compute hierarchical precision, recall and F1 (Kiritchenko et al. 2006), over cells and as mean of labels.
 
-    A label stands for its term and the ancestors of it. Precision is the share of the terms given that are true, recall
-    the share of the true terms that are given. "macro" is the mean over the true labels of their F1.
-
-    Parameters
-    ----------
-    lines
-        ``[n_classes, n_terms]`` whether a term is that of the class or an ancestor of it; a class without terms has
-        none, and its cells are left out.
-    truth, given
-        ``[n]`` class of each cell.
-    weights
-        ``[n]``.
+    A label stands for its term and the ancestors of it, ``lines`` ``[n_classes, n_terms]``; cells of a class without
+    terms are left out. Precision is the share of the terms given that are true, recall the share of the true terms that
+    are given. "macro" is the mean over the true labels of their F1.
     """
     weights = np.ones(len(truth)) if weights is None else weights
     kept = lines[truth].any(axis=1)

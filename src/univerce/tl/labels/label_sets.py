@@ -10,18 +10,8 @@ def set_cutoffs(proba: np.ndarray, truth: np.ndarray, coverage: float) -> tuple[
 
     Of the ``n`` held-out cells of a label, ``floor((n + 1) * (1 - coverage))`` may miss it. A new cell of the label
     that is exchangeable with them then has it in its set with a probability of at least ``coverage`` (Vovk 2012;
-    Sadinle et al. 2019). Labels with too few cells for that take the cutoff of all cells.
-
-    Parameters
-    ----------
-    proba
-        ``[n, n_classes]`` of held-out cells.
-    truth
-        ``[n]`` class of each.
-
-    Returns
-    -------
-    ``[n_classes]`` cutoffs, and whether they come from cells of the label.
+    Sadinle et al. 2019). Labels with too few cells for that take the cutoff of all cells. Returns ``[n_classes]``
+    cutoffs, and whether they come from cells of the label.
     """
     true = proba[np.arange(len(truth)), truth]
     n_classes = proba.shape[1]

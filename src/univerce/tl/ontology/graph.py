@@ -39,13 +39,9 @@ def describe(ontology: nx.DiGraph) -> dict[str, str]:
 def match_terms(ontology: nx.DiGraph, names: Iterable[str]) -> pd.DataFrame:
     """Look up names: ids, merged or replaced ids, names, and exact synonyms.
 
-    Names and synonyms are matched without regard to case, names before synonyms.
-
-    Returns
-    -------
-    A row for each name: ``term_id`` (``""`` for none), its ``term``, how it is ``matched`` (``"id"``, ``"replaced
-    id"``, ``"name"``, ``"synonym"`` or ``""``), and for others a ``hint``: the terms that share the synonym, or what an
-    obsolete term was.
+    Names and synonyms are matched without regard to case, names before synonyms. The table has a row for each name:
+    ``term_id`` (``""`` for none), its ``term``, how it is ``matched`` (``"id"``, ``"replaced id"``, ``"name"``,
+    ``"synonym"`` or ``""``), and for others a ``hint``: the terms that share the synonym, or what an obsolete term was.
     """
     by_name, by_synonym = defaultdict(set), defaultdict(set)
     for term, entry in ontology.nodes(data=True):
