@@ -12,10 +12,10 @@ import pytest
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
-from univerce.bench import _cache, _resources
+from univerce.bench import _cache, _runs
 from univerce.bench._cache import cache_key, cached_numbers, data_digest
-from univerce.bench._registry import find_method
 from univerce.bench._runs import run_method, visible
+from univerce.bench.method import find_method
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_time_and_peak_memory_of_a_run_are_measured(tmp_path, data, monkeypatch)
     assert found.seconds > 0.02
     assert np.isnan(found.peak_mb) or 190 < found.peak_mb < 260
     for name in ("_RESET", "_STATUS"):
-        monkeypatch.setattr(_resources, name, tmp_path / "none" / "file")
+        monkeypatch.setattr(_runs, name, tmp_path / "none" / "file")
     assert np.isnan(run(some_method("touch", touch), data, None).peak_mb)
 
 

@@ -10,12 +10,12 @@ import pytest
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
-from univerce.bench._registry import find_method, known_methods
+from univerce.bench.method import find_method, known_methods
 
 
 def test_every_module_of_methods_gives_methods_and_none_is_heavy():
     code = (
-        "import sys; from univerce.bench._registry import known_methods; known_methods();"
+        "import sys; from univerce.bench.method import known_methods; known_methods();"
         "print([m for m in ('scvi', 'transformers', 'harmonypy', 'scib_metrics', 'jax') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

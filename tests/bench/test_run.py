@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, SHORT, counted_cells, noise, some_method
-from univerce.tl.ontology.vacuous import vacuous_terms
+from univerce.tl.ontology.graph import vacuous_terms
 
 QUICK = {"scib": False, "n_bootstrap": 0, "groupby": "type", "batch_key": "batch"}
 

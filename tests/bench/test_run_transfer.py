@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import univerce as uc
 from tests.helpers.bench_cells import BROKEN, NOISE, PLAIN, counted_cells, some_method
-from univerce.tl.ontology.vacuous import vacuous_terms
+from univerce.tl.ontology.graph import vacuous_terms
 
 QUICK = {"groupby": "type", "n_bootstrap": 0}
 

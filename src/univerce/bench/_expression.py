@@ -1,8 +1,9 @@
-"""Log-normalized expression, variable genes, principal components and batches."""
+"""Counts, log-normalized expression, variable genes, principal components and batches."""
 
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Literal
 
 import anndata as ad
@@ -10,10 +11,15 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._validate import check_counts, counts_elsewhere, get_layer, layer_name
+from univerce.io.blocks import iter_blocks
+
 N_OPEN_PROBLEMS = 2000
 """Variable genes in Open Problems."""
 _TARGET_SUM = 1e4
 _SMALL_BATCH = 20
+
+_BLOCK_ROWS = 8192
 
 
 def log_normalized(counts: ad.AnnData) -> ad.AnnData:
@@ -94,3 +100,13 @@ def batch_names(adata: ad.AnnData, batch_key: str | None, method: str, *, at_lea
     if names.nunique() < at_least:
         raise ValueError(f"{method} needs two batches or more; obs[{batch_key!r}] holds only {names.iloc[0]!r}.")
     return names
+
+
+def get_counts(adata: ad.AnnData, layer: str | None, *, name: str = "") -> Any:
+    """Read the counts into memory, from a file or a dask array too; ``ValueError`` if they are not counts."""
+    x = get_layer(adata, layer)
+    if not (isinstance(x, np.ndarray) or sp.issparse(x)) or x.dtype == np.float16:  # scipy has no float16
+        x = sp.vstack([block for _, block in iter_blocks(x, _BLOCK_ROWS)], format="csr")
+    where = f"{name}: {layer_name(layer)}" if name else layer_name(layer)
+    check_counts(x, where=where, fix=partial(counts_elsewhere, adata, layer, raw=False))
+    return x

@@ -16,7 +16,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce.bench._cache import data_digest
-from univerce.bench._counts import get_counts
+from univerce.bench._expression import get_counts
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, run_method, visible
 from univerce.embeddings.groups import shared_genes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +18,12 @@ from univerce._settings import logger, settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
 from univerce.bench._method import Method
-from univerce.bench._registry import find_method
-from univerce.bench._resources import measured
 from univerce.bench._result import Result
+from univerce.bench.method import find_method
 
 Chosen = TypeVar("Chosen")
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -175,3 +178,29 @@ def _plain(details: Any) -> dict[str, Any]:
         return {}
     kept = {str(k): v.item() if isinstance(v, np.generic) else v for k, v in details.items()}
     return {k: v for k, v in kept.items() if isinstance(v, str | int | float | bool | list)}
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, Any]]:
+    """Seconds and the peak resident memory above that before, in MB; NaN where the kernel has no such counter.
+
+    Reused memory, child processes and accelerators are not counted.
+    """
+    cost: dict[str, Any] = {}
+    before, counted = _resident("VmRSS"), True
+    try:
+        _RESET.write_text("5")
+    except OSError:
+        counted = False
+    began = time.perf_counter()
+    yield cost
+    cost["seconds"] = time.perf_counter() - began
+    cost["peak_mb"] = max(_resident("VmHWM") - before, 0.0) if counted else float("nan")
+
+
+def _resident(name: str) -> float:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{name}:")), float("nan"))

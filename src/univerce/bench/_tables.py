@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce.bench._method import Method
 from univerce.bench._result import COLUMNS, Result
 from univerce.bench._runs import Run
-from univerce.bench._training_data import has_seen
 from univerce.bench._versions import hardware, versions
+
+NO, POSSIBLY, UNKNOWN = "no", "possibly", "unknown"
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def score_table(runs: Sequence[Run], results: Mapping[str, Result]) -> pd.DataFrame:
@@ -105,3 +109,25 @@ def _run_row(run: Run, used: np.ndarray) -> dict[str, Any]:
     row |= {"seconds": run.seconds, "peak_mb": run.peak_mb, "cached": run.cached}
     row |= {name: getattr(method, name) for name in ("zero_shot", "uses_batch", "uses_labels", "control")}
     return row | {"details": ", ".join(f"{k}={v}" for k, v in run.details.items())}
+
+
+def has_seen(method: Method, adata: ad.AnnData) -> str:
+    """The ids of the data sets that the method was trained on, separated by ``" | "``, or what else is known.
+
+    ``"no"`` if nothing is pretrained, or all cells have the ids of data sets of CELLxGENE and none is in the corpus;
+    ``"possibly"`` if corpus and data are both of CELLxGENE and one of them has no ids; otherwise ``"unknown"``.
+    """
+    corpus, texts = method.pretrained_on, [str(adata.uns.get(key, "")) for key in ("citation", "schema_reference")]
+    if not corpus:
+        return NO
+    column = adata.obs.get("dataset_id")
+    own = [str(adata.uns["dataset_id"])] if "dataset_id" in adata.uns else []
+    own = own if column is None else [str(name) for name in column.dropna().unique()]
+    listed = set() if isinstance(corpus, str) else set(map(str, corpus))
+    found = [name for name in dict.fromkeys([*own, *_ID.findall(texts[0])]) if name in listed]
+    if found:
+        return " | ".join(found)
+    if listed and own and all(map(_ID.fullmatch, own)) and (column is None or column.notna().all()):
+        return NO
+    of_cellxgene = "cellxgene" in " ".join(texts).lower()
+    return POSSIBLY if of_cellxgene and (listed or "CELLxGENE" in corpus) else UNKNOWN

@@ -10,8 +10,7 @@ import scipy.sparse as sp
 
 from univerce._docs import document
 from univerce._validate import as_seed, check_adata
-from univerce.bench._counts import get_counts
-from univerce.bench._expression import log_normalized, variable_genes
+from univerce.bench._expression import get_counts, log_normalized, variable_genes
 from univerce.embeddings.labels import get_labels
 from univerce.inference.sentences import cell_keys
 from univerce.inference.subsample import shuffled_rows

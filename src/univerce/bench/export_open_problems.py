@@ -9,8 +9,7 @@ import scipy.sparse as sp
 
 from univerce._docs import document
 from univerce._validate import check_adata
-from univerce.bench._counts import get_counts
-from univerce.bench._expression import log_normalized, open_problems_genes, principal_components
+from univerce.bench._expression import get_counts, log_normalized, open_problems_genes, principal_components
 from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
 

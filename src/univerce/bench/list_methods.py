@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 import pandas as pd
 
-from univerce.bench._registry import known_methods
+from univerce.bench.method import known_methods
 
 
 def list_methods() -> pd.DataFrame:

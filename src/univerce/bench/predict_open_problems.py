@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._validate import check_in_memory
-from univerce.bench._counts import get_counts
+from univerce.bench._expression import get_counts
 from univerce.bench._method import Method
 from univerce.bench._query_and_reference import embed_sides, make_sides
 from univerce.bench.method import method as named

@@ -15,9 +15,8 @@ from univerce._validate import as_seed, check_adata, check_whole, check_writable
 from univerce.bench import _scib
 from univerce.bench._bootstrap import CELLS
 from univerce.bench._cache import data_digest
-from univerce.bench._counts import get_counts
 from univerce.bench._embedding_scores import score
-from univerce.bench._expression import open_problems_genes, principal_components
+from univerce.bench._expression import get_counts, open_problems_genes, principal_components
 from univerce.bench._method import Method
 from univerce.bench._runs import Run, as_methods, as_seeds, run_all, run_method, visible
 from univerce.bench._scgraph import consensus

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from univerce.cli import _verify
-from univerce.cli._commands import RESUMED, add_command, add_group, path, place
+from univerce.cli._commands import RESUMED, add_command, add_group, at_least, path, place
+from univerce.cli._inputs import FORMATS, check_input, read
 
 _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], or a directory"
 
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         "--id", nargs="+", default=[], metavar="NAME=VALUE", dest="ids",
         help="special tokens that the checkpoint does not state, such as chrom_token_offset=1000",
     )  # fmt: skip
-    _verify.add(models)
+    _add_verify(models)
 
 
 def _list(args: argparse.Namespace) -> None:
@@ -95,3 +95,37 @@ def _pair(text: str) -> tuple[str, int]:
     if not value.isdecimal():
         raise ValueError(f"--id {text!r} must be NAME=NUMBER, such as chrom_token_offset=1000.")
     return name, int(value)
+
+
+def _add_verify(actions: Any) -> None:
+    """Add the command to those of ``univerce models``."""
+    text = "Check on a few cells that weights, vocabulary and tokens of a model belong together."
+    verify = add_command(actions, "verify", _verify, text, device=True)
+    verify.add_argument("model", type=place, metavar="MODEL", help="a name, or a directory")
+    verify.add_argument(
+        "--cells", type=path, metavar="IN", help=f"raw counts: {FORMATS} (default: 700 bundled human blood cells)"
+    )
+    verify.add_argument("--species", help="human, mouse, ..., or a column of obs")
+    verify.add_argument("--layer", help="layer with the counts (default: X)")
+    verify.add_argument("--gene-key", help="var column with the gene names (default: var_names)")
+    verify.add_argument("--n-cells", type=at_least(1), default=200, help="cells to use (default: 200)")
+    verify.add_argument("--seed", type=at_least(0), default=0, help="default: 0")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    if args.cells is not None:
+        check_input(args.cells)
+
+    from univerce import datasets
+    from univerce.model import verify
+    from univerce.model.find import check_name
+
+    check_name(args.model)
+    cells = datasets.pbmc68k_reduced() if args.cells is None else read(args.cells, backed=True)
+    found = verify(
+        args.model, cells, args.species, layer=args.layer, gene_key=args.gene_key, n_cells=args.n_cells, rng=args.seed
+    )
+    print(found)
+    if not found.ok:
+        hint = " Pass --cells with all genes and several types." if args.cells is None else ""
+        raise ValueError(f"{found.model!r} does not pass on these cells, see above.{hint}")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
 
 from univerce._settings import settings
 from univerce.genes.release.content import find_problem
@@ -63,3 +67,12 @@ def retrieve(name: str) -> Path:
     if damaged:
         path.unlink(missing_ok=True)
     return fetch_asset(file, path.parent)
+
+
+def whole_counts(values: Any, name: str) -> sp.csr_matrix:
+    """Convert counts ``[n_cells, n_genes]`` to CSR int32; ``ValueError`` if they are not whole numbers."""
+    counts = sp.csr_matrix(values)
+    whole = counts.astype(np.int32)
+    if not np.array_equal(whole.data, counts.data):
+        raise ValueError(f"{name} does not hold counts: its values are not whole numbers.")
+    return whole

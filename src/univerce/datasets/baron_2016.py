@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce._settings import settings
-from univerce.datasets._counts import whole_counts
-from univerce.datasets._published import retrieve
+from univerce.datasets._published import retrieve, whole_counts
 from univerce.io.atomic import replacing
 
 _ORGANISMS = {"human": "Homo sapiens", "mouse": "Mus musculus"}

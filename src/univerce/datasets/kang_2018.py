@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import anndata as ad
 
-from univerce.datasets._counts import whole_counts
-from univerce.datasets._published import retrieve
+from univerce.datasets._published import retrieve, whole_counts
 
 _SOURCE = "Kang et al. 2018, GSE96583, as distributed by pertpy"
 

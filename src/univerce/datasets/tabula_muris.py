@@ -9,8 +9,7 @@ import anndata as ad
 import pandas as pd
 import scipy.sparse as sp
 
-from univerce.datasets._counts import whole_counts
-from univerce.datasets._published import retrieve
+from univerce.datasets._published import retrieve, whole_counts
 from univerce.io.mtx import read_mtx
 
 _SOURCE = "Tabula Muris Consortium 2018, droplet, figshare 5968960, CC BY 4.0"

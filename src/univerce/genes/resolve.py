@@ -16,7 +16,6 @@ from univerce._settings import HINT, logger
 from univerce._validate import check_counts, counts_elsewhere, get_column, get_counts, layer_name
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import Coverage, coverage
-from univerce.genes.feature_types import other_features
 from univerce.genes.load import load_table
 from univerce.genes.lookup import map_columns
 from univerce.genes.spellings import clean_names, genome_species, split_genome, stable_id
@@ -29,6 +28,13 @@ GENE_COLUMNS = (
 )  # fmt: skip
 _BLOCK_ROWS = 250
 _SAMPLED_ROWS = 10_000
+
+_TYPE_COLUMNS = ("feature_types", "feature_type")
+_GENE_TYPES = {"gene expression", "gex"}
+_OTHER_TYPES = {
+    "antibody capture", "antigen capture", "crispr guide capture", "multiplexing capture", "custom", "peaks", "adt",
+    "hto", "atac",
+}  # fmt: skip
 
 
 class ResolvedGenes(NamedTuple):
@@ -161,3 +167,20 @@ def _left_out(others: np.ndarray, counts: np.ndarray) -> pd.DataFrame:
     """Count the variables that are not genes, by their feature type."""
     frame = pd.DataFrame({"feature_type": others, "names": 1, "counts": counts})[others != ""]
     return frame.groupby("feature_type", as_index=False, sort=True).sum()
+
+
+def other_features(var: pd.DataFrame) -> np.ndarray:
+    """Find the variables that are not genes: ``[n_vars]`` their feature type, ``""`` for genes.
+
+    Beside "Gene Expression" every other type is none; without it the types that are known. CELLxGENE keeps biotypes of
+    genes in ``feature_type``.
+    """
+    found = np.full(len(var.index), "", dtype=object)
+    for column in _TYPE_COLUMNS:
+        if column in var:
+            types = np.array(clean_names(get_column(var, column, name="adata.var")), dtype=object)
+            lower = np.array([name.lower() for name in types], dtype=object)
+            genes = np.isin(lower, list(_GENE_TYPES))
+            others = ~genes & (lower != "") if genes.any() else np.isin(lower, list(_OTHER_TYPES))
+            found[others] = types[others]
+    return found

@@ -28,12 +28,12 @@ from univerce.model.checkpoint import read_network
 from univerce.model.config import UCEConfig
 from univerce.model.directory import Model
 from univerce.model.families import build_network
+from univerce.model.find import find_model
 from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Corpus
 from univerce.training.monitor import Log, evaluate, validation_batches
 from univerce.training.objective import Objective, Task
 from univerce.training.processes import launch, n_processes, seeded
-from univerce.training.source import find_source
 from univerce.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -318,3 +318,20 @@ def _schedule(step: int, config: PretrainConfig) -> float:
         return (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def find_source(name: str, model: UCEConfig) -> Model:
+    """Find the model to continue from, which must have the architecture of ``model`` and another name."""
+    source = find_model(name)
+    free = {"model_id": "", "dropout": 0.0, "n_sample": 1, "sampling": "multinomial"}
+    mine, theirs = (config.to_dict() | free for config in (model, source.config))
+    if different := [
+        f"{key}={value!r} (it has {theirs[key]!r})" for key, value in mine.items() if value != theirs[key]
+    ]:
+        raise ValueError(f"continue_from={name!r} has another architecture than the model: {', '.join(different)}.")
+    if model.model_id == source.config.model_id:
+        raise ValueError(
+            f"model_id={model.model_id!r} is the name of the model to continue from; the result is a new embedding "
+            "space and needs a new name."
+        )
+    return source

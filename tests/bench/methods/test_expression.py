@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from tests.helpers.typed_cells import typed_cells
 from univerce.bench._expression import batch_names, log_normalized, principal_components, variable_genes
-from univerce.bench._registry import find_method
+from univerce.bench.method import find_method
 
 CALL = {"batch_key": "batch", "groupby": "type", "rng": 0}
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.methods import test_geneformer, test_tgpt
 from tests.helpers.typed_cells import typed_cells
-from univerce.bench._registry import known_methods
+from univerce.bench.method import known_methods
 
 METHODS = {name: m for name, m in known_methods().items() if not m.control}
 OPTIONS = {"scVI": {"max_epochs": 1}, "scANVI": {"max_epochs": 1}, "scArches": {"max_epochs": 1}}

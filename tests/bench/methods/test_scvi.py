@@ -14,7 +14,7 @@ from sklearn.metrics import silhouette_score
 
 import univerce as uc
 from tests.helpers.typed_cells import typed_cells
-from univerce.bench._registry import find_method
+from univerce.bench.method import find_method
 from univerce.bench.methods._scvi import in_rows, place, seeded_scvi
 from univerce.bench.methods.scarches import _reference
 

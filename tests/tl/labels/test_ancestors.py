@@ -9,7 +9,7 @@ import pytest
 from univerce.io.cell_ontology import read_cell_ontology
 from univerce.io.obo import read_obo
 from univerce.tl.labels._ancestors import Ancestors, candidates, correct_candidates, find_ancestors, first_confident
-from univerce.tl.ontology.vacuous import UPPER_TERMS
+from univerce.tl.ontology.graph import UPPER_TERMS
 
 PARENTS = {
     "native": ["cell"],

@@ -16,8 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 from tests.helpers.obo import IDS
 from univerce import get
 from univerce.io.obo import read_obo
-from univerce.tl.ontology._partitions import adjusted_rand, cut_linkage
-from univerce.tl.ontology.dendrogram import dendrogram
+from univerce.tl.ontology.dendrogram import adjusted_rand, cut_linkage, dendrogram
 from univerce.tl.ontology.terms import depth_cuts, tree_paths
 
 # Where the types lie on a line: the ontology's order, but for the macrophage among the epithelial cells.

@@ -19,15 +19,15 @@ from univerce._settings import settings
 from univerce._validate import get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.space import Space
-from univerce.genes.load import available_species, load_table
+from univerce.genes.load import BUNDLED_MODELS, available_species, load_table
 from univerce.genes.release.models import is_public
 from univerce.genes.species import resolve_species
 from univerce.genes.table import gene_table_info
 from univerce.inference.expression import predict_logits
 from univerce.inference.inputs import check_table
-from univerce.inference.recorded_model import recorded_model
-from univerce.tl.genes._detected import score_genes
-from univerce.tl.genes._genes import describe_genes, find_rows
+from univerce.model.directory import Model
+from univerce.model.find import find_model
+from univerce.tl.genes._genes import describe_genes, find_rows, score_genes
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -183,3 +183,23 @@ def _log_odds(frequency: Any, names: Sequence[str], model: str) -> np.ndarray:
     if len(wrong := values[~((values >= 0) & (values <= 1))]):
         raise ValueError(f"gene_frequency holds {wrong[0]}; the share of cells must lie between 0 and 1.")
     return logit(np.clip(values, _RAREST, 1 - _RAREST)).astype(np.float32)
+
+
+def recorded_model(space: Space, model: str | Path | None, use_rep: str) -> tuple[str | Path, Model]:
+    """Find the model that made an embedding, and the name or directory to load it by.
+
+    ``ValueError`` if ``model`` is another, or is not given and the recorded one is neither bundled nor public.
+    """
+    if model is None and space.model not in BUNDLED_MODELS and not is_public(space.model):
+        raise ValueError(
+            f"The embedding in obsm[{use_rep!r}] was made by the model {space.model!r}, which is neither bundled nor "
+            "public. Pass model= with its directory."
+        )
+    name = space.model if model is None else model
+    found = find_model(name)
+    if not space.is_of(found.config.model_id, found.digest):
+        raise ValueError(
+            f"The embedding in obsm[{use_rep!r}] was made by the model {space}, not by {found.config.model_id!r} "
+            f"({found.digest[:12]}). Pass the model that made it as model=, or embed again with this one."
+        )
+    return name, found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from univerce.tl.ontology import graph
-from univerce.tl.ontology.vacuous import vacuous_terms
+from univerce.tl.ontology.graph import vacuous_terms
 
 if TYPE_CHECKING:
     import networkx as nx
