@@ -15,7 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 
 import univerce as uc
 from tests.helpers.bench_cells import counted_cells
-from univerce.bench._bootstrap import confidence_interval, counts_interval, interval, jackknife, resampled_means
+from univerce.bench._bootstrap import (
+    Resampling,
+    confidence_interval,
+    counts_interval,
+    interval,
+    jackknife,
+    resampled_means,
+)
 from univerce.bench._expression import open_problems_genes, principal_components
 from univerce.bench._metrics import batch_ranks, centroid_ranks, macro_f1, pairs_of, rotated, separated
 from univerce.bench._result import shares_of_types
@@ -137,7 +144,7 @@ def test_f1_of_resampled_cells_is_that_of_scikit_learn(by_donor):
     truth[donors < 5] %= 3  # a type of one donor, which most draws lack
     a, b, place = pairs_of(truth, given)
     units = donors if by_donor else None
-    found = counts_interval(place, lambda counts: macro_f1(a, b, counts), 200, 3, units, "donor")
+    found = counts_interval(place, lambda counts: macro_f1(a, b, counts), Resampling(200, 3, units, "donor"))
     random, drawn = np.random.default_rng(3), []
     times = random.multinomial(6, np.full(6, 1 / 6), size=200) if by_donor else None
     for i in range(200):

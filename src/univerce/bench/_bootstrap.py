@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,22 @@ from univerce.embeddings.labels import get_labels
 
 MIN_UNITS = 5
 CELLS, TYPES = "cells", "types"
+
+
+class Resampling(NamedTuple):
+    """What is resampled for intervals, and how often."""
+
+    n: int
+    """0 for no intervals."""
+    seed: int
+    units: np.ndarray | None
+    """``[n_cells]`` donor or batch of each cell; None resamples the cells."""
+    unit: str
+    """Name of the units."""
+
+    def of(self, cells: np.ndarray) -> Resampling:
+        """Select cells."""
+        return self if self.units is None else self._replace(units=self.units[cells])
 
 
 def read_units(obs: pd.DataFrame, key: str | None) -> np.ndarray | None:
@@ -107,33 +123,26 @@ def interval(
     return max(low, float(values.min())), min(high, float(values.max()))
 
 
-def interval_columns(
-    values: np.ndarray, n: int, seed: int, strata: np.ndarray | None, units: np.ndarray | None, unit: str
-) -> dict[str, Any]:
+def interval_columns(values: np.ndarray, how: Resampling, strata: np.ndarray | None = None) -> dict[str, Any]:
     """``low``, ``high`` and the ``unit`` that was resampled, for values ``[n_cells]`` with NaN for cells not scored."""
     there = ~np.isnan(values)
-    strata, units = (None if x is None else x[there] for x in (strata, units))
-    low, high = interval(values[there], n, seed, strata, units)
-    return {"low": low, "high": high, "unit": CELLS if enough_units(units) is None else unit}
+    units = how.of(there).units
+    low, high = interval(values[there], how.n, how.seed, None if strata is None else strata[there], units)
+    return {"low": low, "high": high, "unit": CELLS if enough_units(units) is None else how.unit}
 
 
 def counts_interval(
-    codes: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    n: int,
-    seed: int,
-    units: np.ndarray | None,
-    unit: str,
+    codes: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], how: Resampling
 ) -> dict[str, Any]:
     """Columns as of :func:`interval_columns`, of a ``statistic`` in [0, 1] of the numbers of cells with each code.
 
     ``statistic`` maps ``[n, n_codes]`` counts to ``[n]`` values; ``codes`` are ``[n_cells]``.
     """
-    units = enough_units(units)
-    (drawn,) = resampled_counts([codes], units, n, np.random.default_rng(seed))
+    units = enough_units(how.units)
+    (drawn,) = resampled_counts([codes], units, how.n, np.random.default_rng(how.seed))
     estimate = float(statistic(np.bincount(codes)[None])[0])
     low, high = confidence_interval(statistic(drawn), estimate, units)
-    return {"low": max(low, 0.0), "high": min(high, 1.0), "unit": CELLS if units is None else unit}
+    return {"low": max(low, 0.0), "high": min(high, 1.0), "unit": CELLS if units is None else how.unit}
 
 
 def jackknife(left_out: np.ndarray, estimate: float) -> tuple[float, float]:
@@ -146,11 +155,3 @@ def jackknife(left_out: np.ndarray, estimate: float) -> tuple[float, float]:
     k = len(left_out)
     half = float(t.ppf(0.975, k - 1) * np.sqrt((k - 1) / k * np.square(left_out - left_out.mean()).sum()))
     return estimate - half, estimate + half
-
-
-def clopper_pearson(count: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share, exact for whole counts."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(count, n, method="beta")
-    return float(low), float(high)

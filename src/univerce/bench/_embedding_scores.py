@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from univerce.bench._bootstrap import interval_columns
+from univerce.bench._bootstrap import Resampling
 from univerce.bench._metrics import TOP, batch_ranks, macro_f1, predicted_labels, rotated, separated
-from univerce.bench._result import Result, confusion, f1_interval, row, shares_of_types
+from univerce.bench._result import Result, add_intervals, confusion, row, shares_of_types
 from univerce.bench._scored_cells import Scored
 from univerce.bench._structure_scores import ONE_BATCH, Scib, scgraph_rows, scib_rows
-from univerce.bench._terms import hierarchical_columns
+from univerce.bench._terms import hierarchical_rows
 from univerce.embeddings.classifiers import assign_folds
 from univerce.tl.alignment.silhouette_by_type import draw_evenly
 
@@ -46,6 +46,7 @@ def score(
     """
     x = rotated(separated(embedding[scored.rows]))
     y = scored.types.codes.astype(np.int64)
+    how = Resampling(n_bootstrap, seed, scored.units, unit)
     cells = {"silhouette": _silhouettes(x, y, seed)}
     rows, left_out = scib_rows(x, scored, before, scib, unit, cache)
     rows += scgraph_rows(x, scored, consensus, n_bootstrap, seed)
@@ -69,16 +70,10 @@ def score(
             rows.append(row("centroids across batches", f"alignment top {k}", **shares_of_types(ranks <= k, found)))
     cells |= {f"{n} accuracy": np.where(p < 0, np.nan, p == y) for n, p in predicted.items()}
     cells |= {f"{n} {TOP_ACCURACY}": values for n, values in top.items()}
-    for r in rows if n_bootstrap else ():
-        if r["group"] != "all" or np.isnan(r["value"]):
-            continue
-        if r["metric"] in cells:
-            strata = y if r["metric"] in BY_TYPE else None
-            r |= interval_columns(cells[r["metric"]], n_bootstrap, seed, strata, scored.units, unit)
-        elif (of_cells := predicted.get(r["metric"].removesuffix(" macro-F1"))) is not None:
-            r |= f1_interval(y, of_cells, n_bootstrap, seed, scored.units, unit)
-    for name, given in predicted.items() if scored.lines is not None else ():
-        rows += _hierarchical_rows(name, scored, y, given, {"n_bootstrap": n_bootstrap, "seed": seed, "unit": unit})
+    add_intervals(rows, cells, predicted, y, how, by_type=BY_TYPE)
+    for name, given in predicted.items():
+        kind = "labels across batches" if name.startswith("transfer") else "labels within"
+        rows += hierarchical_rows(kind, name, scored.lines, y, given, how)
     types = np.asarray(scored.types.categories, dtype=object)
     given = predicted.get("transfer logistic", np.full(len(y), -1))
     named = {name: pd.Categorical.from_codes(codes, pd.Index(types)) for name, codes in predicted.items()}
@@ -123,15 +118,3 @@ def _label_rows(
         best = float(in_top[inside].mean()) if n else np.nan
         for measure, value in (("accuracy", accuracy), ("macro-F1", f1), (TOP_ACCURACY, best)):
             yield row(kind, f"{name} {measure}", value, group=group, n_cells=n, note=note)
-
-
-def _hierarchical_rows(
-    name: str, scored: Scored, y: np.ndarray, given: np.ndarray, options: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    known = given >= 0
-    units = None if scored.units is None else scored.units[known]
-    kind = "labels across batches" if name.startswith("transfer") else "labels within"
-    if scored.lines is not None and known.any():
-        found = hierarchical_columns(scored.lines, y[known], given[known], units=units, **options)
-        for key, columns in found.items():
-            yield row(kind, f"{name} {key}", n_cells=int(known.sum()), **columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from univerce.embeddings.classifiers import held_out_models
+from univerce.embeddings.classifiers import among_best, held_out_models
 from univerce.embeddings.ranks import rank_reference
 
 TOP = (1, 3)
@@ -45,15 +45,6 @@ def predicted_labels(x: np.ndarray, y: np.ndarray, folds: np.ndarray, method: st
             log_proba = model.log_proba(x[rows])
             out[rows], in_top[rows] = log_proba.argmax(axis=1), among_best(log_proba, y[rows], TOP[-1])
     return out, in_top
-
-
-def among_best(log_proba: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
-    """``[n]`` probability that the true type is among the ``k`` most probable, if ties, as of no votes, are broken at
-    random.
-    """
-    true = log_proba[np.arange(len(y)), y][:, None]
-    above, equal = (log_proba > true).sum(axis=1), (log_proba == true).sum(axis=1)
-    return np.asarray(np.clip((k - above) / equal, 0, 1))
 
 
 def pairs_of(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from univerce.bench._bootstrap import (
     CELLS,
-    clopper_pearson,
     confidence_interval,
     counts_of_units,
     enough_units,
@@ -19,6 +18,7 @@ from univerce.bench._bootstrap import (
     stratified_mean,
 )
 from univerce.bench._metrics import macro_f1, pairs_of
+from univerce.embeddings.ranks import clopper_pearson
 
 _DIGITS = 9
 
@@ -97,6 +97,7 @@ def _row(
         return row | {"n_units": 0, "note": "cells of unknown donors: pass donor_key="}
     n_units, gap = len(by_unit), by_unit.round(_DIGITS)
     wins = float((gap > 0).sum() + (gap == 0).sum() / 2)
-    share = dict(zip(("superiority_low", "superiority_high"), clopper_pearson(wins, n_units), strict=True))
+    superior = map(float, clopper_pearson(wins, n_units))
+    share = dict(zip(("superiority_low", "superiority_high"), superior, strict=True))
     note = "" if enough is not None else f"{n_units} of {unit!r}, too few to resample: holds for these only"
     return row | {"n_units": n_units, "superiority": wins / n_units, **share, "note": note}

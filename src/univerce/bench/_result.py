@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from univerce.bench._bootstrap import TYPES, clopper_pearson, counts_interval
+from univerce.bench._bootstrap import TYPES, Resampling, counts_interval, interval_columns
 from univerce.bench._metrics import macro_f1, pairs_of
+from univerce.embeddings.ranks import clopper_pearson
 
 COLUMNS: Final = ["method", "seed", "kind", "metric", "group", "value", "low", "high", "unit", "n_cells", "note"]
 
@@ -35,14 +38,23 @@ def row(kind: str, metric: str, value: float = np.nan, *, group: str = "all", no
     return {"kind": kind, "metric": metric, "group": group, "value": value, "note": note, **more}
 
 
-def f1_interval(
-    truth: np.ndarray, given: np.ndarray, n: int, seed: int, units: np.ndarray | None, unit: str
-) -> dict[str, Any]:
-    """Columns of the interval of macro-F1 of the cells ``[n]`` with a given type, not -1."""
-    known = given >= 0
-    true, other, place = pairs_of(truth[known], given[known])
-    units = None if units is None else units[known]
-    return counts_interval(place, lambda counts: macro_f1(true, other, counts), n, seed, units, unit)
+def add_intervals(
+    rows: Iterable[dict[str, Any]], cells: Mapping[str, np.ndarray], given: Mapping[str, np.ndarray],
+    truth: np.ndarray, how: Resampling, *, by_type: Container[str] = (),
+) -> None:  # fmt: skip
+    """Add intervals to the scores of all cells: means over ``cells`` ``[n]`` or over types, and macro-F1.
+
+    ``given`` has the predicted type of each cell by name of the classifier, -1 for none.
+    """
+    for r in rows if how.n else ():
+        if r["group"] != "all" or np.isnan(r["value"]):
+            continue
+        if r["metric"] in cells:
+            r |= interval_columns(cells[r["metric"]], how, truth if r["metric"] in by_type else None)
+        elif (predicted := given.get(r["metric"].removesuffix(" macro-F1"))) is not None:
+            known = predicted >= 0
+            true, other, place = pairs_of(truth[known], predicted[known])
+            r |= counts_interval(place, partial(macro_f1, true, other), how.of(known))
 
 
 def shares_of_types(found: np.ndarray, types: np.ndarray) -> dict[str, Any]:
@@ -55,7 +67,7 @@ def shares_of_types(found: np.ndarray, types: np.ndarray) -> dict[str, Any]:
     if n_types == 0:
         return {"value": np.nan, "note": "no type in two batches"}
     share = float(found.mean())
-    low, high = clopper_pearson(share * n_types, n_types)
+    low, high = map(float, clopper_pearson(share * n_types, n_types))
     return {"value": share, "low": low, "high": high, "unit": TYPES, "note": f"{len(found)} types searched for"}
 
 

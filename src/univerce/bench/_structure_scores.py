@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from univerce.bench import _scgraph, _scib
-from univerce.bench._bootstrap import MIN_UNITS, TYPES, enough_units, interval_columns, jackknife
+from univerce.bench._bootstrap import MIN_UNITS, TYPES, Resampling, enough_units, interval_columns, jackknife
 from univerce.bench._cache import cached_numbers
 from univerce.bench._result import row
 from univerce.bench._scored_cells import Scored
@@ -74,5 +74,5 @@ def scgraph_rows(
     rows = [row("relations of types", str(name), float(np.nanmean(values))) for name, values in found.items()]
     if n_bootstrap and len(consensus) >= MIN_UNITS:
         for r, values in zip(rows, found.T.to_numpy(), strict=True):
-            r |= interval_columns(values, n_bootstrap, seed, None, np.arange(len(values)), TYPES)
+            r |= interval_columns(values, Resampling(n_bootstrap, seed, np.arange(len(values)), TYPES))
     return rows

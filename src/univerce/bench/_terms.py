@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from univerce._settings import logger
-from univerce.bench._bootstrap import counts_interval
+from univerce.bench._bootstrap import Resampling, counts_interval
 from univerce.bench._metrics import pairs_of
+from univerce.bench._result import row
 from univerce.embeddings.labels import get_labels
 from univerce.tl.labels.hierarchy import hierarchical_scores, label_lines
 from univerce.tl.ontology.graph import as_ontology, match_terms
@@ -34,26 +36,20 @@ def stated_lines(obs: pd.DataFrame, groupby: str, types: np.ndarray) -> np.ndarr
     return label_lines(types, ontology, ids) if ids else None
 
 
-def hierarchical_columns(
-    lines: np.ndarray,
-    truth: np.ndarray,
-    given: np.ndarray,
-    *,
-    n_bootstrap: int,
-    seed: int,
-    units: np.ndarray | None,
-    unit: str,
-) -> dict[str, dict[str, Any]]:
-    """``value`` and interval of hierarchical precision, recall and F1, by name, of cells ``[n]`` with a given type."""
+def hierarchical_rows(
+    kind: str, name: str, lines: np.ndarray | None, truth: np.ndarray, given: np.ndarray, how: Resampling
+) -> Iterator[dict[str, Any]]:
+    """Rows of hierarchical precision, recall and F1 of cells ``[n]`` with a given type, not -1; none without terms."""
+    known = given >= 0
+    if lines is None or not known.any():
+        return
+    truth, given, how = truth[known], given[known], how.of(known)
     true, other, place = pairs_of(truth, given)
-    out = {}
     for key, value in hierarchical_scores(lines, truth, given).items():
 
         def statistic(counts: np.ndarray, key: str = key) -> np.ndarray:
             return np.array([hierarchical_scores(lines, true, other, weights)[key] for weights in counts])
 
-        columns: dict[str, Any] = {"value": value}
-        if n_bootstrap and not np.isnan(value):
-            columns |= counts_interval(place, statistic, n_bootstrap, seed, units, unit)
-        out[key.replace("hierarchical_", "hierarchical ").replace("_", " ")] = columns
-    return out
+        metric = f"{name} {key.replace('hierarchical_', 'hierarchical ').replace('_', ' ')}"
+        bounds = counts_interval(place, statistic, how) if how.n and not np.isnan(value) else {}
+        yield row(kind, metric, value, n_cells=len(given), **bounds)

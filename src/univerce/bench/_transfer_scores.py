@@ -10,12 +10,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from univerce.bench._bootstrap import interval_columns, read_units
-from univerce.bench._metrics import TOP, among_best, centroid_ranks, macro_f1, rotated, separated
-from univerce.bench._result import COLUMNS, Result, confusion, f1_interval, row, shares_of_types
+from univerce.bench._bootstrap import Resampling, read_units
+from univerce.bench._metrics import TOP, centroid_ranks, macro_f1, rotated, separated
+from univerce.bench._result import COLUMNS, Result, add_intervals, confusion, row, shares_of_types
 from univerce.bench._scored_cells import embedded
-from univerce.bench._terms import hierarchical_columns
-from univerce.embeddings.classifiers import CLASSIFIERS
+from univerce.bench._terms import hierarchical_rows
+from univerce.embeddings.classifiers import CLASSIFIERS, among_best
 from univerce.embeddings.labels import get_labels
 
 NAMES: Final = {"kNN": "knn", "logistic": "logistic", "nearest centroid": "centroid"}
@@ -85,7 +85,7 @@ def score_transfer(
     """Score one embedding ``[n_query + n_reference, n_dims]``, the query first."""
     both = np.concatenate([embedding[pair.query], embedding[n_query + pair.reference]])
     x, x_reference = np.split(rotated(separated(both)), [len(pair.query)])
-    rows: list[dict[str, Any]] = []
+    how, rows = Resampling(n_bootstrap, seed, pair.units, unit), list[dict[str, Any]]()
     cells, given = {}, {}
     for name, method in NAMES.items():
         fitted = CLASSIFIERS[method].fit(x_reference, pair.y_reference, len(pair.types))
@@ -95,9 +95,8 @@ def score_transfer(
         cells[f"{name} accuracy"] = (given[name] == pair.y_query).astype(float)
         cells[top] = among_best(log_proba, pair.y_query, TOP[-1])
         rows += [*_label_rows(name, pair, given[name]), row("transfer", top, float(cells[top].mean()), n_cells=len(x))]
-        if n_bootstrap:
-            _add_intervals(rows, name, pair, cells, given[name], n_bootstrap, seed, unit)
-        rows += _hierarchical_rows(name, pair, given[name], n_bootstrap, seed, unit)
+        rows += hierarchical_rows("transfer", name, pair.lines, pair.y_query, given[name], how)
+    add_intervals(rows, cells, given, pair.y_query, how)
     ranks, shared = centroid_ranks((x, pair.y_query), (x_reference, pair.y_reference))
     for k in TOP:
         found = shares_of_types(ranks <= k, shared)
@@ -107,30 +106,13 @@ def score_transfer(
     return Result(rows, cells, confusion(pair.types, pair.y_query, given["logistic"]), named)
 
 
-def _add_intervals(
-    rows: list[dict[str, Any]],
-    name: str,
-    pair: Pair,
-    cells: dict[str, np.ndarray],
-    given: np.ndarray,
-    n: int,
-    seed: int,
-    unit: str,
-) -> None:
-    """Add the intervals of the scores of one classifier."""
-    for r in rows:
-        if r["metric"] in cells:
-            r |= interval_columns(cells[r["metric"]], n, seed, None, pair.units, unit)
-        elif r["metric"] == f"{name} macro-F1":
-            r |= f1_interval(pair.y_query, given, n, seed, pair.units, unit)
-
-
 def largest_type(pair: Pair, seed: int) -> pd.DataFrame:
     """Scores of assigning the largest type of the reference to every cell."""
     given = np.full(len(pair.query), np.bincount(pair.y_reference).argmax())
-    rows = [
-        r for name in NAMES for r in _label_rows(name, pair, given) + _hierarchical_rows(name, pair, given, 0, seed, "")
-    ]
+    how, rows = Resampling(0, seed, None, ""), list[dict[str, Any]]()
+    for name in NAMES:
+        rows += _label_rows(name, pair, given)
+        rows += hierarchical_rows("transfer", name, pair.lines, pair.y_query, given, how)
     return pd.DataFrame([{"method": "largest type", "seed": seed, "unit": ""} | r for r in rows], columns=COLUMNS)
 
 
@@ -138,14 +120,3 @@ def _label_rows(name: str, pair: Pair, given: np.ndarray) -> list[dict[str, Any]
     truth = pair.y_query
     scores = {"accuracy": float((given == truth).mean()), "macro-F1": float(macro_f1(truth, given)[0])}
     return [row("transfer", f"{name} {measure}", value, n_cells=len(given)) for measure, value in scores.items()]
-
-
-def _hierarchical_rows(
-    name: str, pair: Pair, given: np.ndarray, n_bootstrap: int, seed: int, unit: str
-) -> list[dict[str, Any]]:
-    """What a wrong type shares with the true one, with an ontology."""
-    if pair.lines is None:
-        return []
-    options: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed, "units": pair.units, "unit": unit}
-    found = hierarchical_columns(pair.lines, pair.y_query, given, **options)
-    return [row("transfer", f"{name} {key}", n_cells=len(given), **columns) for key, columns in found.items()]

@@ -232,3 +232,12 @@ def held_out_models(
             yield rows, CLASSIFIERS[method].fit(x, np.where(train, y, -1), n_classes, **options)
         else:
             yield rows[:0], None
+
+
+def among_best(log_proba: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    """``[n]`` probability that the true type is among the ``k`` most probable, if ties, as of no votes, are broken at
+    random.
+    """
+    true = log_proba[np.arange(len(y)), y][:, None]
+    above, equal = (log_proba > true).sum(axis=1), (log_proba == true).sum(axis=1)
+    return np.asarray(np.clip((k - above) / equal, 0, 1))

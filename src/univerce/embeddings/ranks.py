@@ -132,6 +132,16 @@ def summarize(hits: float, n: int, shuffled: np.ndarray) -> dict[str, float]:
     return {"n": n, "hits": hits, "share": hits / n if n else np.nan, **null}
 
 
+def clopper_pearson(
+    count: np.ndarray | float, n: np.ndarray | float, alpha: float = 0.05
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact interval of a share; NaN for ``n`` of NaN."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(count, n, alpha=alpha, method="beta")
+    return np.asarray(low), np.asarray(high)
+
+
 def check_metric(metric: str) -> None:
     """Raise ``ValueError`` if the metric is unknown."""
     if metric not in METRICS:

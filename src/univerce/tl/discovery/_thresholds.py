@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from univerce.embeddings.ranks import clopper_pearson
+
 ALPHA = 0.05
 """One minus the confidence of all intervals."""
 _STARTS = 0.25, 0.5, 0.75, 0.9
@@ -154,16 +156,6 @@ def _corrected(share: np.ndarray, recall: float, false_rate: float, unknown: flo
     if recall <= false_rate:
         return np.where(np.isnan(share), np.nan, unknown)
     return np.clip((share - false_rate) / (recall - false_rate), 0, 1)
-
-
-def clopper_pearson(
-    count: np.ndarray | float, n: np.ndarray | float, alpha: float = ALPHA
-) -> tuple[np.ndarray, np.ndarray]:
-    """Exact interval of a share; NaN for ``n`` of NaN."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(count, n, alpha=alpha, method="beta")
-    return np.asarray(low), np.asarray(high)
 
 
 def abundance(groups: Any, score: np.ndarray, is_found: np.ndarray, rates: Rates) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from univerce.embeddings.classifiers import Classifier
+from univerce.embeddings.classifiers import Classifier, among_best
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
 from univerce.tl.labels.calibration import Calibration, cross_fitted, expected_error, reliability
 from univerce.tl.labels.prior import fitted_shares, shifted
@@ -59,13 +59,10 @@ class HeldOut:
             reliability(proba.max(axis=1), proba.argmax(axis=1) == self.truth, weights=self.weights)
             for proba in (self.uncalibrated, self.proba)
         )
-        true = self.proba[np.arange(len(best)), self.truth][:, None]
-        above, equal = (self.proba > true).sum(axis=1), (self.proba == true).sum(axis=1)
-        in_top = np.clip((TOP - above) / equal, 0, 1)  # ties, such as labels without votes, are broken at random
         each = self.by_label(self.proba.shape[1])
         return {
             "accuracy": float(np.average(best == self.truth, weights=self.weights)),
-            f"top_{TOP}_accuracy": float(np.average(in_top, weights=self.weights)),
+            f"top_{TOP}_accuracy": float(np.average(among_best(self.proba, self.truth, TOP), weights=self.weights)),
             "macro_f1": float(each.loc[each["n_held_out"] > 0, "f1"].mean()),
             "ece_before": expected_error(before),
             "ece_after": expected_error(table),
