@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import anndata as ad
+import numba
 import numpy as np
 from scipy import sparse
 
@@ -133,12 +133,18 @@ class Linear:
 
     def sums(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
         """The centered sums ``[n_cells, output_dim]``, before they are scaled to unit length."""
-        # The product holds no lock. A row does not depend on the part that it is in.
-        n_parts = min(n_threads(), 1 + len(weights.data) // _PART)
-        rows = np.linspace(0, weights.shape[0], n_parts + 1).astype(int)
-        parts = [weights[a:b] for a, b in pairwise(rows)] if n_parts > 1 else [weights]
+        out = np.zeros((weights.shape[0], vectors.shape[1]), dtype=np.float32)
+        weights = weights.astype(np.float32, copy=False)
+        indptr, indices = weights.indptr.astype(np.int64), weights.indices.astype(np.int32, copy=False)
+
+        def run(begin: int, end: int) -> None:
+            _add_vectors(begin, end, indptr, indices, weights.data, vectors, out)
+
+        n_parts = min(n_threads(), 1 + weights.nnz // _PART)
+        bounds = np.linspace(0, len(out), n_parts + 1).astype(int)
         with ThreadPoolExecutor(n_parts) as pool:
-            return np.concatenate(list(pool.map(lambda part: part @ vectors, parts))) - self.center
+            list(pool.map(run, bounds[:-1], bounds[1:]))
+        return out - self.center
 
     def decodes(self, table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
         """``[n_rows]`` bool: which genes :meth:`decode` knows."""
@@ -236,12 +242,40 @@ def gene_weights(counts: sparse.csr_matrix, columns: np.ndarray, n_genes: int, s
     small ``scale`` (``LinearConfig.scale``) weights genes by their share, a large one almost only by whether they are
     expressed, which separates deep from shallow cells.
     """
-    gene = columns[counts.indices]
-    kept = (gene >= 0) & (counts.data != 0)
-    starts = np.concatenate([[0], np.cumsum(kept)])[counts.indptr]
-    values = sparse.csr_matrix((counts.data[kept].astype(np.float64), gene[kept], starts), (counts.shape[0], n_genes))
-    values.sum_duplicates()
-    total = np.asarray(values.sum(axis=1)).ravel()
-    share = values.data / np.repeat(total, np.diff(values.indptr))
-    weights = np.log1p(scale * share).astype(np.float32)
-    return sparse.csr_matrix((weights, values.indices, values.indptr), values.shape)
+    genes = np.empty(counts.nnz, dtype=np.int32)
+    values, total = np.empty(counts.nnz), np.zeros(counts.shape[0])
+    starts = np.zeros(counts.shape[0] + 1, dtype=np.int64)
+    _select(
+        counts.indptr.astype(np.int64), counts.indices.astype(np.int32, copy=False),
+        counts.data.astype(np.float64, copy=False), columns.astype(np.int32), genes, values, starts, total,
+    )  # fmt: skip
+    kept = slice(starts[-1])
+    weights = sparse.csr_matrix((values[kept], genes[kept], starts), (counts.shape[0], n_genes))
+    weights.sum_duplicates()
+    weights.data *= scale / np.repeat(total, np.diff(weights.indptr))
+    weights.data = np.log1p(weights.data, out=weights.data).astype(np.float32)
+    return weights
+
+
+@numba.njit(nogil=True, cache=True)
+def _select(indptr, indices, data, columns, genes, values, starts, total):  # type: ignore[no-untyped-def]
+    """Copy the counts of each cell that are not 0 and belong to a gene."""
+    n = 0
+    for row in range(len(total)):
+        for p in range(indptr[row], indptr[row + 1]):
+            gene = columns[indices[p]]
+            if gene >= 0 and data[p] != 0:
+                genes[n], values[n] = gene, data[p]
+                total[row] += data[p]
+                n += 1
+        starts[row + 1] = n
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_vectors(begin, end, indptr, indices, weights, vectors, out):  # type: ignore[no-untyped-def]
+    """Add the weighted vectors of the genes of some cells, in the order of the genes."""
+    for row in range(begin, end):
+        for p in range(indptr[row], indptr[row + 1]):
+            weight, gene = weights[p], indices[p]
+            for k in range(out.shape[1]):
+                out[row, k] += weight * vectors[gene, k]
