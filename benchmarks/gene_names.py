@@ -16,7 +16,7 @@ import pandas as pd
 
 import univerce as uc
 from benchmarks.measurement import Run, print_table
-from univerce.genes.other_names import GENE_NAMES, read_other_names
+from univerce.genes.gene_index import GENE_NAMES, read_other_names
 from univerce.genes.spellings import is_date
 from univerce.io.atomic import write_whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gene_names import write_other_names
-from univerce.genes.other_names import other_names, read_other_names
+from univerce.genes.gene_index import other_names, read_other_names
 
 HEADER = "species\tname\tsymbol\tkind\tn_symbols"
 LINES = [

@@ -10,8 +10,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from univerce.genes.gene_index import other_names
 from univerce.genes.lookup import map_columns, map_names
-from univerce.genes.other_names import other_names
 from univerce.genes.spellings import make_names
 
 

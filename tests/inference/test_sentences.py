@@ -150,15 +150,6 @@ def test_genome_order_agrees_with_a_sort_of_tuples():
     assert equal.chromosome_token.tolist() == [8, 9]
 
 
-def test_token_ids_can_be_those_of_another_vocabulary():
-    order = GenomeOrder.build(
-        np.array([0, 1, 1]), np.array([5, 7, 6]), gene_token=[70, 71, 72], chromosome_token=[900, 901]
-    )
-    counts = sp.csr_matrix(np.ones((1, 3), dtype=np.float32))
-    tokens = set(tokenize(counts, np.arange(3), order, keys_of(1), n_sample=50).ids[0].tolist())
-    assert tokens == {CLS, RIGHT, 70, 71, 72, 900, 901}
-
-
 # One sentence
 
 

@@ -27,7 +27,7 @@ from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.genes.load import BUNDLED_MODEL, available_species
 from univerce.genes.resolve import resolve_genes
 from univerce.genes.species_of import species_of
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.io.blocks import iter_blocks
 from univerce.model.find import find_model
 from univerce.tl.uce_embed import uce_embed

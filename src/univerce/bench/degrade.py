@@ -12,8 +12,7 @@ from univerce._docs import document
 from univerce._validate import as_seed, check_adata
 from univerce.bench._expression import get_counts, log_normalized, variable_genes
 from univerce.embeddings.labels import get_labels
-from univerce.inference.sentences import cell_keys
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import cell_keys, shuffled_rows
 
 How = Literal["half_counts", "gene_panel", "few_cells", "imbalance"]
 _N_PANEL, _SHARE, _RAREST, _FEWEST = 300, 0.1, 0.05, 10

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import lzma
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import anndata as ad
 import numpy as np
 
 from univerce.genes.bundled_names import symbols_by_id
-from univerce.genes.other_names import other_names
 from univerce.genes.spellings import clean_names, make_names, stable_id
+
+GENE_NAMES = Path(__file__).resolve().parents[1] / "data" / "gene_names"
 
 
 class Found(NamedTuple):
@@ -112,3 +116,38 @@ class GeneIndex:
 
 def _first_row(keys: Sequence[str], order: Sequence[int]) -> dict[str, int]:
     return {keys[row]: row for row in reversed(order) if keys[row]}
+
+
+@dataclass(frozen=True, eq=False)
+class OtherNames:
+    """Other names of the genes of one species; all names are in upper case."""
+
+    symbols: dict[str, str] = field(default_factory=dict)
+    """Current symbol of every name that means one gene."""
+    previous: frozenset[str] = frozenset()
+    """Names that were official symbols; the others are aliases."""
+    ambiguous: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Current symbols of names that mean several genes."""
+
+
+@cache
+def other_names(species: str) -> OtherNames:
+    """Read the other names of a species, none if the package has no file of it."""
+    path = GENE_NAMES / f"{species}.tsv.xz"
+    return read_other_names(path) if path.is_file() else OtherNames()
+
+
+def read_other_names(path: Path) -> OtherNames:
+    """Read a file that ``python -m benchmarks gene_names`` wrote."""
+    symbols: dict[str, str] = {}
+    previous = set()
+    ambiguous: dict[str, list[str]] = {}
+    for line in lzma.decompress(path.read_bytes()).decode().splitlines():
+        name, symbol, kind = line.split("\t")
+        if kind == "ambiguous":
+            ambiguous.setdefault(name, []).append(symbol)
+        else:
+            symbols[name] = symbol
+        if kind == "previous":
+            previous.add(name)
+    return OtherNames(symbols, frozenset(previous), {name: tuple(genes) for name, genes in ambiguous.items()})

@@ -47,29 +47,13 @@ class GenomeOrder:
     """``[n_chromosomes]`` int32, token id by size of chromosome."""
 
     @classmethod
-    def build(
-        cls,
-        chromosome: np.ndarray,
-        start: np.ndarray,
-        *,
-        gene_token: np.ndarray | None = None,
-        chromosome_token: np.ndarray | None = None,
-    ) -> GenomeOrder:
-        """Rank the genes of a table.
+    def build(cls, chromosome: np.ndarray, start: np.ndarray) -> GenomeOrder:
+        """Rank the genes of a table by the index of their chromosome and their genomic start, ``[n_genes]`` each.
 
-        Parameters
-        ----------
-        chromosome, start
-            ``[n_genes]`` index of each gene's chromosome, and genomic start; genes with one start keep their order.
-        gene_token, chromosome_token
-            Token ids by row and by chromosome index. By default the local ids: 4 + row, 4 + n_genes + chromosome.
+        Genes with one start keep their order.
         """
         n_genes = len(chromosome)
         n_chromosomes = int(chromosome.max()) + 1 if n_genes else 0
-        if gene_token is None:
-            gene_token = np.arange(N_SPECIAL, N_SPECIAL + n_genes)
-        if chromosome_token is None:
-            chromosome_token = np.arange(N_SPECIAL + n_genes, N_SPECIAL + n_genes + n_chromosomes)
         by_size = np.argsort(-np.bincount(chromosome, minlength=n_chromosomes), kind="stable")
         place = np.empty(n_chromosomes, dtype=np.int32)
         place[by_size] = np.arange(n_chromosomes)
@@ -78,9 +62,9 @@ class GenomeOrder:
         rank[order] = np.arange(n_genes)
         return cls(
             rank=rank,
-            gene_token=np.asarray(gene_token)[order].astype(np.int32),
+            gene_token=(N_SPECIAL + order).astype(np.int32),
             chromosome=place[chromosome][order].astype(np.int32),
-            chromosome_token=np.asarray(chromosome_token)[by_size].astype(np.int32),
+            chromosome_token=(N_SPECIAL + n_genes + by_size).astype(np.int32),
         )
 
     def var_rank(self, rows: np.ndarray) -> np.ndarray:
@@ -353,3 +337,13 @@ def sample_sentence(  # type: ignore[no-untyped-def]
         length += end - begin + 2
         out[length - 1] = RIGHT
     return length, pooled
+
+
+def shuffled_rows(names: np.ndarray, rows: np.ndarray, seed: int, *, draw: int = 0) -> np.ndarray:
+    """Sort ``rows`` of the cells with ``names`` by the hash of the seed and each cell's name.
+
+    The first ``k`` of them are a random sample of the cells: the same for every order of the cells, and part of every
+    larger sample. ``draw`` numbers streams of random numbers; :func:`univerce.tl.uce_embed` uses 0, 1, 2, ...
+    """
+    keys = cell_keys(names[rows], seed, draw=draw)
+    return rows[np.argsort(keys, kind="stable")]

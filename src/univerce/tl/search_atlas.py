@@ -25,7 +25,7 @@ from univerce.embeddings.index import IndexKind, NeighborIndex, build_index, rea
 from univerce.embeddings.labels import label_names
 from univerce.embeddings.neighbors import Metric, check_metric, exact_neighbors
 from univerce.embeddings.rows import fingerprints
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.io.atomic import locked
 from univerce.io.files import embedding_digest, open_anndata
 from univerce.io.workers import blocks_of_rows, find_client

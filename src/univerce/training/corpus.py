@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anndata as ad
 import numpy as np
 from scipy import sparse
 
+from univerce.genes.table import N_SPECIAL, chromosome_index, gene_table_info
 from univerce.inference.sentences import GenomeOrder, max_groups
 from univerce.model.config import UCEConfig
 from univerce.training.config import PretrainConfig
 from univerce.training.masking import mask_cells
 from univerce.training.survey import Survey, survey
 from univerce.training.training_set import TrainingSet
-from univerce.training.vocabulary import Vocabulary, digest
 from univerce.training.window import InMemory, Rows, Window
 
 
@@ -207,3 +208,30 @@ def _log_odds(p: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """Log-odds of each gene against the mean measured gene, float32."""
     mean = p[measured].mean() if len(measured) else 0.5
     return (np.log(p / (1 - p)) - np.log(mean / (1 - mean))).astype(np.float32)
+
+
+class Vocabulary:
+    """The tokens of several gene tables; each brings its special tokens, genes and chromosomes, copies only once."""
+
+    def __init__(self, tables: Sequence[ad.AnnData]) -> None:
+        unique: dict[str, ad.AnnData] = {}
+        for table in tables:
+            unique.setdefault(digest(table), table)
+        sizes = [N_SPECIAL + t.n_obs + len(t.uns["chromosome_codes"]) for t in unique.values()]
+        bases = np.cumsum([0, *sizes]).tolist()
+        self.base = dict(zip(unique, bases, strict=False))
+        """First token of each table, by digest."""
+        self.order = {d: GenomeOrder.build(chromosome_index(t), t.obs["start"].to_numpy()) for d, t in unique.items()}
+        """Genome order of each table, by digest."""
+        self.features = np.concatenate([_features(t) for t in unique.values()])
+        """``[n_tokens, token_dim]``."""
+
+
+def digest(table: ad.AnnData) -> str:
+    """Digest of a gene table."""
+    return str(gene_table_info(table)["digest"])
+
+
+def _features(table: ad.AnnData) -> np.ndarray:
+    parts = (table.uns["special_features"], table.X[:], table.uns["chromosome_features"])
+    return np.concatenate([np.asarray(p, dtype=np.float32) for p in parts])

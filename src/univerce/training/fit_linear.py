@@ -16,9 +16,12 @@ from univerce.genes.table import gene_table_info
 from univerce.model.directory import Model
 from univerce.model.linear import Decoder, Linear, LinearConfig
 from univerce.training.axes import noise_adjusted_axes, scatter
-from univerce.training.decoder import fit_decoder
 from univerce.training.measured_cells import GeneStatistics, MeasuredCells, bags, named_genes
 from univerce.training.training_set import TrainingSet
+
+_DECODER_RIDGE = 1.0
+_DECODER_SETS = 3
+_DECODER_LEVELS = 127
 
 
 @dataclass(frozen=True)
@@ -147,3 +150,41 @@ def fit_cells(cells: Sequence[MeasuredCells], known: frozenset[str], config: Lin
         center=np.mean(means, axis=0) @ axes, decoder=Decoder.empty(config.output_dim),
     )  # fmt: skip
     return dataclasses.replace(model, decoder=fit_decoder(model, cells))
+
+
+def fit_decoder(model: Linear, cells: Sequence[MeasuredCells]) -> Decoder:
+    """Regress whether a cell expresses a gene on its embedding, within data sets.
+
+    The target is 1 or 0 minus the share of the data set's cells that express the gene, the input the embedding minus
+    its mean over the data set: what a data set measures deeply does not look like a property of its cells. The slopes
+    of genes that at least three data sets express are divided by the variance of the target, which turns a probability
+    into log-odds.
+    """
+    dim, index = model.config.output_dim, model.index
+    n_keys = len(model.keys)
+    gram, moment = np.zeros((dim, dim)), np.zeros((n_keys, dim))
+    n_sets, variance, n_cells = np.zeros(n_keys), np.zeros(n_keys), np.zeros(n_keys)
+    means = []
+    for c in cells:
+        embedded = model.cells(c.weights, model.vectors(c.table, c.rows)).astype(np.float64)
+        means.append(embedded.mean(axis=0))
+        centered = embedded - means[-1]
+        gram += centered.T @ centered
+        places, first = np.unique([index[key] for key in c.keys], return_index=True)
+        expressed = c.weights[:, first]
+        expressed.data = np.ones_like(expressed.data)
+        share = np.asarray(expressed.mean(axis=0), dtype=np.float64).ravel()
+        moment[places] += np.asarray(expressed.T @ centered)  # the rows of centered add up to zero
+        n_sets[places] += share > 0
+        variance[places] += len(embedded) * share * (1 - share)
+        n_cells[places] += len(embedded)
+    genes = np.flatnonzero((n_sets >= _DECODER_SETS) & (variance > 0))
+    ridge = _DECODER_RIDGE * np.trace(gram) / dim
+    slopes = np.linalg.solve(gram + ridge * np.eye(dim), moment[genes].T).T
+    slopes /= (variance[genes] / n_cells[genes])[:, None]
+    intercept = -slopes @ np.mean(means, axis=0)
+    scale = np.abs(slopes).max(axis=1) / _DECODER_LEVELS
+    scale[scale == 0] = 1
+    return Decoder(
+        genes, np.rint(slopes / scale[:, None]).astype(np.int8), scale.astype(np.float32), intercept.astype(np.float32)
+    )

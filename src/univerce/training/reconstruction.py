@@ -20,7 +20,7 @@ from univerce.io.blocks import read_ahead
 from univerce.io.text import read_json
 from univerce.model.directory import CONFIG, Model
 from univerce.training.masking import mask_cells
-from univerce.training.survey import columns_added
+from univerce.training.survey import columns_added, expressed_genes
 
 CHANCE = float(np.log(2))
 """Loss of a model that knows nothing: half of the queries are expressed."""
@@ -83,7 +83,7 @@ def reconstruct(
     measured = _measure(inputs)
     for rows, k, counts in _by_species(inputs):
         mine = measured[k]
-        n_expressed = np.diff(_expressed(counts, mine.to_rank).indptr)
+        n_expressed = np.diff(expressed_genes(counts, mine.to_rank).indptr)
         good = np.flatnonzero((n_expressed >= 2) & (n_expressed < len(mine.genes)))
         if done is not None:
             done(len(rows) - len(good))
@@ -169,12 +169,6 @@ def _measure(inputs: Inputs) -> list[_Measured]:
         found.append(_Measured(order, var_rank, measured, to_rank, n_expressing, int((inputs.species == k).sum())))
     for _, k, counts in _by_species(inputs):
         found[k].n_expressing[:] += np.bincount(
-            _expressed(counts, found[k].to_rank).indices, minlength=len(found[k].n_expressing)
+            expressed_genes(counts, found[k].to_rank).indices, minlength=len(found[k].n_expressing)
         )
     return found
-
-
-def _expressed(counts: sparse.csr_matrix, to_rank: sparse.csr_matrix) -> sparse.csr_matrix:
-    genes = sparse.csr_matrix(counts @ to_rank)
-    genes.eliminate_zeros()
-    return genes

@@ -54,7 +54,7 @@ def survey(
     total = 0.0
     for rows, block in iter_blocks(X, _BLOCK_ROWS):
         check_counts(block, where=where)
-        genes = _expressed(block, to_rank)
+        genes = expressed_genes(block, to_rank)
         n = np.diff(genes.indptr)
         good = (n >= 2) & (n < len(measured))
         usable.append(rows.start + np.flatnonzero(good))
@@ -66,7 +66,7 @@ def survey(
     n_validation = min(round(held_out * len(cells)), MAX_HELD_OUT, len(cells) - 1)
     training, validation = np.sort(cells[n_validation:]), np.sort(cells[:n_validation])
     for _, block in iter_blocks(X, 1, blocks=validation):
-        expressed -= np.bincount(_expressed(block, to_rank).indices, minlength=n_genes)
+        expressed -= np.bincount(expressed_genes(block, to_rank).indices, minlength=n_genes)
     return Survey(training, validation, measured, expressed / len(training), total)
 
 
@@ -76,7 +76,8 @@ def columns_added(column: np.ndarray, n_columns: int) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(var)), (var, column[var])), shape=(len(column), n_columns))
 
 
-def _expressed(block: sparse.csr_matrix, to_rank: sparse.csr_matrix) -> sparse.csr_matrix:
+def expressed_genes(block: sparse.csr_matrix, to_rank: sparse.csr_matrix) -> sparse.csr_matrix:
+    """``[n_cells, n_genes]`` counts of the genes, by :func:`columns_added`, without stored zeros."""
     genes = sparse.csr_matrix(block @ to_rank)
     genes.eliminate_zeros()
     return genes

@@ -13,8 +13,7 @@ from univerce.genes.load import available_species
 from univerce.genes.species_of import SpeciesLike, species_of
 from univerce.inference.embedder import Embedder, load_embedders
 from univerce.inference.inputs import Inputs, resolve_inputs
-from univerce.inference.sentences import cell_keys
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import cell_keys, shuffled_rows
 from univerce.model.directory import Model
 from univerce.training.monitor import MAX_COSINE, MIN_RANK, effective_rank, mean_cosine
 from univerce.training.reconstruction import (

@@ -10,8 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from tests.helpers.typed_cells import typed_cells
-from univerce.bench.methods._scgpt_tokens import bin_values, sentences
-from univerce.bench.methods.scgpt import METHOD
+from univerce.bench.methods.scgpt import METHOD, bin_values, sentences
 from univerce.inference.sentences import cell_keys
 
 D, HEADS, LAYERS = 12, 3, 2

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 import univerce as uc
 from tests.helpers.blobs import blobs
 from tests.helpers.page import check_page
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 
 
 @pytest.fixture

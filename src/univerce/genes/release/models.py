@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 from univerce.genes.release.registry import RELEASED_SPECIES, UCE_100M, UCE_650M
 
-BUNDLED_MODEL = "uce-mini"
 PAPER, BRAIN = "uce", "uce-brain"  # families of networks
 
 

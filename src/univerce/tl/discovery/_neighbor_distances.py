@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from univerce._settings import settings
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import exact_neighbors
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.io.intact import read_rows
 
 _DRAW_CALIBRATION = -4

@@ -17,7 +17,7 @@ from univerce._validate import as_seed, check_whole, check_writable, get_modalit
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.groups import get_groups
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.tl.discovery._neighbor_distances import calibrate, neighbor_distances, p_values
 
 if TYPE_CHECKING:

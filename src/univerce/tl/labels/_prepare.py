@@ -11,7 +11,7 @@ import numpy as np
 from univerce._settings import logger
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import TUNED_ON, Classifier, Neighbors
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.io.workers import ROUNDED_ROWS, blocks_of_rows
 from univerce.tl.labels.calibration import Calibration
 from univerce.tl.labels.prior import Prior, estimate_shares, fitted_shares, log_ratio, target_shares

@@ -11,7 +11,7 @@ import pandas as pd
 from univerce._settings import logger
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.labels import label_names
-from univerce.inference.subsample import shuffled_rows
+from univerce.inference.sentences import shuffled_rows
 from univerce.tl.ontology.terms import stated_terms
 
 _NO_BATCH = "\0missing"
