@@ -19,7 +19,7 @@ import scipy.sparse as sp
 
 import univerce as uc
 from benchmarks.measurement import Run, check
-from univerce.inference.load_encoder import load_encoder
+from univerce.inference.embed import load_encoder
 
 N_CELLS, N_GENES = 6, 40
 TOLERANCE = 1e-5

@@ -24,8 +24,7 @@ from univerce.tl.discovery._thresholds import (
     precision_of,
     threshold_of_precision,
 )
-from univerce.tl.ontology._pairs import draw_pairs
-from univerce.tl.ontology._steps import TypePairs, compare_steps
+from univerce.tl.ontology._pairs import TypePairs, compare_steps, draw_pairs
 from univerce.tl.ontology.graph import tree_distances
 
 HEADER = ("simulation", "measure", "univerce", "common practice", "target")

@@ -25,8 +25,7 @@ from benchmarks.labeled.scores import (
     variable_genes,
     within,
 )
-from univerce.model.gene_keys import gene_keys
-from univerce.model.linear import Linear, gene_weights, token_features
+from univerce.model.linear import Linear, gene_keys, gene_weights, token_features
 from univerce.training.fit_linear import LinearFit
 from univerce.training.measured_cells import MeasuredCells, named_genes
 

@@ -273,7 +273,7 @@ def cells(directory: Path) -> Target:
     """What ``univerce embed`` reads besides AnnData; the counts are read to the end."""
     import mudata
 
-    from univerce.cli._inputs import pulling_nothing, read
+    from univerce.cli._files import pulling_nothing, read
     from univerce.io.blocks import iter_blocks
 
     counts, names = np.arange(12).reshape(4, 3), [list("wxyz"), list("abc")]

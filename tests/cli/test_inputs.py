@@ -16,7 +16,7 @@ from mudata import MuData, read_h5mu
 import univerce as uc
 from tests.helpers.market import market, write_lines
 from univerce.cli import _files, main
-from univerce.cli._inputs import pulling_nothing
+from univerce.cli._files import pulling_nothing
 
 N = 15
 

@@ -16,7 +16,7 @@ from mudata import MuData
 import univerce as uc
 from tests.helpers.market import market
 from univerce.cli import _parser, main
-from univerce.cli._inputs import pulling_nothing
+from univerce.cli._files import pulling_nothing
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

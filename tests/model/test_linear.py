@@ -13,8 +13,7 @@ from tests.helpers.tiny import tiny_linear, tiny_table
 from univerce.genes.hashed import identity_signs
 from univerce.genes.table import read_table, write_table
 from univerce.model import find_model
-from univerce.model.gene_keys import gene_keys
-from univerce.model.linear import Linear, gene_weights, token_features
+from univerce.model.linear import Linear, gene_keys, gene_weights, token_features
 
 
 def test_a_vector_is_rarity_times_features_and_landmark(tmp_path):

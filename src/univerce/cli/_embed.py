@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from univerce._keys import RECORDS
 from univerce.cli._commands import RESUMED, add_command, at_least, path, place
-from univerce.cli._files import check_paths, say, write, write_copy
-from univerce.cli._inputs import FORMATS, choose_modality, columns, read
+from univerce.cli._files import FORMATS, check_paths, choose_modality, columns, read, say, write, write_copy
 from univerce.io.atomic import replacing
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from univerce.cli._commands import RESUMED, add_command, add_group, at_least, path, place
-from univerce.cli._inputs import FORMATS, check_input, read
+from univerce.cli._files import FORMATS, check_input, read
 
 _MODEL = "a name that `univerce models list` lists, hf://owner/name[@revision], or a directory"
 

@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 from univerce.cli._commands import RESUMED, add_command, add_group, at_least, path, place
-from univerce.cli._files import say
-from univerce.cli._inputs import read
+from univerce.cli._files import read, say
 
 _EXAMPLES = """
 univerce species build chicken --fasta Gallus_gallus.pep.all.fa.gz

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import anndata as ad
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -13,8 +14,9 @@ from univerce._settings import settings
 from univerce.inference.block import BLOCK_ROWS, Block, n_cells
 from univerce.inference.encoder import Encoder
 from univerce.inference.inputs import Inputs
-from univerce.inference.load_encoder import load_encoder
+from univerce.inference.linear import LinearEncoder
 from univerce.io.pipeline import Stages
+from univerce.model.directory import Model
 
 
 def encoder_of(inputs: Inputs, *, precision: str | None = None, official: bool = False) -> Encoder:
@@ -59,3 +61,14 @@ def embed_inputs(inputs: Inputs, encoder: Encoder, done: Callable[[int], Any] | 
     for block in encoder.embed(encoder.prepare(inputs, BLOCK_ROWS), done):
         out[block.rows] = block.values
     return out
+
+
+def load_encoder(
+    model: Model, tables: Sequence[ad.AnnData], *, official: bool = False, precision: str = "float32"
+) -> Encoder:
+    """Load a model for gene tables, one per species; ``official`` and ``precision`` are for sentences."""
+    if model.reads_sentences:
+        from univerce.inference.sentence_encoder import SentenceEncoder  # imports torch
+
+        return SentenceEncoder(model, tables, official=official, precision=precision)
+    return LinearEncoder(model, tables)

@@ -20,10 +20,9 @@ from univerce._settings import settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
 from univerce.inference.block import Block, n_cells
-from univerce.inference.embed import precision_here
+from univerce.inference.embed import load_encoder, precision_here
 from univerce.inference.encoder import Encoder
 from univerce.inference.inputs import Genes, Inputs
-from univerce.inference.load_encoder import load_encoder
 from univerce.inference.store import EmbeddingStore
 from univerce.io.blocks import iter_blocks
 from univerce.io.ondisk import OnDisk, library

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,10 +26,12 @@ from univerce.genes.table import gene_features, gene_table_info
 from univerce.io.pipeline import n_threads
 from univerce.model.config import Config
 from univerce.model.directory import Model, write_model
-from univerce.model.gene_keys import gene_keys
 
 _BLOCK = 2048
 _PART = 100_000  # weights that are worth a thread
+
+# Fish have two copies of many mammalian genes (sox9a, hbaa1.2), worms a hyphen (rpl-3).
+_VARIANTS = tuple(map(re.compile, (r"-", r"[AB]$", r"\.\d+$", r"[AB]\.\d+$", r"[AB]\d*$")))
 
 
 @dataclass(frozen=True)
@@ -279,3 +282,20 @@ def _add_vectors(begin, end, indptr, indices, weights, vectors, out):  # type: i
             weight, gene = weights[p], indices[p]
             for k in range(out.shape[1]):
                 out[row, k] += weight * vectors[gene, k]
+
+
+def gene_keys(table: ad.AnnData, known: Container[str]) -> list[str]:
+    """Key of every gene of a table: its symbol in upper case, else its identifier.
+
+    A key that is not ``known`` loses its hyphen or the suffix of a duplicated gene, if the rest is known.
+    """
+    symbols = table.obs["symbol"].astype(str)
+    names = np.where(symbols != "", symbols, table.obs["ensembl_id"].astype(str))
+    return [_known(str(name).upper(), known) for name in names]
+
+
+def _known(key: str, known: Container[str]) -> str:
+    if key in known:
+        return key
+    variants = (pattern.sub("", key) for pattern in _VARIANTS)
+    return next((variant for variant in variants if variant in known), key)

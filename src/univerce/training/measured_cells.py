@@ -14,8 +14,7 @@ from scipy import sparse
 from univerce._validate import check_counts
 from univerce.genes.table import gene_table_info
 from univerce.io.blocks import iter_blocks
-from univerce.model.gene_keys import gene_keys
-from univerce.model.linear import gene_weights, token_features
+from univerce.model.linear import gene_keys, gene_weights, token_features
 from univerce.training.axes import nearest_cells
 from univerce.training.training_set import TrainingSet
 

@@ -15,8 +15,14 @@ from sklearn.metrics.pairwise import paired_distances
 
 from tests.helpers.obo import IDS, TERMS, write_obo
 from univerce.io.obo import read_obo
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance
-from univerce.tl.ontology._steps import TypePairs, compare_steps
+from univerce.tl.ontology._pairs import (
+    TypePairs,
+    compare_steps,
+    density,
+    draw_pairs,
+    pair_distances,
+    summarize_by_distance,
+)
 from univerce.tl.ontology.graph import tree_distances
 from univerce.tl.ontology.ontology_distance import ontology_distance
 

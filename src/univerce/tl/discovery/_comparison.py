@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anndata as ad
 import numpy as np
@@ -16,6 +16,11 @@ from univerce.tl.discovery._pseudobulk import aggregate, filter_by_expr
 PAIRED, UNPAIRED, DESCRIPTIVE = "paired", "unpaired", "descriptive"
 MIN_DONORS = 3
 _PRIOR_COUNT = 2.0
+
+_FIELDS = {
+    "names": ("gene", "O"), "scores": ("score", "float32"), "logfoldchanges": ("log2_fold_change", "float32"),
+    "pvals": ("p_value", "float64"), "pvals_adj": ("p_adjusted", "float64"),
+}  # fmt: skip
 
 
 class Comparison(NamedTuple):
@@ -119,3 +124,25 @@ def _wilcoxon(counts: sp.csr_matrix, is_case: np.ndarray, kept: np.ndarray) -> n
     sc.tl.rank_genes_groups(cells, "group", groups=["case"], reference="rest", method="wilcoxon", tie_correct=True)
     ranked = sc.get.rank_genes_groups_df(cells, "case").set_index("names")["scores"]
     return ranked[cells.var_names].to_numpy(np.float64)
+
+
+def rank_genes(table: pd.DataFrame, genes: pd.Index, by: str, share: str, share_rest: str) -> dict[str, Any]:
+    """Convert a table with a row per group (``by``) and gene, for scanpy's readers and plots.
+
+    Each group holds all genes, as its plots need, highest score first, those that were not compared last.
+    """
+    genes = genes.rename("gene")
+    parts = {group: table[table[by] == group].set_index("gene").reindex(genes) for group in table[by].unique()}
+    ranked = {
+        group: part.sort_values("score", ascending=False, kind="stable", na_position="last").reset_index()
+        for group, part in parts.items()
+    }
+    out: dict[str, Any] = {
+        field: pd.DataFrame({group: part[column] for group, part in ranked.items()}).to_records(
+            index=False, column_dtypes=dtype
+        )
+        for field, (column, dtype) in _FIELDS.items()
+    }
+    for field, column in (("pts", share), ("pts_rest", share_rest)):
+        out[field] = pd.DataFrame({group: part[column] for group, part in parts.items()}).rename_axis(None)
+    return out

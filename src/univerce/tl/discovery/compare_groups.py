@@ -14,10 +14,9 @@ from univerce._docs import document
 from univerce._settings import logger
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.embeddings.labels import get_labels, given_labels
-from univerce.tl.discovery._comparison import PAIRED, choose_design, compare
+from univerce.tl.discovery._comparison import PAIRED, choose_design, compare, rank_genes
 from univerce.tl.discovery._deseq import STATISTICS
 from univerce.tl.discovery._pseudobulk import get_found, read_counts
-from univerce.tl.discovery._ranked import rank_genes
 
 if TYPE_CHECKING:
     from mudata import MuData

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from univerce.tl.labels._terms import get_ancestors
+from univerce.tl.labels._ancestors import get_ancestors
 
 if TYPE_CHECKING:
     import networkx as nx

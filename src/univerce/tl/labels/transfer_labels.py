@@ -16,13 +16,13 @@ from univerce._validate import check_writable, get_modalities
 from univerce.embeddings.cells import Cells
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client
+from univerce.tl.labels._ancestors import get_ancestors
 from univerce.tl.labels._columns import check_separable, write
 from univerce.tl.labels._evaluate import evaluate
 from univerce.tl.labels._options import check_allowed, check_fit_options, check_fitted, check_rule
 from univerce.tl.labels._predictions import Work, predict
 from univerce.tl.labels._prepare import prepare
 from univerce.tl.labels._stored import is_saved_classifier
-from univerce.tl.labels._terms import get_ancestors
 from univerce.tl.labels.label_classifier import LabelClassifier
 from univerce.tl.ontology.graph import as_ontology
 

@@ -15,8 +15,15 @@ from univerce._settings import logger
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.ranks import check_metric
-from univerce.tl.ontology._pairs import density, draw_pairs, pair_distances, summarize_by_distance
-from univerce.tl.ontology._steps import TypePairs, compare_steps, spearman
+from univerce.tl.ontology._pairs import (
+    TypePairs,
+    compare_steps,
+    density,
+    draw_pairs,
+    pair_distances,
+    spearman,
+    summarize_by_distance,
+)
 from univerce.tl.ontology.graph import as_ontology, describe, tree_distances
 from univerce.tl.ontology.terms import cell_terms
 
