@@ -92,6 +92,10 @@ BLOCKS: Final = {
 ``uns[key_added]["params"]``
     Parameters of the call.""",
     "figure": "\n".join(map(_entry, ("key", "title", "figsize", "ax", "show", "return_fig"))),
+    "sets": """
+Returns
+-------
+``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:""",
     "drawn": """
 Returns
 -------
@@ -101,6 +105,16 @@ Raises
 ------
 KeyError
     If there is no such result.""",
+    "types": """>>> types = {
+...     "CD14+ Monocyte": "CL:0001054",
+...     "CD19+ B": "CL:0000236",
+...     "CD4+/CD25 T Reg": "CL:0000792",
+...     "CD4+/CD45RO+ Memory": "CL:0000897",
+...     "CD56+ NK": "CL:0000623",
+...     "CD8+ Cytotoxic T": "CL:0000794",
+...     "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
+...     "Dendritic": "CL:0000451",
+... }""",
 }
 """Lines that stand in several docstrings."""
 

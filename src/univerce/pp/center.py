@@ -47,11 +47,7 @@ def center(
     %(mod)s
     key_added
         Key of the result; ``None`` is ``f"{use_rep}_centered"``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obsm[key_added]``
         ``[n_obs, n_dims]`` float32 of unit length; NaN for cells without an embedding, or without a batch.

@@ -49,11 +49,7 @@ def map_genes(
     %(species, model, mod, layer, gene_key)s
     key_added
         Column of ``var`` with the genes, and key of the report in ``uns``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``var[key_added]``
         ``gene_id`` of the gene table, ``""`` for variables without a gene. With several species one column

@@ -60,11 +60,7 @@ def uce_tokenize(
     %(sampling)s
     key_added
         Key of the sentences in ``obsm``, and of their parameters in ``uns``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obsm[key_added]``
         ``[n_obs, longest sentence]`` int32 token ids of the gene table, padded with 0 (PAD): 1-3 are LEFT, RIGHT and

@@ -60,11 +60,7 @@ def reconstruction_loss(
     %(rng)s
     key_added
         Column of ``obs`` with the losses, and key of the table in ``uns``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obs[key_added]``
         Loss of each cell; NaN for cells with fewer than two expressed genes or a count in every gene.

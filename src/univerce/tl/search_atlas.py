@@ -105,11 +105,7 @@ def search_atlas(
     client
         A ``dask.distributed.Client``, whose workers read parts of the atlas, or the file ``index``; all must see the
         files. The result is identical.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obsm[f"{key_added}_indices"]``
         ``[n_obs, n_neighbors]`` int64 rows of the atlas, the nearest first, ties by row; -1 for a cell without an

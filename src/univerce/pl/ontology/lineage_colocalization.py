@@ -39,16 +39,7 @@ def lineage_colocalization(
     >>> import univerce as uc
     >>> adata = uc.datasets.pbmc68k_reduced()
     >>> uc.tl.uce_embed(adata)
-    >>> types = {
-    ...     "CD14+ Monocyte": "CL:0001054",
-    ...     "CD19+ B": "CL:0000236",
-    ...     "CD4+/CD25 T Reg": "CL:0000792",
-    ...     "CD4+/CD45RO+ Memory": "CL:0000897",
-    ...     "CD56+ NK": "CL:0000623",
-    ...     "CD8+ Cytotoxic T": "CL:0000794",
-    ...     "CD8+/CD45RA+ Naive Cytotoxic": "CL:0000900",
-    ...     "Dendritic": "CL:0000451",
-    ... }
+    %(types)s
     >>> lineages = {"lymphoid": "CL:0000542", "myeloid": "CL:0000766"}
     >>> _ = uc.tl.lineage_colocalization(adata, lineages=lineages, ontology="CL", ontology_ids=types)
     >>> uc.pl.lineage_colocalization(adata, show=False)

@@ -94,11 +94,7 @@ def find_cells(
         (default 5) and ``rng`` (default 0).
     key_added
         Prefix of the keys of the results.
-    %(check_space, copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(check_space, copy, sets)s
 
     ``obs[f"{key_added}_score"]``
         Calibrated probability of a positive, float32; NaN for cells without an embedding.

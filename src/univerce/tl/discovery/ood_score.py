@@ -64,11 +64,7 @@ def ood_score(
         calibration.
     key_added
         Prefix of the keys of the results.
-    %(check_space, rng, copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(check_space, rng, copy, sets)s
 
     ``obs[f"{key_added}_score"]``
         Euclidean distance to the k-th nearest reference cell, float32; NaN for cells without an embedding.

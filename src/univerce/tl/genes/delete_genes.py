@@ -71,11 +71,7 @@ def delete_genes(
         As in :func:`univerce.tl.uce_embed`. More draws resolve smaller effects.
     key_added
         Prefix of the keys of the results.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obsm[f"{key_added}_cosine"]``, ``obsm[f"{key_added}_euclidean"]``, ``obsm[f"{key_added}_toward"]``
         ``[n_obs, n_deletions]`` DataFrames: one minus the cosine of the two embeddings of a cell, their Euclidean

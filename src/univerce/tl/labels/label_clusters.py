@@ -51,11 +51,7 @@ def label_clusters(
     %(mod)s
     key_added
         Key of the results; ``None`` is ``f"{key}_by_{groupby}"``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obs[key_added]``
         Label of the cluster of each cell, NaN for cells without one.

@@ -62,11 +62,7 @@ def dendrogram(
     linkage_method
         ``"single"``, ``"complete"``, ``"average"`` or ``"weighted"``; with the Euclidean distance also ``"ward"``,
         ``"centroid"`` and ``"median"``.
-    %(metric, min_cells, ontology, ontology_ids, n_permutations, rng, key_added, copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(metric, min_cells, ontology, ontology_ids, n_permutations, rng, key_added, copy, sets)s
 
     ``uns[key_added]``
         ``linkage``, ``dendrogram_info``, ``categories_ordered``, ``correlation_matrix`` (Pearson, of the centroids) and

@@ -48,11 +48,7 @@ def map_terms(
     %(mod)s
     key_added
         Key of the results; ``None`` is ``f"{groupby}_ontology_term_id"``.
-    %(copy)s
-
-    Returns
-    -------
-    ``None``, or a copy of ``adata`` with ``copy=True``. Sets the following fields:
+    %(copy, sets)s
 
     ``obs[key_added]``
         Id of the term, ``"unknown"`` where there is none, as in the schema of CELLxGENE.
