@@ -125,6 +125,13 @@ def get_column(frame: pd.DataFrame, key: Any, *, name: str) -> pd.Series:
     return column
 
 
+def check_column(option: str, key: str | None, frame: pd.DataFrame, where: str) -> None:
+    """Raise ``KeyError`` if ``frame``, which is called ``where``, lacks the column that an option names, if any."""
+    if key is not None and key not in frame:
+        columns = ", ".join(map(repr, frame.columns)) or "none"
+        raise KeyError(f"{option}={key!r} is not in {where}; its columns are: {columns}.")
+
+
 def get_layer(adata: ad.AnnData, layer: str | None = None) -> Any:
     """Get ``adata.X`` for ``None`` and ``"X"``, otherwise the layer.
 

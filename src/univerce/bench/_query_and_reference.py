@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._validate import check_column
 from univerce.bench._cache import data_digest
 from univerce.bench._expression import get_counts
 from univerce.bench._method import Method
@@ -52,10 +53,7 @@ def make_sides(
     """Separate and joint data, without the labels of the query."""
     for name, adata in (("adata", query), ("reference", reference)):
         for option, key, slot in (("groupby", groupby, "obs"), ("gene_key", gene_key, "var")):
-            columns = getattr(adata, slot).columns
-            if key is not None and key not in columns:
-                found = ", ".join(map(repr, columns)) or "none"
-                raise KeyError(f"{option}={key!r} is not in {name}.{slot}; its columns are: {found}.")
+            check_column(option, key, getattr(adata, slot), f"{name}.{slot}")
     counts = get_counts(query, layer, name="adata"), get_counts(reference, layer, name="reference")
     alone = visible(query, counts[0], methods), visible(reference, counts[1], methods)
     for a in alone:

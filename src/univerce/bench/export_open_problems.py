@@ -8,7 +8,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from univerce._docs import document
-from univerce._validate import check_adata
+from univerce._validate import check_adata, check_column
 from univerce.bench._expression import get_counts, log_normalized, open_problems_genes, principal_components
 from univerce.embeddings.labels import get_labels
 from univerce.genes.species import SPECIES, resolve_species
@@ -76,9 +76,7 @@ def export_open_problems(
         obs[name] = found
     var = pd.DataFrame(index=adata.var_names)
     for name, column in (("feature_id", feature_id), ("feature_name", feature_name)):
-        if column is not None and column not in adata.var:
-            columns = ", ".join(map(repr, adata.var)) or "none"
-            raise KeyError(f"{name}={column!r} is not in var; its columns are: {columns}.")
+        check_column(name, column, adata.var, "var")
         var[name] = np.asarray(adata.var_names if column is None else adata.var[column], dtype=str)
     counts = ad.AnnData(sp.csr_matrix(x), obs=obs, var=var)
     var["hvg"] = open_problems_genes(counts, "batch")

@@ -11,6 +11,7 @@ from univerce.bench._expression import get_counts
 from univerce.bench._method import Method
 from univerce.bench._query_and_reference import embed_sides, make_sides
 from univerce.bench.method import method as named
+from univerce.bench.read_open_problems import check_entries
 from univerce.embeddings.classifiers import Logistic
 
 _LABEL = "label"
@@ -87,9 +88,7 @@ def _as_counts(adata: ad.AnnData, name: str, *, label: bool = False) -> ad.AnnDa
         "layers": ("counts",), "obs": ("batch", *([_LABEL] if label else [])), "var": ("feature_name",),
         "uns": ("dataset_id", "normalization_id"),
     }  # fmt: skip
-    missing = [f'{slot}["{key}"]' for slot, keys in needed.items() for key in keys if key not in getattr(adata, slot)]
-    if missing:
-        raise KeyError(f"{name} is not in the format of Open Problems: {', '.join(missing)} is missing.")
+    check_entries(adata, needed, name)
     names = pd.Index(adata.var["feature_name"].astype(str))
     var = adata.var.set_index(names if names.is_unique else adata.var_names)
     columns = ["batch", _LABEL] if label else ["batch"]

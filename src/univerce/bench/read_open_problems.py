@@ -45,7 +45,7 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
     """
     found = adata if isinstance(adata, ad.AnnData) else read_h5ad(as_path(adata))
     if "X_emb" in found.obsm:
-        _check(found, {"uns": ("dataset_id", "normalization_id", "method_id")})
+        check_entries(found, {"uns": ("dataset_id", "normalization_id", "method_id")})
         if not found.obs_names.is_unique:
             raise ValueError("Two cells have one name; call adata.obs_names_make_unique() first.")
         if missing := int((~np.isfinite(np.asarray(found.obsm["X_emb"])).all(axis=1)).sum()):
@@ -55,7 +55,7 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
         "layers": ("counts",), "obs": ("batch",), "var": ("feature_id", "feature_name"),
         "uns": ("dataset_id", "dataset_organism", "normalization_id"),
     }  # fmt: skip
-    _check(found, needed)
+    check_entries(found, needed)
     check_adata(found)
     var = found.var.copy()
     names = pd.Index(var["feature_name"].astype(str))
@@ -64,7 +64,8 @@ def read_open_problems(adata: ad.AnnData | str | os.PathLike[str]) -> ad.AnnData
     return ad.AnnData(found.layers["counts"], obs=found.obs.copy(), var=var, uns=uns)
 
 
-def _check(adata: ad.AnnData, needed: dict[str, tuple[str, ...]]) -> None:
+def check_entries(adata: ad.AnnData, needed: dict[str, tuple[str, ...]], name: str = "This") -> None:
+    """Raise ``KeyError`` that names the missing entries."""
     missing = [f'{slot}["{key}"]' for slot, keys in needed.items() for key in keys if key not in getattr(adata, slot)]
     if missing:
-        raise KeyError(f"This is not in the format of Open Problems: {', '.join(missing)} is missing.")
+        raise KeyError(f"{name} is not in the format of Open Problems: {', '.join(missing)} is missing.")

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._validate import check_column
+
 
 def counts_of_tokens(x: Any, token: np.ndarray, n_tokens: int) -> sp.csr_matrix:
     """``[n_obs, n_tokens]`` counts by token, with sorted columns and no stored zero; variables of one token are summed.
@@ -37,9 +39,7 @@ def gene_names(adata: Any, gene_key: str | None) -> np.ndarray:
     """``[n_vars]`` names of the genes as text: ``var[gene_key]``, or ``var_names`` for None."""
     if gene_key is None:
         return adata.var_names.to_numpy(dtype=object)
-    if gene_key not in adata.var:
-        available = ", ".join(map(repr, adata.var.columns)) or "none"
-        raise KeyError(f"gene_key={gene_key!r} is not in var; its columns are: {available}.")
+    check_column("gene_key", gene_key, adata.var, "var")
     column = adata.var[gene_key]
     return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
 

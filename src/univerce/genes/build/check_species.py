@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from univerce._validate import check_column
 from univerce.genes.build.feature_report import feature_report
 from univerce.genes.bundled_names import bundled_names
 from univerce.genes.coverage import LOW_COVERAGE, Coverage, coverage
@@ -177,8 +178,7 @@ def _orthologs(
 
 
 def _coverage(table: ad.AnnData, adata: ad.AnnData, gene_key: str | None) -> Coverage:
-    if gene_key is not None and gene_key not in adata.var:
-        raise KeyError(f"gene_key={gene_key!r} is not in adata.var; its columns are: {', '.join(map(str, adata.var))}.")
+    check_column("gene_key", gene_key, adata.var, "adata.var")
     names = adata.var_names if gene_key is None else adata.var[gene_key]
     counts = np.zeros(adata.n_vars) if adata.X is None else np.asarray(adata.X[:_SAMPLED_CELLS].sum(axis=0)).ravel()
     n_cells = min(adata.n_obs, _SAMPLED_CELLS)

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 
 from univerce._settings import logger
+from univerce._validate import check_column
 from univerce.embeddings.groups import LOGNORM, Groups, has_counts, lognorm_means, shared_genes
 
 _FEW_GENES = 0.1
@@ -53,11 +54,7 @@ class Baseline:
     def _shared_columns(self, data: Sequence[ad.AnnData], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         key = self.gene_key
         for adata, name in zip(data, names, strict=True):
-            if key is not None and key not in adata.var:
-                raise KeyError(
-                    f"gene_key={key!r} is not in {name}.var; its columns are: "
-                    f"{', '.join(map(repr, adata.var.columns)) or 'none'}."
-                )
+            check_column("gene_key", key, adata.var, f"{name}.var")
         mine, theirs = (a.var_names if key is None else a.var[key] for a in data)
         columns = shared_genes(mine, theirs)
         fix = 'Pass baseline={"gene_key": ...} with a column of var that holds symbols'
