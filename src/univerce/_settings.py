@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 # "warning" leaves the level to Python's logging, which shows warnings by default.
@@ -199,3 +202,11 @@ def _checked(name: str, value: Any) -> Any:
 _FIELDS = {f.name for f in fields(Settings)}
 
 settings = Settings()
+
+
+def progress_bar(items: Any = None, **options: Any) -> tqdm[Any]:
+    """Create a bar of tqdm, which ``settings.progress`` hides."""
+    from tqdm.auto import tqdm
+
+    bar: tqdm[Any] = tqdm(items, disable=not settings.progress, **options)
+    return bar

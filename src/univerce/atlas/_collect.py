@@ -12,10 +12,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from tqdm.auto import tqdm
 
 from univerce._keys import RECORDS
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import check_counts, counts_elsewhere, get_counts, layer_name
 from univerce._version import __version__
 from univerce.atlas._options import Options, Source, pick
@@ -61,7 +60,7 @@ def add_sources(
     Returns the record of each data set, and ``uns`` with the space of the atlas, empty if it was not checked.
     """
     joint, records = before, {}
-    for source in tqdm(sources, desc="atlas", unit="data set", disable=not settings.progress):
+    for source in progress_bar(sources, desc="atlas", unit="data set"):
         part = _collect(source, options)
         records[source.key] = part.record
         if len(part.values):

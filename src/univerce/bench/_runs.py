@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 import anndata as ad
 import numpy as np
-from tqdm.auto import tqdm
 
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar, settings
 from univerce._validate import as_seed
 from univerce.bench._cache import cache_key, read_cached, write_cached
 from univerce.bench._method import Method
@@ -111,7 +110,7 @@ def run_all(
     """
     todo = [(m, s) for m in methods for s in (seeds if m.seeded else seeds[:1])]
     runs, results = [], {}
-    with tqdm(total=2 * len(todo), unit="step", desc="benchmark", disable=not settings.progress) as bar:
+    with progress_bar(total=2 * len(todo), unit="step", desc="benchmark") as bar:
         for method, seed in todo:
             bar.set_postfix_str(method.name)
             runs.append(embed(method, seed))

@@ -7,10 +7,9 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce.inference.block import BLOCK_ROWS, Block, n_cells
 from univerce.inference.encoder import Encoder
 from univerce.inference.inputs import Inputs
@@ -42,7 +41,7 @@ def embed_here(
     prepared = encoder.prepare(inputs, block_rows, blocks=blocks, stages=stages)
     n_draws = 1 if inputs.drawing is None else inputs.drawing.n_draws
     total, embedded = n_cells(inputs, blocks, block_rows), 0
-    with tqdm(total=total, unit="cell", desc="embed", disable=not settings.progress) as bar:
+    with progress_bar(total=total, unit="cell", desc="embed") as bar:
 
         def done(n: int) -> None:
             nonlocal embedded

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from univerce._device import choose_device
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce.genes.table import N_SPECIAL
 from univerce.inference.block import BLOCK_ROWS
 from univerce.inference.embedder import Embedder
@@ -59,7 +58,7 @@ def mean_context(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """
     inputs.sentences()  # raises if the model reads none
     reader = ContextReader(read_network(inputs.model, choose_device()), inputs.genes[0].table)
-    with tqdm(total=len(inputs.names), unit="sentence", desc="read", disable=not settings.progress) as bar:
+    with progress_bar(total=len(inputs.names), unit="sentence", desc="read") as bar:
         for _, groups in draw_sentences(inputs, BLOCK_ROWS):
             for group in groups:
                 reader.add(group.draws[0], bar.update)

@@ -13,10 +13,9 @@ from typing import Any
 
 import anndata as ad
 import numpy as np
-from tqdm.auto import tqdm
 
 from univerce._device import choose_device, choose_precision
-from univerce._settings import settings
+from univerce._settings import progress_bar, settings
 from univerce.genes.load import load_table
 from univerce.genes.table import gene_table_info
 from univerce.inference.block import Block, n_cells
@@ -135,9 +134,7 @@ def embed_on_workers(
         settings={name: getattr(settings, name) for name in _SETTINGS}
         | {"cache_dir": settings.cache_dir.resolve(), "precision": precision},
     )  # fmt: skip
-    with tqdm(
-        total=n_cells(inputs, blocks, block_rows), unit="cell", desc="embed", disable=not settings.progress
-    ) as bar:
+    with progress_bar(total=n_cells(inputs, blocks, block_rows), unit="cell", desc="embed") as bar:
         for block in map_blocks(inputs.client, job, _items(inputs, blocks, job), name="uce_embed"):
             bar.update(block.rows.stop - block.rows.start)
             yield block

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import UCE_SENTENCES
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce._validate import check_writable, get_modality
 from univerce.genes.load import BUNDLED_SENTENCES
 from univerce.genes.species_of import SpeciesLike
@@ -105,7 +104,7 @@ def _draw(inputs: Inputs) -> Sentences:
     n = len(inputs.names)
     ids, lengths = np.zeros((n, width), dtype=np.int32), np.zeros(n, dtype=np.int32)
     pooled = np.zeros(n, dtype=bool)
-    with tqdm(total=n, unit="cell", desc="tokenize", disable=not settings.progress) as bar:
+    with progress_bar(total=n, unit="cell", desc="tokenize") as bar:
         for rows, groups in draw_sentences(inputs, _BLOCK_ROWS):
             for group in groups:
                 sentences, cells = group.draws[0], group.cells + rows.start

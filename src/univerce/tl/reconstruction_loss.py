@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._docs import document
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import check_whole, check_writable, get_modality
 from univerce.genes.species_of import SpeciesLike
 from univerce.inference.inputs import resolve_inputs
@@ -103,7 +102,7 @@ def reconstruction_loss(
     embedders = load_embedders(inputs)
 
     loss, frequency, auroc, auroc_frequency = (np.full(adata.n_obs, np.nan) for _ in range(4))
-    with tqdm(total=adata.n_obs, unit="cell", desc="reconstruct", disable=not settings.progress) as bar:
+    with progress_bar(total=adata.n_obs, unit="cell", desc="reconstruct") as bar:
         for part in reconstruct(inputs, embedders, mask_fraction=mask_fraction, n_queries=n_queries, done=bar.update):
             loss[part.cells], auroc[part.cells] = cell_loss(part.logits), cell_auroc(part.logits)
             frequency[part.cells] = cell_loss(part.by_frequency)

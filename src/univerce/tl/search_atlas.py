@@ -13,11 +13,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import as_path, as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
@@ -185,7 +184,7 @@ def search_atlas(
     if method == "exact":
         n_known = int(reference.known.sum())
         n_pairs = len(query) * len(reference)
-        with tqdm(total=n_pairs, unit="pair", unit_scale=True, desc="search", disable=not settings.progress) as bar:
+        with progress_bar(total=n_pairs, unit="pair", unit_scale=True, desc="search") as bar:
             indices, distances = exact_neighbors(
                 query.values, reference.values, n_neighbors, metric=metric, only=only, client=client, done=bar.update
             )
@@ -270,7 +269,7 @@ def _get_index(reference: Cells, kind: IndexKind, path: Path | str | None, seed:
     metric = reference.metric
 
     def build(parts: Path | None = None) -> NeighborIndex:
-        with tqdm(total=len(reference), unit="cell", desc="index", disable=not settings.progress) as bar:
+        with progress_bar(total=len(reference), unit="cell", desc="index") as bar:
             return build_index(reference, kind, metric=metric, seed=seed, parts=parts, done=bar.update)
 
     if path is None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import as_path
 from univerce.genes.table import gene_table_info
 from univerce.model.directory import Model
@@ -120,7 +119,7 @@ def sample_cells(sets: Sequence[TrainingSet], fit: LinearFit) -> tuple[list[Meas
     known = named_genes(s.table for s in sets if gene_table_info(s.table)["species"] in fit.names_of)
     found = [
         MeasuredCells.sample(s, known, fit.cells_per_set, fit.scale, np.random.default_rng([fit.seed, i]))
-        for i, s in enumerate(tqdm(sets, unit="set", desc="read", disable=not settings.progress))
+        for i, s in enumerate(progress_bar(sets, unit="set", desc="read"))
     ]
     return found, known
 
@@ -132,7 +131,7 @@ def fit_cells(cells: Sequence[MeasuredCells], known: frozenset[str], config: Lin
     dim = config.token_dim + len(landmarks)
     noise, total = np.zeros((dim, dim)), np.zeros((dim, dim))
     means = []
-    for c in tqdm(cells, unit="set", desc="fit", disable=not settings.progress):
+    for c in progress_bar(cells, unit="set", desc="fit"):
         values = bags(c, statistics, landmarks, fit.landmark_weight)
         means.append(values.mean(axis=0))
         if len(values) > 1:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce.genes.build.proteome import Proteome
 from univerce.genes.encoders.encoder import Encoder
 from univerce.io.arrays import read_arrays, write_arrays
@@ -38,7 +37,7 @@ def encode_genes(
     write_whole(folder / "manifest.json", text.encode())
     edges = np.concatenate([[0], np.cumsum(proteome.counts)])
     paths = []
-    with tqdm(total=len(proteome.proteins), unit="protein", desc="encode", disable=not settings.progress) as bar:
+    with progress_bar(total=len(proteome.proteins), unit="protein", desc="encode") as bar:
         for k, (begin, end) in enumerate(block_edges(proteome.counts, block_proteins)):
             path = folder / f"{k:05d}.npz"
             block = read_block(path)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import as_path
 from univerce.genes.release.checksums import file_sha256
 from univerce.genes.release.ensembl import bundled_annotation, ensembl_ids
@@ -102,8 +102,6 @@ def convert_tables(
     ... )
     {'human': PosixPath('tables/human.h5ad')}
     """
-    from tqdm.auto import tqdm
-
     if dtype not in _DTYPES:
         raise ValueError(f"dtype={dtype!r} is not supported; use one of {', '.join(_DTYPES)}.")
     positions = read_positions(species_chrom)
@@ -125,7 +123,7 @@ def convert_tables(
     written = {}
     with (
         scratch(out_dir / "proteins") as unpacked,
-        tqdm(total=len(wanted), desc="gene tables", disable=not settings.progress) as bar,
+        progress_bar(total=len(wanted), desc="gene tables") as bar,
     ):
         given = protein_embeddings if isinstance(protein_embeddings, Mapping) else Path(protein_embeddings)
         for name, proteins in protein_files(given, wanted, unpacked):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce.genes.release import retry
 from univerce.genes.release.content import describe, find_problem, is_cut_off, wrong_size
 from univerce.genes.release.registry import Asset
@@ -112,7 +112,6 @@ class Part:
     def _transfer(self) -> None:
         """Request the whole file, or what is missing of the file that had this tag."""
         import requests
-        from tqdm.auto import tqdm
 
         headers = {"Accept-Encoding": "identity"}
         if have := self._have():
@@ -121,11 +120,7 @@ class Part:
         with retry.within(2 * _TIMEOUT, get) as response:
             self._accept(response)
             size = self._end or self.asset.size
-            bar = tqdm(
-                desc=self.asset.name, total=size, initial=self._have(), unit="B", unit_scale=True,
-                disable=not settings.progress,
-            )  # fmt: skip
-            with bar:
+            with progress_bar(desc=self.asset.name, total=size, initial=self._have(), unit="B", unit_scale=True) as bar:
                 for part in _parts(response):
                     self._write(part)
                     bar.update(len(part))

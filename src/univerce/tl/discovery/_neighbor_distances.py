@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.neighbors import exact_neighbors
 from univerce.inference.sentences import shuffled_rows
@@ -26,7 +25,7 @@ def p_values(distance: np.ndarray, calibration: np.ndarray) -> np.ndarray:
 def neighbor_distances(values: Any, cells: Cells, k: int) -> np.ndarray:
     """``[n]`` float32 distance to the k-th nearest of the cells."""
     pairs = values.shape[0] * len(cells)
-    with tqdm(total=pairs, unit="pair", unit_scale=True, desc="score", disable=not settings.progress) as bar:
+    with progress_bar(total=pairs, unit="pair", unit_scale=True, desc="score") as bar:
         return exact_neighbors(values, cells.values, k, done=bar.update)[1][:, -1]
 
 

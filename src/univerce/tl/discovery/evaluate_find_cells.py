@@ -9,11 +9,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells, known_in_all
 from univerce.embeddings.groups import has_counts, lognorm_blocks
@@ -127,7 +126,7 @@ def evaluate_find_cells(
         )
     options = {"max_cells": max_cells, "n_folds": 2, "rng": seed}
     rows = []
-    with tqdm(total=len(trials) * len(reps), unit="fit", desc="evaluate", disable=not settings.progress) as bar:
+    with progress_bar(total=len(trials) * len(reps), unit="fit", desc="evaluate") as bar:
         for label, batch in trials:
             hidden = known & (batches == batch)
             fitted = known & (batches >= 0) & (batches != batch)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import progress_bar, settings
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells, known_in_all
@@ -120,9 +120,8 @@ def _held_out(
     embeddings: Sequence[Cells], codes: np.ndarray, types: list[str], k: int, batch_key: str | None, seed: int
 ) -> Iterator[dict[str, Any]]:
     from sklearn.metrics import roc_auc_score
-    from tqdm.auto import tqdm
 
-    for code, name in enumerate(tqdm(types, desc="evaluate", unit="type", disable=not settings.progress)):
+    for code, name in enumerate(progress_bar(types, desc="evaluate", unit="type")):
         held_out = np.flatnonzero(codes == code)
         half = _in_reference(embeddings[0], np.flatnonzero((codes >= 0) & (codes != code)), batch_key, seed)
         is_held_out = np.repeat([True, False], [len(held_out), (~half[1]).sum()])

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import check_writable, get_modalities
 from univerce._version import __version__
 from univerce.embeddings.cells import Cells
@@ -200,7 +199,7 @@ def _check_share(name: str, value: float | None) -> None:
 def _scan(cells: Cells, detector: Detector, prevalence: float) -> tuple[np.ndarray, int]:
     """``[n_obs]`` float64 probability of a positive, NaN without an embedding; and cells that were fitted on."""
     score, n_seen = np.full(len(cells), np.nan), 0
-    with tqdm(total=len(cells), unit="cell", desc="scan", disable=not settings.progress) as bar:
+    with progress_bar(total=len(cells), unit="cell", desc="scan") as bar:
         for rows, known, probability, seen in iter_proba(detector.classifier, cells.values):
             score[rows.start + np.flatnonzero(known)] = detector.score(probability, prevalence)
             n_seen += int(seen.sum())

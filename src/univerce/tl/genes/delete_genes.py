@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import anndata as ad
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._docs import document
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar, settings
 from univerce._validate import check_writable, get_modality
 from univerce.genes.lookup import map_names
 from univerce.genes.table import N_SPECIAL
@@ -120,7 +119,7 @@ def delete_genes(
 
     shape = adata.n_obs, len(deletions)
     total = adata.n_obs * n_draws * (1 + len(deletions))
-    with tqdm(total=total, unit=encoder.unit, desc="delete", disable=not settings.progress) as bar:
+    with progress_bar(total=total, unit=encoder.unit, desc="delete") as bar:
         before = embed_inputs(inputs, encoder, bar.update).astype(np.float64)
         unit = None if toward is None else unit_vector(toward, groups, before, contrast=False)
         missing = np.isnan(before[:, 0])

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import anndata as ad
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce._validate import check_whole, get_modality
 from univerce.inference.embed import embed_inputs, encoder_of
 from univerce.inference.inputs import Inputs, resolve_inputs
@@ -122,7 +121,7 @@ def gene_attribution(
     encoder = encoder_of(inputs, precision="float32")
     values = np.empty((0, 0), dtype=np.float32)
     ends, sums = np.full((2, adata.n_obs), np.nan), np.full(adata.n_obs, np.nan)
-    with tqdm(total=adata.n_obs, unit="cell", desc="attribute", disable=not settings.progress) as bar:
+    with progress_bar(total=adata.n_obs, unit="cell", desc="attribute") as bar:
         cells = embed_inputs(inputs, encoder).astype(np.float64) if isinstance(direction, str) else values
         unit = unit_vector(direction, labels, cells, contrast=True)
         for found in encoder.attribute(inputs, unit, int(n_steps)):

@@ -11,11 +11,10 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce._validate import get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.space import Space
@@ -144,7 +143,7 @@ def predict_expression(
     known = np.flatnonzero(cells.known)
     logits = np.full((len(cells), len(names)), np.nan, dtype=np.float32)
     n_pairs = len(known) * len(names)
-    with tqdm(total=n_pairs, unit="pair", desc="predict", disable=not settings.progress) as bar:
+    with progress_bar(total=n_pairs, unit="pair", desc="predict") as bar:
         logits[known] = predict_logits(made_by, cells.rows(known), table, rows, names=names, done=bar.update)
     if offset is not None:
         logits += offset

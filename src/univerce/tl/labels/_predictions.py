@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.rows import fingerprints
 from univerce.io.workers import map_rows
@@ -79,7 +78,7 @@ class Work:
 def predict(cells: Cells, work: Work, client: Any) -> Predictions:
     """Predict labels in blocks of rows, here or on the workers of ``client``."""
     found = Predictions.missing(len(cells), work.n_bytes)
-    with tqdm(total=len(cells), unit="cell", desc="transfer", disable=not settings.progress) as bar:
+    with progress_bar(total=len(cells), unit="cell", desc="transfer") as bar:
         for rows, block in map_rows(work, cells.values, client=client, name="transfer_labels"):
             found.put(rows, block)
             bar.update(len(block.best))

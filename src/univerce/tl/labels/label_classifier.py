@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anndata as ad
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import settings
+from univerce._settings import progress_bar
 from univerce._validate import as_path, as_seed, get_modalities
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_models
@@ -193,7 +192,7 @@ class LabelClassifier:
         classes["ontology_id"] = class_terms(cells, ontology_ids, codes, classes.index)
         folds = assign_folds(y, batches, n_folds, seed)
 
-        with tqdm(total=len(np.unique(folds)) + 1, unit="fit", desc="fit", disable=not settings.progress) as bar:
+        with progress_bar(total=len(np.unique(folds)) + 1, unit="fit", desc="fit") as bar:
             fits = held_out_models(method, x, y, n_classes, folds, max_rows=ENOUGH, **options | {"search": "exact"})
             calibration, held_out, held, last = hold_out(
                 fits, x, y, folds, batches, by_class=method != "logistic", done=bar.update

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from univerce._docs import document
 from univerce._keys import X_UCE
-from univerce._settings import logger, settings
+from univerce._settings import logger, progress_bar
 from univerce._validate import as_seed, check_whole, check_writable, get_modality
 from univerce.embeddings.cells import Cells
 from univerce.embeddings.classifiers import Logistic
@@ -185,7 +184,7 @@ def _predict_left_out(means: np.ndarray, lineage: np.ndarray) -> np.ndarray:
     """``[n_types]`` lineage predicted for each type by a classifier fitted to all others."""
     codes, kinds = pd.factorize(lineage, sort=True)
     out = np.empty(len(means), dtype=object)
-    for left_out in tqdm(range(len(means)), unit="type", desc="left-out types", disable=not settings.progress):
+    for left_out in progress_bar(range(len(means)), unit="type", desc="left-out types"):
         rest = np.arange(len(means)) != left_out
         if len(np.unique(codes[rest])) == 1:
             out[left_out] = lineage[rest][0]
