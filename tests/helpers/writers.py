@@ -64,7 +64,7 @@ def _read_store(directory: Path) -> Any:
     path = directory / "s.zarr"
     if not path.exists() or not (store := EmbeddingStore.attach(path)).is_complete:
         return None
-    return store.values().tolist(), _summary(open_anndata(path))
+    return [store.read(k).tolist() for k in range(store.n_blocks)], _summary(open_anndata(path))
 
 
 def _atlas(what: str, directory: Path) -> None:

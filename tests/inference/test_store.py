@@ -52,7 +52,6 @@ def test_a_complete_store_is_an_anndata(tmp_path: Path) -> None:
     assert list(adata.obs_names) == NAMES
     pd.testing.assert_frame_equal(adata.obs, obs)
     assert adata.uns["univerce"]["X_uce"] == {"seed": 0, "model": "abc"}
-    np.testing.assert_array_equal(store.values(), values())
     array = zarr.open_group(tmp_path / "s.zarr", mode="r")["obsm/X_uce"]
     assert array.chunks == (ROWS, DIM)
 
@@ -73,7 +72,7 @@ def test_a_store_that_lacks_blocks_opens_only_as_a_store(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"4 of 5 blocks are missing: \[0, 2, 3, 4\]"):
         store.finish({})
     with pytest.raises(ValueError, match=r"Block 0 .* missing or damaged"):
-        store.values()
+        store.read(0)
 
 
 @pytest.mark.slow

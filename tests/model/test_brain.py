@@ -19,9 +19,10 @@ from univerce.genes.release.checkpoint_tables import token_table_name
 from univerce.genes.release.sentence_ids import SentenceIds
 from univerce.genes.table import write_table
 from univerce.model import UCEBrain, UCEBrainConfig, find_model, load_network, save_model
-from univerce.model.brain import TOKEN_TABLE, own_name
+from univerce.model.brain import own_name
 from univerce.model.layers import sinusoids
 
+TOKEN_TABLE = "embedding_layer.embedding.weight"
 TINY = UCEBrainConfig(
     token_dim=24, d_model=20, n_heads=5, d_hidden=36, n_layers=3, output_dim=18, head_dims=(16, 8), max_length=40,
     n_positions=64,

@@ -15,8 +15,7 @@ from typing import Any
 from univerce._settings import settings
 from univerce._version import __version__
 from univerce.cli import _assets, _demo, _embed, _models, _pretrain, _species
-from univerce.cli._commands import Parser
-from univerce.cli._words import complain
+from univerce.cli._commands import Parser, complain
 
 _EXAMPLES = """
 univerce demo

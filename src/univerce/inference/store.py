@@ -185,13 +185,6 @@ class EmbeddingStore:
             return None
         return np.frombuffer(data, dtype=self.dtype).reshape(-1, self.shape[1])[: rows.stop - rows.start]
 
-    def values(self) -> np.ndarray:
-        """The embedding ``[n_cells, dim]``; ``ValueError`` if blocks are missing."""
-        out = np.empty(self.shape, dtype=self.dtype)
-        for k in range(self.n_blocks):
-            out[self.rows(k)] = self.read(k)
-        return out
-
     def finish(self, params: Mapping[str, Any], obs_columns: pd.DataFrame | None = None) -> None:
         """Complete the AnnData zarr with ``uns["univerce"][key]`` and columns of ``obs`` in the order of the store.
 

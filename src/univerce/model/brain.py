@@ -14,9 +14,6 @@ from univerce.model.brain_config import UCEBrainConfig
 from univerce.model.layers import PositionTable, Transformer, relu
 from univerce.model.sentence_network import SentenceNetwork
 
-TOKEN_TABLE = "embedding_layer.embedding.weight"
-"""Features of all tokens in a checkpoint; they are kept in gene tables instead."""
-
 
 def own_name(name: str) -> str:
     """Name of a tensor of a checkpoint in the state dict of :class:`UCEBrain`."""

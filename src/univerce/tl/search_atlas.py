@@ -19,11 +19,10 @@ from univerce._keys import X_UCE
 from univerce._settings import logger, progress_bar
 from univerce._validate import as_path, as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import Cells
+from univerce.embeddings.cells import Cells, fingerprints
 from univerce.embeddings.index import IndexKind, NeighborIndex, build_index, read_index, tune, write_index
 from univerce.embeddings.labels import label_names
 from univerce.embeddings.neighbors import Metric, check_metric, exact_neighbors
-from univerce.embeddings.rows import fingerprints
 from univerce.inference.sentences import shuffled_rows
 from univerce.io.atomic import locked
 from univerce.io.files import embedding_digest, open_anndata

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from univerce.tl.labels.label_sets import cross_sets, label_sets, set_cutoffs
+from univerce.tl.labels._rules import cross_sets, label_sets, set_cutoffs
 
 
 def drawn(n: int, rng: np.random.Generator):

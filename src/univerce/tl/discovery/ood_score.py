@@ -13,8 +13,7 @@ from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._validate import as_seed, check_whole, check_writable, get_modalities
 from univerce._version import __version__
-from univerce.embeddings.cells import Cells
-from univerce.embeddings.rows import count_shared
+from univerce.embeddings.cells import Cells, count_shared
 from univerce.tl.discovery._neighbor_distances import calibrate, neighbor_distances, p_values
 from univerce.tl.discovery._positives import read
 

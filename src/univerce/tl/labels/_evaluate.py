@@ -10,9 +10,8 @@ import pandas as pd
 
 from univerce.tl.labels._ancestors import Ancestors, candidates, correct_candidates
 from univerce.tl.labels._held_out import HeldOut
-from univerce.tl.labels._rules import LabelSets, Threshold, read_sets
+from univerce.tl.labels._rules import LabelSets, Threshold, cross_sets, read_sets, set_cutoffs
 from univerce.tl.labels.hierarchy import hierarchical_scores
-from univerce.tl.labels.label_sets import cross_sets, set_cutoffs
 from univerce.tl.labels.rejection import at_threshold, choose_threshold, cross_threshold, risk_coverage, thin
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from univerce._settings import logger, progress_bar
-from univerce.embeddings.cells import Cells
-from univerce.embeddings.rows import fingerprints
+from univerce.embeddings.cells import Cells, fingerprints
 from univerce.io.workers import map_rows
 from univerce.tl.labels._prepare import Prepared
 from univerce.tl.labels._rules import Decision

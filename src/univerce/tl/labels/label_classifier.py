@@ -17,9 +17,8 @@ from univerce._docs import document
 from univerce._keys import X_UCE
 from univerce._settings import progress_bar
 from univerce._validate import as_path, as_seed, get_modalities
-from univerce.embeddings.cells import Cells
+from univerce.embeddings.cells import Cells, fingerprints
 from univerce.embeddings.classifiers import CLASSIFIERS, Classifier, assign_folds, held_out_models
-from univerce.embeddings.rows import fingerprints
 from univerce.embeddings.space import EmbeddingInfo, Space
 from univerce.io.files import open_anndata
 from univerce.io.workers import find_client, map_rows
