@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 
 from univerce._keys import RECORDS
-
-if TYPE_CHECKING:
-    import anndata as ad
 
 _STATED = "stated: "
 _REQUIRED = frozenset({"model", "model_digest", "species", "table_digest"})

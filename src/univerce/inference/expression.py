@@ -8,8 +8,10 @@ from typing import Any
 import anndata as ad
 import numpy as np
 
+from univerce._device import choose_device
 from univerce.genes.table import N_SPECIAL, iter_token_features
 from univerce.model.directory import Model
+from univerce.model.linear import Linear
 
 
 def gene_features(table: ad.AnnData, rows: np.ndarray) -> np.ndarray:
@@ -33,13 +35,10 @@ def predict_logits(
     raises ``ValueError`` with the ``names`` of others. ``done`` is called with the number of pairs after every block.
     """
     if model.reads_sentences:
-        from univerce._device import choose_device
         from univerce.model.checkpoint import read_network
         from univerce.model.expression import expression_logits
 
         return expression_logits(read_network(model, choose_device()), cells, gene_features(table, rows), done=done)
-    from univerce.model.linear import Linear
-
     linear = Linear.read(model)
     known = linear.decodes(table, rows)
     if not known.all():

@@ -16,6 +16,7 @@ from univerce.genes.release.source import Source, find_source
 from univerce.genes.release.tables import convert_once, source_species
 from univerce.genes.release.tensors import TABLES, open_tensors
 from univerce.genes.release.unpickle import check_torch
+from univerce.model.brain import own_name
 from univerce.model.checkpoint import check_names, check_weight, save_weights, weight_shapes
 from univerce.model.config import RELEASED
 from univerce.model.directory import CONFIG, Model, write_model
@@ -133,8 +134,6 @@ def _read_paper(source: Source, config: Any, ids: Mapping[str, int] | None) -> _
 
 def _read_brain(source: Source, config: Any, ids: Mapping[str, int] | None) -> _Read:
     """Weights, config, entries for the record, and how to write a gene table, of the second family."""
-    from univerce.model.brain import own_name
-
     tokens = source.ids(ids)
     encoder = source.encoder(tokens)
     tensors = open_tensors(source.weights())

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from univerce.genes.release.sentence_ids import SentenceIds
 from univerce.genes.release.source import Source
+from univerce.model.brain_config import UCEBrainConfig
 from univerce.model.config import RELEASED, UCEConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from univerce.model.brain_config import UCEBrainConfig
 
 _HIDDEN = ("nhead", "activation", "embedding_reduction")  # what no shape shows
 
@@ -60,8 +59,6 @@ def brain_config(tensors: Mapping[str, Tensor], source: Source, ids: SentenceIds
 
     ``ValueError`` if it leaves out what no shape shows.
     """
-    from univerce.model.brain_config import UCEBrainConfig
-
     stated: dict[str, Any] = source.config()
     if missing := [key for key in _HIDDEN if stated.get(key) is None]:
         raise ValueError(f"config.json of {source.name} does not state {', '.join(missing)}, which no weight shows.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,15 +29,13 @@ from univerce.model.config import UCEConfig
 from univerce.model.directory import Model
 from univerce.model.families import build_network
 from univerce.model.find import find_model
+from univerce.model.network import UCE
 from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Corpus
 from univerce.training.monitor import Log, evaluate, validation_batches
 from univerce.training.objective import Objective, Task
 from univerce.training.processes import launch, n_processes, seeded
 from univerce.training.training_set import TrainingSet
-
-if TYPE_CHECKING:
-    from univerce.model.network import UCE
 
 _STATES = ("network", "average", "optimizer")
 

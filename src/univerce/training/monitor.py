@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from univerce._settings import logger
 from univerce.io.atomic import replacing
 from univerce.model.network import UCE
+from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Batch, Corpus
 from univerce.training.objective import forward, targets
-
-if TYPE_CHECKING:
-    from univerce.training.config import PretrainConfig
 
 MAX_COSINE, MIN_RANK = 0.95, 3.0
 """Beyond these a warning says that the embedding collapses."""

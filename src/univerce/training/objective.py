@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from univerce.model.network import UCE
+from univerce.training.config import PretrainConfig
 from univerce.training.corpus import Batch
-
-if TYPE_CHECKING:
-    from univerce.training.config import PretrainConfig
 
 
 class Task:

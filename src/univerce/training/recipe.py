@@ -8,19 +8,18 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anndata as ad
 
 from univerce._errors import reading
 from univerce._validate import as_path
 from univerce.genes.load import BUNDLED_MODEL, table_files
-from univerce.genes.table import gene_table_info
+from univerce.genes.table import gene_table_info, read_table
 from univerce.io.text import read_toml
 from univerce.model.config import UCE_4L, UCE_33L, UCE_TINY, UCEConfig
-
-if TYPE_CHECKING:
-    from univerce.training.config import PretrainConfig
+from univerce.model.find import find_model
+from univerce.training.config import PretrainConfig
 
 SHAPES = {config.model_id: config for config in (UCE_TINY, UCE_4L, UCE_33L)}
 
@@ -55,8 +54,6 @@ class Recipe:
 
     def model_config(self, table: ad.AnnData) -> UCEConfig:
         """The model configuration for the features of a gene table."""
-        from univerce.model.find import find_model
-
         fields = dict(self.model)
         like = fields.pop("like", None)
         if self.pretrain.continue_from is not None:
@@ -83,8 +80,6 @@ def read_recipe(path: Path | str) -> Recipe:
 
 
 def _recipe(content: Mapping[str, Any], path: Path) -> Recipe:
-    from univerce.training.config import PretrainConfig
-
     here = path.parent
     top = {"out", "tables", "devices", "tensorboard", "model", "pretrain", "data"}
     _check_keys(content, top, f"{path}")
@@ -122,8 +117,6 @@ def _recipe(content: Mapping[str, Any], path: Path) -> Recipe:
 
 def place_tables(recipe: Recipe, directory: Path) -> None:
     """Link or copy the gene tables of a recipe into a directory."""
-    from univerce.genes.table import read_table
-
     directory.mkdir(parents=True, exist_ok=True)
     files = table_files(recipe.tables)
     for entry in recipe.data:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from univerce._device import choose_device
 from univerce._settings import logger
 from univerce.bench._expression import batch_names, log_normalized, variable_genes
 
@@ -83,8 +84,6 @@ def counts_for_scvi(
 
 def place() -> dict[str, Any]:
     """``settings.device`` as arguments of lightning."""
-    from univerce._device import choose_device
-
     device = choose_device()
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     return {"accelerator": accelerator, "devices": [device.index or 0] if accelerator == "gpu" else 1}

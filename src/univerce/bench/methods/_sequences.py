@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._device import choose_device
 from univerce._validate import check_column
 
 
@@ -80,8 +81,6 @@ def mean_of_genes(
     With ``ends`` the first and last token of a sequence are not genes. ``pad`` is the token of masked positions.
     """
     import torch
-
-    from univerce._device import choose_device
 
     device = choose_device()
     network.to(device).eval()

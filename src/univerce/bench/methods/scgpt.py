@@ -9,10 +9,12 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
+from univerce._device import choose_device
 from univerce._errors import reading
 from univerce.bench._method import Method
 from univerce.bench.methods._sequences import counts_of_tokens, embed_by_length, gene_names, require_coverage
 from univerce.bench.methods._weights import load_strictly, model_directory
+from univerce.genes.release.unpickle import load_torch
 from univerce.io.text import read_json
 
 _SOURCE = "the model zoo of github.com/bowang-lab/scGPT (the whole-human model is the recommended one)"
@@ -41,7 +43,6 @@ def _embed(
     """``model`` is a folder with ``best_model.pt``, ``vocab.json`` and ``args.json``; genes are symbols."""
     import torch
 
-    from univerce._device import choose_device
     from univerce.inference.sentences import cell_keys
 
     directory = model_directory(model, "scGPT", _SOURCE, _FILES)
@@ -85,7 +86,6 @@ def _read(directory: Path) -> tuple[dict[str, int], dict[str, Any]]:
 
 def _load(directory: Path, vocabulary: dict[str, int], args: dict[str, Any]) -> Any:
     from univerce.bench.methods._scgpt_network import ScGPT, rename_flash
-    from univerce.genes.release.unpickle import load_torch
 
     network = ScGPT(args, len(vocabulary), vocabulary["<pad>"])
     path = directory / "best_model.pt"

@@ -6,12 +6,12 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from univerce._settings import logger, settings
 from univerce.genes.release import retry
@@ -19,9 +19,6 @@ from univerce.genes.release.checksums import file_sha256, read_checksums, record
 from univerce.genes.release.content import describe
 from univerce.genes.release.download import FetchError
 from univerce.io.atomic import full_disk, locked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 T = TypeVar("T")
 _PREFIX = "hf://"

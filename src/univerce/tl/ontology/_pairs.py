@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-_BLOCK = 2_000_000
-
-_PAIRS = 8192
+_BLOCK, _PAIRS = 2_000_000, 8192  # entries and pairs in memory at a time
 _GRID = 200
 _QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
