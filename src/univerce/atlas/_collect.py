@@ -192,7 +192,6 @@ def _enough_counts(adata: ad.AnnData, options: Options, name: str, *, embedded: 
 
 
 def _embed(adata: ad.AnnData, rows: np.ndarray, key: str, options: Options) -> tuple[np.ndarray, Space | None]:
-    """Embed the chosen cells only."""
     if len(rows) == 0:
         return np.empty((0, find_model(options.model).config.output_dim), dtype=np.float16), None
     X, var = get_counts(adata, options.layer)

@@ -98,7 +98,6 @@ def _pair(text: str) -> tuple[str, int]:
 
 
 def _add_verify(actions: Any) -> None:
-    """Add the command to those of ``univerce models``."""
     text = "Check on a few cells that weights, vocabulary and tokens of a model belong together."
     verify = add_command(actions, "verify", _verify, text, device=True)
     verify.add_argument("model", type=place, metavar="MODEL", help="a name, or a directory")

@@ -89,7 +89,6 @@ def _keys(
 
 
 def _in_uns(uns: Mapping[str, Any], owner: str, known: tuple[str, ...]) -> str | None:
-    """The species stated in ``uns``."""
     for key in _KEYS:
         if isinstance(uns.get(key), str):
             return _resolve(uns[key], f"{owner}.uns[{key!r}]", known)

@@ -202,7 +202,6 @@ class EmbeddingStore:
                 self._write_around(obs, {RECORDS: {self.key: dict(params)}})
 
     def _remove_leftovers(self) -> None:
-        """Remove what dead writers of blocks left."""
         for directory in (self._chunk(0).parent, self.path / MARKERS):
             remove_leftovers(directory)
 

@@ -136,7 +136,6 @@ def _train(
     tensorboard: bool,
     progress: bool,
 ) -> None:
-    """Train in one of the processes."""
     corpus = Corpus(sets, model, config)
     if (width := corpus.vocabulary.features.shape[1]) != model.token_dim:
         raise ValueError(f"The gene tables have {width} features, the model reads {model.token_dim}.")
@@ -161,8 +160,6 @@ def _train(
 
 
 class _Run:
-    """The state of a training."""
-
     def __init__(self, corpus: Corpus, out_dir: Path, fabric: Any, *, source: Model | None, tensorboard: bool) -> None:
         self.corpus, self.config, self.out_dir, self.fabric = corpus, corpus.config, out_dir, fabric
         config, model = corpus.config, corpus.model
@@ -295,7 +292,6 @@ def _moving_average(ema: float) -> Callable[[Any, Any, Tensor | int], None]:
 
 
 def _difference(saved: str, mine: str) -> str:
-    """The differences of two trainings, for a message."""
     old, new = json.loads(saved), json.loads(mine)
     found = [
         f"{key}={new[part].get(key)!r} instead of {old[part].get(key)!r}"

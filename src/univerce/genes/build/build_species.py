@@ -192,7 +192,6 @@ def build_species(
 
 
 def _identify(species: str, taxonomy_id: int | None) -> tuple[str, int]:
-    """Get the key and the taxonomy identifier of a species."""
     key = find_species(species)
     if key is None and not _KEY.fullmatch(species):
         raise ValueError(
@@ -224,7 +223,6 @@ def _read_proteins(
 
 
 def _target(species: str, encoder: str, out: Path | str | None, *, overwrite: bool) -> Path:
-    """Choose the path of the table."""
     if out is not None:
         path = as_path(out)
         if not path.name.endswith((".h5ad", ".zarr.zip")):

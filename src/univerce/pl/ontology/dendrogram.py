@@ -100,7 +100,6 @@ def dendrogram(
 
 
 def _terms_at(table: pd.DataFrame, terms: pd.DataFrame, depth: int | None) -> pd.Series:
-    """Term of each type at a depth."""
     if depth is None:
         few = table[table["n_clusters"] <= _MAX_TERMS]
         depth = int((few if len(few) else table.iloc[:1])["depth"].max())
@@ -131,7 +130,6 @@ def _add_terms(
     palette: str | Sequence[str] | Mapping[str, str] | None,
     ncols: int,
 ) -> None:
-    """Mark the term of each leaf."""
     if terms is None:
         return
     names = found["categories_ordered"]

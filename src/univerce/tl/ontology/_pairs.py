@@ -132,7 +132,6 @@ def compare_steps(
 
 
 def _blocks(n: int, width: int) -> Iterator[slice]:
-    """Rows in blocks of limited size."""
     step = max(_BLOCK // max(width, 1), 1)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
