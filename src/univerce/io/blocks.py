@@ -15,16 +15,16 @@ import scipy.sparse as sp
 from anndata.abc import CSCDataset, CSRDataset
 
 from univerce._errors import reading
+from univerce.io.chunks import span_reader
 from univerce.io.compressed import check_chunks, check_indices, check_pointers, check_sparse, open_parts, path_of
-from univerce.io.hdf5 import read_span
 from univerce.io.ondisk import library, stored
 from univerce.io.pipeline import Stages, ahead
 
 # Entries of a backed CSC matrix in memory at a time, and in one read.
 CSC_BUDGET = 2**26
 CSC_READ = 2**22
-# Chunks, entries and blocks of a CSR matrix on disk in one read: a chunk that two reads share is unpacked twice. Larger
-# reads of small chunks are slower, because the memory is new each time.
+# Chunks, entries and blocks of a CSR matrix on disk in one read, for a library that unpacks a chunk of two reads twice.
+# Larger reads of small chunks are slower, because the memory is new each time.
 _READ_CHUNKS, CSR_READ, _MOST_BLOCKS = 8, 2**22, 16
 
 _TYPE_ERROR = (
@@ -215,11 +215,10 @@ def _row_reader(X: Any, block_rows: int) -> Rows:
 
 
 def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Rows:
+    read_spans = span_reader(data, indices)
+
     def read(first: int, last: int) -> sp.csr_matrix:
-        begin, end = int(indptr[first]), int(indptr[last])
-        values, columns = (
-            read_span(part, begin, end) if library(part) == "h5py" else part[begin:end] for part in (data, indices)
-        )
+        values, columns = read_spans(int(indptr[first]), int(indptr[last]))
         check_indices(columns, n_cols)
         parts = (_numeric(values), columns, indptr[first : last + 1] - indptr[first])
         return sp.csr_matrix(parts, shape=(last - first, n_cols), copy=False)
@@ -230,7 +229,7 @@ def _csr_reader(data: Any, indices: Any, indptr: np.ndarray, n_cols: int) -> Row
 def _csc_reader(X: Any, block_rows: int) -> Rows:
     n, n_cols = X.shape
     data, indices, indptr = open_parts(X.group, n_cols, n)
-    indptr = indptr.astype(np.int64)
+    indptr, read_spans = indptr.astype(np.int64), span_reader(data, indices)
     nnz = max(int(indptr[-1]), 1)
     group = max(1, CSC_BUDGET * n // (nnz * block_rows)) * block_rows
 
@@ -238,13 +237,13 @@ def _csc_reader(X: Any, block_rows: int) -> Rows:
         pieces, n_entries = [], np.zeros(n_cols, dtype=np.int64)
         for begin in range(0, nnz, CSC_READ):
             end = min(begin + CSC_READ, int(indptr[-1]))
-            row = indices[begin:end]
+            values, row = read_spans(begin, end)
             check_indices(row, n)
             inside = np.flatnonzero((row >= low) & (row < high))
             lengths = np.diff(np.clip(indptr, begin, end))  # entries of each column in this read
             columns = np.repeat(np.arange(n_cols, dtype=np.int32), lengths)
             n_entries += np.bincount(columns[inside], minlength=n_cols)
-            pieces.append((data[begin:end][inside], row[inside] - low))
+            pieces.append((values[inside], row[inside] - low))
         values, rows = (np.concatenate(part) for part in zip(*pieces, strict=True))
         starts = np.concatenate([[0], np.cumsum(n_entries)])
         return sp.csc_matrix((_numeric(values), rows, starts), shape=(high - low, n_cols)).tocsr()

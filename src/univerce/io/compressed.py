@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,10 +77,11 @@ def check_indices(indices: np.ndarray, n: int) -> None:
 
 def missing_chunks(array: Any) -> int:
     """Number of chunks, or of shards of chunks, of an array on disk that were never written."""
-    if hasattr(array, "nchunks_initialized"):  # zarr; releases differ in whether they count chunks or shards
-        if array.shards is None:
-            return int(array.nchunks - array.nchunks_initialized)
-        return _n_parts(array, array.shards) - len(_files(array)) if _is_local(array) else 0
+    if hasattr(array, "shards"):  # zarr
+        if is_local(array):
+            return _n_parts(array, array.shards or array.chunks) - len(_files(array))
+        # releases differ in whether they count chunks or shards
+        return int(array.nchunks - array.nchunks_initialized) if array.shards is None else 0
     if getattr(array, "chunks", None) is None or not hasattr(array, "id"):
         return 0
     return _n_parts(array, array.chunks) - int(array.id.get_num_chunks())
@@ -88,16 +91,17 @@ def _n_parts(array: Any, part: tuple[int, ...]) -> int:
     return math.prod(-(-size // length) for size, length in zip(array.shape, part, strict=True))
 
 
-def _is_local(node: Any) -> bool:
+def is_local(node: Any) -> bool:
+    """Whether a node of zarr is in a directory."""
     from zarr.storage import LocalStore
 
     return isinstance(getattr(node, "store", None), LocalStore)
 
 
-def _files(array: Any) -> list[Path]:
-    """Files of the chunks of a local zarr array."""
-    found = (array.store.root / array.path).rglob("*")
-    return [file for file in found if file.name[0] != "." and file.name != "zarr.json" and file.is_file()]
+def _files(array: Any) -> list[str]:
+    """Files of the chunks of a local zarr array, whose names are numbers between dots."""
+    found = os.walk(array.store.root / array.path)
+    return [f"{where}{os.sep}{name}" for where, _, names in found for name in names if name.replace(".", "").isdigit()]
 
 
 def path_of(X: Any) -> str | None:
@@ -115,7 +119,7 @@ def check_chunks(node: Any) -> None:
     numcodecs follows the size in the header of Blosc, which anndata writes by default, beyond the end of the chunk:
     what lies there in memory would be counts, or the process crashes.
     """
-    if not _is_local(node):
+    if not is_local(node):
         return
     if not hasattr(node, "compressors"):
         for _, array in node.arrays():
@@ -125,20 +129,52 @@ def check_chunks(node: Any) -> None:
             _check_blosc(file, node)
 
 
-def _check_blosc(file: Path, array: Any) -> None:
-    size = file.stat().st_size
-    places = np.array([[0, size]], dtype="<u8")
-    with file.open("rb") as content:
-        if array.shards is not None:  # a file lists the places of its chunks, with a checksum
-            n_chunks = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
-            location = array.metadata.codecs[0].index_location
-            at_end = getattr(location, "value", location) == "end"  # an enumeration before zarr 3.4
-            content.seek(max(0, size - 16 * n_chunks - 4) if at_end else 0)
-            places = np.frombuffer(content.read(16 * n_chunks), "<u8").reshape(-1, 2)
-        for start, length in places[places[:, 1] < _NO_CHUNK].tolist():
+def _check_blosc(file: str, array: Any) -> None:
+    with open(file, "rb", buffering=0) as content:
+        size = os.fstat(content.fileno()).st_size
+        places = [[0, size]]
+        if array.shards is not None:
+            n, at_end = _index(array)
+            content.seek(_begin(size, n) if at_end else 0)
+            places = np.frombuffer(content.read(16 * n), "<u8").reshape(-1, 2).tolist()
+        for start, length in places:
+            if length == _NO_CHUNK:
+                continue
             content.seek(min(start, size))
             stated = int.from_bytes(content.read(16)[12:], "little")
             if stated != length or start + length > size:
                 raise ValueError(
                     f"{file} has a chunk of {length:,} bytes that states {stated:,}: it is cut off or damaged."
                 )
+
+
+def _index(array: Any) -> tuple[int, bool]:
+    """Number of chunks in a shard, and whether the list of their places, with a checksum, is at its end."""
+    location = array.metadata.codecs[0].index_location
+    n = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+    return n, getattr(location, "value", location) == "end"  # an enumeration before zarr 3.4
+
+
+def _begin(size: int, n: int) -> int:
+    return max(0, size - 16 * n - 4)
+
+
+def chunk_reader(array: Any) -> Callable[[int], bytes | None]:
+    """Return the function that reads a packed chunk of a list in a local zarr; ``None`` for one that a shard lacks."""
+    directory, key = f"{array.store.root / array.path}{os.sep}", array.metadata.encode_chunk_key
+    n, at_end = (1, False) if array.shards is None else _index(array)
+    sharded = array.shards is not None
+
+    def read(k: int) -> bytes | None:
+        with open(directory + key((k // n,)), "rb", buffering=0) as content:
+            if not sharded:
+                return content.read()
+            size = os.fstat(content.fileno()).st_size
+            content.seek((_begin(size, n) if at_end else 0) + 16 * (k % n))
+            start, length = struct.unpack("<QQ", content.read(16))
+            if length == _NO_CHUNK:
+                return None
+            content.seek(start)
+            return content.read(min(length, size))
+
+    return read
