@@ -8,7 +8,6 @@ The input is the encoded tokens of the genes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from univerce.inference.sentence_blocks import draw_sentences
 from univerce.inference.sentences import Sentences
 from univerce.model.network import UCE
 
-_BLOCK_ROWS = 100
+BLOCK_ROWS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,52 +60,39 @@ def integrated_gradients(
         return Attribution(total.cpu().numpy(), *(x.double().cpu().numpy() for x in ends))
 
 
-@dataclass(frozen=True, eq=False)
-class Average:
-    """The average cell, at which the path starts."""
-
-    draws: np.ndarray
-    """``[n_tokens]`` number of draws of each gene in all sentences."""
-
-    @classmethod
-    def of(cls, inputs: Inputs) -> Self:
-        """Average the cells of one species that have counts; ``ValueError`` if there are none."""
-        table = inputs.genes[0].table
-        size = n_tokens(table)
-        draws, n = np.zeros(size), 0
-        for _, groups in draw_sentences(inputs, _BLOCK_ROWS):
-            for group in groups:
-                draws += np.bincount(group.draws[0].ids.ravel(), minlength=size)
-                n += int((group.draws[0].lengths > 0).sum())
-        if n == 0:
-            raise ValueError("No cell has a count in any gene of the model.")
-        draws[:N_SPECIAL] = draws[N_SPECIAL + table.n_obs :] = 0
-        return cls(draws)
-
-    def rows(self, n_genes: int) -> np.ndarray:
-        """Rows of the gene table of the genes that occur in any sentence."""
-        used = np.flatnonzero(self.draws) - N_SPECIAL
-        return used[(used >= 0) & (used < n_genes)]
+def count_draws(inputs: Inputs) -> np.ndarray:
+    """``[n_tokens]`` draws of each gene in all sentences of one species: the average cell, at which the path starts."""
+    table = inputs.genes[0].table
+    size = n_tokens(table)
+    draws, n = np.zeros(size), 0
+    for _, groups in draw_sentences(inputs, BLOCK_ROWS):
+        for group in groups:
+            draws += np.bincount(group.draws[0].ids.ravel(), minlength=size)
+            n += int((group.draws[0].lengths > 0).sum())
+    if n == 0:
+        raise ValueError("No cell has a count in any gene of the model.")
+    draws[:N_SPECIAL] = draws[N_SPECIAL + table.n_obs :] = 0
+    return draws
 
 
 class Attributor(Embedder):
     """Attribute embeddings to the genes of one species; see :class:`Embedder`."""
 
     def attribute(
-        self, sentences: Sentences, direction: np.ndarray, average: Average, *, n_steps: int = 8
+        self, sentences: Sentences, direction: np.ndarray, draws: np.ndarray, *, n_steps: int = 8
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attribute the cosine of cells with a unit vector ``direction`` to genes.
 
         In the baseline every drawn gene is replaced in place by the mean of all drawn genes. Returns ``[n_cells,
         n_genes]`` float64 attributions by row of the gene table, and ``[n_cells]`` cosines of the cells and of their
-        baselines; NaN for cells without a sentence.
+        baselines; NaN for cells without a sentence. ``draws`` are those of :func:`count_draws`.
         """
         n_cells, n_genes = len(sentences.lengths), self.table.n_obs
         out = np.full((n_cells, n_genes), np.nan)
         ends = np.full((2, n_cells), np.nan)
         unit = torch.from_numpy(direction).float().to(self.device)
         self._encode(sentences)
-        mean = self._mean_token(average)
+        mean = self._mean_token(draws)
         for rows in self._batches(sentences.lengths):
             length = int(sentences.lengths[rows[0]])
             for begin in range(0, len(rows), self.batch_size):
@@ -124,11 +110,11 @@ class Attributor(Embedder):
         return out, ends[0], ends[1]
 
     @torch.inference_mode()
-    def _mean_token(self, average: Average) -> Tensor:
+    def _mean_token(self, draws: np.ndarray) -> Tensor:
         """``[d_model]`` mean of the encoded genes of all sentences."""
-        ids = np.flatnonzero(average.draws)
+        ids = np.flatnonzero(draws)
         total = torch.zeros(self.network.config.d_model, dtype=torch.float64, device=self.device)
         for part, features in self._features(ids):
-            weights = torch.from_numpy(average.draws[part] / average.draws.sum()).to(self.device)
+            weights = torch.from_numpy(draws[part] / draws.sum()).to(self.device)
             total += weights @ self.network.encode_tokens(features)[: len(part)].double()
         return total.float().clone()

@@ -9,7 +9,8 @@ import anndata as ad
 import numpy as np
 
 from univerce._device import choose_device
-from univerce.inference.attribution import Attributor, Average
+from univerce.genes.table import N_SPECIAL
+from univerce.inference.attribution import BLOCK_ROWS, Attributor, count_draws
 from univerce.inference.block import Block
 from univerce.inference.deletion import embed_deleted
 from univerce.inference.embedder import Embedder, embed_blocks
@@ -19,8 +20,6 @@ from univerce.inference.sentence_blocks import Drawn, draw_sentences, recorded_s
 from univerce.io.pipeline import Stages
 from univerce.model.checkpoint import read_network
 from univerce.model.directory import Model
-
-_ATTRIBUTED_ROWS = 100
 
 
 class SentenceEncoder:
@@ -54,9 +53,9 @@ class SentenceEncoder:
     def attribute(self, inputs: Inputs, direction: np.ndarray, n_steps: int) -> Iterator[Attributed]:
         """Attribute by integrated gradients; see :mod:`univerce.inference.attribution`."""
         attributor = Attributor(self.embedders[0].network, self.embedders[0].table)
-        average = Average.of(inputs)
-        rows = average.rows(attributor.table.n_obs)
-        for block, groups in draw_sentences(inputs, _ATTRIBUTED_ROWS):
+        draws = count_draws(inputs)
+        rows = np.flatnonzero(draws) - N_SPECIAL
+        for block, groups in draw_sentences(inputs, BLOCK_ROWS):
             for group in groups:
-                values, output, start = attributor.attribute(group.draws[0], direction, average, n_steps=n_steps)
+                values, output, start = attributor.attribute(group.draws[0], direction, draws, n_steps=n_steps)
                 yield Attributed(block.start + group.cells, rows, values[:, rows], output, start)
