@@ -13,6 +13,7 @@ from anndata.io import sparse_dataset, write_elem
 
 import univerce as uc
 from univerce.io.blocks import iter_blocks
+from univerce.io.compressed import check_chunks
 
 N, M = 6, 5
 WRONG = {  # of a matrix whose rows hold 2 entries each
@@ -164,3 +165,13 @@ def test_a_chunk_that_is_cut_off_is_refused_before_it_is_unpacked(tmp_path, form
     largest.write_bytes(largest.read_bytes()[:-5])
     with pytest.raises(uc.FileError, match="it is cut off or damaged"):
         iter_blocks(read, 100)
+
+
+def test_a_single_value_that_is_cut_off_is_refused(tmp_path):
+    array = zarr.create_array(tmp_path / "x.zarr", shape=(), dtype="f8", compressors=zarr.codecs.BloscCodec())
+    array[...] = 1.5
+    check_chunks(array)
+    chunk = tmp_path / "x.zarr/c"
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="cut off or damaged"):
+        check_chunks(array)

@@ -99,9 +99,13 @@ def is_local(node: Any) -> bool:
 
 
 def _files(array: Any) -> list[str]:
-    """Files of the chunks of a local zarr array, whose names are numbers between dots."""
-    found = os.walk(array.store.root / array.path)
-    return [f"{where}{os.sep}{name}" for where, _, names in found for name in names if name.replace(".", "").isdigit()]
+    """Files of the chunks of a local zarr array: their names are numbers between dots, and ``c`` of a single value."""
+    return [
+        f"{where}{os.sep}{name}"
+        for where, _, names in os.walk(array.store.root / array.path)
+        for name in names
+        if name == "c" or name.replace(".", "").isdigit()
+    ]
 
 
 def path_of(X: Any) -> str | None:
