@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from univerce.io.pipeline import Stages, ahead, behind
+from univerce.io.pipeline import Stages, ahead, behind, beside
 
 STEP, N = 0.04, 8
 
@@ -55,6 +55,23 @@ def test_all_that_is_behind_is_done_in_order_by_one_thread_when_the_items_end():
     assert list(behind(range(5), work)) == done == list(range(5))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+def test_a_block_waits_for_what_is_done_beside_it_even_if_it_fails():
+    done = []
+
+    def work(item):
+        time.sleep(STEP)
+        done.append((item, threading.get_ident()))
+        return item + 1
+
+    with beside(work, 1) as found:
+        assert not done
+    assert found.result() == 2
+    with pytest.raises(KeyError), beside(work, 5):
+        raise KeyError
+    assert [item for item, _ in done] == [1, 5]
+    assert threading.get_ident() not in {thread for _, thread in done}
 
 
 def broken(_):

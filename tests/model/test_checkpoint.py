@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE, generated_state
 from univerce.genes.release import source as origin
+from univerce.io.pipeline import beside
 from univerce.model import (
     UCE,
     UCEConfig,
@@ -30,6 +31,7 @@ from univerce.model import (
 )
 from univerce.model.checkpoint import read_network
 from univerce.model.config import RELEASED
+from univerce.model.find import hash_weights
 
 CONFIG = UCEConfig(
     model_id="small", token_dim=12, d_model=16, n_heads=2, d_hidden=20, n_layers=2, output_dim=10, decoder_dim=14,
@@ -146,20 +148,39 @@ def test_a_changed_model_raises(tmp_path, change):
 
 def test_weights_are_hashed_once_in_a_process_and_again_when_the_file_changes(tmp_path, monkeypatch):
     hashed = []
-    file_digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashed.append(file.name) or file_digest(file, name))
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda: hashed.append(1) or sha256())
     path = save_model(network(), tmp_path / "model").path
     hashed.clear()
     first = find_model(path)
     assert [find_model(path), find_model(str(path))] == [first, first]
-    assert hashed == [str(path / "model.safetensors")]
+    assert len(hashed) == 1
     stat = (path / "model.safetensors").stat()
     os.utime(path / "model.safetensors", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert find_model(path) == first
+    with beside(hash_weights, path):  # whoever comes first
+        assert find_model(path) == first
     assert len(hashed) == 2
     (path / "config.json").unlink()
     other = save_model(network(seed=1), path)  # another file in the same place
     assert find_model(path) == other != first
+
+
+def test_a_file_that_is_read_in_parts_has_the_same_digest(tmp_path, monkeypatch):
+    path = save_model(network(), tmp_path).weights
+    monkeypatch.setattr(directory, "_HASHED_BYTES", 1000)
+    directory._hash_weights.cache_clear()
+    stat = path.stat()
+    found = directory._hash_weights(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    assert stat.st_size > 1000
+    assert found.digest() == hashlib.sha256(path.read_bytes()).digest()
+
+
+def test_hashing_a_model_that_is_not_here_fetches_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "_hash_weights", None)
+    with uc.settings.override(cache_dir=tmp_path):
+        for model in ("uce-4l", "hf://owner/name", tmp_path):
+            hash_weights(model)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -30,18 +30,19 @@ class SpeciesNames:
     @classmethod
     def of(cls, table: ad.AnnData) -> SpeciesNames:
         """Read the names in a gene table from ``obs``."""
-        return cls._build(str(gene_table_info(table)["species"]), table.obs["symbol"], table.obs["ensembl_id"])
+        symbols, ids = clean_names(table.obs["symbol"]), clean_names(table.obs["ensembl_id"])
+        return cls.of_clean(str(gene_table_info(table)["species"]), symbols, ids)
 
     @classmethod
-    def _build(cls, species: str, symbols: Iterable[object], ids: Iterable[object]) -> SpeciesNames:
-        written = [name for name in clean_names(symbols) if name]
-        identifiers = [name.upper() for name in clean_names(ids) if name]
-        return cls(species, hashes(written), hashes([name.upper() for name in written]), hashes(identifiers))
+    def of_clean(cls, species: str, symbols: Iterable[str], ids: Iterable[str]) -> SpeciesNames:
+        """Hash names without blanks around them; ``""`` are left out."""
+        written, identifiers = list(filter(None, symbols)), list(filter(None, ids))
+        return cls(species, hashes(written), hashes(map(str.upper, written)), hashes(map(str.upper, identifiers)))
 
 
-def hashes(names: Sequence[str]) -> np.ndarray:
+def hashes(names: Iterable[str]) -> np.ndarray:
     """``[n]`` uint64, the same in every process."""
-    return pd.util.hash_array(np.array(names, dtype=object), categorize=False)
+    return pd.util.hash_array(np.array(list(names), dtype=object), categorize=False)
 
 
 def bundled_names() -> tuple[SpeciesNames, ...]:
@@ -56,14 +57,14 @@ def bundled_names() -> tuple[SpeciesNames, ...]:
 def names_of_species(species: str) -> SpeciesNames | None:
     """Read the names of the bundled gene table of a species, if there is one."""
     columns = _symbols_and_ids(species)
-    return None if columns is None else SpeciesNames._build(species, *columns)
+    return None if columns is None else SpeciesNames.of_clean(species, *columns)
 
 
 @cache
 def symbols_by_id(species: str) -> dict[str, str]:
     """Read the symbols of the bundled gene table of a species by their identifiers, both in upper case."""
     columns = _symbols_and_ids(species) or ((), ())
-    symbols, ids = (map(str.upper, clean_names(column)) for column in columns)
+    symbols, ids = (map(str.upper, column) for column in columns)
     known = dict(zip(ids, symbols, strict=True))
     known.pop("", None)
     return known

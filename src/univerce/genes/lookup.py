@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anndata as ad
 import numpy as np
@@ -12,6 +13,8 @@ import pandas as pd
 
 from univerce.genes.gene_index import NOTHING, Found, GeneIndex
 from univerce.genes.spellings import clean_names, date_symbols, split_genome, split_joined, without_suffix
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,22 +186,27 @@ def _find_date(name: str, taken: set[int], index: GeneIndex) -> Found | None:
 def _collisions(
     names: Sequence[str], rows: np.ndarray, how: np.ndarray, upper_symbols: Sequence[str], gene_ids: np.ndarray
 ) -> pd.DataFrame:
-    siblings = pd.Series(range(len(upper_symbols))).groupby(np.array(upper_symbols, dtype=object)).indices
+    siblings = _repeated(upper_symbols)
     found = []
     for name, row, kind in zip(names, rows.tolist(), how, strict=True):
-        if kind in ("symbol", "symbol_case") and len(same := siblings[upper_symbols[row]]) > 1:
+        if kind in ("symbol", "symbol_case") and (same := siblings.get(upper_symbols[row])):
             found.append((name, gene_ids[row], row, "; ".join(gene_ids[other] for other in same if other != row)))
     return pd.DataFrame(found, columns=["name", "gene_id", "row", "others"])
 
 
 def _duplicates(names: Sequence[str], rows: np.ndarray, gene_ids: np.ndarray) -> pd.DataFrame:
-    by_row: dict[int, list[str]] = {}
-    for name, row in zip(names, rows.tolist(), strict=True):
-        by_row.setdefault(row, []).append(name)
-    found = [
-        (gene_ids[row], row, "; ".join(same)) for row, same in sorted(by_row.items()) if row >= 0 and len(same) > 1
-    ]
+    shared = sorted(_repeated(rows.tolist()).items())
+    found = [(gene_ids[row], row, "; ".join(names[i] for i in same)) for row, same in shared if row >= 0]
     return pd.DataFrame(found, columns=["gene_id", "row", "names"])
+
+
+def _repeated(values: Sequence[T]) -> dict[T, list[int]]:
+    """Positions of the values that occur more than once."""
+    found: dict[T, list[int]] = {value: [] for value, n in Counter(values).items() if n > 1}
+    for i, value in enumerate(values):
+        if value in found:
+            found[value].append(i)
+    return found
 
 
 def _ambiguous(names: Sequence[str], found: Sequence[Found]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -35,6 +35,13 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 def _next(items: Iterator[T]) -> T | None:
     return next(items, None)
+
+
+@contextmanager
+def beside(work: Callable[..., T], *args: Any) -> Iterator[Future[T]]:
+    """Do ``work(*args)`` in a thread beside a ``with`` block, which waits for it at its end."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(copy_context().run, work, *args)
 
 
 def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from univerce._errors import FileError, reading
@@ -16,6 +17,8 @@ from univerce.io.text import read_json
 from univerce.model.families import Family, find_family, read_config
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_HASHED_BYTES = 2**24  # at a time
+_HASHING = Lock()  # a thread that needs a digest waits for the one that computes it
 _FREE = ("model_id", "sampling")  # entries of the config that do not decide an embedding
 
 
@@ -117,7 +120,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _digest(weights: Path, config: Any) -> str:
     """SHA-256 of what decides an embedding; the model's name and its default sampling do not."""
     stat = weights.stat()
-    sha = _hash_weights(weights.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino).copy()
+    with _HASHING:
+        sha = _hash_weights(weights.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino).copy()
     values = config.to_dict()
     neutral = values | {name: "" for name in _FREE if name in values}
     sha.update(json.dumps(neutral, sort_keys=True).encode())
@@ -126,6 +130,12 @@ def _digest(weights: Path, config: Any) -> str:
 
 @lru_cache(maxsize=64)
 def _hash_weights(path: Path, size: int, mtime_ns: int, inode: int) -> Any:
-    """Hash a version of a file, once in a process."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
+    """Hash a version of a file, once in a process.
+
+    In large parts: beside a thread that runs Python, each waits its turn.
+    """
+    sha, part = hashlib.sha256(), memoryview(bytearray(min(size, _HASHED_BYTES) or 1))
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(part):
+            sha.update(part[:n])
+    return sha

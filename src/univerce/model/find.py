@@ -73,10 +73,24 @@ def _unknown(model: str | Path | None) -> ValueError:
 
 def reads_sentences(model: str | Path | None) -> bool:
     """Whether a model reads sentences, without fetching it; public checkpoints do."""
-    path = (
-        _BUNDLED / BUNDLED_MODEL if model is None else _BUNDLED / model if model in BUNDLED_MODELS else as_path(model)
-    )
-    return read_family(path).sentences if is_model(path) else True
+    path = _find_here(model)
+    return True if path is None else read_family(path).sentences
+
+
+def hash_weights(model: str | Path | None) -> None:
+    """Compute the digest of a model on disk, which :func:`find_model` then knows; do nothing if it is not here."""
+    if (path := _find_here(model)) is not None:
+        read_model(path)
+
+
+def _find_here(model: str | Path | None) -> Path | None:
+    """The directory of a model on disk, without asking anybody."""
+    if model is None or model in BUNDLED_MODELS:
+        return _BUNDLED / (model or BUNDLED_MODEL)
+    path = as_path(model)
+    if (entry := MODELS.get(str(model))) is not None and entry.asset is not None and (source := find_source(model)):
+        path = source.converted
+    return path if is_model(path) else None
 
 
 def _converted(source: Source) -> Path:

@@ -26,8 +26,8 @@ from univerce.inference.inputs import Inputs, check_drawing, resolve_inputs
 from univerce.inference.store import EmbeddingStore
 from univerce.inference.workers import embed_on_workers, embedding_precision
 from univerce.io.blocks import iter_blocks, n_blocks
-from univerce.io.pipeline import Stages, behind
-from univerce.model.find import reads_sentences
+from univerce.io.pipeline import Stages, behind, beside
+from univerce.model.find import hash_weights, reads_sentences
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -143,15 +143,16 @@ def uce_embed(
             "them. anndata.read_zarr(store) opens the result."
         )
     check_drawing(model, padding=(padding, "masked"))
-    if client is None and reads_sentences(model):
-        choose_device()  # raises before anything is read
-    data = adata.copy() if copy else adata
-    if store is None:
-        check_writable(get_modality(data, mod))
-    inputs = resolve_inputs(
-        data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
-        n_draws=n_draws, client=client,
-    )  # fmt: skip
+    with beside(hash_weights, model):  # while torch is imported and genes are mapped
+        if client is None and reads_sentences(model):
+            choose_device()  # raises before anything is read
+        data = adata.copy() if copy else adata
+        if store is None:
+            check_writable(get_modality(data, mod))
+        inputs = resolve_inputs(
+            data, species, model=model, mod=mod, layer=layer, gene_key=gene_key, rng=rng, sampling=sampling,
+            n_draws=n_draws, client=client,
+        )  # fmt: skip
     if padding == "official" and inputs.model.config.family != "uce":
         raise ValueError(
             f"padding='official' repeats the reference of UCE, which attends to pads; {inputs.model.config.model_id!r} "
