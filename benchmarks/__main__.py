@@ -13,7 +13,7 @@ from benchmarks.measurement import Run
 
 NAMES = (
     "tokenizer", "mini", "startup", "four_layer", "forward_profile", "workers", "scale", "growth", "atlas", "esm2",
-    "gpu", "label_fit", "memory",
+    "gpu", "label_fit", "memory", "reading",
 )  # fmt: skip
 """Speed and memory, without real data."""
 # only if named: they need real data, much time or disk, an earlier commit, or write files of the package
