@@ -7,6 +7,7 @@ GB); ``turns=0`` only makes them. Before its first turn a job is run with few ce
 
 from __future__ import annotations
 
+import compileall
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(run: Run) -> None:
     base = _git("rev-parse", "--short", base).decode().strip()
     directory = Path(run.option("dir") or run.scratch()).resolve() / base
     trees = {"before": source(base, directory / "before"), "after": ROOT / "src"}
+    compile_sources(trees.values())
     title = f"Before: commit {base}; {sizes[0]:,} cells, an atlas of {sizes[1]:,}; medians of turns"
     raw = None if run.docs is None else run.docs / "paired.json"
     found = json.loads(raw.read_text()) if raw is not None and raw.exists() else {}
@@ -77,6 +79,12 @@ def source(commit: str, directory: Path) -> Path:
         with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "src"))) as archive:
             archive.extractall(directory, filter="data")
     return directory / "src"
+
+
+def compile_sources(trees: Iterable[Path]) -> None:
+    """Compile modules as an installation does, also where the environment keeps Python from writing bytecode."""
+    for src in trees:
+        compileall.compile_dir(src, quiet=1)
 
 
 def _measure(name: str, job: Job, turns: int, trees: dict[str, Path], inputs: list[Path]) -> Figures:

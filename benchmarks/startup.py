@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import compileall
 import json
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.measurement import Run, check
-from benchmarks.paired import ROOT, source
+from benchmarks.paired import ROOT, compile_sources, source
 from benchmarks.release import generated_cells, make_model
 
 N_CELLS = 64
@@ -32,8 +31,7 @@ def main(run: Run) -> None:
     model, cells = make_model(scratch), scratch / "cells.h5ad"
     generated_cells(N_CELLS).write_h5ad(cells)
     trees = {"": ROOT / "src"} if base is None else {"before, ": source(base, scratch / base), "after, ": ROOT / "src"}
-    for src in trees.values():
-        compileall.compile_dir(src, quiet=1)  # as an installation does
+    compile_sources(trees.values())
     figures: dict[str, list[Figures]] = {f"{tree}{p}": [] for tree in trees for p in PRECISIONS}
     embeddings = {}
     for _ in range(int(run.option("turns", "3") or 3)):
