@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from itertools import chain
 from typing import Any
 
 import anndata as ad
@@ -19,7 +17,7 @@ from univerce.inference.embedder import Embedder, embed_blocks
 from univerce.inference.encoder import Attributed, Deleted
 from univerce.inference.inputs import Inputs
 from univerce.inference.sentence_blocks import Drawn, draw_sentences, recorded_sentences
-from univerce.io.pipeline import Stages, beside
+from univerce.io.pipeline import Stages
 from univerce.model.checkpoint import read_network
 from univerce.model.directory import Model
 
@@ -30,13 +28,8 @@ class SentenceEncoder:
     unit = "sentence"
 
     def __init__(self, model: Model, tables: Sequence[ad.AnnData], *, official: bool, precision: str) -> None:
-        self.model, self.tables, self.official, self.precision = model, tables, official, precision
-
-    @cached_property
-    def embedders(self) -> list[Embedder]:
-        """One for each gene table, with one network."""
-        network = read_network(self.model, device=choose_device(), precision=self.precision)
-        return [Embedder(network, table, official=self.official) for table in self.tables]
+        network = read_network(model, device=choose_device(), precision=precision)
+        self.embedders = [Embedder(network, table, official=official) for table in tables]
 
     def prepare(
         self, inputs: Inputs, block_rows: int, *, blocks: Sequence[int] | None = None, stages: Stages | None = None
@@ -48,11 +41,8 @@ class SentenceEncoder:
     def embed(
         self, prepared: Iterator[Any], done: Callable[[int], Any] | None = None, stages: Stages | None = None
     ) -> Iterator[Block]:
-        """Embed sentences, each species with its table; the weights are read while the first block is drawn."""
-        with beside(next, prepared, None) as first:
-            embedders = self.embedders
-        if (block := first.result()) is not None:
-            yield from embed_blocks(chain([block], prepared), embedders, done, stages)
+        """Embed sentences, each species with its table."""
+        return embed_blocks(prepared, self.embedders, done, stages)
 
     def delete(
         self, inputs: Inputs, tokens: Sequence[Mapping[str, np.ndarray]], done: Callable[[int], Any]

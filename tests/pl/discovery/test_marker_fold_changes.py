@@ -11,8 +11,8 @@ from univerce.pl.discovery.marker_fold_changes import marker_fold_changes as dra
 from univerce.tl.discovery.marker_fold_changes import marker_fold_changes
 
 
-@pytest.fixture
-def adata():
+@pytest.fixture(scope="module")
+def compared():
     out = uc.datasets.pbmc68k_reduced()
     out.obs["found"] = out.obs["cell_type"] == "CD19+ B"
     names = np.array(["a data set with a name that is rather long, of blood", "b", "rare"])
@@ -22,6 +22,11 @@ def adata():
     out.obs["donor"] = [f"donor {i // 3 % 4}" for i in range(700)]
     marker_fold_changes(out, donor_key="donor", min_cells=5)
     return out
+
+
+@pytest.fixture
+def adata(compared):
+    return compared.copy()
 
 
 def wide(adata, column, genes):
