@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measurement import Run
 from benchmarks.networks import network, reference
 from univerce.model.config import UCE_4L, UCEConfig
+from univerce.model.layers import pack
 
 LENGTH, REPEATS = 1073, 3
 KINDS = {
@@ -41,7 +42,9 @@ def measure(config: UCEConfig, length: int) -> dict[str, dict[str, float]]:
     features, tokens = torch.randn(1, length, config.token_dim), torch.randn(1, length, config.d_model)
     works: dict[str, Callable[[], object]] = {"plain, float32": partial(reference(config), features)}
     for precision in ("float32", "bfloat16"):
-        works[precision] = partial(network(config, precision).embed, tokens)
+        made = network(config, precision)
+        pack(made)
+        works[precision] = partial(made.embed, tokens)
     out = {}
     for name, work in works.items():
         with torch.inference_mode():

@@ -1,6 +1,6 @@
 """One table of what bounds an embedding: each figure with its limit, ratios within one run.
 
-``cells=5000`` is the number of cells that are embedded from files. Rates go to ``rates.json`` in ``--docs``, from
+``cells=20000`` is the number of cells that are embedded from files. Rates go to ``rates.json`` in ``--docs``, from
 which ``python -m benchmarks.sizing`` makes the table of large atlases.
 """
 
@@ -29,6 +29,7 @@ from univerce.inference.inputs import Genes
 from univerce.inference.sentences import cell_keys, tokenize
 from univerce.inference.threads import threads_of_one_core
 from univerce.model.config import UCE_4L, UCE_33L, UCEConfig
+from univerce.model.layers import pack
 
 LENGTH = 1073
 HEADER = ("", "measured", "limit", "share")
@@ -40,7 +41,7 @@ Rates = dict[str, float]
 
 def main(run: Run) -> None:
     """Measure each stage, then files."""
-    n_cells = int(run.option("cells", "5000"))
+    n_cells = int(run.option("cells", "20000"))
     rows: Rows = []
     rates: Rates = {}
     tokenizing(rows, rates)
@@ -84,6 +85,7 @@ def forward(rows: Rows, rates: Rates, config: UCEConfig) -> None:
         if precision == "float32" and config is UCE_33L:
             continue
         made = network(config, precision)
+        pack(made)
 
         @torch.inference_mode()
         def embed(tokens, made=made):
@@ -94,7 +96,7 @@ def forward(rows: Rows, rates: Rates, config: UCEConfig) -> None:
                 *_, out[precision] = each(embed, [tokens.clone() for _ in range(n)])
 
         run()
-        seconds, roof = best(run, 2) / n, product_rate(getattr(torch, precision))
+        seconds, roof = best(run) / n, product_rate(getattr(torch, precision))
         limit = 1e9 * roof / flops(config, LENGTH)
         what = f"forward, {config.n_layers} layers, {precision}, cells/s"
         rows.append((what, 1 / seconds, f"{limit:.3g} ({roof:,.0f} GFLOP/s)", f"{1 / seconds / limit:.0%}"))
