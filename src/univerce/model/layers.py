@@ -156,7 +156,8 @@ def pack(network: nn.Module) -> None:
     Packed weights cannot be saved. The last layer computes one position and is not packed.
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
-    if not on_cpu or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+    with_avx512 = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if not on_cpu or not with_avx512 or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return
     for layers in (m.layers[:-1] for m in network.modules() if isinstance(m, Transformer)):
         for module in (m for layer in layers for m in layer.modules()):
