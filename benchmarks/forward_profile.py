@@ -67,7 +67,7 @@ def _profile(work: Callable[[], object]) -> dict[str, float]:
 def draw(seconds: dict[str, dict[str, float]], path) -> None:
     """Stacked bars."""
     with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, ax = plt.subplots(figsize=(6.4, 2.0), layout="constrained")
+        figure, ax = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
         names = list(seconds)
         left = [0.0] * len(names)
         for kind, color in zip(KINDS, ("#4477aa", "#ee6677", "#ccbb44", "#bbbbbb"), strict=True):
@@ -76,6 +76,6 @@ def draw(seconds: dict[str, dict[str, float]], path) -> None:
             left = [a + b for a, b in zip(left, width, strict=True)]
         ax.invert_yaxis()
         ax.set_xlabel("seconds per cell")
-        ax.legend(frameon=False, loc="lower right")
+        figure.legend(frameon=False, loc="outside lower center", ncols=len(KINDS))
         figure.savefig(path, dpi=150)
         plt.close(figure)

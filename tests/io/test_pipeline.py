@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from univerce.io.pipeline import Stages, ahead, behind, beside
+from univerce.io.pipeline import Stages, ahead, behind, in_background
 
 STEP, N = 0.04, 8
 
@@ -57,19 +57,19 @@ def test_all_that_is_behind_is_done_in_order_by_one_thread_when_the_items_end():
     assert threading.get_ident() not in threads
 
 
-def test_a_block_waits_for_what_is_done_beside_it_even_if_it_fails():
+def test_a_block_waits_for_what_is_done_in_the_background_even_if_it_fails():
     done = []
 
     def work(item):
         time.sleep(STEP)
         done.append((item, threading.get_ident()))
-        return item + 1
 
-    with beside(work, 1) as found:
+    with in_background(work, 1):
         assert not done
-    assert found.result() == 2
-    with pytest.raises(KeyError), beside(work, 5):
+    with pytest.raises(KeyError), in_background(work, 5):
         raise KeyError
+    with in_background(broken, 1):  # the block does the same and raises
+        pass
     assert [item for item, _ in done] == [1, 5]
     assert threading.get_ident() not in {thread for _, thread in done}
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 import univerce as uc
 from tests.helpers.reference import ReferenceUCE, generated_state
 from univerce.genes.release import source as origin
-from univerce.io.pipeline import beside
+from univerce.io.pipeline import in_background
 from univerce.model import (
     UCE,
     UCEConfig,
@@ -157,7 +157,7 @@ def test_weights_are_hashed_once_in_a_process_and_again_when_the_file_changes(tm
     assert len(hashed) == 1
     stat = (path / "model.safetensors").stat()
     os.utime(path / "model.safetensors", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    with beside(hash_weights, path):  # whoever comes first
+    with in_background(hash_weights, path):  # whoever comes first
         assert find_model(path) == first
     assert len(hashed) == 2
     (path / "config.json").unlink()

@@ -74,6 +74,11 @@ def test_weights_are_logs_of_shares_of_the_mapped_counts():
     assert found.has_sorted_indices
 
 
+def test_weights_and_vectors_of_different_genes_are_an_error():
+    with pytest.raises(ValueError, match="weights of 6 genes and vectors of 5"):
+        tiny_linear().sums(sp.csr_matrix(np.ones((2, 6), np.float32)), np.ones((5, 4), np.float32))
+
+
 def test_cells_are_of_unit_length_and_missing_without_counts():
     model, table = tiny_linear(), tiny_table("human")
     vectors = model.vectors(table, np.arange(table.n_obs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from univerce._device import choose_batch_size, choose_device, choose_precision
+from univerce._settings import logger
 from univerce.genes.table import iter_token_features, n_tokens
 from univerce.inference.block import Block
 from univerce.inference.inputs import Inputs
@@ -24,8 +24,6 @@ from univerce.io.pipeline import Stages, ahead
 from univerce.model.checkpoint import read_network
 from univerce.model.layers import pack
 from univerce.model.network import UCE
-
-logger = logging.getLogger("univerce")
 
 OFFICIAL_BATCH = 25
 """Rows that the reference pads and embeds together; empty ones, which it never sees, count too."""

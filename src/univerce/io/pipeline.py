@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -38,10 +38,11 @@ def _next(items: Iterator[T]) -> T | None:
 
 
 @contextmanager
-def beside(work: Callable[..., T], *args: Any) -> Iterator[Future[T]]:
-    """Do ``work(*args)`` in a thread beside a ``with`` block, which waits for it at its end."""
+def in_background(work: Callable[..., Any], *args: Any) -> Iterator[None]:
+    """Run ``work(*args)`` in a thread during a ``with`` block. Its errors are ignored: the block must raise them."""
     with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(copy_context().run, work, *args)
+        pool.submit(copy_context().run, work, *args)
+        yield
 
 
 def behind(items: Iterable[T], work: Callable[[T], Any]) -> Iterator[T]:

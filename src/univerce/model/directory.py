@@ -132,7 +132,7 @@ def _digest(weights: Path, config: Any) -> str:
 def _hash_weights(path: Path, size: int, mtime_ns: int, inode: int) -> Any:
     """Hash a version of a file, once in a process.
 
-    In large parts: beside a thread that runs Python, each waits its turn.
+    In large parts, because this thread waits for the GIL after each.
     """
     sha, part = hashlib.sha256(), memoryview(bytearray(min(size, _HASHED_BYTES) or 1))
     with path.open("rb", buffering=0) as file:

@@ -2,7 +2,7 @@
 
 ``cell = unit(sum over genes of log(1 + scale * share) * v_gene - center)``, where the vector of a gene is
 ``rarity * (unit(features) @ W + landmark)``. Genes share rarity and landmark by key, see
-:mod:`univerce.model.gene_keys`; genes that no training set measured have the largest rarity and no landmark.
+:func:`gene_keys`; genes that no training set measured have the largest rarity and no landmark.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class Linear:
 
     def sums(self, weights: sparse.csr_matrix, vectors: np.ndarray) -> np.ndarray:
         """The centered sums ``[n_cells, output_dim]``, before they are scaled to unit length."""
+        if weights.shape[1] != len(vectors):
+            raise ValueError(f"There are weights of {weights.shape[1]:,} genes and vectors of {len(vectors):,}.")
         out = np.zeros((weights.shape[0], vectors.shape[1]), dtype=np.float32)
         weights = weights.astype(np.float32, copy=False)
         indptr, indices = weights.indptr.astype(np.int64), weights.indices.astype(np.int32, copy=False)

@@ -26,7 +26,7 @@ from univerce.inference.inputs import Inputs, check_drawing, resolve_inputs
 from univerce.inference.store import EmbeddingStore
 from univerce.inference.workers import embed_on_workers, embedding_precision
 from univerce.io.blocks import iter_blocks, n_blocks
-from univerce.io.pipeline import Stages, behind, beside
+from univerce.io.pipeline import Stages, behind, in_background
 from univerce.model.find import hash_weights, reads_sentences
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def uce_embed(
             "them. anndata.read_zarr(store) opens the result."
         )
     check_drawing(model, padding=(padding, "masked"))
-    with beside(hash_weights, model):  # while torch is imported and genes are mapped
+    with in_background(hash_weights, model):  # find_model waits for it, after torch is imported and genes are mapped
         if client is None and reads_sentences(model):
             choose_device()  # raises before anything is read
         data = adata.copy() if copy else adata

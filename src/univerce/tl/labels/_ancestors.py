@@ -115,7 +115,7 @@ def get_ancestors(
 ) -> Ancestors:
     """Find the terms of the labels, and their ancestors.
 
-    Stated terms must exist. Without any, the labels themselves are looked up, and those that are no terms are logged.
+    Stated terms must exist. Without any, look up the labels themselves and log those that are not terms.
     Without an ontology, stated ids are kept and have no ancestors.
     """
     names = list(classes.index)
